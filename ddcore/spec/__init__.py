@@ -1,0 +1,51 @@
+"""The menu: what a user may ask for. Needs pydantic and the standard library, never torch."""
+
+from ddcore.spec.base import (
+    METHODS,
+    NETWORKS,
+    REGULARIZERS,
+    MethodConfig,
+    NetworkConfig,
+    RegularizerConfig,
+    method_config,
+    network_config,
+    regularizer_config,
+)
+from ddcore.spec.datasets import DATASETS, DatasetFacts
+from ddcore.spec.errors import Problem, SpecError, nearest
+from ddcore.spec.job import AUGMENTATIONS, EvaluationConfig, JobSpec, check_dataset_name, parse
+from ddcore.spec.methods import DMConfig, RandomConfig
+from ddcore.spec.networks import ConvNetConfig, ResNet18Config
+from ddcore.spec.presets import Preset, all_presets
+from ddcore.spec.regularizers import CMIConfig, MIMConfig, TeacherConfig
+
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "METHODS",
+    "NETWORKS",
+    "REGULARIZERS",
+    "CMIConfig",
+    "ConvNetConfig",
+    "DMConfig",
+    "DatasetFacts",
+    "EvaluationConfig",
+    "JobSpec",
+    "MIMConfig",
+    "MethodConfig",
+    "NetworkConfig",
+    "Preset",
+    "Problem",
+    "RandomConfig",
+    "RegularizerConfig",
+    "ResNet18Config",
+    "SpecError",
+    "TeacherConfig",
+    "all_presets",
+    "check_dataset_name",
+    "method_config",
+    "nearest",
+    "network_config",
+    "parse",
+    "regularizer_config",
+]

@@ -1,0 +1,191 @@
+"""The common base of every specification model, and the tables of what can be asked for.
+
+A method, regulariser or network is announced by one frozen pydantic model whose ``name`` field is a
+``Literal``. Decorating it with :func:`method_config`, :func:`regularizer_config` or
+:func:`network_config` is all it takes to make the name known to the API, the client and the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from ddcore.spec.errors import nearest
+
+
+class SpecModel(BaseModel):
+    """Frozen, closed (unknown fields are refused) and finite (no NaN or infinity)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class Component(SpecModel):
+    """Something chosen by name: a method, a regulariser or a network.
+
+    Subclasses narrow ``name`` to a ``Literal`` with that name as its default.
+    """
+
+    name: str
+
+    title: ClassVar[str] = ""
+    """Human-readable name."""
+    citation: ClassVar[str] = ""
+    """Authors, venue, year and arXiv number of the source."""
+    cost: ClassVar[str] = ""
+    """Cost class, in words a user can compare."""
+
+
+C = TypeVar("C", bound=Component)
+
+
+class Catalog(Mapping[str, type[C]], Generic[C]):
+    """Names of one kind of component and the configuration class behind each."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._classes: dict[str, type[C]] = {}
+
+    def __getitem__(self, name: str) -> type[C]:
+        return self._classes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._classes)
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+    def register(self, cls: type[C]) -> None:
+        """Announce ``cls`` under the default of its ``name`` field.
+
+        Raises:
+            ValueError: the class has no default name, the name is not lower case, or it is taken.
+        """
+        name = cls.model_fields["name"].default
+        if not isinstance(name, str) or not name.isidentifier() or name != name.lower():
+            raise ValueError(f"{cls.__name__}: `name` must default to a lower-case identifier, got {name!r}")
+        known = self._classes.get(name)
+        if known is not None and known.__qualname__ != cls.__qualname__:
+            raise ValueError(f"{self.kind} {name!r} is already registered by {known.__qualname__}")
+        self._classes[name] = cls
+
+    def unregister(self, name: str) -> None:
+        """Forget a name (used by tests that register a toy component)."""
+        del self._classes[name]
+
+    def parse(self, value: object) -> C:
+        """Turn ``"dm"``, ``{"name": "dm", …}`` or a ready configuration into a configuration.
+
+        Raises:
+            PydanticCustomError: nested problems, which :func:`ddcore.spec.errors.problems` unfolds.
+        """
+        if isinstance(value, Component):
+            if value.name not in self or not isinstance(value, self[value.name]):
+                raise self._unknown(value.name)
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+            raise PydanticCustomError(
+                "component_type",
+                "a {kind} is given by its name, or as an object with a `name`; known: {known}",
+                {"kind": self.kind, "known": ", ".join(sorted(self))},
+            )
+        if value["name"] not in self:
+            raise self._unknown(value["name"])
+        cls = self[value["name"]]
+        try:
+            return cls.model_validate(dict(value))
+        except ValidationError as error:
+            raise PydanticCustomError(
+                "component_fields",
+                "the {kind} `{name}` has invalid fields",
+                {"kind": self.kind, "name": value["name"], "errors": error.errors(), "fields": list(cls.model_fields)},
+            ) from error
+
+    def json_schema(self) -> dict[str, Any]:
+        """JSON Schema of the whole menu: one entry of ``oneOf`` for each name."""
+        return {"oneOf": [{"type": "string", "enum": sorted(self)}, *(c.model_json_schema() for c in self.values())]}
+
+    def _unknown(self, name: str) -> PydanticCustomError:
+        guess = nearest(name, self)
+        return PydanticCustomError(
+            "unknown_name",
+            "unknown {kind} '{name}'{hint}; known: {known}",
+            {
+                "kind": self.kind,
+                "name": name,
+                "hint": f", did you mean '{guess}'?" if guess else "",
+                "known": ", ".join(sorted(self)),
+            },
+        )
+
+
+class MethodConfig(Component):
+    """Base of all method configurations."""
+
+    iterations: int
+    """Steps of the synthetic set (image updates, or the method's outer iterations)."""
+
+
+class RegularizerConfig(Component):
+    """Base of all regulariser configurations. See ``ddcore.spec.regularizers``."""
+
+    weight: float | None = None
+    relative: float | None = None
+
+
+class NetworkConfig(Component):
+    """Base of all network configurations."""
+
+
+METHODS: Catalog[MethodConfig] = Catalog("method")
+REGULARIZERS: Catalog[RegularizerConfig] = Catalog("regulariser")
+NETWORKS: Catalog[NetworkConfig] = Catalog("network")
+
+
+class _Menu:
+    """Annotation that validates a field through a catalog and publishes the catalog's schema."""
+
+    def __init__(self, catalog: Catalog[Any]) -> None:
+        self._catalog = catalog
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._catalog.parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda component: component.model_dump(mode="json")
+            ),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return self._catalog.json_schema()
+
+
+AnyMethod = Annotated[MethodConfig, _Menu(METHODS)]
+AnyRegularizer = Annotated[RegularizerConfig, _Menu(REGULARIZERS)]
+AnyNetwork = Annotated[NetworkConfig, _Menu(NETWORKS)]
+
+M = TypeVar("M", bound=MethodConfig)
+R = TypeVar("R", bound=RegularizerConfig)
+N = TypeVar("N", bound=NetworkConfig)
+
+
+def method_config(cls: type[M]) -> type[M]:
+    """Class decorator: announce a method."""
+    METHODS.register(cls)
+    return cls
+
+
+def regularizer_config(cls: type[R]) -> type[R]:
+    """Class decorator: announce a regulariser."""
+    REGULARIZERS.register(cls)
+    return cls
+
+
+def network_config(cls: type[N]) -> type[N]:
+    """Class decorator: announce a network."""
+    NETWORKS.register(cls)
+    return cls

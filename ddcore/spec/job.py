@@ -1,0 +1,200 @@
+"""The job specification: one schema for the REST API, the client, ``ddctl`` and the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from ddcore.spec import presets
+from ddcore.spec.base import AnyMethod, AnyNetwork, AnyRegularizer, SpecModel
+from ddcore.spec.datasets import DATASETS
+from ddcore.spec.errors import Problem, SpecError, nearest, problems
+from ddcore.spec.networks import ConvNetConfig
+
+AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+"""Operations of differentiable Siamese augmentation, joined by ``_`` in a specification."""
+
+
+class MetricsConfig(SpecModel):
+    """How often the losses and the probe are reported."""
+
+    every: int = Field(10, ge=1, description="Steps between two reports of the metrics.")
+
+
+class SnapshotsConfig(SpecModel):
+    """How often the synthetic images are kept for looking at."""
+
+    every: int = Field(100, ge=1, description="Steps between two pictures of the synthetic set.")
+
+
+class CheckpointsConfig(SpecModel):
+    """How often the whole state is saved, by steps or by time."""
+
+    every: int | None = Field(None, ge=1, description="Steps between two checkpoints. Default: by time.")
+    seconds: float = Field(60.0, gt=0, description="Seconds between two checkpoints where `every` is not given.")
+    keep: int = Field(2, ge=1, le=100, description="How many of the newest checkpoints are kept.")
+
+
+class EvaluationConfig(SpecModel):
+    """How the distilled set is scored: fresh networks trained on it from scratch (A3)."""
+
+    networks: tuple[AnyNetwork, ...] = Field(
+        default=(), description="Architectures to train. Default: the network of the job."
+    )
+    repeats: int = Field(3, ge=0, le=100, description="Networks of each architecture; 0 skips scoring.")
+    epochs: int = Field(300, ge=1, le=100_000, description="E; the loop runs E + 1 epochs, as published.")
+    lr: float = Field(0.01, gt=0, description="Learning rate, divided by ten once after half of the epochs.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum (SGD).")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay.")
+    batch_size: int = Field(256, ge=1, description="Images a training step.")
+    augmentation: str | None = Field(None, description="Training augmentation. Default: the one of the job.")
+    controls: tuple[Literal["random"], ...] = Field(
+        ("random",), description="Real subsets of the same size trained under the identical recipe."
+    )
+
+    @field_validator("augmentation")
+    @classmethod
+    def _operations(cls, value: str | None) -> str | None:
+        return None if value is None else _check_augmentation(value)
+
+
+class JobSpec(SpecModel):
+    """Everything that decides the result of a distillation job."""
+
+    dataset: str = Field(
+        min_length=1, max_length=200, description="A named dataset, a folder of that name in the data root, or ds_…"
+    )
+    ipc: int = Field(ge=1, le=10_000, description="Synthetic images per class.")
+    method: AnyMethod
+    regularizers: tuple[AnyRegularizer, ...] = ()
+    network: AnyNetwork = Field(default_factory=ConvNetConfig, description="Network the method matches with.")
+    augmentation: str = Field(
+        "auto",
+        description="Operations of differentiable Siamese augmentation joined by `_`, `none`, or `auto` "
+        "(all, without flip where a mirrored image changes its class).",
+    )
+    init: Literal["real", "noise"] = Field("real", description="Start from random real images or from N(0, 1).")
+    seed: int = Field(0, ge=0, lt=2**63, description="Everything random follows from it.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Arithmetic of the network passes; losses, statistics and images stay float32."
+    )
+    compile: Literal["auto", "on", "off"] = Field("auto", description="Whether the network passes are compiled.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N.")
+    metrics: MetricsConfig = MetricsConfig()
+    snapshots: SnapshotsConfig = SnapshotsConfig()
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @field_validator("regularizers", mode="before")
+    @classmethod
+    def _mapping_or_list(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            return tuple(
+                {"name": name, **strength} if isinstance(strength, Mapping) else {"name": name, "weight": strength}
+                for name, strength in value.items()
+            )
+        return value
+
+    @field_validator("augmentation")
+    @classmethod
+    def _operations(cls, value: str) -> str:
+        return _check_augmentation(value)
+
+    @model_validator(mode="after")
+    def _sensible(self) -> JobSpec:
+        names = [r.name for r in self.regularizers]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"regulariser `{name}` is listed {names.count(name)} times; list it once")
+        return self
+
+
+def parse(data: object) -> JobSpec:
+    """Read a job specification in its short or full spelling, or as a preset with overrides.
+
+    Args:
+        data: a JSON object. ``{"preset": name, …}`` starts from a preset; other fields override it,
+            objects field by field.
+
+    Returns:
+        The normalised specification.
+
+    Raises:
+        SpecError: with every fault found: unknown names and fields (with the nearest valid one),
+            values out of range (with the range), and combinations that cannot work.
+
+    >>> parse({"dataset": "digits", "ipc": 2, "method": "dm", "regularizers": {"cmi": 10}}).regularizers[0].weight
+    10.0
+    """
+    if not isinstance(data, Mapping):
+        raise SpecError([Problem("", "object_type", f"a job is a JSON object, got {type(data).__name__}")])
+    expanded = presets.expand(data)
+    try:
+        spec = JobSpec.model_validate(expanded)
+    except ValidationError as error:
+        raise SpecError(problems(error, (*JobSpec.model_fields, "preset"))) from error
+    found = list(_impossible(spec))
+    if found:
+        raise SpecError(found)
+    return spec
+
+
+def check_dataset_name(name: str, others: tuple[str, ...] = ()) -> None:
+    """Refuse a dataset that is neither built in nor one of ``others`` (folders, uploads).
+
+    Raises:
+        SpecError: naming the nearest known dataset.
+    """
+    known = (*DATASETS, *others)
+    if name not in known:
+        guess = nearest(name, known)
+        hint = f", did you mean '{guess}'?" if guess else ""
+        detail = f"unknown dataset '{name}'{hint}; known: {', '.join(sorted(known))}"
+        raise SpecError([Problem("/dataset", "unknown_dataset", detail)])
+
+
+def _impossible(spec: JobSpec) -> list[Problem]:
+    """Combinations that cannot work, found before anything is queued."""
+    found = []
+    facts = DATASETS.get(spec.dataset)
+    if facts is not None and spec.init == "real" and spec.ipc > facts.smallest_class:
+        detail = (
+            f"`ipc` is {spec.ipc}, but the smallest class of {spec.dataset} has {facts.smallest_class} training "
+            f"images and `init` is 'real'; choose 1 to {facts.smallest_class}, or `init`: 'noise'"
+        )
+        found.append(Problem("/ipc", "ipc_exceeds_class", detail))
+    for index, regularizer in enumerate(spec.regularizers):
+        if regularizer.name == "cmi" and spec.ipc == 1:
+            detail = (
+                "CMI is identically zero with one image a class (a class of one has no spread); "
+                "use `ipc` 2 or more, or drop `cmi`"
+            )
+            found.append(Problem(f"/regularizers/{index}", "cmi_needs_several_images", detail))
+        if spec.method.iterations == 0:
+            detail = f"`{spec.method.name}` takes no steps, so `{regularizer.name}` could not act; drop it"
+            found.append(Problem(f"/regularizers/{index}", "nothing_to_regularise", detail))
+    return found
+
+
+def _check_augmentation(value: str) -> str:
+    if value in ("auto", "none"):
+        return value
+    operations = value.split("_")
+    for operation in operations:
+        if operation not in AUGMENTATIONS:
+            guess = nearest(operation, AUGMENTATIONS)
+            hint = f", did you mean '{guess}'?" if guess else ""
+            raise ValueError(
+                f"unknown augmentation '{operation}'{hint}; join some of {', '.join(AUGMENTATIONS)} by '_', "
+                "or say 'auto' or 'none'"
+            )
+    if len(set(operations)) < len(operations):
+        raise ValueError(f"augmentation '{value}' names an operation twice")
+    return value
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the full spelling."""
+    return JobSpec.model_json_schema()

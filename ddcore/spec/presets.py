@@ -1,0 +1,85 @@
+"""Presets: data files with a configuration, its source and the score to expect."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ddcore.spec.base import SpecModel
+from ddcore.spec.errors import Problem, SpecError, nearest
+
+
+class Expected(SpecModel):
+    """The score that a preset should give, and where the figure comes from."""
+
+    accuracy: float = Field(ge=0, le=100, description="Test accuracy in percent.")
+    std: float | None = Field(None, ge=0, description="Its standard deviation over networks, in points.")
+    tolerance: float = Field(gt=0, description="Points by which a reproduction may differ.")
+    status: Literal["verified", "recalled", "measured"] = Field(
+        description="verified: read in the source; recalled: published, not re-read; measured: by us."
+    )
+
+
+class Preset(SpecModel):
+    """A named starting point for a job."""
+
+    name: str
+    title: str
+    citation: str
+    job: dict[str, Any]
+    expected: Expected | None = None
+    command: str | None = Field(None, description="What produced a measured figure.")
+
+
+@cache
+def all_presets() -> Mapping[str, Preset]:
+    """Every preset that ships with the package, by name such as ``paper/dm-cifar10-ipc10``."""
+    found = {}
+    root = files("ddcore.spec").joinpath("presets")
+    for folder in sorted(root.iterdir(), key=lambda entry: entry.name):
+        if not folder.is_dir():
+            continue
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+            if entry.name.endswith(".toml"):
+                name = f"{folder.name}/{entry.name.removesuffix('.toml')}"
+                found[name] = Preset(name=name, **tomllib.loads(entry.read_text("utf-8")))
+    return found
+
+
+def expand(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a job's fields over the preset it names, if it names one.
+
+    Objects are merged field by field; a method or network of another name replaces the preset's.
+
+    Raises:
+        SpecError: no such preset.
+    """
+    fields = dict(data)
+    name = fields.pop("preset", None)
+    if name is None:
+        return fields
+    presets = all_presets()
+    if not isinstance(name, str) or name not in presets:
+        guess = nearest(name, presets) if isinstance(name, str) else None
+        hint = f", did you mean '{guess}'?" if guess else ""
+        detail = f"unknown preset {name!r}{hint}; known: {', '.join(presets)}"
+        raise SpecError([Problem("/preset", "unknown_preset", detail)])
+    return _merge(presets[name].job, fields)
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Amend objects of one kind field by field; replace everything else."""
+    merged = dict(base)
+    for key, value in over.items():
+        current: Any = merged.get(key)
+        both_objects = isinstance(current, Mapping) and isinstance(value, Mapping)
+        if both_objects and key != "regularizers" and value.get("name", current.get("name")) == current.get("name"):
+            merged[key] = _merge(current, value)
+        else:
+            merged[key] = value
+    return merged

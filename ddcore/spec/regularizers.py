@@ -1,0 +1,98 @@
+"""Terms that pull on the synthetic images beside the method, and how hard.
+
+The strength is given in one of two ways. ``weight`` is absolute, the lambda of the papers.
+``relative`` is the size of the term's gradient on the images against the method's: it is measured
+over the first ``calibration_steps`` steps, then frozen into an absolute weight that the job reports
+(a scale that keeps following the gradients runs away as the term succeeds).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from ddcore.spec.base import AnyNetwork, RegularizerConfig, SpecModel, regularizer_config
+from ddcore.spec.networks import ConvNetConfig
+
+
+class TeacherConfig(SpecModel):
+    """A pool of networks trained on the real images: once per content hash, then cached."""
+
+    network: AnyNetwork = Field(default_factory=ConvNetConfig, description="Architecture of every teacher.")
+    pool: int = Field(1, ge=1, le=1000, description="How many teachers; one is drawn for each step (papers: 200-1000).")
+    epochs: int = Field(4, ge=1, le=1000, description="Training epochs on the real set (papers: 40).")
+    lr: float = Field(0.01, gt=0, description="Learning rate (SGD, constant).")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum.")
+    weight_decay: float = Field(1e-3, ge=0, description="Weight decay (CMI: 1e-3).")
+    batch_size: int = Field(128, ge=1, description="Images a training step (papers: 256).")
+
+
+class Weighted(RegularizerConfig):
+    """Strength of a regulariser: exactly one of ``weight`` and ``relative``."""
+
+    weight: float | None = Field(None, ge=0, description="Absolute weight (lambda of the papers).")
+    relative: float | None = Field(
+        None, ge=0, description="Gradient size against the method's, measured over the first steps and then frozen."
+    )
+    calibration_steps: int = Field(20, ge=1, le=1000, description="Steps over which `relative` is measured.")
+
+    @model_validator(mode="after")
+    def _one_strength(self) -> Weighted:
+        if (self.weight is None) == (self.relative is None):
+            raise ValueError(
+                f"give `{self.name}` exactly one of `weight` (absolute, as in the papers) "
+                "and `relative` (its gradient against the method's)"
+            )
+        return self
+
+
+@regularizer_config
+class MIMConfig(Weighted):
+    """Raise the mutual information between real and synthetic activations (contrastive bound)."""
+
+    title: ClassVar[str] = "Mutual-information maximisation"
+    citation: ClassVar[str] = "Shang, Yuan & Yan, MIM4DD, NeurIPS 2023 (arXiv 2312.16627)"
+    cost: ClassVar[str] = "one forward of `batch_real` images a class and one forward and backward of the synthetic set"
+
+    name: Literal["mim"] = "mim"
+    objective: Literal["nce", "infonce"] = Field(
+        "nce", description="`nce`: the classification bound of the paper (eq. 16); `infonce`: its in-batch form."
+    )
+    layers: Literal["blocks", "last"] = Field(
+        "blocks", description="Activations compared: the output of every block, or only the last features."
+    )
+    layer_decay: float = Field(
+        2.0, ge=1, description="beta of eq. 17: layer k of K weighs beta^-(K-1-k); 1 weighs all alike."
+    )
+    projection: int = Field(128, ge=1, le=4096, description="Output dimensions of the two heads of a layer.")
+    pool_to: int | None = Field(
+        4, ge=1, description="Average-pool feature maps to this size before a head; null keeps the whole map."
+    )
+    temperature: float = Field(0.1, gt=0, description="tau of eq. 15.")
+    negatives: int | None = Field(
+        None, ge=1, description="N of eq. 16, negatives a positive. Default: as many as the batch holds (classes - 1)."
+    )
+    population: int | None = Field(None, ge=1, description="M of eq. 15. Default: the number of real training images.")
+    critic_bias: Literal["paper", "frozen", "learned"] = Field(
+        "learned",
+        description="Offset of the critic's logit: log(M/N) as printed; the partition function of the first "
+        "batch, frozen; or learned with the heads.",
+    )
+    batch_real: int = Field(50, ge=1, description="Real images of each class a step.")
+    head_lr: float = Field(1e-3, gt=0, description="Learning rate of the heads (Adam).")
+    teacher: TeacherConfig = Field(
+        default_factory=TeacherConfig, description="Networks whose activations are compared, where the method has none."
+    )
+
+
+@regularizer_config
+class CMIConfig(Weighted):
+    """Lower the class-conditional mutual information of the synthetic set in a teacher's feature space."""
+
+    title: ClassVar[str] = "Class-aware conditional mutual information"
+    citation: ClassVar[str] = "Zhong et al., ICLR 2025 (arXiv 2412.09945)"
+    cost: ClassVar[str] = "one forward and backward of the synthetic set through a teacher a step"
+
+    name: Literal["cmi"] = "cmi"
+    teacher: TeacherConfig = Field(default_factory=TeacherConfig, description="Pool of pretrained networks.")
