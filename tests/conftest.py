@@ -1,0 +1,84 @@
+"""What a test may need from its surroundings, and what happens where it is missing.
+
+A test marked ``data``, ``postgres``, ``redis``, ``browser`` or ``gpu`` is skipped, with the reason, where
+that is absent; but it *fails* where ``DD_REQUIRE`` (a comma-separated list of those names) demands it, so
+that a continuous-integration run cannot pass by skipping.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+POSTGRES_URL = os.environ.get("DD_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
+REDIS_URL = os.environ.get("DD_TEST_REDIS", "redis://127.0.0.1:6379/15")
+
+
+def _listens(url: str, default_port: int) -> str | None:
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname or "127.0.0.1", parts.port or default_port), timeout=1):
+            return None
+    except OSError as error:
+        return f"nothing listens at {parts.hostname}:{parts.port or default_port} ({error})"
+
+
+def _data() -> str | None:
+    root = os.environ.get("DD_DATA_ROOT")
+    if root is None:
+        return "DD_DATA_ROOT is not set"
+    missing = [name for name in ("cifar10", "mnist") if not (Path(root) / name).is_dir()]
+    return f"DD_DATA_ROOT holds no {' and no '.join(missing)}" if missing else None
+
+
+def _gpu() -> str | None:
+    import torch
+
+    return None if torch.cuda.is_available() else "no CUDA device"
+
+
+NEEDS: dict[str, Callable[[], str | None]] = {
+    "postgres": cache(lambda: _listens(POSTGRES_URL, 5432)),
+    "redis": cache(lambda: _listens(REDIS_URL, 6379)),
+    "data": cache(_data),
+    "browser": cache(lambda: None if shutil.which("chromium") else "chromium is not installed"),
+    "gpu": cache(_gpu),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    required = {name.strip() for name in os.environ.get("DD_REQUIRE", "").split(",") if name.strip()}
+    for name, missing in NEEDS.items():
+        if item.get_closest_marker(name) is None:
+            continue
+        reason = missing()
+        if reason is None:
+            continue
+        if name in required:
+            pytest.fail(f"DD_REQUIRE demands {name}, but {reason}", pytrace=False)
+        pytest.skip(f"{name}: {reason}")
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of the real datasets; the test must carry the marker ``data``."""
+    return Path(os.environ["DD_DATA_ROOT"]).resolve()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> str:
+    """SQLAlchemy URL of a server on which a test may create databases of its own."""
+    return POSTGRES_URL
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """URL of a Redis database that a test may use and empty."""
+    return REDIS_URL
