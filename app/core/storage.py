@@ -1,0 +1,370 @@
+"""Where the bytes of artifacts live: content-addressed by SHA-256, in a local folder or an object store.
+
+A key is built from a digest alone (``sha256/ab/cd/<digest>``), never from a name that a user gave, so no
+request can reach a file outside the store. Equal contents are stored once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
+    from obstore.store import ObjectStore
+
+    from app.core.settings import Settings
+
+CHUNK = 1 << 20
+"""Bytes read or written at a time."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MULTIPART_ABOVE = 16 << 20
+
+
+class StorageError(Exception):
+    """The store cannot do what was asked; the message names the digest, never a path."""
+
+
+class BlobMissingError(StorageError):
+    """The store holds nothing under this digest."""
+
+
+class ChecksumMismatchError(StorageError):
+    """The stored bytes do not have the digest they are filed under."""
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Stored bytes.
+
+    Attributes:
+        sha256: digest of the contents, 64 lower-case hexadecimal digits; also the key.
+        size: length in bytes.
+    """
+
+    sha256: str
+    size: int
+
+
+class ArtifactStore(Protocol):
+    """Immutable blobs under their digest. Every method may raise :class:`StorageError`."""
+
+    def put_file(self, path: Path) -> Blob:
+        """Store the contents of a file; storing the same contents again changes nothing."""
+        ...
+
+    def put_stream(self, chunks: Iterable[bytes]) -> Blob:
+        """Store bytes as they come, hashing on the way."""
+        ...
+
+    def iter_range(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Chunks of bytes ``start`` (inclusive) to ``end`` (exclusive; default: the whole rest).
+
+        Nothing is opened before the first chunk is asked for, which raises :class:`BlobMissingError` where
+        nothing is stored.
+        """
+        ...
+
+    def head(self, sha256: str) -> Blob | None:
+        """Digest and size, or ``None`` where nothing is stored."""
+        ...
+
+    def exists(self, sha256: str) -> bool:
+        """Whether something is stored under this digest."""
+        ...
+
+    def delete(self, sha256: str) -> None:
+        """Forget the blob; deleting what is not there is fine."""
+        ...
+
+    def sign_url(self, sha256: str, expires_s: int) -> str | None:
+        """A URL that reads the blob without our credentials for a while, or ``None`` where there is no such thing."""
+        ...
+
+
+def key_of(sha256: str) -> str:
+    """Key of a blob.
+
+    Raises:
+        ValueError: for anything but a lower-case hexadecimal SHA-256.
+
+    >>> key_of("ab" * 32)[:16]
+    'sha256/ab/ab/aba'
+    """
+    if not _DIGEST.fullmatch(sha256):
+        raise ValueError(f"{sha256!r} is not a SHA-256 in lower-case hexadecimal digits")
+    return f"sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+
+def open_store(settings: Settings) -> ArtifactStore:
+    """The store that the settings name."""
+    return store_at(settings.storage_url)
+
+
+def store_at(url: str) -> ArtifactStore:
+    """The store at a folder (a path or ``file://``), ``s3://bucket/prefix`` or ``memory://``.
+
+    Raises:
+        ValueError: for a scheme that is none of these.
+    """
+    parts = urlsplit(url)
+    if parts.scheme in ("", "file"):
+        return LocalStore(Path(unquote(parts.path)))
+    if parts.scheme in ("s3", "memory"):
+        return RemoteStore(url)
+    raise ValueError(f"storage URL {url!r}: scheme {parts.scheme!r} is not one of file, s3, memory")
+
+
+def read_verified(store: ArtifactStore, blob: Blob) -> bytes:
+    """All bytes of a blob, checked against its digest before the first is handed out.
+
+    Raises:
+        ChecksumMismatchError: if the stored bytes have changed.
+        BlobMissingError: if they are gone.
+    """
+    data = b"".join(store.iter_range(blob.sha256))
+    if hashlib.sha256(data).hexdigest() != blob.sha256:
+        raise ChecksumMismatchError(f"stored bytes of sha256:{blob.sha256} have changed")
+    return data
+
+
+def iter_verified(store: ArtifactStore, blob: Blob) -> Iterator[bytes]:
+    """Chunks of a blob; the last one is held back until the digest is known to be right.
+
+    Raises:
+        ChecksumMismatchError: instead of yielding the last chunk, so that a reader never gets a full-length wrong file.
+    """
+    digest, held = hashlib.sha256(), b""
+    for chunk in store.iter_range(blob.sha256):
+        if held:
+            yield held
+        digest.update(chunk)
+        held = chunk
+    if digest.hexdigest() != blob.sha256:
+        raise ChecksumMismatchError(f"stored bytes of sha256:{blob.sha256} have changed")
+    yield held
+
+
+def fetch(store: ArtifactStore, blob: Blob, target: Path) -> None:
+    """Copy a blob into a file, which appears only complete and verified.
+
+    Raises:
+        ChecksumMismatchError: if the stored bytes have changed; ``target`` is left as it was.
+    """
+    with _new_file(target.parent) as (temporary, handle):
+        for chunk in iter_verified(store, blob):
+            handle.write(chunk)
+        _sync(handle)
+        temporary.replace(target)
+
+
+class LocalStore:
+    """Blobs as files below one folder.
+
+    A blob is written to a temporary name, flushed to disk and renamed, so that a file under its final name
+    is complete even after a power cut. Reading walks down from the root without following links.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put_file(self, path: Path) -> Blob:
+        """Store the contents of a file."""
+        with path.open("rb") as handle:
+            return self.put_stream(iter(lambda: handle.read(CHUNK), b""))
+
+    def put_stream(self, chunks: Iterable[bytes]) -> Blob:
+        """Store bytes as they come, hashing on the way."""
+        digest, size = hashlib.sha256(), 0
+        with _new_file(self._root / "incoming") as (temporary, handle):
+            for chunk in chunks:
+                handle.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+            _sync(handle)
+            blob = Blob(digest.hexdigest(), size)
+            final = self._root / key_of(blob.sha256)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            # Replacing rather than keeping an older file heals a blob that has rotted; its contents are the same.
+            temporary.replace(final)
+            for folder in (final.parent, final.parent.parent, final.parent.parent.parent):
+                _sync_folder(folder)
+        return blob
+
+    def iter_range(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Chunks of bytes ``start`` to ``end``."""
+        with os.fdopen(self._open(sha256), "rb") as handle:
+            handle.seek(start)
+            left = None if end is None else end - start
+            while left is None or left > 0:
+                chunk = handle.read(CHUNK if left is None else min(CHUNK, left))
+                if not chunk:
+                    return
+                left = None if left is None else left - len(chunk)
+                yield chunk
+
+    def head(self, sha256: str) -> Blob | None:
+        """Digest and size, or ``None``."""
+        try:
+            descriptor = self._open(sha256)
+        except BlobMissingError:
+            return None
+        try:
+            return Blob(sha256, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
+
+    def exists(self, sha256: str) -> bool:
+        """Whether something is stored under this digest."""
+        return self.head(sha256) is not None
+
+    def delete(self, sha256: str) -> None:
+        """Forget the blob."""
+        (self._root / key_of(sha256)).unlink(missing_ok=True)
+
+    def sign_url(self, sha256: str, expires_s: int) -> str | None:  # noqa: ARG002 - a folder has no URLs
+        """``None``: a folder has no URLs of its own."""
+        return None
+
+    def _open(self, sha256: str) -> int:
+        *folders, name = key_of(sha256).split("/")
+        try:
+            descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+            for part in (*folders, name):
+                kind = 0 if part == name else os.O_DIRECTORY
+                try:
+                    deeper = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | kind, dir_fd=descriptor)
+                finally:
+                    os.close(descriptor)
+                descriptor = deeper
+        except FileNotFoundError as error:
+            raise BlobMissingError(f"nothing is stored under sha256:{sha256}") from error
+        except OSError as error:
+            raise StorageError(f"sha256:{sha256} cannot be read: {error.strerror}") from error
+        return descriptor
+
+
+class RemoteStore:
+    """Blobs in an object store, through obstore; credentials come from the store's usual environment variables."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            import obstore
+            from obstore.store import from_url
+        except ImportError as error:
+            scheme = urlsplit(url).scheme
+            raise StorageError(
+                f"storing artifacts at {scheme}:// needs obstore: pip install 'ddservice[s3]'"
+            ) from error
+        self._obstore = obstore
+        self._store: ObjectStore = from_url(url if urlsplit(url).scheme != "memory" else "memory:///")
+        self._signs = urlsplit(url).scheme == "s3"
+
+    def put_file(self, path: Path) -> Blob:
+        """Store the contents of a file."""
+        with path.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        blob = Blob(digest, path.stat().st_size)
+        if self.head(digest) != blob:
+            self._put(key_of(digest), path, multipart=blob.size > _MULTIPART_ABOVE)
+        return blob
+
+    def put_stream(self, chunks: Iterable[bytes]) -> Blob:
+        """Store bytes as they come; they pass through a temporary file because the key is their digest."""
+        with tempfile.NamedTemporaryFile(prefix="dd-upload-") as spool:
+            for chunk in chunks:
+                spool.write(chunk)
+            spool.flush()
+            return self.put_file(Path(spool.name))
+
+    def iter_range(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Chunks of bytes ``start`` to ``end``."""
+        if end is not None and start >= end:
+            return
+        with _translated(sha256):
+            options: GetOptions = {}
+            if end is not None:
+                options = {"range": (start, end)}
+            elif start:
+                options = {"range": {"offset": start}}
+            result = self._obstore.get(self._store, key_of(sha256), options=options)
+            for chunk in result.stream(min_chunk_size=CHUNK):
+                yield bytes(chunk)
+
+    def head(self, sha256: str) -> Blob | None:
+        """Digest and size, or ``None``."""
+        try:
+            with _translated(sha256):
+                return Blob(sha256, self._obstore.head(self._store, key_of(sha256))["size"])
+        except BlobMissingError:
+            return None
+
+    def exists(self, sha256: str) -> bool:
+        """Whether something is stored under this digest."""
+        return self.head(sha256) is not None
+
+    def delete(self, sha256: str) -> None:
+        """Forget the blob."""
+        if self.exists(sha256):
+            with _translated(sha256):
+                self._obstore.delete(self._store, key_of(sha256))
+
+    def sign_url(self, sha256: str, expires_s: int) -> str | None:
+        """A pre-signed GET, where the store knows such a thing."""
+        if not self._signs:
+            return None
+        with _translated(sha256):
+            # obstore types sign() for its signing stores only; `_signs` says that this is one.
+            return str(self._obstore.sign(self._store, "GET", key_of(sha256), timedelta(seconds=expires_s)))  # type: ignore[call-overload]
+
+    def _put(self, key: str, path: Path, *, multipart: bool) -> None:
+        with _translated(key.rpartition("/")[2]):
+            self._obstore.put(self._store, key, path, use_multipart=multipart)
+
+
+@contextmanager
+def _translated(sha256: str) -> Iterator[None]:
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise BlobMissingError(f"nothing is stored under sha256:{sha256}") from error
+    except (BaseError, OSError) as error:
+        raise StorageError(f"the object store failed for sha256:{sha256}") from error
+
+
+@contextmanager
+def _new_file(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A new file that vanishes unless it is renamed in time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".{secrets.token_hex(16)}"
+    try:
+        with path.open("xb") as handle:
+            yield path, handle
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _sync(handle: IO[bytes]) -> None:
+    handle.flush()
+    os.fsync(handle.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
