@@ -119,7 +119,9 @@ def store_at(url: str) -> ArtifactStore:
         ValueError: for a scheme that is none of these.
     """
     parts = urlsplit(url)
-    if parts.scheme in ("", "file"):
+    if not parts.scheme:
+        return LocalStore(Path(url))
+    if parts.scheme == "file":
         return LocalStore(Path(unquote(parts.path)))
     if parts.scheme in ("s3", "memory"):
         return RemoteStore(url)
