@@ -1,0 +1,1 @@
+"""The menu over HTTP: methods, networks, presets and datasets."""

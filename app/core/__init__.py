@@ -1,0 +1,1 @@
+"""What every slice of the service stands on: settings, database, errors, security, pagination, logging."""

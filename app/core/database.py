@@ -1,0 +1,81 @@
+"""Sessions on SQLite or PostgreSQL; transactions begin and end here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from app.core.settings import Settings
+from app.core.tables import clock
+
+BUSY_TIMEOUT_MS = 10_000
+WRITE = "dd_write"
+
+
+class Database:
+    """The service's database.
+
+    ``read()`` and ``write()`` are the edges of every transaction: code inside flushes, never commits.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.engine = _engine(settings)
+        self._readers = self.engine.execution_options(postgresql_readonly=True)
+        self._writers = self.engine.execution_options(**{WRITE: True})
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees one state of the database and cannot change it."""
+        with Session(self._readers, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session whose changes are committed together when the block ends, or not at all."""
+        with Session(self._writers, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def dispose(self) -> None:
+        """Close every idle connection."""
+        self.engine.dispose()
+
+
+def now(session: Session) -> datetime:
+    """The time by the database's clock, in UTC to the millisecond."""
+    return session.execute(select(clock())).scalar_one()
+
+
+def _engine(settings: Settings) -> Engine:
+    url = make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite":
+        if url.database:
+            Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        engine = create_engine(url, pool_size=20, max_overflow=20, pool_timeout=10)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(url, pool_size=20, max_overflow=20, pool_timeout=10, pool_pre_ping=True)
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # The driver would open transactions by itself, and deferred ones; _begin_sqlite does it instead.
+    driver: Any = connection
+    driver.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+        driver.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails at once when another has written in between,
+    # busy timeout or not; one that takes the write lock at its start waits its turn.
+    writes = connection.get_execution_options().get(WRITE, False)
+    connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

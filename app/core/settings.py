@@ -1,0 +1,196 @@
+"""Every setting of the service: one class, read from the environment (prefix ``DD_``).
+
+A secret may also be given as the path of a file that holds it (``DD_PEPPER_FILE``), as container
+orchestrators do.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "DD_"
+FROM_FILE = ("database_url", "broker_url", "storage_url", "pepper")
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Settings whose value stands in a file named by ``DD_<NAME>_FILE``."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - pydantic's signature
+        """The value of one field, or ``None`` where no file is named.
+
+        Raises:
+            ValueError: the value is given both directly and as a file, or the file cannot be read.
+        """
+        variable = f"{PREFIX}{field_name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if field_name not in FROM_FILE or path is None:
+            return None, field_name, False
+        if variable in os.environ:
+            raise ValueError(f"give {variable} or {variable}_FILE, not both")
+        try:
+            return Path(path).read_text("utf-8").strip(), field_name, False
+        except OSError as error:
+            raise ValueError(f"{variable}_FILE names {path}, which cannot be read: {error.strerror}") from error
+
+    def __call__(self) -> dict[str, Any]:
+        """The values of all settings that are given as files."""
+        found = {name: self.get_field_value(None, name)[0] for name in FROM_FILE}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Settings(BaseSettings):
+    """Settings of the API and the workers; the defaults are the embedded service on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    home: Path = Field(
+        default_factory=lambda: user_data_path("ddservice"),
+        description="State folder: database, broker, artifacts, caches, key.",
+    )
+    data_root: Path = Field(
+        default_factory=lambda data: data["home"] / "data", description="Where named datasets are looked for."
+    )
+    runs_dir: Path = Field(
+        default_factory=lambda data: data["home"] / "runs", description="Working folders of running jobs."
+    )
+    cache_dir: Path = Field(
+        default_factory=lambda data: data["home"] / "cache",
+        description="Trained networks, decoded datasets and compiled code that jobs share.",
+    )
+    database_url: str = Field(
+        default_factory=lambda data: f"sqlite:///{data['home'] / 'ddservice.sqlite3'}",
+        description="SQLAlchemy URL: sqlite:///… or postgresql+psycopg://….",
+        repr=False,
+    )
+    broker_url: str = Field("filesystem://", description="Celery broker: filesystem:// or redis://….", repr=False)
+    storage_url: str = Field(
+        default_factory=lambda data: str(data["home"] / "artifacts"),
+        description="Artifacts: a folder, or s3://bucket/prefix.",
+        repr=False,
+    )
+
+    host: str = Field("127.0.0.1", description="Address that the API binds.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port of the API; 0 takes a free one.")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("127.0.0.1", "localhost", "::1"),
+        description="Host names that requests may use, comma-separated; * allows any (behind a proxy that checks).",
+    )
+    auth: bool = Field(True, description="Whether requests need an API key; off is refused beyond loopback.")
+    environment: str = Field("local", pattern=r"^[a-z0-9]{1,16}$", description="Name inside the API keys made here.")
+    pepper: SecretStr | None = Field(
+        None,
+        description="Secret that API keys, cookies and cursors are signed with. Default: made in the state folder.",
+    )
+    session_s: int = Field(43_200, ge=60, description="Seconds a dashboard session lasts.")
+    login_link_s: int = Field(300, ge=10, description="Seconds a login link can be used.")
+    body_limit: int = Field(1 << 20, ge=1024, description="Largest request body in bytes.")
+    idempotency_s: int = Field(86_400, ge=60, description="Seconds an Idempotency-Key is remembered.")
+    publish_limit_s: float = Field(0.25, gt=0, description="Seconds a submission may spend on waking a worker.")
+    shutdown_s: int = Field(10, ge=1, description="Seconds the API waits for open requests when it stops.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="Log lines for people or machines; auto: console on a terminal."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
+
+    max_queued: int = Field(1000, ge=1, description="Unfinished jobs a tenant may have.")
+    max_attempts: int = Field(3, ge=1, le=100, description="Failures after which a job is given up.")
+    max_runtime_s: int = Field(86_400, ge=1, description="Default and largest `limits.max_runtime_s` of a job.")
+    max_queue_s: int = Field(604_800, ge=1, description="Default and largest `limits.max_queue_s` of a job.")
+
+    device_class: Literal["auto", "cpu", "cuda"] = Field("auto", description="Kind of device that a worker offers.")
+    reconciler: Literal["embedded", "external"] = Field(
+        "embedded", description="Whether workers run the reconciler themselves."
+    )
+    engine_module: str = Field("worker.engine_main", description="Module that a worker runs as the engine process.")
+    engine_threads: int | None = Field(None, ge=1, description="CPU threads of an engine. Default: the library's own.")
+    lease_s: float = Field(60, gt=0, description="Seconds a claim lasts without a heartbeat.")
+    heartbeat_s: float = Field(10, gt=0, description="Seconds between two heartbeats of a running job.")
+    poll_s: float = Field(1, gt=0, description="Seconds between two looks at what the user wants of a running job.")
+    reconcile_s: float = Field(5, gt=0, description="Seconds between two rounds of the reconciler.")
+    stop_grace_s: float = Field(60, gt=0, description="Seconds an engine gets to save its state before it is killed.")
+    backoff_s: float = Field(30, ge=0, description="First pause before a failed job is tried again; it doubles.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then files that hold secrets."""
+        return init_settings, env_settings, SecretFiles(settings_cls)
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("home", "data_root", "runs_dir", "cache_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @model_validator(mode="after")
+    def _safe(self) -> Settings:
+        if not self.auth and not self.loopback:
+            raise ValueError(
+                f"DD_AUTH is off and DD_HOST is {self.host}: without API keys the service only binds to loopback; "
+                "set DD_AUTH=true, or DD_HOST=127.0.0.1"
+            )
+        if self.heartbeat_s * 2 > self.lease_s:
+            raise ValueError(
+                f"DD_HEARTBEAT_S is {self.heartbeat_s:g} and DD_LEASE_S {self.lease_s:g}: "
+                "a lease must outlast two heartbeats"
+            )
+        return self
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the API can be reached from this machine only."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is SQLite, so that the API migrates it at its start."""
+        return self.database_url.startswith("sqlite")
+
+    @property
+    def broker_dir(self) -> Path:
+        """Folder of the ``filesystem://`` broker."""
+        return self.home / "broker"
+
+    @property
+    def api_key_file(self) -> Path:
+        """Where the first start leaves an API key for the clients of this machine."""
+        return self.home / "api-key"
+
+    def describe(self) -> Mapping[str, object]:
+        """Every setting and its value, passwords masked, for people to read."""
+        return {name: _mask(getattr(self, name)) for name in type(self).model_fields}
+
+
+def _mask(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return "********"
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    parts = urlsplit(value)
+    if parts.password is None:
+        return value
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":********@")))

@@ -1,0 +1,1 @@
+"""Distillation jobs: their life, their queue and their REST resource."""

@@ -1,0 +1,55 @@
+"""Who may do what: tenants, their API keys, and one-time login links."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.tables import Base, Id, Json, Timestamp, clock
+
+
+class Tenant(Base):
+    """An owner of jobs; nobody sees another tenant's."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    max_running: Mapped[int | None]
+    """Jobs that may run at once; ``None``: as many as there are workers."""
+    max_queued: Mapped[int | None]
+    """Unfinished jobs; ``None``: the service's setting."""
+    created_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())
+
+
+class ApiKey(Base):
+    """An API key; the key itself is shown once and never stored, only its keyed digest."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index(None, "tenant_id", "created_at"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    """``key_`` and the eight characters that the key itself names."""
+    tenant_id: Mapped[str] = mapped_column(Id, ForeignKey(Tenant.id))
+    name: Mapped[str] = mapped_column(String(200))
+    digest: Mapped[str] = mapped_column(String(64))
+    """HMAC-SHA256 of the whole key under the server's pepper, hexadecimal."""
+    scopes: Mapped[list[str]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())
+    expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    last_used_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    revoked_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+
+class LoginToken(Base):
+    """A login link that has not been used yet."""
+
+    __tablename__ = "login_tokens"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """HMAC-SHA256 of the token under the server's pepper, hexadecimal."""
+    key_id: Mapped[str] = mapped_column(Id, ForeignKey(ApiKey.id, ondelete="CASCADE"))
+    """The key that asked for the link, on whose behalf the session acts."""
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)

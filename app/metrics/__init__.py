@@ -1,0 +1,1 @@
+"""Numbers that a job reports while it runs."""

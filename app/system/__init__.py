@@ -1,0 +1,1 @@
+"""Health, workers and who is asking."""
