@@ -1,1 +1,34 @@
-"""ddclient."""
+"""The typed Python client of the service, and the ``ddctl`` command.
+
+>>> from ddclient import Client
+>>> job = Client().distill("digits", method="dm", ipc=1)  # doctest: +SKIP
+>>> data = job.wait().download("out/").as_torch()  # doctest: +SKIP
+"""
+
+from ddclient.bundle import Bundle
+from ddclient.client import Client, Job
+from ddclient.errors import (
+    BadInputError,
+    ClientError,
+    DownloadError,
+    JobFailedError,
+    ProblemError,
+    UnreachableError,
+)
+from ddclient.models import Artifact, Event, JobDocument, MetricPoint
+
+__all__ = [
+    "Artifact",
+    "BadInputError",
+    "Bundle",
+    "Client",
+    "ClientError",
+    "DownloadError",
+    "Event",
+    "Job",
+    "JobDocument",
+    "JobFailedError",
+    "MetricPoint",
+    "ProblemError",
+    "UnreachableError",
+]

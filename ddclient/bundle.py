@@ -1,0 +1,189 @@
+"""The bundle on this side of the wire: fetched, checked, unpacked, loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from ddclient.errors import ClientError, DownloadError
+from ddclient.models import Artifact
+from ddclient.transport import Transport
+
+if TYPE_CHECKING:
+    from torch.utils.data import TensorDataset
+
+CHUNK = 1 << 20
+MAX_FILES = 10_000
+MAX_RATIO = 200
+"""No honest bundle shrinks by more than this: images hardly compress."""
+CONNECTIONS = 5
+READ_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A distilled set in a folder.
+
+    >>> Bundle(Path("out")).images_file.name
+    'distilled.safetensors'
+    """
+
+    path: Path
+
+    @property
+    def images_file(self) -> Path:
+        """The tensors: ``images`` float32 N x C x H x W in pixel units, ``labels`` int64 N."""
+        return self.path / "distilled.safetensors"
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Classes, normalisation, recipe, results, specification and digests."""
+        document: dict[str, Any] = json.loads((self.path / "manifest.json").read_text("utf-8"))
+        return document
+
+    def as_torch(self) -> TensorDataset:
+        """The images (float32, pixel units, not normalised) and labels (int64), ready for a ``DataLoader``.
+
+        Raises:
+            ClientError: torch or safetensors is not installed.
+        """
+        try:
+            from safetensors.torch import load_file
+            from torch.utils.data import TensorDataset
+        except ImportError as error:
+            raise ClientError(f"loading into torch needs `pip install ddservice[engine]` ({error.name})") from error
+        tensors = load_file(self.images_file)
+        return TensorDataset(tensors["images"], tensors["labels"])
+
+
+def fetch(transport: Transport, artifact: Artifact, target: Path) -> Path:
+    """Download an artifact to the file ``target``, going on where an earlier attempt broke off.
+
+    Bytes collect in ``target`` + ``.part`` and move to ``target`` once their SHA-256 is right.
+
+    Raises:
+        DownloadError: the digest is wrong.
+        ProblemError: the service refused.
+        UnreachableError: the connection broke five times.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    for attempt in range(1, CONNECTIONS + 1):
+        try:
+            _receive(transport, artifact, part)
+            break
+        except httpx.TransportError as error:
+            if attempt == CONNECTIONS:
+                raise transport.unreachable(error) from error
+            time.sleep(0.2 * 2**attempt)
+    digest = sha256_of(part)
+    if digest != artifact.sha256:
+        part.unlink()
+        raise DownloadError(
+            f"{target.name} has SHA-256 {digest}, but the service promised {artifact.sha256}; download it again"
+        )
+    part.replace(target)
+    return target
+
+
+def unpack(archive: Path, folder: Path) -> Bundle:
+    """Unzip a bundle into ``folder`` and check every file against the manifest.
+
+    Nothing is written into ``folder`` before everything has been checked; files of other names that
+    lie there are left alone.
+
+    Raises:
+        DownloadError: not a bundle, a name that leads out of the folder, a link, an absurd size, or a
+            file whose digest is not the manifest's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as temporary:
+        staging = Path(temporary)
+        try:
+            with zipfile.ZipFile(archive) as bundle:
+                names = [_extract(bundle, entry, staging) for entry in _entries(bundle, archive.stat().st_size)]
+        except zipfile.BadZipFile as error:
+            raise DownloadError(f"{archive.name} is not a zip file ({error})") from error
+        _verify(staging)
+        for name in names:
+            destination = folder / name
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).replace(destination)
+    return Bundle(folder)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _receive(transport: Transport, artifact: Artifact, part: Path) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    if have > artifact.size:
+        part.unlink()
+        have = 0
+    if have == artifact.size:
+        part.touch()
+        return
+    headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+    if have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": f'"{artifact.sha256}"'}
+    path = f"/v1/artifacts/{artifact.id}/content"
+    with transport.stream(path, headers=headers, read_timeout=READ_TIMEOUT_S) as answer:
+        with part.open("ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as file:
+            for chunk in answer.iter_bytes(CHUNK):
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _entries(bundle: zipfile.ZipFile, packed: int) -> list[zipfile.ZipInfo]:
+    entries = [entry for entry in bundle.infolist() if not entry.is_dir()]
+    if len(entries) > MAX_FILES:
+        raise DownloadError(f"the archive holds {len(entries)} files, more than the {MAX_FILES} of any bundle")
+    if sum(entry.file_size for entry in entries) > packed * MAX_RATIO:
+        raise DownloadError(f"the archive says it unpacks to more than {MAX_RATIO} times its size")
+    names = [entry.filename for entry in entries]
+    if len(set(names)) < len(names):
+        raise DownloadError("the archive names a file twice")
+    for entry in entries:
+        name = PurePosixPath(entry.filename)
+        outside = name.is_absolute() or ".." in name.parts or "\\" in entry.filename or ":" in entry.filename
+        mode = entry.external_attr >> 16
+        if outside or not name.parts or (stat.S_IFMT(mode) not in {0, stat.S_IFREG}):
+            raise DownloadError(f"the archive holds {entry.filename!r}, which is not a plain file inside the folder")
+    return entries
+
+
+def _extract(bundle: zipfile.ZipFile, entry: zipfile.ZipInfo, staging: Path) -> str:
+    destination = staging / entry.filename
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    # zipfile stops at the declared size and compares the checksum, so that the sizes checked above hold
+    with bundle.open(entry) as source, destination.open("wb") as target:
+        shutil.copyfileobj(source, target, CHUNK)
+    return entry.filename
+
+
+def _verify(folder: Path) -> None:
+    try:
+        digests: dict[str, str] = json.loads((folder / "manifest.json").read_text("utf-8"))["files"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DownloadError("the archive holds no manifest.json that lists its files") from error
+    for name, expected in digests.items():
+        path = folder / PurePosixPath(name)
+        if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+            raise DownloadError(f"the manifest lists {name!r}, which the archive does not hold")
+        if sha256_of(path) != expected:
+            raise DownloadError(f"{name} is not the file that the manifest describes (its SHA-256 differs)")

@@ -1,0 +1,372 @@
+"""The typed client of the REST API."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from ddclient import bundle, events
+from ddclient.bundle import Bundle
+from ddclient.discovery import locate
+from ddclient.errors import ClientError, JobFailedError
+from ddclient.models import Artifact, Event, JobDocument, MetricPoint, Series
+from ddclient.transport import Transport
+from ddcore.spec import JobSpec
+
+PAGE = 100
+LONG_POLL_S = 20
+KEYS_PER_QUERY = 16
+"""The service answers for this many metrics at a time."""
+
+
+class Client:
+    """A connection to one service.
+
+    Without arguments it finds the service and the key of this machine by itself: ``DD_URL`` and
+    ``DD_API_KEY``, else what ``ddctl up`` left in ``DD_HOME``.
+
+    Args:
+        url: address of the service.
+        api_key: key to use.
+        timeout: seconds to wait for an answer.
+        transport: how requests travel; for tests.
+
+    Every method may raise :class:`~ddclient.errors.ProblemError` (the service refused, and says why)
+    and :class:`~ddclient.errors.UnreachableError`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._transport = Transport(locate(url, api_key), timeout=timeout, transport=transport)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the jobs go on."""
+        self._transport.close()
+
+    @property
+    def url(self) -> str:
+        """Address of the service."""
+        return self._transport.endpoint.url
+
+    def distill(
+        self,
+        dataset: str,
+        *,
+        method: str | Mapping[str, Any] = "dm",
+        ipc: int = 1,
+        regularizers: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        **fields: Any,
+    ) -> Job:
+        """Submit a job in its short spelling.
+
+        Args:
+            dataset: name of the dataset.
+            method: name of the method, or its configuration with a ``name``.
+            ipc: synthetic images per class.
+            regularizers: weight by name, such as ``{"cmi": 2000}`` or ``{"mim": {"relative": 1.0}}``.
+            fields: any other field of the specification (``seed``, ``network``, ``evaluation``, …).
+        """
+        spec = {"dataset": dataset, "ipc": ipc, "method": method, **fields}
+        if regularizers is not None:
+            spec["regularizers"] = regularizers
+        return self.submit(spec)
+
+    def submit(
+        self,
+        spec: Mapping[str, Any] | JobSpec,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
+        limits: Mapping[str, int] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Submit a job.
+
+        Args:
+            spec: the specification, in either spelling, or ``{"preset": …}`` with overrides.
+            name: what to call the job.
+            labels: names and values to find it by.
+            priority: 0 (last) to 9 (first).
+            limits: ``max_runtime_s`` and ``max_queue_s``.
+            idempotency_key: submitting twice with one key makes one job. Default: a fresh key, so that
+                only the repeats of this very call are one.
+        """
+        fields = {"name": name, "labels": labels, "priority": priority, "limits": limits}
+        body = _body(spec) | {field: value for field, value in fields.items() if value is not None}
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        answer = self._transport.request("POST", "/v1/jobs", json=body, headers=headers)
+        return Job(self, JobDocument.model_validate(answer.json()))
+
+    def validate(self, spec: Mapping[str, Any] | JobSpec) -> dict[str, Any]:
+        """Check a specification without submitting it: the full spelling, warnings and an estimate."""
+        return dict(self._transport.post("/v1/jobs:validate", _body(spec)))
+
+    def job(self, job_id: str) -> Job:
+        """One job."""
+        return Job(self, JobDocument.model_validate(self._transport.get(f"/v1/jobs/{job_id}")))
+
+    def jobs(
+        self,
+        *,
+        status: str | Sequence[str] | None = None,
+        method: str | None = None,
+        dataset: str | None = None,
+        label: str | None = None,
+    ) -> Iterator[Job]:
+        """All jobs that match, newest first, fetched page by page as they are read.
+
+        Args:
+            status: one status or several.
+            method: name of the method.
+            dataset: name of the dataset.
+            label: ``name:value``.
+        """
+        statuses = status if status is None or isinstance(status, str) else ",".join(status)
+        query = {"status": statuses, "method": method, "dataset": dataset, "label": label, "limit": PAGE}
+        cursor: str | None = None
+        while True:
+            page = self._transport.get("/v1/jobs", **query, cursor=cursor)
+            for document in page["data"]:
+                yield Job(self, JobDocument.model_validate(document))
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                return
+
+    def cancel(self, job_id: str, *, keep_result: bool = False, reason: str | None = None) -> Job:
+        """Stop a job for good; ``keep_result`` makes a bundle of the images as they are, unscored."""
+        body: dict[str, Any] = {"keep_result": keep_result}
+        if reason is not None:
+            body["reason"] = reason
+        return self._verb(job_id, "cancel", body)
+
+    def pause(self, job_id: str) -> Job:
+        """Save a job's state and free its worker."""
+        return self._verb(job_id, "pause")
+
+    def resume(self, job_id: str) -> Job:
+        """Queue a paused job again; it goes on from its checkpoint."""
+        return self._verb(job_id, "resume")
+
+    def retry(self, job_id: str, *, from_scratch: bool = False) -> Job:
+        """Queue a failed or expired job again, from its last good checkpoint unless ``from_scratch``."""
+        return self._verb(job_id, "retry", {"from_scratch": from_scratch})
+
+    def clone(self, job_id: str, overrides: Mapping[str, Any] | None = None) -> Job:
+        """Submit a copy of a job with some fields changed."""
+        return self._verb(job_id, "clone", {"overrides": dict(overrides or {})})
+
+    def events(self, job_id: str, *, after: int = 0, follow: bool = True) -> Iterator[Event]:
+        """The events of a job with ``seq`` above ``after``, in order.
+
+        Args:
+            job_id: the job.
+            after: the last event already seen.
+            follow: wait for new events until the job ends, over connections that may break; otherwise
+                stop after those that exist.
+        """
+        if follow:
+            yield from events.follow(self._transport, job_id, after)
+            return
+        while True:
+            page = self._transport.get(f"/v1/jobs/{job_id}/events", after_seq=after, limit=PAGE)["data"]
+            for document in page:
+                event = Event.model_validate(document)
+                after = event.seq
+                yield event
+            if len(page) < PAGE:
+                return
+
+    def metrics(self, job_id: str, keys: Sequence[str] | None = None, *, max_points: int = 500) -> dict[str, Series]:
+        """The readings of a job, at most ``max_points`` (2 to 5000) a metric.
+
+        Args:
+            job_id: the job.
+            keys: names such as ``loss``, ``mi_lower_bound``, ``cmi``. Default: all there are.
+            max_points: beyond it, neighbouring steps are joined to their minimum, maximum, mean and last.
+        """
+        if keys is None:
+            keys = [key["name"] for key in self._transport.get(f"/v1/jobs/{job_id}/metrics")["data"]]
+        found: dict[str, Series] = {}
+        for start in range(0, len(keys), KEYS_PER_QUERY):
+            part = list(keys[start : start + KEYS_PER_QUERY])
+            answer = self._transport.get(f"/v1/jobs/{job_id}/metrics:query", key=part, max_points=max_points)
+            found |= {series["key"]: _rows(series) for series in answer["series"]}
+        return found
+
+    def artifacts(self, job_id: str) -> list[Artifact]:
+        """The files that a job has made so far."""
+        answer = self._transport.get(f"/v1/jobs/{job_id}/artifacts")
+        return [Artifact.model_validate(document) for document in answer["data"]]
+
+    def download(self, job_id: str, out: str | Path) -> Bundle:
+        """Fetch a job's bundle, check it and unpack it into the folder ``out``.
+
+        A download that broke off goes on where it stopped when it is called again.
+
+        Raises:
+            ClientError: the job has no bundle (yet).
+            DownloadError: what arrived is not what the service promised.
+        """
+        bundles = [artifact for artifact in self.artifacts(job_id) if artifact.kind == "bundle"]
+        if not bundles:
+            raise ClientError(f"{job_id} has no bundle; wait until it has succeeded (`ddctl watch {job_id}`)")
+        folder = Path(out)
+        archive = bundle.fetch(self._transport, bundles[-1], folder / f".{job_id}.zip")
+        try:
+            return bundle.unpack(archive, folder)
+        finally:
+            archive.unlink()
+
+    def methods(self) -> list[dict[str, Any]]:
+        """What can be asked for: methods with their JSON Schema, defaults and source."""
+        return list(self._transport.get("/v1/methods")["data"])
+
+    def presets(self) -> list[dict[str, Any]]:
+        """Named starting points, with the score to expect."""
+        return list(self._transport.get("/v1/presets")["data"])
+
+    def health(self) -> dict[str, Any]:
+        """Whether the service and what it depends on are ready."""
+        return dict(self._transport.get("/readyz"))
+
+    def login_link(self) -> str:
+        """An address that opens the dashboard once, without a key."""
+        return str(self._transport.post("/v1/login-links")["url"])
+
+    def wait(self, job: Job, seconds: float) -> JobDocument:
+        """The job's document once its version changes, or after ``seconds``, whichever is first."""
+        query = {"wait": min(int(seconds) or 1, LONG_POLL_S), "version": job.document.version}
+        return JobDocument.model_validate(self._transport.get(f"/v1/jobs/{job.id}", **query))
+
+    def _verb(self, job_id: str, verb: str, body: Mapping[str, Any] | None = None) -> Job:
+        return Job(self, JobDocument.model_validate(self._transport.post(f"/v1/jobs/{job_id}:{verb}", body)))
+
+
+class Job:
+    """One job: its document as last read, and what can be done with it."""
+
+    def __init__(self, client: Client, document: JobDocument) -> None:
+        self.client = client
+        self.document = document
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.status}>"
+
+    @property
+    def id(self) -> str:
+        """Identifier, ``job_…``."""
+        return self.document.id
+
+    @property
+    def status(self) -> str:
+        """Status as last read; :meth:`refresh` reads it again."""
+        return self.document.status
+
+    @property
+    def results(self) -> dict[str, Any] | None:
+        """Accuracy and controls, once the job has been scored."""
+        return self.document.results
+
+    def refresh(self) -> Job:
+        """Read the document again."""
+        self.document = self.client.job(self.id).document
+        return self
+
+    def wait(
+        self,
+        timeout: float | None = None,
+        *,
+        progress: bool = False,
+        on_change: Callable[[JobDocument], None] | None = None,
+    ) -> Job:
+        """Block until the job ends.
+
+        Args:
+            timeout: give up after this many seconds; the job goes on.
+            progress: show a live panel on standard error.
+            on_change: called with each new document.
+
+        Raises:
+            JobFailedError: the job failed, expired or was cancelled.
+            TimeoutError: the time is up.
+        """
+        if progress:
+            from ddclient.live import watch
+
+            watch(self, timeout=timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.document.finished:
+            left = LONG_POLL_S if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"{self.id} is still {self.status} after {timeout:g} seconds")
+            self.document = self.client.wait(self, left)
+            if on_change is not None:
+                on_change(self.document)
+        if self.status != "succeeded":
+            failure = self.document.error
+            raise JobFailedError(self.id, self.status, failure.message if failure else None)
+        return self
+
+    def events(self, *, after: int = 0, follow: bool = True) -> Iterator[Event]:
+        """The job's events; see :meth:`Client.events`."""
+        return self.client.events(self.id, after=after, follow=follow)
+
+    def metrics(self, keys: Sequence[str] | None = None, *, max_points: int = 500) -> dict[str, Series]:
+        """The job's readings; see :meth:`Client.metrics`."""
+        return self.client.metrics(self.id, keys, max_points=max_points)
+
+    def artifacts(self) -> list[Artifact]:
+        """The files that the job has made so far."""
+        return self.client.artifacts(self.id)
+
+    def download(self, out: str | Path) -> Bundle:
+        """Fetch, check and unpack the bundle; see :meth:`Client.download`."""
+        return self.client.download(self.id, out)
+
+    def cancel(self, *, keep_result: bool = False, reason: str | None = None) -> Job:
+        """Stop the job for good; see :meth:`Client.cancel`."""
+        self.document = self.client.cancel(self.id, keep_result=keep_result, reason=reason).document
+        return self
+
+    def pause(self) -> Job:
+        """Save the state and free the worker."""
+        self.document = self.client.pause(self.id).document
+        return self
+
+    def resume(self) -> Job:
+        """Queue the job again; it goes on from its checkpoint."""
+        self.document = self.client.resume(self.id).document
+        return self
+
+
+def _body(spec: Mapping[str, Any] | JobSpec) -> dict[str, Any]:
+    return spec.model_dump(mode="json") if isinstance(spec, JobSpec) else dict(spec)
+
+
+def _rows(series: Mapping[str, Any]) -> Series:
+    """Turn the columns of the wire into points."""
+    columns = {name: series[name] for name in MetricPoint.model_fields if name in series}
+    return [
+        MetricPoint.model_validate(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
+    ]

@@ -1,0 +1,106 @@
+"""What can go wrong between a client and the service, said so that the reader can act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ddcore.spec import Problem
+
+
+class ClientError(Exception):
+    """Base of every error of the client; the message is for the user.
+
+    ``code`` is stable and meant for programs, ``exit_code`` is the status that ``ddctl`` ends with.
+    """
+
+    code: ClassVar[str] = "client_error"
+    exit_code: ClassVar[int] = 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as ``--json`` prints it."""
+        return {"code": self.code, "message": str(self)}
+
+
+class BadInputError(ClientError):
+    """An argument or a file that cannot be used."""
+
+    code = "bad_input"
+    exit_code = 2
+
+
+class UnreachableError(ClientError):
+    """Nothing, or something else, answers at the address of the service."""
+
+    code = "unreachable"
+    exit_code = 4
+
+
+class DownloadError(ClientError):
+    """What arrived is not what the service promised (digest, size, file names)."""
+
+    code = "bad_download"
+
+
+class JobFailedError(ClientError):
+    """A job that was waited for ended without a result.
+
+    Attributes:
+        job_id: the job.
+        status: ``failed``, ``expired`` or ``cancelled``.
+    """
+
+    code = "job_failed"
+
+    def __init__(self, job_id: str, status: str, reason: str | None) -> None:
+        self.job_id = job_id
+        self.status = status
+        super().__init__(f"{job_id} {status}" + (f": {reason}" if reason else ""))
+
+
+class ProblemError(ClientError):
+    """The service refused a request and said why (RFC 9457).
+
+    Attributes:
+        status: HTTP status.
+        problem_code: stable code of the service, such as ``unknown_dataset``.
+        problems: the faults of the request body, where it was the body.
+        allowed: what could be done instead, where the service says so.
+        retry_after: seconds after which the request may succeed, if it may.
+        document: the whole problem document.
+    """
+
+    code = "refused"
+    exit_code = 5
+
+    def __init__(self, status: int, document: Mapping[str, Any], retry_after: float | None = None) -> None:
+        self.status = status
+        self.document = dict(document)
+        self.problem_code = str(document.get("code", f"http_{status}"))
+        self.retry_after = retry_after
+        self.allowed = tuple(str(verb) for verb in document.get("allowed") or ())
+        self.problems = tuple(
+            Problem(str(item.get("pointer", "")), str(item.get("code", "")), str(item.get("detail", "")))
+            for item in document.get("errors") or ()
+        )
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        title = str(self.document.get("title") or f"HTTP {self.status}")
+        detail = self.document.get("detail")
+        lines = [f"{title}: {detail}" if detail and detail != title else title]
+        lines += [f"  {p.pointer or '/'}: {p.detail}" for p in self.problems]
+        if self.allowed:
+            lines.append(f"  allowed now: {', '.join(self.allowed)}")
+        if self.status == 401:
+            lines.append("  set DD_API_KEY, or DD_HOME to the state folder of the service that made the key")
+        return "\n".join(lines)
+
+    @property
+    def bad_input(self) -> bool:
+        """Whether the request itself was at fault, not the state of the service or the key."""
+        return self.status in {400, 413, 415, 422}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as ``--json`` prints it, with the service's own document."""
+        return {"code": self.problem_code, "message": str(self), "problem": self.document}

@@ -1,0 +1,111 @@
+"""Documents of the service as the client reads them.
+
+Unknown fields are kept, so that a client works with a newer service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TERMINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
+"""Statuses that a job does not leave by itself."""
+
+
+class Document(BaseModel):
+    """Base of what the service sends: frozen, open to new fields."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Progress(Document):
+    """How far a job is: ``fraction`` from 0 to 1, ``eta_s`` in seconds."""
+
+    step: int | None = None
+    total_steps: int | None = None
+    fraction: float | None = None
+    eta_s: float | None = None
+    steps_per_s: float | None = None
+
+
+class Failure(Document):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+class JobDocument(Document):
+    """A job as ``GET /v1/jobs/{id}`` shows it."""
+
+    id: str
+    status: str
+    version: int = 0
+    name: str | None = None
+    phase: str | None = None
+    spec: dict[str, Any] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+    priority: int = 0
+    attempt: int = 0
+    progress: Progress | None = None
+    last_metrics: dict[str, Any] | None = None
+    results: dict[str, Any] | None = None
+    error: Failure | None = None
+    actions: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job has reached a terminal status."""
+        return self.status in TERMINAL
+
+
+class Event(Document):
+    """Something that happened to a job; ``seq`` counts without gaps from 1."""
+
+    seq: int
+    job_id: str
+    type: str
+    level: str = "info"
+    at: datetime | None = None
+    message: str = ""
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Artifact(Document):
+    """A file that a job made; ``sha256`` is the digest of its ``size`` bytes."""
+
+    id: str
+    kind: str
+    media_type: str
+    size: int
+    sha256: str
+    step: int | None = None
+    created_at: datetime | None = None
+
+
+class MetricPoint(Document):
+    """Readings of one metric over the steps ``step_min`` to ``step_max``.
+
+    ``n`` counts the finite and ``nonfinite`` the other readings; ``min``, ``max``, ``mean`` and ``last``
+    are ``None`` where no reading was finite.
+    """
+
+    step_min: int
+    step_max: int
+    n: int = 1
+    min: float | None = None
+    max: float | None = None
+    mean: float | None = None
+    last: float | None = None
+    nonfinite: int = 0
+
+
+Series = Sequence[MetricPoint]
+"""One metric of one job, in the order of its steps."""

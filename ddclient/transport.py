@@ -1,0 +1,151 @@
+"""HTTP as the client needs it: retries where they are safe, and readable refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from ddclient.discovery import Endpoint
+from ddclient.errors import ProblemError, UnreachableError
+from ddcore.version import __version__
+
+RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+ATTEMPTS = 4
+LONGEST_PAUSE_S = 5.0
+
+Query = Mapping[str, Any]
+
+
+class Transport:
+    """Requests to one service, with its key.
+
+    ``GET`` is tried again when the connection fails or the service is overloaded or away. So is a
+    request with an ``Idempotency-Key``, which the service carries out once however often it arrives.
+    Nothing else is repeated.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, timeout: float, transport: httpx.BaseTransport | None = None) -> None:
+        self.endpoint = endpoint
+        headers = {"User-Agent": f"ddclient/{__version__}", "Accept": "application/json"}
+        if endpoint.api_key:
+            headers["Authorization"] = f"Bearer {endpoint.api_key}"
+        self._http = httpx.Client(base_url=endpoint.url, headers=headers, timeout=timeout, transport=transport)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        json: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Send a request and return its answer, whose status is below 400.
+
+        Raises:
+            ProblemError: the service refused.
+            UnreachableError: the service does not answer.
+        """
+        headers = dict(headers or {})
+        repeatable = method == "GET" or "Idempotency-Key" in headers
+
+        def send() -> httpx.Response:
+            answer = self._http.request(method, path, params=_query(query), json=json, headers=headers)
+            if answer.status_code >= 400:
+                raise problem(answer)
+            return answer
+
+        with self._readable_failures():
+            return Retrying(
+                retry=retry_if_exception(_may_pass) if repeatable else _never,
+                stop=stop_after_attempt(ATTEMPTS),
+                wait=_pause,
+                reraise=True,
+            )(send)
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The JSON document at ``path``."""
+        return self.request("GET", path, query=query).json()
+
+    def post(self, path: str, json: object = None) -> Any:
+        """The JSON document that posting ``json`` to ``path`` answers."""
+        return self.request("POST", path, json={} if json is None else json).json()
+
+    @contextmanager
+    def stream(
+        self, path: str, *, headers: Mapping[str, str], query: Query | None = None, read_timeout: float
+    ) -> Iterator[httpx.Response]:
+        """Open ``path`` and read its body as it arrives; ``read_timeout`` bounds the silence in seconds.
+
+        Connection failures come out as ``httpx.TransportError``: only the reader knows how to go on.
+
+        Raises:
+            ProblemError: the service refused.
+        """
+        timeout = httpx.Timeout(self._http.timeout.connect, read=read_timeout)
+        with self._http.stream("GET", path, params=_query(query), headers=dict(headers), timeout=timeout) as answer:
+            if answer.status_code >= 400:
+                answer.read()
+                raise problem(answer)
+            yield answer
+
+    def unreachable(self, cause: Exception) -> UnreachableError:
+        """The error for a service that does not answer."""
+        reason = str(cause) or type(cause).__name__
+        return UnreachableError(
+            f"no answer from {self.endpoint.url} ({self.endpoint.source}): {reason}; "
+            "start a service with `ddctl up`, or set DD_URL to the address of one"
+        )
+
+    @contextmanager
+    def _readable_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise self.unreachable(error) from error
+
+
+def problem(answer: httpx.Response) -> ProblemError:
+    """The error that an answer with status 400 or above stands for."""
+    try:
+        document = answer.json()
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        document = {"title": f"HTTP {answer.status_code} {answer.reason_phrase}".strip()}
+    return ProblemError(answer.status_code, document, _retry_after(answer))
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    value = answer.headers.get("Retry-After", "")
+    return float(value) if value.isdecimal() else None
+
+
+def _query(query: Query | None) -> dict[str, Any] | None:
+    return {name: value for name, value in query.items() if value is not None} if query else None
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, ProblemError):
+        in_progress = error.status == 409 and error.retry_after is not None
+        return error.status in RETRIED_STATUSES or in_progress
+    return isinstance(error, httpx.TransportError)
+
+
+_never = retry_if_exception(lambda _: False)
+_backoff = wait_exponential_jitter(initial=0.2, max=LONGEST_PAUSE_S, jitter=0.1)
+
+
+def _pause(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome is not None else None
+    if isinstance(error, ProblemError) and error.retry_after is not None:
+        return min(error.retry_after, LONGEST_PAUSE_S)
+    return _backoff(state)
