@@ -50,7 +50,7 @@ _CIFAR100 = tuple(
 DATASETS: Mapping[str, DatasetFacts] = {
     facts.name: facts
     for facts in (
-        DatasetFacts("digits", "Digits 8x8", (1, 8, 8), _DIGITS, 1437, 139, None, None, False, False),
+        DatasetFacts("digits", "Digits 8x8", (1, 8, 8), _DIGITS, 1437, 141, None, None, False, False),
         DatasetFacts("mnist", "MNIST", (1, 28, 28), _DIGITS, 60_000, 5421, (0.1307,), (0.3081,), False, True),
         DatasetFacts(
             "fashion_mnist", "Fashion-MNIST", (1, 28, 28), _FASHION, 60_000, 6000, (0.2861,), (0.3530,), True, True

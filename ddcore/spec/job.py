@@ -21,6 +21,11 @@ class MetricsConfig(SpecModel):
     """How often the losses and the probe are reported."""
 
     every: int = Field(10, ge=1, description="Steps between two reports of the metrics.")
+    probe: Literal["auto", "teacher", "random"] = Field(
+        "auto",
+        description="Network that `mi_lower_bound` and `cmi` are read with: a small teacher trained on the real "
+        "images and cached, random weights, or (auto) a teacher unless training it would cost more than the job.",
+    )
 
 
 class SnapshotsConfig(SpecModel):

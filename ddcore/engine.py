@@ -1,0 +1,367 @@
+"""The one loop that every method and regulariser runs in, from a specification to a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddcore import bundle, evaluation
+from ddcore.checkpoint import Checkpoint, newest_valid, save_checkpoint, versions
+from ddcore.compute import Compute
+from ddcore.data import augment, sources
+from ddcore.data.images import Dataset
+from ddcore.data.sampling import ClassSampler, reserve
+from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
+from ddcore.hooks import Callback, Stop
+from ddcore.nets import build, macs
+from ddcore.nets.functional import Functional
+from ddcore.objective import Readings, Stateful, Step
+from ddcore.probe import Probe, ProbeKind, probe_training_work
+from ddcore.randomness import Randomness
+from ddcore.registry import build_method, build_regularizer
+from ddcore.run import Run
+from ddcore.spec import JobSpec, parse
+from ddcore.synthetic import SyntheticSet
+from ddcore.weighting import Weighted
+
+_PROBE_IMAGES_PER_CLASS = 50
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves behind.
+
+    Attributes:
+        out: folder with the bundle's files.
+        results: the ``results`` object of the manifest: accuracy, controls, probe.
+        steps: steps taken.
+    """
+
+    out: Path
+    results: dict[str, Any]
+    steps: int
+
+
+def distill(dataset: str, out: str | Path, **fields: Any) -> Result:
+    """Distil a dataset without a service.
+
+    Args:
+        dataset: name of the dataset.
+        out: folder that receives the bundle's files.
+        **fields: further fields of the job specification, short or full spelling
+            (``ipc=10, method="dm", regularizers={"mim": 0.8}``), and ``data_root``, ``cache`` and
+            ``callback`` of :func:`run`.
+
+    Raises:
+        SpecError: the specification is wrong; it lists every fault.
+        DistillationError: the run failed.
+    """
+    surroundings = {name: fields.pop(name) for name in ("data_root", "cache", "callback") if name in fields}
+    spec = parse({"dataset": dataset, **fields})
+    with TemporaryDirectory(prefix="ddcore-") as run_dir:
+        return run(spec, Path(out), run_dir=Path(run_dir), **surroundings)
+
+
+def run(
+    spec: JobSpec,
+    out: Path,
+    *,
+    run_dir: Path,
+    data_root: Path | None = None,
+    cache: Path | None = None,
+    callback: Callback | None = None,
+) -> Result:
+    """Run a job to its end, from the newest valid checkpoint in ``run_dir`` if there is one.
+
+    Args:
+        spec: what to do.
+        out: folder that receives the bundle's files.
+        run_dir: folder of this run's checkpoints; the same folder resumes the run.
+        data_root: folder of named datasets.
+        cache: folder shared by runs for decoded datasets, teachers and compiled code.
+        callback: told what happens; may ask the run to stop.
+
+    Raises:
+        DataError: the dataset is missing or unfit.
+        ConfigurationError: the specification cannot be run on this dataset or machine.
+        DivergedError: a loss or gradient became NaN or infinite.
+        OutOfMemoryError: device or machine memory ran out.
+        Interrupted: the callback asked for a stop and the state is saved.
+    """
+    observer = callback or Callback()
+    with _memory_errors():
+        return _Engine(spec, run_dir, data_root, cache, observer).run(out)
+
+
+class _FinishNow(Exception):  # noqa: N818 - not a failure
+    """The callback wants the images as they are."""
+
+
+class _Engine:
+    """One run: owns the synthetic set, the step counter and the checkpoints."""
+
+    def __init__(
+        self, spec: JobSpec, run_dir: Path, data_root: Path | None, cache: Path | None, callback: Callback
+    ) -> None:
+        self.spec = spec
+        self.callback = callback
+        self.checkpoints = run_dir / "checkpoints"
+        self.step = 0
+        self.scores: list[dict[str, Any]] = []
+        self._ready = False
+        self._saved_at = time.monotonic()
+        callback.on_phase("loading", None)
+        dataset = sources.load(spec.dataset, data_root, cache)
+        _check(spec, dataset)
+        self.run_context = self._context(dataset, cache)
+        self.method = build_method(spec.method, self.run_context)
+        self.regularizers = [Weighted(build_regularizer(r, self.run_context)) for r in spec.regularizers]
+
+    def _context(self, dataset: Dataset, cache: Path | None) -> Run:
+        spec = self.spec
+        work = _images_forwarded(spec, dataset)
+        network = build(spec.network, dataset.shape, len(dataset.classes))
+        compute = Compute.choose(
+            spec.device,
+            spec.precision,
+            spec.compile,
+            expected_images_forwarded=work,
+            macs_per_image=macs(network),
+            cache=cache,
+            log=self.callback.on_log,
+        )
+        per_class = max(1, min(_PROBE_IMAGES_PER_CLASS, min(dataset.class_counts) // 10))
+        rows = reserve(dataset, per_class, torch.Generator().manual_seed(0))
+        context = Run(
+            spec=spec,
+            dataset=dataset,
+            compute=compute,
+            functional=Functional(network, compute),
+            strategy=augment.strategy_for(spec.augmentation, dataset.flip),
+            random=Randomness(spec.seed, compute.device),
+            sampler=ClassSampler(dataset.train.labels, len(dataset.classes), exclude=rows),
+            cache=cache,
+            callback=self.callback,
+            check_stop=self._check_stop,
+        )
+        self.probe = Probe(context, rows, _probe_kind(spec, dataset, work))
+        return context
+
+    def run(self, out: Path) -> Result:
+        self._prepare()
+        results: dict[str, Any] = {"accuracy": None, "controls": {}, "checkpoint": "last"}
+        try:
+            self._distil()
+            if self.spec.evaluation.repeats:
+                results = self._evaluate()
+        except _FinishNow:
+            self.callback.on_log("info", f"finishing early, unscored, with the images of step {self.step}")
+        self.callback.on_phase("finalizing", None)
+        results = {**results, "steps": self.step, "probe": {**self.probe.describe(), **self._reading}}
+        bundle.write(out, self._distilled(results))
+        return Result(out, results, self.step)
+
+    def _prepare(self) -> None:
+        self.method.prepare()
+        for weighted in self.regularizers:
+            weighted.regularizer.prepare()
+        self.probe.prepare()
+        self.synthetic = self.method.start()
+        self._ready = True
+        self._resume()
+        self._reading = self.probe.read(self.synthetic)
+        if self.step == 0:
+            self.callback.on_metrics(0, self._reading)
+            self._snapshot()
+
+    def _distil(self) -> None:
+        total = self.spec.method.iterations
+        self.callback.on_phase("distilling", total)
+        self.callback.on_progress(self.step, total)
+        while self.step < total:
+            readings = self._take_step()
+            self.step += 1
+            last = self.step == total
+            if last or self.step == 1 or self.step % self.spec.metrics.every == 0:
+                self._report(readings)
+            if last or self.step % self.spec.snapshots.every == 0:
+                self._snapshot()
+            self.callback.on_progress(self.step, total)
+            if last or self._checkpoint_due():
+                self._save()
+            self._check_stop()
+
+    def _take_step(self) -> Readings:
+        synthetic = self.synthetic
+        synthetic.clear_gradient()
+        step: Step = self.method.draw(self.step, synthetic)
+        readings = self.method.backward(step)
+        method_norm = synthetic.gradient.norm()
+        for weighted in self.regularizers:
+            readings |= weighted.backward(step, method_norm)
+        self._check_finite(readings)
+        synthetic.step()
+        self.method.advance(step)
+        for weighted in self.regularizers:
+            weighted.regularizer.advance(step)
+        return readings
+
+    def _check_finite(self, readings: Readings) -> None:
+        for name, value in readings.items():
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"`{name}` became {float(value)} at step {self.step + 1}; the images of the last checkpoint are "
+                    "kept. Lower `method.lr_img` or the regulariser weights, or use `precision`: 'fp32'"
+                )
+        self.synthetic.check_finite(self.step + 1)
+
+    def _report(self, readings: Mapping[str, Tensor]) -> None:
+        values = {name: float(value) for name, value in readings.items()}
+        total = values["loss/base"]
+        for weighted in self.regularizers:
+            total += values[f"weight/{weighted.name}"] * values[f"loss/{weighted.name}"]
+        self._reading = self.probe.read(self.synthetic)
+        self.callback.on_metrics(self.step, {"loss": total, **values, **self._reading})
+
+    def _snapshot(self) -> None:
+        dataset = self.run_context.dataset
+        pixels = dataset.denormalize(self.synthetic.images.detach())
+        self.callback.on_snapshot(self.step, bundle.preview_png(pixels, self.synthetic.labels, dataset.classes))
+
+    def _checkpoint_due(self) -> bool:
+        every = self.spec.checkpoints.every
+        if every is not None:
+            return self.step % every == 0
+        return time.monotonic() - self._saved_at >= self.spec.checkpoints.seconds
+
+    def _check_stop(self) -> None:
+        """End the run if the callback asks for it; before there are images there is nothing to finish."""
+        stop = self.callback.should_stop()
+        if stop is Stop.FINALIZE and self._ready:
+            raise _FinishNow
+        if stop is not None:
+            raise Interrupted(self.step, self._save() if self._ready else None)
+
+    def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | Weighted | Randomness]]:
+        yield "synthetic", self.synthetic
+        yield "random", self.run_context.random
+        yield "method", self.method
+        for weighted in self.regularizers:
+            yield f"regularizer/{weighted.name}", weighted
+
+    def _save(self) -> Path:
+        tensors = {f"{name}/{key}": value for name, part in self._stateful() for key, value in part.state().items()}
+        facts = {"spec": self._spec_digest(), "scores": self.scores}
+        path, digest = save_checkpoint(
+            self.checkpoints, Checkpoint(self.step, tensors, facts), keep=self.spec.checkpoints.keep
+        )
+        self._saved_at = time.monotonic()
+        self.callback.on_checkpoint(self.step, path, digest)
+        return path
+
+    def _resume(self) -> None:
+        checkpoint, complaints = newest_valid(self.checkpoints)
+        for complaint in complaints:
+            self.callback.on_log("warning", complaint)
+        if checkpoint is None:
+            return
+        if checkpoint.facts["spec"] != self._spec_digest():
+            raise CheckpointError(
+                "the checkpoint in this run's folder belongs to another specification or dataset; "
+                "use the specification it was started with, or an empty folder"
+            )
+        for name, part in self._stateful():
+            part.load_state(checkpoint.part(name))
+        self.step = checkpoint.step
+        self.scores = checkpoint.facts["scores"]
+        self.callback.on_resumed(self.step, checkpoint.facts["versions"] == versions())
+
+    def _spec_digest(self) -> str:
+        """What a checkpoint must agree on; how often things are reported may change."""
+        fields = self.spec.model_dump_json(exclude={"metrics", "snapshots", "checkpoints"})
+        return hashlib.sha256(f"{fields}/{self.run_context.dataset.digest}".encode()).hexdigest()
+
+    def _evaluate(self) -> dict[str, Any]:
+        spec, context = self.spec, self.run_context
+        return evaluation.evaluate(
+            self.synthetic.images.detach(),
+            self.synthetic.labels,
+            context.dataset,
+            spec.evaluation,
+            network=spec.network,
+            augmentation=spec.augmentation,
+            compute=context.compute,
+            seed=spec.seed,
+            done=self.scores,
+            on_network=self._scored,
+            callback=self.callback,
+            check_stop=self._check_stop,
+        )
+
+    def _scored(self, score: dict[str, Any]) -> None:
+        self.scores = [*self.scores, score]
+        if self._checkpoint_due():
+            self._save()
+
+    def _distilled(self, results: dict[str, Any]) -> bundle.Distilled:
+        context = self.run_context
+        return bundle.Distilled(
+            images=context.dataset.denormalize(self.synthetic.images.detach()).cpu(),
+            labels=self.synthetic.labels.cpu(),
+            spec=self.spec,
+            dataset=context.dataset,
+            results=results,
+            compute=context.compute.describe(),
+        )
+
+
+def _check(spec: JobSpec, dataset: Dataset) -> None:
+    """Refuse what only the loaded dataset can tell."""
+    counts = dataset.class_counts
+    smallest = min(counts)
+    if spec.init == "real" and spec.ipc > smallest:
+        name = dataset.classes[counts.index(smallest)]
+        raise ConfigurationError(
+            f"`ipc` is {spec.ipc}, but class '{name}' of {spec.dataset} has {smallest} training images and `init` is "
+            f"'real'; choose 1 to {smallest}, or `init`: 'noise'"
+        )
+
+
+def _images_forwarded(spec: JobSpec, dataset: Dataset) -> int:
+    """Rough work of a job in forward passes of one image, to decide whether compiling is earned."""
+    classes = len(dataset.classes)
+    batch = min(getattr(spec.method, "batch_real", spec.ipc), max(dataset.class_counts))
+    distilling = spec.method.iterations * classes * (batch + 3 * spec.ipc)
+    runs = spec.evaluation.repeats * (1 + len(spec.evaluation.controls))
+    return distilling + runs * spec.evaluation.epochs * 3 * classes * spec.ipc
+
+
+def _probe_kind(spec: JobSpec, dataset: Dataset, work: int) -> ProbeKind:
+    """A teacher, unless training it would cost more than the whole job.
+
+    Regularisers do not count, so that jobs which differ only in them read the same probe.
+    """
+    if spec.metrics.probe != "auto":
+        return spec.metrics.probe
+    return "teacher" if probe_training_work(dataset) <= work else "random"
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Say what to do when memory runs out."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemoryError(
+            f"memory ran out ({error}); lower `method.batch_real`, `ipc` or `network.width`, or use a larger device"
+        ) from error

@@ -1,0 +1,1 @@
+"""Distillation methods, one file each, read like the paper they come from."""

@@ -1,0 +1,99 @@
+"""What pulls on the synthetic images: the protocols that methods and regularisers speak.
+
+An objective adds its gradient to the synthetic set and reports numbers; only the engine takes the
+step. So every regulariser works with every method, and neither knows the other.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from torch import Tensor
+
+from ddcore.spec import MethodConfig, RegularizerConfig
+from ddcore.synthetic import SyntheticSet
+
+if TYPE_CHECKING:
+    from ddcore.run import Run
+
+Readings = dict[str, Tensor]
+"""Scalars to report by metric name, still on the device so that a step need not wait for them."""
+
+M = TypeVar("M", bound=MethodConfig)
+R = TypeVar("R", bound=RegularizerConfig)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is fixed for one step of a run, seen by the method and by every regulariser.
+
+    Methods subclass it with what they drew (networks, real rows, augmentation parameters).
+    """
+
+    index: int
+    synthetic: SyntheticSet
+
+
+S = TypeVar("S", bound=Step)
+
+
+class Stateful(ABC):
+    """Something with tensors that a checkpoint must keep; by default it has none."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to save, by name."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from saved tensors."""
+
+
+class Method(Stateful, Generic[M, S]):
+    """A distillation method, built for one run from its configuration.
+
+    Raises:
+        ConfigurationError: from the constructor, when this run cannot use the method.
+    """
+
+    def __init__(self, config: M, run: Run) -> None:
+        self.config = config
+        self.run = run
+
+    @abstractmethod
+    def start(self) -> SyntheticSet:
+        """Images to start from, with the optimiser that the method prescribes."""
+
+    def prepare(self) -> None:
+        """Train what the method needs before its first step (experts, teachers)."""
+
+    @abstractmethod
+    def draw(self, index: int, synthetic: SyntheticSet) -> S:
+        """Draw everything random of step ``index``."""
+
+    @abstractmethod
+    def backward(self, step: S) -> Readings:
+        """Add dL/dS to the synthetic set; report at least ``loss/base``."""
+
+    def advance(self, step: S) -> None:
+        """Do the inner work that follows the image step."""
+
+
+class Regularizer(Stateful, Generic[R]):
+    """A term beside the method, built for one run from its configuration."""
+
+    def __init__(self, config: R, run: Run) -> None:
+        self.config = config
+        self.run = run
+
+    def prepare(self) -> None:
+        """Train what the term needs before the first step."""
+
+    @abstractmethod
+    def backward(self, step: Step, weight: float) -> Readings:
+        """Add ``weight`` times the gradient of the term to the synthetic set; report the unweighted term."""
+
+    def advance(self, step: Step) -> None:
+        """Do the inner work that follows the image step."""

@@ -1,0 +1,106 @@
+"""Networks trained on the real images before a run needs them: once per content hash, then cached.
+
+The hash covers whatever the weights depend on (data, architecture, recipe, arithmetic, versions) and
+nothing else; in particular not the seed of the job, so that jobs share their teachers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ddcore import train
+from ddcore.checkpoint import versions, write_atomically
+from ddcore.nets.functional import Params
+from ddcore.randomness import stream_seed
+from ddcore.spec import TeacherConfig
+
+if TYPE_CHECKING:
+    from ddcore.run import Run
+
+
+class TeacherPool:
+    """Frozen networks of one configuration, trained in the pretraining phase or read from the cache.
+
+    Attributes:
+        config: architecture, size and training recipe.
+        functional: the architecture.
+        params: parameters of each teacher, filled by :meth:`prepare`.
+    """
+
+    def __init__(self, config: TeacherConfig, run: Run) -> None:
+        self.config = config
+        self.functional = run.network(config.network)
+        self.params: list[Params] = []
+        self._run = run
+
+    def prepare(self) -> None:
+        """Have every teacher at hand; training goes on where an interrupted job left off."""
+        for index in range(len(self.params), self.config.pool):
+            self.params.append(self._read(index) or self._train(index))
+
+    def draw(self, generator: torch.Generator) -> Params:
+        """Pick one teacher uniformly, by a generator on the CPU."""
+        return self.params[int(torch.randint(len(self.params), (), generator=generator))]
+
+    def digest(self) -> str:
+        """SHA-256 of everything that the teachers' weights depend on except their place in the pool."""
+        compute = self._run.compute
+        recipe = self.config.model_dump(mode="json", exclude={"pool"})
+        identity = {
+            "data": self._run.dataset.digest,
+            "teacher": recipe,
+            "precision": compute.precision,
+            "device": compute.device.type,
+            "versions": versions(),
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    def _path(self, index: int) -> Path | None:
+        cache = self._run.cache
+        return None if cache is None else cache / "teachers" / self.digest() / f"{index:04d}.safetensors"
+
+    def _read(self, index: int) -> Params | None:
+        path = self._path(index)
+        if path is None or not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {k: file.get_tensor(k).to(self._run.compute.device) for k in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            self._run.callback.on_log("warning", f"a cached teacher is damaged and will be trained again ({error})")
+            return None
+
+    def _train(self, index: int) -> Params:
+        run, config = self._run, self.config
+        generator = torch.Generator(run.compute.device).manual_seed(stream_seed(index, "teacher"))
+        params = self.functional.new(generator)
+        recipe = train.Recipe(
+            epochs=config.epochs,
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            batch_size=config.batch_size,
+        )
+        run.callback.on_phase("pretraining", config.pool * config.epochs)
+
+        def on_epoch(done: int) -> None:
+            run.callback.on_progress(index * config.epochs + done, config.pool * config.epochs)
+            run.check_stop()
+
+        train.train(self.functional, params, run.dataset, recipe, generator, on_epoch=on_epoch)
+        self._write(index, params)
+        return params
+
+    def _write(self, index: int, params: Mapping[str, Any]) -> None:
+        path = self._path(index)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, save({k: v.detach().cpu().contiguous() for k, v in params.items()}))

@@ -1,0 +1,159 @@
+"""MIM: raise a lower bound on the mutual information of real and synthetic activations.
+
+Shang, Yuan & Yan, "MIM4DD: Mutual Information Maximization for Dataset Distillation", NeurIPS 2023
+(arXiv 2312.16627). The authors released no code; equations are those of methods/trajectory-and-bilevel,
+section 8, and the critic's heads follow the contrastive distillation it builds on (Tian et al., ICLR 2020).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ddcore.information import Pairs, infonce_bound, layer_weights, nce_loss
+from ddcore.objective import Readings, Regularizer, Step
+from ddcore.registry import implements
+from ddcore.run import Run
+from ddcore.spec import MIMConfig
+
+
+class Critic:
+    """The learned part of one layer's score: a linear head for each side, and the logit's offset.
+
+    ``logit(i, j) = <g_S(a_i), g_R(a_j)> / tau + offset`` with heads to unit vectors. The offset is
+    ``log(M / N)`` as printed in eq. 15 (``paper``); or minus the log of N times the mean of
+    exp(Z / tau) over the first batch, which is what earlier code of the authors does (``frozen``);
+    or starts there and is learned with the heads (``learned``).
+
+    Args:
+        dimensions: inputs of a head.
+        config: temperature, projection and treatment of the offset.
+        negatives: N.
+        population: M.
+        generator: source of the heads' initial weights, on their device.
+    """
+
+    def __init__(
+        self, dimensions: int, config: MIMConfig, negatives: float, population: float, generator: torch.Generator
+    ) -> None:
+        self.config = config
+        self.negatives = negatives
+        bound = 1 / math.sqrt(dimensions)
+        self.heads = [
+            torch.empty(config.projection, dimensions, device=generator.device)
+            .uniform_(-bound, bound, generator=generator)
+            .requires_grad_()
+            for _ in ("synthetic", "real")
+        ]
+        start = math.log(population / negatives) if config.critic_bias == "paper" else float("nan")
+        self.offset = torch.tensor(start, device=generator.device, requires_grad=config.critic_bias == "learned")
+
+    @property
+    def learned(self) -> list[Tensor]:
+        """Tensors that the heads' optimiser moves."""
+        return [*self.heads, self.offset] if self.offset.requires_grad else self.heads
+
+    def loss(self, synthetic: Tensor, real: Tensor, pairs: Pairs) -> Tensor:
+        """Contrastive loss between activations (I, D) and (J, D), a scalar to minimise."""
+        a, b = (F.normalize(F.linear(x, head), dim=1) for x, head in zip((synthetic, real), self.heads, strict=True))
+        similarity = a @ b.T / self.config.temperature
+        if self.config.objective == "infonce":
+            return -infonce_bound(similarity, pairs)
+        if bool(self.offset.isnan()):
+            with torch.no_grad():
+                mean = torch.logsumexp(similarity.flatten(), dim=0) - math.log(similarity.numel())
+                self.offset.copy_(-mean - math.log(self.negatives))
+        return nce_loss(similarity + self.offset, pairs, self.negatives)
+
+
+@implements(MIMConfig)
+class MIM(Regularizer[MIMConfig]):
+    """Contrastive term between synthetic images and fresh real ones, under a teacher of a pool.
+
+    The real branch is never differentiated; the gradient reaches the images through the synthetic
+    forward pass with the teacher fixed. The heads follow the unweighted sum of the layers' losses
+    with an optimiser of their own (Adam).
+    """
+
+    def __init__(self, config: MIMConfig, run: Run) -> None:
+        super().__init__(config, run)
+        self._pool = run.teachers(config.teacher)
+        self._critics: list[Critic] = []
+        self._adam: torch.optim.Adam | None = None
+
+    def prepare(self) -> None:
+        self._pool.prepare()
+        params = self._pool.params[0]
+        probe = self.run.real_images(torch.zeros(1, dtype=torch.int64, device=self.run.compute.device))
+        with torch.no_grad():
+            sizes = [layer.shape[1] for layer in self._activations(params, probe)]
+        classes = len(self.run.dataset.classes)
+        negatives = self.config.negatives or classes - 1
+        population = self.config.population or len(self.run.dataset.train.labels)
+        generator = self.run.random.stream("mim/heads")
+        self._critics = [Critic(size, self.config, negatives, population, generator) for size in sizes]
+        self._weights = layer_weights(len(sizes), self.config.layer_decay)
+        learned = [tensor for critic in self._critics for tensor in critic.learned]
+        self._adam = torch.optim.Adam(learned, lr=self.config.head_lr)
+
+    def backward(self, step: Step, weight: float) -> Readings:
+        synthetic, random = step.synthetic, self.run.random
+        params = self._pool.draw(random.host_stream("mim/teacher"))
+        rows = self.run.sampler.draw(self.config.batch_real, random.host_stream("mim/real"))
+        real_labels = torch.arange(synthetic.classes, device=synthetic.labels.device).repeat_interleave(rows.shape[1])
+        with torch.no_grad():
+            real = self._activations(params, self.run.real_images(rows.flatten()))
+        activations = self._activations(params, synthetic.images)
+        pairs = Pairs.of(synthetic.labels, real_labels)
+
+        leaves = [layer.detach().requires_grad_() for layer in activations]
+        losses = [c.loss(a, b, pairs) for c, a, b in zip(self._critics, leaves, real, strict=True)]
+        learned = [tensor for critic in self._critics for tensor in critic.learned]
+        gradients = torch.autograd.grad(sum(losses[1:], losses[0]), [*leaves, *learned], allow_unused=True)
+        for tensor, gradient in zip(learned, gradients[len(leaves) :], strict=True):
+            tensor.grad = gradient
+        scaled = [weight * w * g for w, g in zip(self._weights, gradients[: len(leaves)], strict=True)]
+        torch.autograd.backward(activations, scaled)
+        total = sum(w * loss.detach() for w, loss in zip(self._weights, losses, strict=True))
+        return {"loss/mim": torch.as_tensor(total)}
+
+    def advance(self, step: Step) -> None:
+        if self._adam is not None:
+            self._adam.step()
+
+    def _activations(self, params: Mapping[str, Tensor], images: Tensor) -> list[Tensor]:
+        """One (N, D) float32 matrix for each compared layer."""
+        taps = self._pool.functional.taps(params, images)
+        if self.config.layers == "last":
+            return [taps.features]
+        return [self._pooled(block) for block in taps.blocks]
+
+    def _pooled(self, block: Tensor) -> Tensor:
+        size = self.config.pool_to
+        if size is not None and min(block.shape[2:]) > size:
+            block = F.adaptive_avg_pool2d(block, size)
+        return block.flatten(1)
+
+    def state(self) -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {}
+        for k, critic in enumerate(self._critics):
+            for name, tensor in zip(("synthetic", "real", "offset"), [*critic.heads, critic.offset], strict=True):
+                tensors[f"{k}/{name}"] = tensor.detach()
+                for key, value in (self._adam.state.get(tensor, {}) if self._adam else {}).items():
+                    tensors[f"{k}/{name}/adam/{key}"] = value
+        return tensors
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        for k, critic in enumerate(self._critics):
+            for name, tensor in zip(("synthetic", "real", "offset"), [*critic.heads, critic.offset], strict=True):
+                tensor.copy_(state[f"{k}/{name}"])
+                prefix = f"{k}/{name}/adam/"
+                moments = {key.removeprefix(prefix): v.clone() for key, v in state.items() if key.startswith(prefix)}
+                if moments and self._adam is not None:
+                    self._adam.state[tensor] = moments
+

@@ -1,0 +1,81 @@
+"""What the parts of one run share: data, networks, randomness and the way to the outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ddcore import nets
+from ddcore.compute import Compute
+from ddcore.data.augment import Strategy
+from ddcore.data.images import Dataset
+from ddcore.data.sampling import ClassSampler
+from ddcore.hooks import Callback
+from ddcore.nets.functional import Functional
+from ddcore.pools import TeacherPool
+from ddcore.randomness import Randomness
+from ddcore.spec import JobSpec, NetworkConfig, TeacherConfig
+from ddcore.synthetic import SyntheticSet, real_rows
+
+
+@dataclass
+class Run:
+    """Context of one run; objectives read it and never write to it.
+
+    Attributes:
+        spec: what was asked for.
+        dataset: real images and their normalisation.
+        compute: device, precision and compilation.
+        functional: the network that the method matches with.
+        strategy: operations of Siamese augmentation; empty for none.
+        random: named streams of the run's seed.
+        sampler: draws real training rows by class, never those of the probe.
+        cache: folder shared by jobs for what is trained once; ``None`` keeps nothing.
+        callback: observer of the run.
+        check_stop: raises ``Interrupted`` when the run has been asked to stop.
+    """
+
+    spec: JobSpec
+    dataset: Dataset
+    compute: Compute
+    functional: Functional
+    strategy: Strategy
+    random: Randomness
+    sampler: ClassSampler
+    cache: Path | None
+    callback: Callback
+    check_stop: Callable[[], None]
+    _pools: dict[TeacherConfig, TeacherPool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._images = self.dataset.train.images.to(self.compute.device)
+
+    def real_images(self, rows: Tensor) -> Tensor:
+        """Normalised training images (len(rows), channels, H, W), float32, on the device."""
+        return self.dataset.normalize(self._images[rows.to(self._images.device)])
+
+    def network(self, config: NetworkConfig) -> Functional:
+        """A functional network of another architecture for this dataset."""
+        return Functional(nets.build(config, self.dataset.shape, len(self.dataset.classes)), self.compute)
+
+    def teachers(self, config: TeacherConfig) -> TeacherPool:
+        """The pool of teachers of a configuration, one object however often it is asked for."""
+        if config not in self._pools:
+            self._pools[config] = TeacherPool(config, self)
+        return self._pools[config]
+
+    def starting_images(self) -> Tensor:
+        """Images that ``spec.init`` asks for: random real ones, or N(0, 1) noise."""
+        generator = self.random.host_stream("init")
+        if self.spec.init == "real":
+            return self.real_images(real_rows(self.dataset.train, self.spec.ipc, generator))
+        shape = (len(self.dataset.classes) * self.spec.ipc, *self.dataset.shape)
+        return torch.randn(shape, generator=generator).to(self.compute.device)
+
+    def synthetic_set(self, lr: float, momentum: float) -> SyntheticSet:
+        """The starting images with momentum SGD."""
+        return SyntheticSet(self.starting_images(), self.spec.ipc, lr=lr, momentum=momentum)
