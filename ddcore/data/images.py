@@ -1,0 +1,207 @@
+"""Labelled images in memory, and the two units their pixels are measured in.
+
+*Pixel units* run from 0 to 1 (uint8 values divided by 255). *Normalised units* are pixel units less
+the mean, divided by the standard deviation of their channel; networks and methods work in these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ddcore.spec.datasets import DATASETS
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one split with their labels.
+
+    Attributes:
+        images: uint8 of shape (N, C, H, W).
+        labels: int64 of shape (N,), each from 0 to ``len(classes) - 1``.
+        classes: names of the classes, in the order of the labels.
+
+    Raises:
+        ValueError: the tensors have another dtype or shape, or a label names no class.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise ValueError(f"images are uint8 (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"labels are int64 ({len(self.images)},), got {self.labels.dtype} {tuple(self.labels.shape)}"
+            )
+        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+            raise ValueError(
+                f"labels run from 0 to {len(self.classes) - 1}, "
+                f"got {int(self.labels.min())} to {int(self.labels.max())}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of every image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def class_counts(self) -> tuple[int, ...]:
+        """Number of images of each class."""
+        return tuple(torch.bincount(self.labels, minlength=len(self.classes)).tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A labelled dataset with its training and test split.
+
+    Attributes:
+        name: what the user calls it.
+        train: images that may be learned from.
+        test: images that only score.
+        mean: per channel, in pixel units.
+        std: per channel, in pixel units, positive.
+        flip: whether a mirrored image keeps its class.
+        digest: SHA-256 (hexadecimal) of :func:`digest_of`.
+    """
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flip: bool
+    digest: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of every image."""
+        return self.train.shape
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the labels."""
+        return self.train.classes
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Number of training images of each class."""
+        return self.train.class_counts
+
+    def normalize(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """:func:`normalize` with the statistics of this dataset."""
+        return normalize(images, self.mean, self.std, dtype)
+
+    def denormalize(self, images: Tensor) -> Tensor:
+        """:func:`denormalize` with the statistics of this dataset."""
+        return denormalize(images, self.mean, self.std)
+
+
+def describe(name: str, train: ImageSet, test: ImageSet, digest: str | None = None) -> Dataset:
+    """Complete a dataset with its normalisation, digest and what is known about its name.
+
+    The statistics are those of :data:`ddcore.spec.DATASETS` where it gives them, otherwise those of
+    the training images. Mirroring is presumed to keep the class only where that is known.
+    """
+    facts = DATASETS.get(name)
+    if facts is not None and facts.mean is not None and facts.std is not None and len(facts.mean) == train.shape[0]:
+        mean, std = facts.mean, facts.std
+    else:
+        mean, std = channel_statistics(train.images)
+    flip = facts.flip if facts is not None else False
+    return Dataset(name, train, test, mean, std, flip, digest or digest_of(train, test))
+
+
+def normalize(
+    images: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Turn pixels into normalised units.
+
+    Args:
+        images: (N, C, H, W); uint8, or floating point in pixel units.
+        mean: per channel, in pixel units.
+        std: per channel, in pixel units, positive.
+        dtype: floating-point type of the result; the arithmetic is float32 in any case.
+
+    Returns:
+        (N, C, H, W) of ``dtype`` on the device of ``images``.
+
+    >>> normalize(torch.full((1, 1, 1, 1), 255, dtype=torch.uint8), [0.5], [0.25]).item()
+    2.0
+    """
+    unit = 255.0 if images.dtype == torch.uint8 else 1.0
+    # x / (unit * std) - mean / std, with one buffer: allocation is what costs here.
+    scale = _per_channel([1.0 / (unit * s) for s in std], images.device)
+    shift = _per_channel([-m / s for m, s in zip(mean, std, strict=True)], images.device)
+    return (images * scale).add_(shift).to(dtype)
+
+
+def denormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Turn normalised units into pixel units, without clamping.
+
+    Args:
+        images: floating point (N, C, H, W) in normalised units.
+        mean: per channel, in pixel units.
+        std: per channel, in pixel units.
+
+    Returns:
+        float32 (N, C, H, W); values outside 0 to 1 are kept.
+
+    >>> denormalize(torch.full((1, 1, 1, 1), 2.0), [0.5], [0.25]).item()
+    1.0
+    """
+    return (images * _per_channel(std, images.device)).add_(_per_channel(mean, images.device))
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and population standard deviation of each channel, in pixel units.
+
+    A channel that never varies gets a deviation of 1, so that it can be divided by.
+
+    Args:
+        images: uint8 (N, C, H, W).
+
+    >>> channel_statistics(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
+    ((0.5,), (0.5,))
+    """
+    means, deviations = [], []
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    for channel in range(images.shape[1]):
+        # A histogram of 256 levels gives exact float64 moments without a float64 copy of the images.
+        histogram = torch.bincount(images[:, channel].reshape(-1), minlength=256).double()
+        share = histogram / histogram.sum()
+        mean = (share * levels).sum()
+        deviation = float((share * (levels - mean).square()).sum().sqrt())
+        means.append(float(mean))
+        deviations.append(deviation if deviation > 0 else 1.0)
+    return tuple(means), tuple(deviations)
+
+
+def digest_of(train: ImageSet, test: ImageSet) -> str:
+    """SHA-256 over class names, shapes, pixels and labels of both splits: the identity of a dataset.
+
+    It does not depend on how the images were stored, nor on this machine.
+    """
+    digest = hashlib.sha256(b"dataset 1\n")
+    for name in train.classes:
+        digest.update(name.encode() + b"\0")
+    for split in (train, test):
+        digest.update(repr(tuple(split.images.shape)).encode())
+        digest.update(split.images.contiguous().cpu().numpy())
+        digest.update(split.labels.contiguous().cpu().numpy().astype("<i8"))
+    return digest.hexdigest()
+
+
+def _per_channel(values: Sequence[float], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
