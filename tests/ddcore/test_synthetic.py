@@ -1,0 +1,72 @@
+"""The synthetic set and its optimiser, against the framework's own SGD."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ddcore.data.images import ImageSet
+from ddcore.errors import DivergedError
+from ddcore.synthetic import SyntheticSet, real_rows
+
+
+def test_steps_equal_the_frameworks_sgd_with_momentum() -> None:
+    start = torch.randn(6, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    synthetic = SyntheticSet(start, ipc=3, lr=0.7, momentum=0.5)
+    reference = start.clone().requires_grad_()
+    sgd = torch.optim.SGD([reference], lr=0.7, momentum=0.5)
+    for k in range(5):
+        for images in (synthetic.images, reference):
+            images.grad = None
+            (images.pow(2).sum() * (k + 1)).backward()
+        synthetic.step()
+        sgd.step()
+    assert torch.allclose(synthetic.images, reference, rtol=0, atol=1e-6)
+
+
+def test_joint_steps_of_the_momentum_check() -> None:
+    """Matching, E0: loss x^2 / 2, x = (1, 2, 3), lr 0.1, momentum 0.5, two joint steps."""
+    synthetic = SyntheticSet(torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1), ipc=1, lr=0.1, momentum=0.5)
+    for _ in range(2):
+        synthetic.clear_gradient()
+        (synthetic.images.square().sum() / 2).backward()
+        synthetic.step()
+    assert synthetic.images.flatten().tolist() == pytest.approx([0.76, 1.52, 2.28], rel=1e-6)
+
+
+def test_labels_are_class_major_and_the_start_is_copied() -> None:
+    start = torch.zeros(6, 1, 2, 2)
+    synthetic = SyntheticSet(start, ipc=2, lr=1, momentum=0)
+    assert synthetic.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert (synthetic.classes, len(synthetic)) == (3, 6)
+    synthetic.images.sum().backward()
+    synthetic.step()
+    assert start.abs().sum() == 0
+
+
+def test_a_gradient_that_is_not_finite_is_refused_by_class() -> None:
+    synthetic = SyntheticSet(torch.zeros(4, 1, 2, 2), ipc=2, lr=1, momentum=0)
+    synthetic.gradient[2, 0, 0, 0] = float("nan")
+    with pytest.raises(DivergedError, match=r"step 7 \(class 1\)"):
+        synthetic.check_finite(7)
+
+
+def test_a_sum_that_overflows_is_not_mistaken_for_divergence() -> None:
+    synthetic = SyntheticSet(torch.zeros(4, 1, 2, 2), ipc=2, lr=1, momentum=0)
+    synthetic.gradient.fill_(3e38)
+    synthetic.check_finite(1)
+
+
+def test_images_that_are_not_whole_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match="whole classes of 2"):
+        SyntheticSet(torch.zeros(3, 1, 2, 2), ipc=2, lr=1, momentum=0)
+
+
+def test_real_rows_are_distinct_of_the_right_class_and_seeded() -> None:
+    labels = torch.tensor([0, 1] * 20)
+    train = ImageSet(torch.zeros(40, 1, 2, 2, dtype=torch.uint8), labels, ("a", "b"))
+    rows = real_rows(train, 5, torch.Generator().manual_seed(1))
+    assert labels[rows].tolist() == [0] * 5 + [1] * 5
+    assert len(set(rows.tolist())) == 10
+    assert torch.equal(rows, real_rows(train, 5, torch.Generator().manual_seed(1)))
+    assert not torch.equal(rows, real_rows(train, 5, torch.Generator().manual_seed(2)))
