@@ -1,0 +1,180 @@
+"""Where and how the network passes of a run are computed: device, precision, compilation, piece size.
+
+One frozen :class:`Compute` is chosen per run and used by everything in it. Precision concerns the
+inside of a network pass only: losses, class means, optimiser state, statistics and images are
+float32 whatever is chosen here.
+
+Determinism. On a CPU the same seed gives the same bytes in every mode, also in a run that was
+resumed in a fresh process, because nothing here depends on a timing: the choice of :meth:`Compute.choose`
+is a function of the request, the machine and the expected work; piece sizes are a function of the
+image and the batch; compilation autotunes nothing. A different machine, number of threads, version
+of the framework, or mode may round differently.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import sysconfig
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ddcore.errors import ConfigurationError
+
+Precision = Literal["fp32", "bf16"]
+Log = Callable[[Literal["info", "warning"], str], None]
+
+CONVNET3_MACS = 50_700_000
+"""Multiply-accumulates of ConvNet-3 of width 128 on one 3 x 32 x 32 image."""
+
+EAGER_MACS_PER_S = {"cpu": 60e9, "cuda": 20e12}
+"""Rough eager speed, only to judge whether a job is long enough to be compiled."""
+
+WARM_UP_S = 60.0
+"""Eager seconds from which compilation pays: it costs 10 to 20 s for each of a run's few graphs."""
+
+_REFERENCE_PIXELS = 32 * 32
+_SMALLEST_PIECE = 8
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Device, precision and compilation of a run's network passes.
+
+    Attributes:
+        device: where tensors live.
+        precision: arithmetic inside a network pass; what leaves it is float32.
+        compiled: whether passes go through ``torch.compile``.
+        piece: images (of 32 x 32) a pass takes at a time without autograd.
+        training_piece: the same with autograd.
+    """
+
+    device: torch.device
+    precision: Precision = "fp32"
+    compiled: bool = False
+    piece: int = 128
+    training_piece: int = 128
+
+    @staticmethod
+    def choose(
+        device: str = "auto",
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        compile: Literal["auto", "on", "off"] = "auto",
+        *,
+        expected_images_forwarded: float,
+        macs_per_image: float = CONVNET3_MACS,
+        cache: Path | None = None,
+        log: Log | None = None,
+    ) -> Compute:
+        """Turn what was asked for into what this machine can do.
+
+        Args:
+            device: ``auto`` (CUDA where present), ``cpu``, ``cuda`` or ``cuda:N``.
+            precision: ``auto`` is bf16 where the hardware computes in it and, on a CPU, the passes
+                are compiled (eager bf16 gains nothing there).
+            compile: ``auto`` compiles where a compiler exists and the job is long enough to earn the warm-up.
+            expected_images_forwarded: images through networks in the whole run, resumed parts
+                included, so that a resumed run chooses alike; a pass with autograd counts three times.
+            macs_per_image: cost of one image, see :func:`ddcore.nets.macs`.
+            cache: folder in which compiled code is kept between processes.
+            log: receives one message where less is done than was asked for; the default is a logger.
+
+        Raises:
+            ConfigurationError: the device does not exist.
+        """
+        tell = log or _to_logger
+        where = _device(device)
+        compiled = _compiled(where, compile, expected_images_forwarded * macs_per_image, tell)
+        if compiled and cache is not None:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache / "inductor")
+        if where.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = True
+            torch.backends.cudnn.allow_tf32 = True
+        bf16 = precision == "bf16"
+        if precision == "auto":
+            bf16 = computes_bf16(where) and (compiled or where.type == "cuda")
+        elif bf16 and not computes_bf16(where):
+            tell("warning", f"bf16 was asked for, but {where} does not compute in it: expect it to be slow")
+        piece, training_piece = _pieces(where, bf16, compiled)
+        return Compute(where, "bf16" if bf16 else "fp32", compiled, piece, training_piece)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context in which network passes run in the chosen precision."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def piece_for(self, pixels: int, *, training: bool) -> int:
+        """Images a pass takes at a time, for images of ``pixels`` = height x width.
+
+        A piece of the reference size, scaled so that its feature maps take the same memory, as a
+        power of two of at least 8.
+        """
+        scaled = (self.training_piece if training else self.piece) * _REFERENCE_PIXELS // pixels
+        return max(_SMALLEST_PIECE, 1 << max(scaled, 1).bit_length() - 1)
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the hardware has bfloat16 arithmetic (AVX512-BF16 or AMX; CUDA capability 8)."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def missing_compiler(device: torch.device) -> str | None:
+    """What keeps ``torch.compile`` from working here, or ``None``."""
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        return f"there is no C++ compiler (`{compiler}`)"
+    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+        return "the C headers of Python are not installed"
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    return None
+
+
+def _device(request: str) -> torch.device:
+    if request == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(request)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ConfigurationError(
+                f"`device` is '{request}', but this machine has {count} usable CUDA devices; use 'cpu' or 'auto'"
+            )
+    return device
+
+
+def _compiled(device: torch.device, request: Literal["auto", "on", "off"], macs: float, tell: Log) -> bool:
+    if request == "off":
+        return False
+    eager_s = macs / EAGER_MACS_PER_S[device.type]
+    if request == "auto" and eager_s < WARM_UP_S:
+        tell("info", f"network passes run eagerly: about {eager_s:.0f} s of them is too little to earn compilation")
+        return False
+    obstacle = missing_compiler(device)
+    if obstacle is not None:
+        tell("warning", f"network passes run eagerly and slower, because {obstacle}")
+    return obstacle is None
+
+
+def _pieces(device: torch.device, bf16: bool, compiled: bool) -> tuple[int, int]:
+    """Images a piece, without and with autograd: cache-sized on a CPU, memory-sized on a GPU."""
+    if device.type == "cuda":
+        return 4096, 2048
+    if compiled:
+        return 32 if bf16 else 16, 64
+    return 64, 128
+
+
+def _to_logger(level: Literal["info", "warning"], message: str) -> None:
+    logging.getLogger(__name__).log(logging.getLevelNamesMapping()[level.upper()], message)

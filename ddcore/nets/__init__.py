@@ -1,0 +1,8 @@
+"""Networks, built from their configuration for an image shape and a number of classes."""
+
+from ddcore.nets.convnet import ConvNet
+from ddcore.nets.functional import Functional, Params
+from ddcore.nets.network import Network, Shape, Tap, Taps, build, macs, network
+from ddcore.nets.resnet import ResNet18
+
+__all__ = ["ConvNet", "Functional", "Network", "Params", "ResNet18", "Shape", "Tap", "Taps", "build", "macs", "network"]

@@ -1,0 +1,90 @@
+"""ConvNet: blocks of 3x3 convolution, normalisation, activation and 2x2 pooling, then one linear layer.
+
+The network of the dataset-distillation literature (methods/matching, A1).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ddcore.errors import ConfigurationError
+from ddcore.nets.network import Network, Shape, network
+from ddcore.nets.normalization import normalization
+from ddcore.spec import ConvNetConfig
+
+
+@network(ConvNetConfig)
+class ConvNet(Network):
+    """ConvNet-D of width W on images of ``shape``.
+
+    A one-channel image of 28 x 28 is padded to 32 x 32 by the first convolution (padding 3 instead
+    of 1), as in the published code.
+
+    Raises:
+        ConfigurationError: the image cannot be halved ``depth`` times.
+    """
+
+    def __init__(self, config: ConvNetConfig, shape: Shape, classes: int) -> None:
+        super().__init__(shape, classes)
+        channels, height, width = shape
+        first_padding = 3 if shape == (1, 28, 28) else 1
+        height, width = height + 2 * first_padding - 2, width + 2 * first_padding - 2
+        depth = _depth(config, height, width)
+        blocks = []
+        for index in range(depth):
+            blocks.append(
+                nn.Sequential(
+                    nn.Conv2d(channels, config.width, 3, padding=1 if index else first_padding),
+                    normalization(config.norm, config.width, height, width),
+                    _activation(config),
+                    _pooling(config),
+                )
+            )
+            channels = config.width
+            if config.pooling != "none":
+                height, width = height // 2, width // 2
+        self.blocks = nn.ModuleList(blocks)
+        self.classifier = nn.Linear(channels * height * width, classes)
+
+    def block_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Output of every block, (N, width, H / 2^d, W / 2^d) with pooling."""
+        outputs = []
+        for block in self.blocks:
+            x = block(x)
+            outputs.append(x)
+        return tuple(outputs)
+
+
+def _depth(config: ConvNetConfig, height: int, width: int) -> int:
+    side = min(height, width)
+    depth = config.depth_for(side)
+    largest = side.bit_length() - 1
+    if config.pooling != "none" and depth > largest:
+        remedy = f"choose a `depth` of 1 to {largest}" if largest else "use larger images or `pooling`: 'none'"
+        raise ConfigurationError(
+            f"a ConvNet of depth {depth} halves its images {depth} times, but {height} x {width} pixels allow "
+            f"{largest}; {remedy}"
+        )
+    return depth
+
+
+def _activation(config: ConvNetConfig) -> nn.Module:
+    match config.activation:
+        case "relu":
+            return nn.ReLU()
+        case "sigmoid":
+            return nn.Sigmoid()
+        case "leaky_relu":
+            return nn.LeakyReLU(0.01)
+        case "swish":
+            return nn.SiLU()
+
+
+def _pooling(config: ConvNetConfig) -> nn.Module:
+    match config.pooling:
+        case "avg":
+            return nn.AvgPool2d(2)
+        case "max":
+            return nn.MaxPool2d(2)
+        case "none":
+            return nn.Identity()

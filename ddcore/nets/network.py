@@ -1,0 +1,146 @@
+"""What every network offers: logits, the features before the classifier, and the maps in between."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from ddcore.errors import ConfigurationError
+from ddcore.spec import NetworkConfig
+
+Shape = tuple[int, int, int]
+"""Channels, height and width of one image."""
+
+Tap = Literal["logits", "features", "taps"]
+"""What a forward pass returns."""
+
+Builder = Callable[[Any, Shape, int], "Network"]
+B = TypeVar("B", bound=Builder)
+
+_BUILDERS: dict[type[NetworkConfig], Builder] = {}
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Everything one pass shows.
+
+    Attributes:
+        blocks: output of every block (after pooling), each (N, channels, height, width), first to last.
+        features: input of the classifier, (N, F).
+        logits: (N, classes).
+    """
+
+    blocks: tuple[Tensor, ...]
+    features: Tensor
+    logits: Tensor
+
+
+class Network(nn.Module, ABC):
+    """An image classifier made of blocks and one linear layer.
+
+    Attributes:
+        shape: channels, height and width of the images it takes.
+        classes: number of logits.
+        classifier: the linear layer from the F features to the logits.
+    """
+
+    classifier: nn.Linear
+
+    def __init__(self, shape: Shape, classes: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.classes = classes
+
+    @abstractmethod
+    def block_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Output of every block for images (N, C, H, W)."""
+
+    def pool(self, last: Tensor) -> Tensor:
+        """What happens to the last block's output before it is flattened to features; nothing by default."""
+        return last
+
+    def taps(self, x: Tensor) -> Taps:
+        """Block outputs, features and logits of images (N, C, H, W), from one pass."""
+        blocks = self.block_outputs(x)
+        features = self.pool(blocks[-1]).flatten(1)
+        return Taps(blocks, features, self.classifier(features))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features (N, F) of images (N, C, H, W): the input of the classifier."""
+        return self.pool(self.block_outputs(x)[-1]).flatten(1)
+
+    def forward(self, x: Tensor, tap: Tap = "logits") -> Any:
+        """Logits (N, classes) of images (N, C, H, W), or what ``tap`` asks for."""
+        if tap == "taps":
+            return self.taps(x)
+        features = self.features(x)
+        return features if tap == "features" else self.classifier(features)
+
+
+def network(config_class: type[NetworkConfig]) -> Callable[[B], B]:
+    """Decorator: the function or class builds the networks that ``config_class`` describes.
+
+    It is called with the configuration, the image shape and the number of classes.
+
+    Raises:
+        ValueError: another builder already does.
+    """
+
+    def register(builder: B) -> B:
+        known = _BUILDERS.get(config_class)
+        if known is not None and known.__qualname__ != builder.__qualname__:
+            raise ValueError(f"{config_class.__name__} is already built by {known.__qualname__}")
+        _BUILDERS[config_class] = builder
+        return builder
+
+    return register
+
+
+def build(config: NetworkConfig, shape: Shape, classes: int) -> Network:
+    """Make the network that a configuration describes.
+
+    Its weights come from the framework's default initialisation and the *global* generator; runs
+    that must be reproducible draw theirs through :class:`ddcore.nets.functional.Functional`.
+
+    Args:
+        config: which network.
+        shape: channels, height and width of the images, each at least 1.
+        classes: number of logits, at least 2.
+
+    Raises:
+        ConfigurationError: the images are too small for the network, or nothing builds ``config``.
+    """
+    if len(shape) != 3 or min(shape) < 1 or classes < 2:
+        raise ConfigurationError(
+            f"a network needs images of channels x height x width, each at least 1, and 2 or more classes; "
+            f"got shape {shape} and {classes} classes"
+        )
+    builder = _BUILDERS.get(type(config))
+    if builder is None:
+        known = ", ".join(sorted(c.model_fields["name"].default for c in _BUILDERS))
+        raise ConfigurationError(f"no network implements `{config.name}`; known: {known}")
+    return builder(config, shape, classes)
+
+
+def macs(template: Network) -> int:
+    """Multiply-accumulates of one image through a network's convolutions and linear layers."""
+    skeleton = copy.deepcopy(template).to("meta")
+    total = 0
+
+    def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        total += output[0].numel() * math.prod(cast(Tensor, module.weight).shape[1:])
+
+    for module in skeleton.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        skeleton.eval()(torch.empty((1, *template.shape), device="meta"))
+    return total
