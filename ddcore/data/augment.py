@@ -89,8 +89,7 @@ def draw(strategy: Strategy, n: int | None, shape: Sequence[int], generator: Gen
     if not strategy:
         return Draw(None)
     operation = strategy[int(torch.randint(len(strategy), (), generator=generator))]
-    height, width = shape[-2:]
-    return Draw(operation, _OPERATIONS[operation].draw(1 if n is None else n, height, width, generator))
+    return Draw(operation, _OPERATIONS[operation].draw(1 if n is None else n, shape[-2:], generator))
 
 
 def apply(drawn: Draw, x: Tensor) -> Tensor:
@@ -123,7 +122,7 @@ def apply_by_class(draws: Sequence[Draw], x: Tensor, counts: Sequence[int]) -> T
     """
     if len(draws) != len(counts) or sum(counts) != len(x):
         raise ValueError(f"{len(draws)} draws and {len(counts)} counts of {sum(counts)} images for {len(x)} images")
-    slices = x.split(list(counts))
+    slices = torch.split(x, list(counts))
     if len(x) >= _SMALL_GROUP * len(counts):
         return torch.cat([apply(drawn, part) for drawn, part in zip(draws, slices, strict=True)])
     pieces: list[Tensor] = list(slices)
@@ -131,9 +130,8 @@ def apply_by_class(draws: Sequence[Draw], x: Tensor, counts: Sequence[int]) -> T
         members = [c for c, drawn in enumerate(draws) if drawn.operation == operation]
         sizes = [counts[c] for c in members]
         together = _join([draws[c] for c in members], sizes)
-        for c, piece in zip(
-            members, apply(together, torch.cat([slices[c] for c in members])).split(sizes), strict=True
-        ):
+        transformed = apply(together, torch.cat([slices[c] for c in members]))
+        for c, piece in zip(members, torch.split(transformed, sizes), strict=True):
             pieces[c] = piece
     return torch.cat(pieces)
 
@@ -146,18 +144,18 @@ def _join(draws: Sequence[Draw], counts: Sequence[int]) -> Draw:
 
 
 def brightness(x: Tensor, u: Tensor) -> Tensor:
-    """x + (u - 0.5): a shift of up to half a normalised unit. ``u`` is (1,) or (N,) in [0, 1)."""
+    """Add u - 0.5 normalised units; ``u`` is (1,) or (N,) in [0, 1)."""
     return x + _per_image(u - 0.5, x)
 
 
 def saturation(x: Tensor, u: Tensor) -> Tensor:
-    """m + (x - m) 2u, with m the mean over the channels of each pixel: a factor from 0 to 2."""
+    """Stretch x to m + (x - m) 2u about the mean m over the channels of each pixel, by 0 to 2."""
     grey = x.mean(dim=1, keepdim=True)
     return grey + (x - grey) * _per_image(2 * u, x)
 
 
 def contrast(x: Tensor, u: Tensor) -> Tensor:
-    """m + (x - m) (u + 0.5), with m the mean of each image: a factor from 0.5 to 1.5."""
+    """Stretch x to m + (x - m) (u + 0.5) about the mean m of each image, by 0.5 to 1.5."""
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
     return mean + (x - mean) * _per_image(u + 0.5, x)
 
@@ -260,38 +258,43 @@ def _cutout_size(side: int) -> int:
     return int(CUTOUT_RATIO * side + 0.5)
 
 
-def _uniform(count: int) -> Callable[[int, int, int, Generator], tuple[Tensor, ...]]:
-    def draw_uniform(n: int, height: int, width: int, generator: Generator) -> tuple[Tensor, ...]:
-        return tuple(torch.rand(n, generator=generator, device=generator.device) for _ in range(count))
-
-    return draw_uniform
+def _shifts(side: int) -> range:
+    reach = int(CROP_RATIO * side + 0.5)
+    return range(-reach, reach + 1)
 
 
-def _draw_crop(n: int, height: int, width: int, generator: Generator) -> tuple[Tensor, ...]:
-    reaches = (int(CROP_RATIO * side + 0.5) for side in (height, width))
-    return tuple(
-        torch.randint(-reach, reach + 1, (n,), generator=generator, device=generator.device) for reach in reaches
-    )
-
-
-def _draw_cutout(n: int, height: int, width: int, generator: Generator) -> tuple[Tensor, ...]:
-    ends = (side + 1 - _cutout_size(side) % 2 for side in (height, width))
-    return tuple(torch.randint(end, (n,), generator=generator, device=generator.device) for end in ends)
+def _centres(side: int) -> range:
+    return range(side + 1 - _cutout_size(side) % 2)
 
 
 @dataclass(frozen=True)
 class _Operation:
-    """How the parameters of an operation are drawn, given (n, height, width, generator), and applied."""
+    """A function of images and parameters, and how the parameters are drawn.
 
-    draw: Callable[[int, int, int, Generator], tuple[Tensor, ...]]
+    Attributes:
+        apply: the function.
+        uniform: how many parameters are uniform in [0, 1).
+        pixels: given a side, the whole numbers that the parameter of that side is drawn from; an
+            operation has such a parameter for the height and one for the width, or none.
+    """
+
     apply: Callable[..., Tensor]
+    uniform: int = 0
+    pixels: Callable[[int], range] | None = None
+
+    def draw(self, n: int, sides: Sequence[int], generator: Generator) -> tuple[Tensor, ...]:
+        device = generator.device
+        if self.pixels is None:
+            return tuple(torch.rand(n, generator=generator, device=device) for _ in range(self.uniform))
+        ranges = [self.pixels(side) for side in sides]
+        return tuple(torch.randint(r.start, r.stop, (n,), generator=generator, device=device) for r in ranges)
 
 
 _OPERATIONS: Mapping[str, _Operation] = {
-    "color": _Operation(_uniform(3), color),
-    "crop": _Operation(_draw_crop, crop),
-    "cutout": _Operation(_draw_cutout, cutout),
-    "flip": _Operation(_uniform(1), flip),
-    "scale": _Operation(_uniform(2), scale),
-    "rotate": _Operation(_uniform(1), rotate),
+    "color": _Operation(color, uniform=3),
+    "crop": _Operation(crop, pixels=_shifts),
+    "cutout": _Operation(cutout, pixels=_centres),
+    "flip": _Operation(flip, uniform=1),
+    "scale": _Operation(scale, uniform=2),
+    "rotate": _Operation(rotate, uniform=1),
 }

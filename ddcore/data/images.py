@@ -198,8 +198,8 @@ def digest_of(train: ImageSet, test: ImageSet) -> str:
         digest.update(name.encode() + b"\0")
     for split in (train, test):
         digest.update(repr(tuple(split.images.shape)).encode())
-        digest.update(split.images.contiguous().cpu().numpy())
-        digest.update(split.labels.contiguous().cpu().numpy().astype("<i8"))
+        digest.update(split.images.contiguous().cpu().numpy().data)
+        digest.update(split.labels.contiguous().cpu().numpy().astype("<i8").data)
     return digest.hexdigest()
 
 

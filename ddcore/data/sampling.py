@@ -39,7 +39,7 @@ class ClassSampler:
         kept = labels.cpu()[rows]
         self.counts: tuple[int, ...] = tuple(torch.bincount(kept, minlength=classes).tolist())
         """Rows of each class that can be drawn."""
-        self._rows_of_class = rows[torch.argsort(kept, stable=True)].split(self.counts)
+        self._rows_of_class = torch.split(rows[torch.argsort(kept, stable=True)], list(self.counts))
         if 0 in self.counts:
             empty = self.counts.index(0)
             raise DataError(
@@ -114,4 +114,4 @@ def batches(n: int, batch_size: int, generator: Generator) -> Iterator[Tensor]:
     >>> [len(batch) for batch in batches(10, 4, torch.Generator())]
     [4, 4, 2]
     """
-    yield from torch.randperm(n, generator=generator, device=generator.device).split(batch_size)
+    yield from torch.split(torch.randperm(n, generator=generator, device=generator.device), batch_size)
