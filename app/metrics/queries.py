@@ -1,0 +1,136 @@
+"""Reading metrics: what series a job has, and any part of one in a bounded number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, Select, select, union_all
+from sqlalchemy.orm import Session
+
+from app.jobs.models import Job
+from app.metrics.models import MetricKey, MetricLast, MetricPoint
+from app.metrics.summaries import LEVELS, spans, summarise
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric of one job, and what is known of it without reading points.
+
+    Attributes:
+        n: finite readings.
+        nf: readings that are NaN or infinite.
+        last: reading at ``last_step``; ``None`` where that is not finite.
+    """
+
+    job_number: int
+    key_id: int
+    name: str
+    first_step: int
+    last_step: int
+    n: int
+    nf: int
+    last: float | None
+    min: float | None
+    max: float | None
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Part of a series in at most so many rows.
+
+    Attributes:
+        rows: by step; each with ``n, nf, vmin, step_min, vmax, step_max, vsum, vlast``, as in ``metric_rollup``.
+        level: what the rows were summarised from: 0 readings, otherwise summaries of ``2 ** level`` steps.
+        width: steps that a row covers at most.
+        exact: whether each row is a single reading, so that nothing was summarised.
+    """
+
+    rows: Sequence[Row[*tuple[Any, ...]]]
+    level: int
+    width: int
+    exact: bool
+
+
+def series_of(session: Session, tenant: str, job_id: str, names: Sequence[str] | None = None) -> list[Series]:
+    """The series of a tenant's job, by name; only those in ``names`` where given."""
+    statement = (
+        select(MetricLast, MetricKey.name)
+        .join(MetricKey, MetricKey.id == MetricLast.key_id)
+        .join(Job, Job.number == MetricLast.job_number)
+        .where(Job.id == job_id, Job.tenant_id == tenant, Job.deleted_at.is_(None))
+        .order_by(MetricKey.name)
+    )
+    if names is not None:
+        statement = statement.where(MetricKey.name.in_(names))
+    return [
+        Series(s.job_number, s.key_id, name, s.first_step, s.step, s.n, s.nf, s.value, s.vmin, s.vmax)
+        for s, name in session.execute(statement).tuples()
+    ]
+
+
+def readings(session: Session, series: Series, low: int, high: int, limit: int) -> Sequence[MetricPoint]:
+    """The first ``limit`` readings from step ``low`` to ``high``, both included."""
+    p = MetricPoint
+    inside = (p.job_number == series.job_number, p.key_id == series.key_id, p.step >= low, p.step <= high)
+    return session.execute(select(p).where(*inside).order_by(p.step).limit(limit)).scalars().all()
+
+
+def reduced(session: Session, series: Series, low: int, high: int, max_rows: int) -> Reduced:
+    """Steps ``low`` to ``high``, both included, in at most ``max_rows`` rows.
+
+    Where there are no more readings than that, each is a row. Otherwise rows cover equally many steps, and
+    are made from the coarsest kept summaries that fit inside them; what those do not cover at the two ends
+    comes from readings, so that a row is right about every step it names.
+    """
+    low, high = max(low, series.first_step), min(high, series.last_step)
+    if low > high:
+        return Reduced([], 0, 1, True)
+    single = session.execute(_each(series, low, high).limit(max_rows + 1)).all()
+    if len(single) <= max_rows:
+        return Reduced(single, 0, 1, True)
+    width, level = bucket_width(low, high, max_rows)
+    return Reduced(session.execute(_summarised(series, low, high, width, level)).all(), level, width, False)
+
+
+def bucket_width(low: int, high: int, max_rows: int) -> tuple[int, int]:
+    """Steps of a bucket, and the level of the summaries it is made from.
+
+    Buckets begin at multiples of their width, so that summaries lie wholly inside them.
+
+    Args:
+        low: first step.
+        high: last step.
+        max_rows: how many buckets may cover them; at least 2.
+
+    >>> bucket_width(0, 999, 500)
+    (3, 0)
+    >>> bucket_width(0, 999_999, 500)
+    (2048, 6)
+    >>> bucket_width(0, 9_999_999, 500)
+    (20480, 12)
+    """
+    steps = high - low + 1
+    level = next((level for level in reversed(LEVELS) if steps >> level >= max_rows), 0)
+    # One bucket fewer than allowed, because the first and the last may stick out of the range.
+    width = -(-steps // (max_rows - 1))
+    return -(-width >> level) << level, level
+
+
+def _each(series: Series, low: int, high: int) -> Select[*tuple[Any, ...]]:
+    rows = spans(0, series.job_number, series.key_id, low, high + 1).subquery()
+    return select(*rows.c, rows.c.vmax.label("vlast")).order_by(rows.c.step_min)
+
+
+def _summarised(series: Series, low: int, high: int, width: int, level: int) -> Select[*tuple[Any, ...]]:
+    of = (series.job_number, series.key_id)
+    if level == 0:
+        rows = spans(0, *of, low, high + 1).subquery()
+    else:
+        unit = 2**level
+        first, end = -(-low // unit), (high + 1) // unit
+        parts = [spans(0, *of, low, first * unit), spans(level, *of, first, end), spans(0, *of, end * unit, high + 1)]
+        rows = union_all(*parts).subquery()
+    found = summarise(rows, series.job_number, width).subquery()
+    return select(*found.c).order_by(found.c.bucket)
