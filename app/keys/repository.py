@@ -1,0 +1,109 @@
+"""SQL on tenants, API keys and login links."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, delete, exists, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.core.security import Principal
+from app.core.tables import clock
+from app.keys.models import ApiKey, LoginToken, Tenant
+
+
+def ensure_tenant(session: Session, tenant_id: str, name: str) -> None:
+    """Create a tenant that does not exist yet, and lock it until the transaction ends."""
+    try:
+        with session.begin_nested():
+            session.add(Tenant(id=tenant_id, name=name))
+    except IntegrityError:
+        # It was there before, or another process has just made it.
+        session.execute(select(Tenant.id).where(Tenant.id == tenant_id).with_for_update())
+
+
+def any_key(session: Session) -> bool:
+    """Whether there is an API key that still works."""
+    return bool(session.execute(select(exists().where(*_usable()))).scalar_one())
+
+
+def usable(session: Session, key_id: str) -> ApiKey | None:
+    """A key that is neither revoked nor expired."""
+    return session.execute(select(ApiKey).where(ApiKey.id == key_id, *_usable())).scalar_one_or_none()
+
+
+def touch(session: Session, key_id: str, every_s: float) -> None:
+    """Note that a key was used, at most once in ``every_s`` seconds."""
+    session.execute(
+        update(ApiKey)
+        .where(ApiKey.id == key_id)
+        .where(ApiKey.last_used_at.is_(None) | (ApiKey.last_used_at < clock(-every_s)))
+        .values(last_used_at=clock())
+        .execution_options(synchronize_session=False)
+    )
+
+
+def listing(session: Session, principal: Principal) -> Sequence[ApiKey]:
+    """The tenant's keys, newest first, revoked ones included."""
+    return (
+        session.execute(
+            select(ApiKey)
+            .where(ApiKey.tenant_id == principal.tenant_id)
+            .order_by(ApiKey.created_at.desc(), ApiKey.id.desc())
+        )
+        .scalars()
+        .all()
+    )
+
+
+def add(
+    session: Session,
+    *,
+    key_id: str,
+    tenant_id: str,
+    name: str,
+    digest: str,
+    scopes: Sequence[str],
+    expires_at: datetime | None,
+) -> ApiKey:
+    """Keep a new key's digest."""
+    key = ApiKey(id=key_id, tenant_id=tenant_id, name=name, digest=digest, scopes=list(scopes), expires_at=expires_at)
+    session.add(key)
+    session.flush()
+    session.refresh(key)
+    return key
+
+
+def revoke(session: Session, principal: Principal, key_id: str) -> bool:
+    """Make one of the tenant's keys useless for ever; whether it exists."""
+    found = session.execute(
+        update(ApiKey)
+        .where(ApiKey.id == key_id, ApiKey.tenant_id == principal.tenant_id, ApiKey.revoked_at.is_(None))
+        .values(revoked_at=clock())
+        .returning(ApiKey.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    return bool(found)
+
+
+def add_login(session: Session, *, digest: str, key_id: str, lifetime_s: float) -> None:
+    """Keep a login link's digest, and forget those whose time is over."""
+    session.execute(delete(LoginToken).where(LoginToken.expires_at < clock()))
+    session.add(LoginToken(digest=digest, key_id=key_id, expires_at=clock(lifetime_s)))
+    session.flush()
+
+
+def take_login(session: Session, digest: str) -> str | None:
+    """Use a login link up; the key it speaks for, or ``None`` where it is unknown, used or too old."""
+    return session.execute(
+        delete(LoginToken)
+        .where(LoginToken.digest == digest, LoginToken.expires_at >= clock())
+        .returning(LoginToken.key_id)
+        .execution_options(synchronize_session=False)
+    ).scalar_one_or_none()
+
+
+def _usable() -> tuple[ColumnElement[bool], ...]:
+    return ApiKey.revoked_at.is_(None), ApiKey.expires_at.is_(None) | (ApiKey.expires_at > clock())

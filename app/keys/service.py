@@ -1,0 +1,169 @@
+"""Making, checking and revoking API keys; login links for the dashboard."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from app.core.database import Database, now
+from app.core.errors import NotFound
+from app.core.security import KeyText, Principal, Scope, Signer, key_id, make_key, open_session, write_secret
+from app.core.settings import Settings
+from app.keys import repository
+from app.keys.models import ApiKey
+
+DEFAULT_TENANT = "default"
+ANYBODY = Principal(DEFAULT_TENANT, None, frozenset(Scope))
+"""Whom every request speaks for where authentication is switched off."""
+REMEMBER_S = 2.0
+"""How long a key that was found is trusted without asking the database, hence the delay of a revocation."""
+LAST_USED_EVERY_S = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Known:
+    digest: str
+    principal: Principal
+    until: float
+
+
+class Keyring:
+    """Tells who a key or a session cookie speaks for."""
+
+    def __init__(self, database: Database, signer: Signer) -> None:
+        self._database = database
+        self._signer = signer
+        self._known: dict[str, _Known] = {}
+
+    def by_key(self, text: str) -> Principal | None:
+        """Whom the API key ``text`` speaks for, if it is one and still works."""
+        identifier = key_id(text)
+        known = self._find(identifier) if identifier else None
+        if known is None or not self._signer.matches("api-key", text, known.digest):
+            return None
+        return known.principal
+
+    def by_session(self, cookie: str) -> Principal | None:
+        """Whom a session cookie speaks for; it ends with the key that it was made for."""
+        identifier = open_session(self._signer, cookie)
+        known = self._find(identifier) if identifier else None
+        return known.principal if known else None
+
+    def forget(self, identifier: str) -> None:
+        """Ask the database about a key the next time it is used."""
+        self._known.pop(identifier, None)
+
+    def _find(self, identifier: str) -> _Known | None:
+        known = self._known.get(identifier)
+        if known is not None and time.monotonic() < known.until:
+            return known
+        with self._database.read() as session:
+            key = repository.usable(session, identifier)
+            stale = key is not None and (
+                key.last_used_at is None or now(session) - key.last_used_at > timedelta(seconds=LAST_USED_EVERY_S)
+            )
+        if key is None:
+            self.forget(identifier)
+            return None
+        if stale:
+            self._touch(identifier)
+        scopes = frozenset(Scope(scope) for scope in key.scopes)
+        known = _Known(key.digest, Principal(key.tenant_id, key.id, scopes), time.monotonic() + REMEMBER_S)
+        self._known[identifier] = known
+        return known
+
+    def _touch(self, identifier: str) -> None:
+        try:
+            with self._database.write() as session:
+                repository.touch(session, identifier, LAST_USED_EVERY_S)
+        except OperationalError as error:
+            # Reading has to go on while something else holds the write lock for long.
+            log.warning("use of a key not recorded", key=identifier, reason=str(error.orig))
+
+
+def create(
+    session: Session,
+    signer: Signer,
+    settings: Settings,
+    *,
+    tenant_id: str,
+    name: str,
+    scopes: Sequence[Scope],
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, KeyText]:
+    """Make an API key; its text is returned here and nowhere else."""
+    made = make_key(settings.environment)
+    key = repository.add(
+        session,
+        key_id=made.id,
+        tenant_id=tenant_id,
+        name=name,
+        digest=signer.digest("api-key", made.text),
+        scopes=scopes,
+        expires_at=expires_at,
+    )
+    return key, made
+
+
+def revoke(session: Session, principal: Principal, identifier: str) -> None:
+    """Make one of the tenant's keys useless.
+
+    Raises:
+        NotFound: the tenant has no such working key.
+    """
+    if not repository.revoke(session, principal, identifier):
+        raise NotFound(f"you have no working API key {identifier}")
+
+
+def make_login_token(session: Session, signer: Signer, settings: Settings, principal: Principal) -> str:
+    """A token that starts one dashboard session on behalf of the principal's key."""
+    if principal.key_id is None:
+        raise ValueError("there are no sessions where authentication is switched off")
+    token = secrets.token_urlsafe(32)
+    digest = signer.digest("login", token)
+    repository.add_login(session, digest=digest, key_id=principal.key_id, lifetime_s=settings.login_link_s)
+    return token
+
+
+def use_login_token(session: Session, signer: Signer, token: str) -> str | None:
+    """Use a login token up; identifier of the key it speaks for, or ``None`` where it does not (any more)."""
+    return repository.take_login(session, signer.digest("login", token))
+
+
+def bootstrap(database: Database, signer: Signer, settings: Settings) -> None:
+    """Make sure that there is a tenant, and a key with which the service can be used at all.
+
+    The key is left in ``$DD_HOME/api-key`` for the clients of this machine. An embedded service makes a
+    new one whenever that file is missing or its key no longer works; any other only while no key exists.
+    """
+    path = settings.api_key_file
+    with database.write() as session:
+        repository.ensure_tenant(session, DEFAULT_TENANT, "Default")
+        if not settings.auth or _has_key(session, signer, settings):
+            return
+        path.unlink(missing_ok=True)
+        _, made = create(
+            session, signer, settings, tenant_id=DEFAULT_TENANT, name="made at the first start", scopes=[Scope.ADMIN]
+        )
+        write_secret(path, made.text)
+    log.info("made an API key", file=str(path), key=made.id)
+
+
+def _has_key(session: Session, signer: Signer, settings: Settings) -> bool:
+    if not settings.embedded:
+        return repository.any_key(session)
+    if not settings.api_key_file.exists():
+        return False
+    text = settings.api_key_file.read_text("ascii", errors="replace").strip()
+    identifier = key_id(text)
+    key = repository.usable(session, identifier) if identifier else None
+    return key is not None and signer.matches("api-key", text, key.digest)
