@@ -1,1 +1,1 @@
-"""worker."""
+"""Celery workers: they claim jobs, run the engine in a child process and record what it reports."""

@@ -1,0 +1,93 @@
+"""How doorbells travel: the Celery settings that the API, which rings, and the workers, which hear, share.
+
+Celery is imported by the functions only: an API that has not rung yet starts without it.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from app.core.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+DOORBELL = "dd.doorbell"
+"""Name of the one task: look whether there is a job to run."""
+DEVICE_CLASSES = ("cpu", "cuda")
+_POLLING_S = 0.2
+_VISIBILITY_S = 3600
+_SOCKET_S = 2.0
+
+_apps: dict[tuple[str, str], Celery] = {}
+_lock = threading.Lock()
+
+
+def queue_of(device_class: str) -> str:
+    """Queue that workers with this class of device listen to.
+
+    >>> queue_of("cuda")
+    'dd.cuda'
+    """
+    return f"dd.{device_class}"
+
+
+def transport_options(settings: Settings, *, timeout_s: float = _SOCKET_S) -> dict[str, Any]:
+    """Options of the broker's transport; the folders of ``filesystem://`` are created."""
+    if settings.broker_url.startswith("filesystem:"):
+        queue, control = settings.broker_dir / "queue", settings.broker_dir / "control"
+        for folder in (queue, control):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return {
+            "data_folder_in": str(queue),
+            "data_folder_out": str(queue),
+            "control_folder": str(control),
+            "polling_interval": _POLLING_S,
+        }
+    return {
+        # Short, because a message that comes twice does no harm: the claim decides who works.
+        "visibility_timeout": _VISIBILITY_S,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+    }
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """Celery's settings for everyone who touches the broker."""
+    from kombu import Queue
+
+    return {
+        "broker_url": settings.broker_url,
+        "broker_transport": transport_class(settings),
+        "broker_transport_options": transport_options(settings),
+        "task_ignore_result": True,
+        "result_backend": None,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_queues": [Queue(queue_of(name)) for name in DEVICE_CLASSES],
+        "task_create_missing_queues": False,
+        "task_default_queue": queue_of("cpu"),
+        # The outbox tries again; a request must not hang on a dead broker.
+        "task_publish_retry": False,
+        "task_publish_retry_policy": {"max_retries": 0},
+    }
+
+
+def transport_class(settings: Settings) -> str | None:
+    """Our own form of the folder transport where that is used, else ``None`` for kombu's choice by URL."""
+    return "app.core.folder_transport:Transport" if settings.broker_url.startswith("filesystem:") else None
+
+
+def publisher(settings: Settings, timeout_s: float) -> Celery:
+    """The Celery application through which this process rings; made once for each broker."""
+    from celery import Celery
+
+    key = (settings.broker_url, str(settings.broker_dir))
+    with _lock:
+        if key not in _apps:
+            app = Celery("ddservice-publisher", set_as_current=False)
+            app.config_from_object(configuration(settings))
+            app.conf.broker_transport_options = transport_options(settings, timeout_s=timeout_s)
+            _apps[key] = app
+        return _apps[key]

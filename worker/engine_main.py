@@ -1,0 +1,178 @@
+"""The engine process: runs one job with ``ddcore`` and reports on a pipe.
+
+Started by the supervisor as ``python -m worker.engine_main --run-dir DIR --pipe-fd N``. The run folder
+holds ``spec.json``; checkpoints, snapshots, the bundle (``out/``) and ``engine.log`` are written there.
+Where datasets and caches are comes from ``DD_DATA_ROOT`` and ``DD_CACHE_DIR``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from ddcore.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DataError,
+    DistillationError,
+    Interrupted,
+    OutOfMemoryError,
+)
+from ddcore.hooks import Callback, Phase, Stop
+from ddcore.spec import SpecError, parse
+from worker import protocol
+from worker.engine_guard import StopRequest, die_with_parent
+from worker.faults import fault_point
+from worker.protocol import FrameWriter
+
+_PROGRESS_S = 0.5
+"""Least seconds between two progress frames."""
+
+_log = logging.getLogger(__name__)
+
+
+class PipeCallback(Callback):
+    """Turns what happens in a run into frames.
+
+    Args:
+        writer: the pipe.
+        run_dir: folder in which snapshots are left.
+        stop: what the supervisor asked for.
+    """
+
+    def __init__(self, writer: FrameWriter, run_dir: Path, stop: StopRequest) -> None:
+        self._writer = writer
+        self._snapshots = run_dir / "snapshots"
+        self._stop = stop
+        self._progress_at = 0.0
+        self.finalized = False
+
+    def on_phase(self, phase: Phase, total: int | None) -> None:
+        """Send it, and let the first progress of the phase through."""
+        self._progress_at = 0.0
+        self._writer.send(protocol.PhaseStarted(phase=phase, total=total))
+
+    def on_progress(self, done: int, total: int) -> None:
+        """Send it unless the last one is fresh; the end of a phase is always sent."""
+        fault_point("engine.step")
+        now = time.monotonic()
+        if done >= total or now - self._progress_at >= _PROGRESS_S:
+            self._progress_at = now
+            self._writer.send(protocol.Progress(done=done, total=total))
+
+    def on_metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Send the readings with the time."""
+        self._writer.send(protocol.Metrics(step=step, wall_ms=time.time_ns() // 1_000_000, values=dict(values)))
+
+    def on_snapshot(self, step: int, png: bytes) -> None:
+        """Leave the picture in the run folder and send its name."""
+        name = f"{step:010d}.png"
+        self._snapshots.mkdir(exist_ok=True)
+        (self._snapshots / name).write_bytes(png)
+        self._writer.send(protocol.Snapshot(step=step, name=name))
+
+    def on_checkpoint(self, step: int, path: Path, sha256: str) -> None:
+        """Send the file's name."""
+        fault_point("engine.checkpoint")
+        self._writer.send(protocol.CheckpointSaved(step=step, name=path.name, sha256=sha256))
+
+    def on_resumed(self, step: int, exact: bool) -> None:
+        """Send it."""
+        self._writer.send(protocol.Resumed(step=step, exact=exact))
+
+    def on_log(self, level: Literal["info", "warning"], message: str) -> None:
+        """Send it."""
+        self._writer.send(protocol.Log(level=level, message=message))
+
+    def should_stop(self) -> Stop | None:
+        """What the last signal asked for."""
+        self.finalized = self.finalized or self._stop.wish is Stop.FINALIZE
+        return self._stop.wish
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job of a run folder and return the exit code, see :mod:`worker.protocol`."""
+    parser = argparse.ArgumentParser(prog="python -m worker.engine_main")
+    parser.add_argument("--run-dir", type=Path, required=True, help="folder with spec.json")
+    parser.add_argument("--pipe-fd", type=int, required=True, help="descriptor on which frames are written")
+    options = parser.parse_args(arguments)
+    die_with_parent()
+    stop = StopRequest()
+    stop.listen()
+    faulthandler.enable()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    writer = FrameWriter(options.pipe_fd)
+    try:
+        _run(options.run_dir, writer, stop)
+    except BrokenPipeError:
+        return protocol.EXIT_FAILED  # nobody is left to tell
+    except Interrupted as error:
+        _log.info("%s", error)
+        return protocol.EXIT_PREEMPTED
+    except Exception as error:
+        _log.exception("the run failed")
+        code, failed = report(error)
+        writer.send(failed)
+        return code
+    return protocol.EXIT_DONE
+
+
+def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
+    callback = PipeCallback(writer, run_dir, stop)
+    callback.on_phase("loading", None)
+    spec = parse(json.loads((run_dir / "spec.json").read_text("utf-8")))
+    # Importing the engine takes seconds; the signals above must be heard meanwhile.
+    from ddcore import bundle, engine
+
+    result = engine.run(
+        spec, run_dir / "out", run_dir=run_dir, data_root=_folder("DD_DATA_ROOT"), cache=_folder("DD_CACHE_DIR"),
+        callback=callback,
+    )  # fmt: skip
+    bundle.export_zip(result.out, run_dir / "bundle.zip")
+    bundle.export_npz(result.out, run_dir / "distilled.npz")
+    writer.send(protocol.Done(steps=result.steps, finalized=callback.finalized, results=result.results))
+
+
+def _folder(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    return Path(value) if value else None
+
+
+def report(error: Exception) -> tuple[int, protocol.Failed]:
+    """Exit code and final frame of a run that ended in an error.
+
+    Only errors made for users are shown to them; anything else is named as a fault of ours, with the
+    details in the log.
+    """
+    if isinstance(error, OutOfMemoryError | MemoryError):
+        message = str(error) or "the machine ran out of memory; use a smaller `ipc`, network or batch"
+        return protocol.EXIT_OUT_OF_MEMORY, _failed(OutOfMemoryError.code, message, True)
+    if isinstance(error, SpecError):
+        return protocol.EXIT_BAD_SPEC, _failed("bad_spec", str(error), False)
+    if isinstance(error, ConfigurationError):
+        return protocol.EXIT_BAD_SPEC, _failed(error.code, str(error), False)
+    if isinstance(error, DataError):
+        return protocol.EXIT_DATA_ERROR, _failed(error.code, str(error), False)
+    if isinstance(error, CheckpointError | DistillationError):
+        return protocol.EXIT_FAILED, _failed(error.code, str(error), error.retryable)
+    if isinstance(error, OSError):
+        reason = error.strerror or type(error).__name__
+        return protocol.EXIT_FAILED, _failed("io_error", f"reading or writing files failed: {reason}", True)
+    message = f"the engine failed unexpectedly ({type(error).__name__}); the job's log has the details"
+    return protocol.EXIT_FAILED, _failed("internal_error", message, False)
+
+
+def _failed(code: str, message: str, retryable: bool) -> protocol.Failed:
+    return protocol.Failed(code=code, message=message, retryable=retryable)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
