@@ -1,0 +1,88 @@
+"""SQL of artifacts: rows that point at content in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Select, delete, exists, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.artifacts.models import Artifact, Blob
+from app.core.tables import clock
+from app.jobs.models import Job
+
+READY, DELETED = "ready", "deleted"
+
+
+def add(session: Session, artifact: Artifact, size: int) -> None:
+    """Record an artifact and its content; an older one of the same job, kind, name and step gives way to it."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    blob = insert(Blob).values(sha256=artifact.sha256, size=size)
+    # Touching a known blob keeps it from the collector until this transaction is visible.
+    session.execute(blob.on_conflict_do_update(index_elements=["sha256"], set_={"created_at": clock()}))
+    same = (Artifact.job_id == artifact.job_id, Artifact.kind == artifact.kind, Artifact.name == artifact.name)
+    older = update(Artifact).where(*same, Artifact.step.is_not_distinct_from(artifact.step), Artifact.state == READY)
+    session.execute(older.values(state=DELETED).execution_options(synchronize_session=False))
+    session.add(artifact)
+    session.flush()
+
+
+def holder(session: Session, job_id: str) -> tuple[str, int, int] | None:
+    """Owner, fence and attempt of a job, whose row stays locked until the transaction ends."""
+    statement = select(Job.tenant_id, Job.fence, Job.attempt).where(Job.id == job_id).with_for_update()
+    row = session.execute(statement).one_or_none()
+    return None if row is None else (row.tenant_id, row.fence, row.attempt)
+
+
+def get(session: Session, tenant: str, artifact_id: str) -> Artifact | None:
+    """A finished artifact of a tenant."""
+    return session.execute(_visible(tenant).where(Artifact.id == artifact_id)).scalar_one_or_none()
+
+
+def of_job(session: Session, tenant: str, job_id: str, kinds: Sequence[str] | None = None) -> Sequence[Artifact]:
+    """Finished artifacts of a tenant's job, oldest first; only of ``kinds`` where given."""
+    statement = _visible(tenant).where(Artifact.job_id == job_id).order_by(Artifact.created_at, Artifact.id)
+    if kinds is not None:
+        statement = statement.where(Artifact.kind.in_(kinds))
+    return session.execute(statement).scalars().all()
+
+
+def latest(session: Session, tenant: str, job_id: str, kind: str) -> Artifact | None:
+    """The artifact of a kind that was made last."""
+    newest = _visible(tenant).where(Artifact.job_id == job_id, Artifact.kind == kind)
+    statement = newest.order_by(Artifact.created_at.desc(), Artifact.id.desc()).limit(1)
+    return session.execute(statement).scalar_one_or_none()
+
+
+def discard(session: Session, artifact_ids: Sequence[str]) -> None:
+    """Hide artifacts; their content goes when the collector comes by."""
+    hidden = update(Artifact).where(Artifact.id.in_(artifact_ids)).values(state=DELETED)
+    session.execute(hidden.execution_options(synchronize_session=False))
+
+
+def unused(session: Session, grace_s: float, limit: int) -> Sequence[str]:
+    """Digests of content that no visible artifact of an existing job has pointed to for ``grace_s`` seconds."""
+    in_use = exists().where(
+        Artifact.sha256 == Blob.sha256,
+        Artifact.state != DELETED,
+        Artifact.job_id == Job.id,
+        Job.deleted_at.is_(None),
+    )
+    statement = select(Blob.sha256).where(Blob.created_at < clock(-grace_s), ~in_use).limit(limit)
+    return session.execute(statement.with_for_update(skip_locked=True)).scalars().all()
+
+
+def forget(session: Session, sha256: str) -> None:
+    """Remove the rows of content that is no longer used."""
+    session.execute(delete(Artifact).where(Artifact.sha256 == sha256).execution_options(synchronize_session=False))
+    session.execute(delete(Blob).where(Blob.sha256 == sha256).execution_options(synchronize_session=False))
+
+
+def _visible(tenant: str) -> Select[*tuple[Any, ...]]:
+    return (
+        select(Artifact)
+        .join(Job, Job.id == Artifact.job_id)
+        .where(Artifact.tenant_id == tenant, Artifact.state == READY, Job.deleted_at.is_(None))
+    )

@@ -1,0 +1,152 @@
+"""What workers and routes do with artifacts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from sqlalchemy.orm import Session
+
+from app.artifacts import repository
+from app.artifacts.models import Artifact
+from app.core.ids import new_id
+from app.core.storage import ArtifactStore, Blob
+
+Kind = Literal[
+    "bundle",
+    "synthetic_images",
+    "manifest",
+    "preview",
+    "snapshot",
+    "checkpoint",
+    "log",
+    "eval_report",
+    "npz",
+    "image_folder",
+]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+GRACE_S = 86_400.0
+"""Content stays this long after the last artifact that points to it."""
+
+
+class StaleFenceError(Exception):
+    """Another worker holds the job by now; whatever this one does must not be seen."""
+
+
+def publish(
+    session: Session,
+    store: ArtifactStore,
+    job_id: str,
+    fence: int,
+    kind: Kind,
+    path: Path,
+    media_type: str,
+    step: int | None = None,
+    attempt: int | None = None,
+    shape: Sequence[int] | None = None,
+    dtype: str | None = None,
+    *,
+    name: str | None = None,
+    data: dict[str, Any] | None = None,
+    blob: Blob | None = None,
+) -> str:
+    """Make a file visible as an artifact of a job, if the caller still holds the job.
+
+    The content is in the store before the row exists, and the row appears with the caller's transaction.
+    A file of the same kind, name and step takes the place of the earlier one.
+
+    Args:
+        session: a ``write()`` session.
+        store: where contents live.
+        job_id: the job.
+        fence: the caller's fencing token.
+        kind: what the file is.
+        path: the file. It is copied now; to keep the transaction short, copy it before with
+            ``store.put_file`` and pass the result as ``blob``.
+        media_type: such as ``image/png``.
+        step: steps done when it was made, where it belongs to one moment of the run.
+        attempt: the attempt that made it. Default: the job's current one.
+        shape: shape of the tensor it holds.
+        dtype: its element type.
+        name: file name to offer to whoever downloads it. Default: the file's own.
+        data: further facts.
+        blob: the content, where it is in the store already.
+
+    Returns:
+        The artifact's identifier.
+
+    Raises:
+        LookupError: there is no such job.
+        StaleFenceError: ``fence`` is no longer the job's.
+        StorageError: the store cannot take the file.
+    """
+    stored = store.put_file(path) if blob is None else blob
+    held = repository.holder(session, job_id)
+    if held is None:
+        raise LookupError(f"no job {job_id}")
+    tenant, current, current_attempt = held
+    if current != fence:
+        raise StaleFenceError(f"job {job_id} is held under fence {current}, not {fence}")
+    artifact = Artifact(
+        id=new_id("art"),
+        tenant_id=tenant,
+        job_id=job_id,
+        attempt=current_attempt if attempt is None else attempt,
+        fence=fence,
+        kind=kind,
+        name=safe_name(name or path.name),
+        media_type=media_type,
+        sha256=stored.sha256,
+        size=stored.size,
+        shape=None if shape is None else list(shape),
+        dtype=dtype,
+        step=step,
+        data=data,
+        state=repository.READY,
+    )
+    repository.add(session, artifact, stored.size)
+    return artifact.id
+
+
+def collect(session: Session, store: ArtifactStore, *, grace_s: float = GRACE_S, limit: int = 100) -> int:
+    """Delete content that no visible artifact points to.
+
+    Content goes before its row does: were the transaction to fail in between, the row would only lead the
+    next round to it again.
+
+    Args:
+        session: a ``write()`` session.
+        store: where contents live.
+        grace_s: how long content must have been unused, in seconds.
+        limit: how many to delete at most.
+
+    Returns:
+        How many were deleted.
+    """
+    digests = repository.unused(session, grace_s, limit)
+    for digest in digests:
+        store.delete(digest)
+        repository.forget(session, digest)
+    return len(digests)
+
+
+def content_of(artifact: Artifact) -> Blob:
+    """The content that a finished artifact points to."""
+    if artifact.sha256 is None or artifact.size is None:
+        raise LookupError(f"artifact {artifact.id} has no content")
+    return Blob(artifact.sha256, artifact.size)
+
+
+def safe_name(name: str) -> str:
+    """A file name that is safe in a header and on any file system.
+
+    >>> safe_name("../a b/ü.png")
+    'a_b_.png'
+    >>> safe_name("...")
+    'file'
+    """
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._-")
+    return cleaned[-150:] or "file"
