@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -95,7 +95,7 @@ class Compute:
         if compiled and cache is not None:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache / "inductor")
         if where.type == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = True
+            torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.allow_tf32 = True
         bf16 = precision == "bf16"
         if precision == "auto":
@@ -104,6 +104,16 @@ class Compute:
             tell("warning", f"bf16 was asked for, but {where} does not compute in it: expect it to be slow")
         piece, training_piece = _pieces(where, bf16, compiled)
         return Compute(where, "bf16" if bf16 else "fp32", compiled, piece, training_piece)
+
+    def describe(self) -> dict[str, Any]:
+        """What the bytes of a result may depend on besides the specification, for the manifest."""
+        cuda = self.device.type == "cuda"
+        return {
+            "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
+            "precision": self.precision,
+            "compiled": self.compiled,
+            "threads": torch.get_num_threads(),
+        }
 
     def autocast(self) -> AbstractContextManager[object]:
         """Context in which network passes run in the chosen precision."""
