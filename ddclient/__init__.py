@@ -6,7 +6,7 @@
 """
 
 from ddclient.bundle import Bundle
-from ddclient.client import Client, Job
+from ddclient.client import Client
 from ddclient.errors import (
     BadInputError,
     ClientError,
@@ -15,6 +15,7 @@ from ddclient.errors import (
     ProblemError,
     UnreachableError,
 )
+from ddclient.job import Job
 from ddclient.models import Artifact, Event, JobDocument, MetricPoint
 
 __all__ = [

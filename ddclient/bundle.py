@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 import shutil
 import stat
 import tempfile
@@ -141,12 +141,12 @@ def _receive(transport: Transport, artifact: Artifact, part: Path) -> None:
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": f'"{artifact.sha256}"'}
     path = f"/v1/artifacts/{artifact.id}/content"
-    with transport.stream(path, headers=headers, read_timeout=READ_TIMEOUT_S) as answer:
-        with part.open("ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as file:
-            for chunk in answer.iter_bytes(CHUNK):
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
+    with contextlib.ExitStack() as stack:
+        answer = stack.enter_context(transport.stream(path, headers=headers, read_timeout=READ_TIMEOUT_S))
+        mode = "ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb"
+        file = stack.enter_context(part.open(mode))
+        for chunk in answer.iter_bytes(CHUNK):
+            file.write(chunk)
 
 
 def _entries(bundle: zipfile.ZipFile, packed: int) -> list[zipfile.ZipInfo]:

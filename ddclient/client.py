@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import math
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,13 +14,14 @@ import httpx
 from ddclient import bundle, events
 from ddclient.bundle import Bundle
 from ddclient.discovery import locate
-from ddclient.errors import ClientError, JobFailedError
+from ddclient.errors import BadInputError, ClientError
+from ddclient.job import LONG_POLL_S, Job
 from ddclient.models import Artifact, Event, JobDocument, MetricPoint, Series
 from ddclient.transport import Transport
 from ddcore.spec import JobSpec
+from ddcore.spec.errors import pointer
 
 PAGE = 100
-LONG_POLL_S = 20
 KEYS_PER_QUERY = 16
 """The service answers for this many metrics at a time."""
 
@@ -263,105 +264,25 @@ class Client:
         return Job(self, JobDocument.model_validate(self._transport.post(f"/v1/jobs/{job_id}:{verb}", body)))
 
 
-class Job:
-    """One job: its document as last read, and what can be done with it."""
-
-    def __init__(self, client: Client, document: JobDocument) -> None:
-        self.client = client
-        self.document = document
-
-    def __repr__(self) -> str:
-        return f"<Job {self.id} {self.status}>"
-
-    @property
-    def id(self) -> str:
-        """Identifier, ``job_…``."""
-        return self.document.id
-
-    @property
-    def status(self) -> str:
-        """Status as last read; :meth:`refresh` reads it again."""
-        return self.document.status
-
-    @property
-    def results(self) -> dict[str, Any] | None:
-        """Accuracy and controls, once the job has been scored."""
-        return self.document.results
-
-    def refresh(self) -> Job:
-        """Read the document again."""
-        self.document = self.client.job(self.id).document
-        return self
-
-    def wait(
-        self,
-        timeout: float | None = None,
-        *,
-        progress: bool = False,
-        on_change: Callable[[JobDocument], None] | None = None,
-    ) -> Job:
-        """Block until the job ends.
-
-        Args:
-            timeout: give up after this many seconds; the job goes on.
-            progress: show a live panel on standard error.
-            on_change: called with each new document.
-
-        Raises:
-            JobFailedError: the job failed, expired or was cancelled.
-            TimeoutError: the time is up.
-        """
-        if progress:
-            from ddclient.live import watch
-
-            watch(self, timeout=timeout)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.document.finished:
-            left = LONG_POLL_S if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"{self.id} is still {self.status} after {timeout:g} seconds")
-            self.document = self.client.wait(self, left)
-            if on_change is not None:
-                on_change(self.document)
-        if self.status != "succeeded":
-            failure = self.document.error
-            raise JobFailedError(self.id, self.status, failure.message if failure else None)
-        return self
-
-    def events(self, *, after: int = 0, follow: bool = True) -> Iterator[Event]:
-        """The job's events; see :meth:`Client.events`."""
-        return self.client.events(self.id, after=after, follow=follow)
-
-    def metrics(self, keys: Sequence[str] | None = None, *, max_points: int = 500) -> dict[str, Series]:
-        """The job's readings; see :meth:`Client.metrics`."""
-        return self.client.metrics(self.id, keys, max_points=max_points)
-
-    def artifacts(self) -> list[Artifact]:
-        """The files that the job has made so far."""
-        return self.client.artifacts(self.id)
-
-    def download(self, out: str | Path) -> Bundle:
-        """Fetch, check and unpack the bundle; see :meth:`Client.download`."""
-        return self.client.download(self.id, out)
-
-    def cancel(self, *, keep_result: bool = False, reason: str | None = None) -> Job:
-        """Stop the job for good; see :meth:`Client.cancel`."""
-        self.document = self.client.cancel(self.id, keep_result=keep_result, reason=reason).document
-        return self
-
-    def pause(self) -> Job:
-        """Save the state and free the worker."""
-        self.document = self.client.pause(self.id).document
-        return self
-
-    def resume(self) -> Job:
-        """Queue the job again; it goes on from its checkpoint."""
-        self.document = self.client.resume(self.id).document
-        return self
-
-
 def _body(spec: Mapping[str, Any] | JobSpec) -> dict[str, Any]:
-    return spec.model_dump(mode="json") if isinstance(spec, JobSpec) else dict(spec)
+    """The specification as JSON can carry it, which has no NaN and no infinity."""
+    body = spec.model_dump(mode="json") if isinstance(spec, JobSpec) else dict(spec)
+    for place, value in _leaves(body, ()):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInputError(f"{pointer(place)}: `{place[-1]}` is {value!r}, but must be a finite number")
+    return body
+
+
+def _leaves(value: object, place: tuple[int | str, ...]) -> Iterator[tuple[tuple[int | str, ...], object]]:
+    if isinstance(value, Mapping):
+        children: Iterable[tuple[int | str, object]] = value.items()
+    elif isinstance(value, (list, tuple)):
+        children = enumerate(value)
+    else:
+        yield place, value
+        return
+    for key, child in children:
+        yield from _leaves(child, (*place, key))
 
 
 def _rows(series: Mapping[str, Any]) -> Series:

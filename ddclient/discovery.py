@@ -50,7 +50,7 @@ def locate(url: str | None = None, api_key: str | None = None) -> Endpoint:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BadInputError(f"{source} is {found!r}, but must be an address such as http://127.0.0.1:8000")
     key = api_key or os.environ.get("DD_API_KEY") or None
-    if key is None and _is_loopback(parts.hostname):
+    if key is None and is_loopback(parts.hostname):
         key = _read_key(home() / KEY_FILE)
     return Endpoint(found.rstrip("/"), key, source)
 
@@ -98,7 +98,8 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
     if host == "localhost":
         return True
     try:

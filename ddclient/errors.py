@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import Any, ClassVar
 
 from ddcore.spec import Problem
 
 
-class ClientError(Exception):
-    """Base of every error of the client; the message is for the user.
+class Exit(IntEnum):
+    """Status that ``ddctl`` ends with: the outcome of the job, or why there is none."""
 
-    ``code`` is stable and meant for programs, ``exit_code`` is the status that ``ddctl`` ends with.
-    """
+    SUCCEEDED = 0
+    FAILED = 1
+    """The job failed or expired, or the command could not do its work."""
+    BAD_INPUT = 2
+    """An option, a file or a specification cannot be used."""
+    CANCELLED = 3
+    """The job was cancelled."""
+    UNREACHABLE = 4
+    """No service answers."""
+    REFUSED = 5
+    """The service refused: no valid key, no such job, or not possible now."""
+    RESUMABLE = 75
+    """The job was paused, or the run interrupted, with its state saved."""
+    DETACHED = 130
+    """Ctrl-C; what runs in the service goes on."""
+
+
+class ClientError(Exception):
+    """Base of every error of the client; the message is for the user. ``code`` is stable, for programs."""
 
     code: ClassVar[str] = "client_error"
-    exit_code: ClassVar[int] = 1
+
+    @property
+    def exit_code(self) -> int:
+        """Status that ``ddctl`` ends with."""
+        return Exit.FAILED
 
     def as_dict(self) -> dict[str, Any]:
         """The error as ``--json`` prints it."""
@@ -26,14 +48,22 @@ class BadInputError(ClientError):
     """An argument or a file that cannot be used."""
 
     code = "bad_input"
-    exit_code = 2
+
+    @property
+    def exit_code(self) -> int:
+        """Status that ``ddctl`` ends with."""
+        return Exit.BAD_INPUT
 
 
 class UnreachableError(ClientError):
     """Nothing, or something else, answers at the address of the service."""
 
     code = "unreachable"
-    exit_code = 4
+
+    @property
+    def exit_code(self) -> int:
+        """Status that ``ddctl`` ends with."""
+        return Exit.UNREACHABLE
 
 
 class DownloadError(ClientError):
@@ -71,7 +101,6 @@ class ProblemError(ClientError):
     """
 
     code = "refused"
-    exit_code = 5
 
     def __init__(self, status: int, document: Mapping[str, Any], retry_after: float | None = None) -> None:
         self.status = status
@@ -97,9 +126,11 @@ class ProblemError(ClientError):
         return "\n".join(lines)
 
     @property
-    def bad_input(self) -> bool:
-        """Whether the request itself was at fault, not the state of the service or the key."""
-        return self.status in {400, 413, 415, 422}
+    def exit_code(self) -> int:
+        """Bad input where the request is at fault, unreachable where the service is away, else refused."""
+        if self.status in {400, 413, 415, 422}:
+            return Exit.BAD_INPUT
+        return Exit.UNREACHABLE if self.status in {502, 503, 504} else Exit.REFUSED
 
     def as_dict(self) -> dict[str, Any]:
         """The error as ``--json`` prints it, with the service's own document."""

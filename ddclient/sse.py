@@ -24,7 +24,8 @@ def messages(lines: Iterable[str]) -> Iterator[Message]:
     >>> list(messages(["id: 7", "event: job.log", "data: {}", ""]))
     [Message(event='job.log', data='{}', id='7')]
     """
-    event, data, identifier = "", [], ""
+    event, identifier = "", ""
+    data: list[str] = []
     for line in lines:
         if not line:
             if data:

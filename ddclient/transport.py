@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
-from ddclient.discovery import Endpoint
+from ddclient.discovery import Endpoint, is_loopback
 from ddclient.errors import ProblemError, UnreachableError
 from ddcore.version import __version__
 
@@ -33,7 +33,14 @@ class Transport:
         headers = {"User-Agent": f"ddclient/{__version__}", "Accept": "application/json"}
         if endpoint.api_key:
             headers["Authorization"] = f"Bearer {endpoint.api_key}"
-        self._http = httpx.Client(base_url=endpoint.url, headers=headers, timeout=timeout, transport=transport)
+        self._http = httpx.Client(
+            base_url=endpoint.url,
+            headers=headers,
+            timeout=timeout,
+            transport=transport,
+            # a proxy of the environment cannot reach the service of this machine
+            trust_env=not is_loopback(httpx.URL(endpoint.url).host),
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -141,7 +148,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 _never = retry_if_exception(lambda _: False)
-_backoff = wait_exponential_jitter(initial=0.2, max=LONGEST_PAUSE_S, jitter=0.1)
+_backoff = wait_exponential(multiplier=0.2, max=LONGEST_PAUSE_S) + wait_random(0, 0.1)
 
 
 def _pause(state: RetryCallState) -> float:

@@ -1,0 +1,1 @@
+"""The commands of ``ddctl``, one module for each kind."""

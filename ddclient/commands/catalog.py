@@ -1,0 +1,60 @@
+"""Commands that show what can be asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from ddclient import output
+from ddclient.client import Client
+from ddclient.errors import BadInputError
+from ddclient.output import JsonOption
+from ddcore.spec import nearest
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(help="One method, with its fields.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the methods and regularisers of the service, or the fields of one of them."""
+    with Client() as client:
+        found = client.methods()
+    if name is None:
+        table = Table("name", "method", "source", "cost", box=None, pad_edge=False)
+        for entry in found:
+            table.add_row(entry["name"], entry.get("title", ""), entry.get("citation", ""), entry.get("cost", ""))
+        output.emit(found, table, as_json=as_json)
+        return
+    known = {entry["name"]: entry for entry in found}
+    if name not in known:
+        guess = nearest(name, known)
+        hint = f", did you mean '{guess}'?" if guess else ""
+        raise BadInputError(f"unknown method '{name}'{hint}; known: {', '.join(sorted(known))}")
+    output.emit(known[name], _fields(known[name]), as_json=as_json)
+
+
+def presets(as_json: JsonOption = False) -> None:
+    """List the presets: named starting points, with the accuracy to expect."""
+    with Client() as client:
+        found = client.presets()
+    table = Table("name", "what", "expected", box=None, pad_edge=False)
+    for entry in found:
+        expected = entry.get("expected")
+        score = f"{expected['accuracy']:g} % ± {expected['tolerance']:g} ({expected['status']})" if expected else ""
+        table.add_row(entry["name"], entry.get("title", ""), score)
+    output.emit(found, table, as_json=as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(methods)
+    app.command()(presets)
+
+
+def _fields(entry: dict[str, Any]) -> Table:
+    table = Table("field", "default", "meaning", box=None, pad_edge=False)
+    for name, field in entry.get("schema", {}).get("properties", {}).items():
+        table.add_row(name, str(field.get("default", "")), field.get("description", ""))
+    return table

@@ -1,0 +1,181 @@
+"""Commands on jobs: submit, follow, fetch, stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from ddclient import output, submission
+from ddclient.client import Client
+from ddclient.errors import Exit
+from ddclient.job import Job
+from ddclient.live import watch as follow
+from ddclient.models import Event
+from ddclient.output import JsonOption
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="Identifier of the job, job_….", show_default=False)]
+Dataset = Annotated[str | None, typer.Argument(metavar="[DATASET]", help="Name of the dataset, such as digits.")]
+Method = Annotated[str | None, typer.Option(help="Name of the method (`ddctl methods`). Default: dm.")]
+Ipc = Annotated[int | None, typer.Option(help="Synthetic images per class.")]
+Iterations = Annotated[int | None, typer.Option(help="Steps of the method.")]
+Seed = Annotated[int | None, typer.Option(help="Seed.")]
+Reg = Annotated[list[str] | None, typer.Option(help="Regulariser: name=weight or name=relative:0.2; may be repeated.")]
+Preset = Annotated[str | None, typer.Option(help="Start from a preset (`ddctl presets`).")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Any field: path=value, such as evaluation.epochs=300; repeatable.")
+]
+SpecFile = Annotated[Path | None, typer.Option("--spec", help="JSON or TOML file with the job; - for standard input.")]
+
+
+def submit(
+    dataset: Dataset = None,
+    method: Method = None,
+    ipc: Ipc = None,
+    iterations: Iterations = None,
+    seed: Seed = None,
+    reg: Reg = None,
+    preset: Preset = None,
+    set_: Set = None,
+    spec: SpecFile = None,
+    name: Annotated[str | None, typer.Option(help="What to call the job.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="name=value to find the job by; repeatable.")] = None,
+    priority: Annotated[int | None, typer.Option(help="0 (last) to 9 (first).")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job; Ctrl-C detaches.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Submit a job and print its id."""
+    body = submission.build(
+        dataset=dataset, method=method, ipc=ipc, iterations=iterations, seed=seed,
+        regularizers=reg or (), preset=preset, spec=spec, settings=set_ or (),
+    )  # fmt: skip
+    labels = dict(submission.assignment("--label", text) for text in label or ()) or None
+    with Client() as client:
+        job = client.submit(body, name=name, labels=labels, priority=priority, idempotency_key=idempotency_key)
+        if watch:
+            output.note(job.id)
+            _follow(job, as_json=as_json)
+        output.emit(job.document, job.id, as_json=as_json)
+
+
+def watch(job_id: JobId, as_json: JsonOption = False) -> None:
+    """Follow a job until it ends; Ctrl-C detaches."""
+    with Client() as client:
+        _follow(client.job(job_id), as_json=as_json)
+
+
+def get(job_id: JobId, out: output.OutOption = None, as_json: JsonOption = False) -> None:
+    """Print a job, or fetch its bundle into a folder."""
+    with Client() as client:
+        if out is None:
+            document = client.job(job_id).document
+            output.emit(document, output.describe(document), as_json=as_json)
+        else:
+            bundle = client.download(job_id, out)
+            output.emit({"job_id": job_id, "path": str(bundle.path)}, str(bundle.path), as_json=as_json)
+
+
+def list_(
+    status: Annotated[list[str] | None, typer.Option(help="Only jobs in this status; repeatable.")] = None,
+    method: Annotated[str | None, typer.Option(help="Only jobs of this method.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only jobs on this dataset.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only jobs with this label, name:value.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, newest first."""
+    with Client() as client:
+        jobs = list(islice(client.jobs(status=status, method=method, dataset=dataset, label=label), limit))
+    table = Table("id", "status", "job", "accuracy", box=None, pad_edge=False)
+    for job in jobs:
+        scored = (job.results or {}).get("accuracy")
+        score = f"{scored['mean']:.1f} %" if scored else ""
+        table.add_row(job.id, job.status, output.summary(job.document.spec), score)
+    output.emit([job.document for job in jobs], table if jobs else "no jobs", as_json=as_json)
+
+
+def cancel(
+    job_id: JobId,
+    keep_result: Annotated[
+        bool, typer.Option("--keep-result", help="Make a bundle of the images as they are.")
+    ] = False,
+    reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a job for good."""
+    _act(lambda client: client.cancel(job_id, keep_result=keep_result, reason=reason), as_json=as_json)
+
+
+def pause(job_id: JobId, as_json: JsonOption = False) -> None:
+    """Save a job's state and free its worker."""
+    _act(lambda client: client.pause(job_id), as_json=as_json)
+
+
+def resume(job_id: JobId, as_json: JsonOption = False) -> None:
+    """Queue a paused job again, from its checkpoint."""
+    _act(lambda client: client.resume(job_id), as_json=as_json)
+
+
+def retry(
+    job_id: JobId,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Forget the checkpoints.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Queue a failed or expired job again."""
+    _act(lambda client: client.retry(job_id, from_scratch=from_scratch), as_json=as_json)
+
+
+def events(
+    job_id: JobId,
+    after: Annotated[int, typer.Option(min=0, help="Only events after this number.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new events until the job ends.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the events of a job."""
+    with Client() as client:
+        found = client.events(job_id, after=after, follow=follow)
+        if as_json:
+            output.emit(list(found), "", as_json=True)
+        else:
+            _print_events(found)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (submit, watch, get, cancel, pause, resume, retry, events):
+        app.command()(command)
+    app.command("list")(list_)
+
+
+def _act(action: Callable[[Client], Job], *, as_json: bool) -> None:
+    with Client() as client:
+        document = action(client).document
+        output.emit(document, f"{document.id} {document.status}", as_json=as_json)
+
+
+def _follow(job: Job, *, as_json: bool) -> None:
+    """Watch a job, print how it stands and end with its outcome."""
+    status: int
+    try:
+        follow(job)
+        status = output.outcome(job.document)
+    except KeyboardInterrupt:
+        output.note(
+            f"detached; the job goes on. `ddctl watch {job.id}` returns to it, `ddctl cancel {job.id}` stops it"
+        )
+        status = Exit.DETACHED
+    output.emit(job.document, output.describe(job.document), as_json=as_json)
+    raise typer.Exit(status)
+
+
+def _print_events(found: Iterator[Event]) -> None:
+    for event in found:
+        at = event.at.isoformat(timespec="seconds") if event.at else ""
+        extra: dict[str, Any] = event.data
+        text = event.message or ", ".join(f"{name} {value}" for name, value in extra.items())
+        output.emit(None, f"{event.seq:>4}  {at}  {event.level:<7}  {event.type}  {text}", as_json=False)

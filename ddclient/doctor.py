@@ -1,0 +1,147 @@
+"""What this machine offers the service: versions, devices, data, settings, disk."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ddclient.client import Client
+from ddclient.discovery import home, locate
+from ddclient.errors import ClientError
+from ddcore.spec import DATASETS
+from ddcore.version import __version__
+
+PACKAGES = ("torch", "torchvision", "numpy", "fastapi", "sqlalchemy", "celery", "kombu", "redis", "psycopg", "pydantic")
+LOW_DISK = 5 * 10**9
+PROBE_S = 60
+SETTINGS_PROBE = (
+    "import json; from app.core.settings import Settings; "
+    "print(json.dumps({f'DD_{k.upper()}': v for k, v in Settings().describe().items()}, default=str))"
+)
+
+Verdict = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: ``facts`` for programs, ``text`` for people."""
+
+    name: str
+    verdict: Verdict
+    text: str
+    facts: dict[str, Any]
+
+
+def examine(data_root: Path) -> list[Finding]:
+    """Look at everything; nothing that is broken keeps the rest from being looked at."""
+    checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
+        ("versions", _versions),
+        ("compute", _compute),
+        ("data", lambda: _data(data_root)),
+        ("settings", _settings),
+        ("disk", _disk),
+        ("service", _service),
+    )
+    return [_guarded(name, check) for name, check in checks]
+
+
+def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except Exception as error:  # a doctor reports a broken library or folder of any kind, it does not die of it
+        return Finding(name, "error", f"{type(error).__name__}: {error}", {})
+
+
+def _versions() -> Finding:
+    found: dict[str, Any] = {
+        "ddservice": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return Finding("versions", "ok", ", ".join(f"{name} {v or '(absent)'}" for name, v in found.items()), found)
+
+
+def _compute() -> Finding:
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError as error:
+        return Finding("compute", "warning", f"no engine here: {error}; pip install 'ddservice[engine]'", {})
+    compute = importlib.import_module("ddcore.compute")
+    names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    devices = {}
+    for name in ("cpu", *names):
+        device = torch.device(name)
+        obstacle = compute.missing_compiler(device)
+        title = platform.processor() or platform.machine() if name == "cpu" else torch.cuda.get_device_name(device)
+        devices[name] = {"name": title, "bf16": compute.computes_bf16(device), "no_compiler_because": obstacle}
+    parts = [
+        f"{name} ({facts['name']}): bf16 {'yes' if facts['bf16'] else 'no'}, "
+        f"compiler {'no, ' + facts['no_compiler_because'] if facts['no_compiler_because'] else 'yes'}"
+        for name, facts in devices.items()
+    ]
+    facts = {"devices": devices, "threads": torch.get_num_threads(), "cpus": os.cpu_count()}
+    return Finding("compute", "ok", f"{'; '.join(parts)}; {facts['threads']} threads", facts)
+
+
+def _data(root: Path) -> Finding:
+    if not root.is_dir():
+        return Finding("data", "warning", f"{root} does not exist; `digits` needs no files", {"root": str(root)})
+    found = {
+        entry.name: sorted({path.name.split("-")[0] for path in entry.rglob("*.parquet")})
+        for entry in sorted(root.iterdir())
+        if entry.is_dir()
+    }
+    listed = [f"{name} ({', '.join(splits) or 'no parquet'})" for name, splits in found.items()]
+    absent = [name for name, facts in DATASETS.items() if facts.download and name not in found]
+    text = f"{root}: {'; '.join(listed) or 'empty'}; not there: {', '.join(absent) or 'none'}"
+    return Finding("data", "ok", text, {"root": str(root), "found": found, "absent": absent})
+
+
+def _settings() -> Finding:
+    """Ask the service's own settings class, in a process of its own: the client never imports the service."""
+    answer = subprocess.run(  # noqa: S603 - our own module
+        [sys.executable, "-c", SETTINGS_PROBE], capture_output=True, text=True, timeout=PROBE_S, check=False
+    )
+    if answer.returncode != 0:
+        lines = answer.stderr.strip().splitlines() or ["no reason given"]
+        reason = lines[-1] if "ModuleNotFoundError" in lines[-1] else "\n".join(lines[-6:])
+        return Finding("settings", "error", f"the service's settings cannot be read: {reason}", {})
+    settings: dict[str, Any] = json.loads(answer.stdout)
+    text = "\n".join(f"{name}={value}" for name, value in settings.items())
+    return Finding("settings", "ok", text, settings)
+
+
+def _disk() -> Finding:
+    folder = home()
+    while not folder.exists():
+        folder = folder.parent
+    usage = shutil.disk_usage(folder)
+    verdict: Verdict = "warning" if usage.free < LOW_DISK else "ok"
+    return Finding("disk", verdict, f"{usage.free / 1e9:.1f} GB free at {home()}", {"free": usage.free})
+
+
+def _service() -> Finding:
+    endpoint = locate()
+    facts = {"url": endpoint.url, "source": endpoint.source, "has_key": endpoint.api_key is not None}
+    try:
+        with Client(timeout=3.0) as client:
+            health = client.health()
+    except ClientError as error:
+        return Finding("service", "warning", str(error), facts)
+    key = "with a key" if endpoint.api_key else "without a key"
+    return Finding("service", "ok", f"{endpoint.url} is ready, {key}", facts | {"health": health})

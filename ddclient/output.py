@@ -1,0 +1,105 @@
+"""What a command prints: text for people, or one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from ddclient.errors import Exit
+from ddclient.models import JobDocument
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
+OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the bundle.")]
+
+OUTCOMES = {
+    "succeeded": Exit.SUCCEEDED,
+    "failed": Exit.FAILED,
+    "expired": Exit.FAILED,
+    "cancelled": Exit.CANCELLED,
+    "paused": Exit.RESUMABLE,
+}
+
+
+def emit(document: object, text: str | Table, *, as_json: bool) -> None:
+    """Print ``document`` as JSON, or ``text``."""
+    if as_json:
+        sys.stdout.write(json.dumps(document, default=_plain, indent=2) + "\n")
+    elif isinstance(text, Table):
+        Console(soft_wrap=False).print(text)
+    else:
+        sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """Tell the user something that is not the command's result."""
+    sys.stderr.write(text + "\n")
+
+
+def outcome(document: JobDocument) -> Exit:
+    """Exit status for a job as it stands; a job under way is no failure."""
+    return OUTCOMES.get(document.status, Exit.SUCCEEDED)
+
+
+def describe(document: JobDocument) -> str:
+    """A job in a few lines."""
+    spec = document.spec
+    lines = [f"{document.id}  {document.status}" + (f" ({document.phase})" if document.phase else "")]
+    if document.name:
+        lines.append(f"  name      {document.name}")
+    lines.append(f"  spec      {summary(spec)}")
+    progress = document.progress
+    if progress and progress.total_steps:
+        lines.append(f"  progress  {progress.step or 0}/{progress.total_steps} steps")
+    if document.results:
+        lines.append(f"  accuracy  {accuracy(document.results)}")
+    if document.error:
+        lines.append(f"  error     {document.error.message} ({document.error.code})")
+    if document.actions:
+        lines.append(f"  possible  {', '.join(document.actions)}")
+    return "\n".join(lines)
+
+
+def summary(spec: Mapping[str, Any]) -> str:
+    """A specification in one line.
+
+    >>> summary({"dataset": "digits", "ipc": 2, "method": {"name": "dm"}, "regularizers": [{"name": "cmi"}]})
+    'digits, 2 images a class, dm + cmi'
+    """
+    method = spec.get("method")
+    name = method.get("name", "?") if isinstance(method, Mapping) else method
+    terms = [str(name), *(str(term["name"]) for term in spec.get("regularizers") or ())]
+    return f"{spec.get('dataset')}, {spec.get('ipc')} images a class, {' + '.join(terms)}"
+
+
+def accuracy(results: Mapping[str, Any]) -> str:
+    """The score beside the random control, in percent.
+
+    >>> accuracy({"accuracy": {"mean": 71.25, "std": 0.5, "networks": 3},
+    ...           "controls": {"random": {"mean": 60.0, "std": 1.0, "networks": 3}}})
+    '71.2 % ± 0.5 over 3 networks; random real images of the same number: 60.0 % ± 1.0'
+    """
+    scored = results.get("accuracy")
+    if not scored:
+        return "not scored"
+    text = f"{scored['mean']:.1f} % ± {scored['std']:.1f} over {scored['networks']} networks"
+    control = (results.get("controls") or {}).get("random")
+    if control:
+        text += f"; random real images of the same number: {control['mean']:.1f} % ± {control['std']:.1f}"
+    return text
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)
