@@ -93,9 +93,18 @@ class TeacherPool:
 
         def on_epoch(done: int) -> None:
             run.callback.on_progress(index * config.epochs + done, config.pool * config.epochs)
-            run.check_stop()
 
-        train.train(self.functional, params, run.dataset, recipe, generator, on_epoch=on_epoch)
+        train.train(
+            self.functional,
+            params,
+            run.dataset.train.images,
+            run.dataset.train.labels,
+            recipe,
+            generator,
+            normalize=run.dataset.normalize,
+            on_epoch=on_epoch,
+            check_stop=run.check_stop,
+        )
         self._write(index, params)
         return params
 

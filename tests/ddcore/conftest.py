@@ -1,0 +1,127 @@
+"""Small problems that the tests of the engine share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddcore.compute import Compute
+from ddcore.data import augment
+from ddcore.data.images import Dataset, ImageSet, describe
+from ddcore.data.sampling import ClassSampler
+from ddcore.hooks import Callback, Phase, Stop
+from ddcore.nets import build
+from ddcore.nets.functional import Functional
+from ddcore.randomness import Randomness
+from ddcore.run import Run
+from ddcore.spec import parse
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def fill() -> Callable[..., Tensor]:
+    """Tensor whose element k is sin(a k + b), in float64 cast to float32 (methods/matching, E1)."""
+
+    def filled(*shape: int, a: float = 1.0, b: float = 0.0) -> Tensor:
+        return torch.sin(a * torch.arange(math.prod(shape), dtype=torch.float64) + b).float().reshape(shape)
+
+    return filled
+
+
+def blobs(*, classes: int = 3, per_class: int = 24, shape: tuple[int, int, int] = (3, 8, 8)) -> Dataset:
+    """A dataset whose classes differ in colour and gradient, easy to learn."""
+    generator = torch.Generator().manual_seed(5)
+    colours = torch.rand(classes, *shape, generator=generator) * 160 + 40
+
+    def split(count: int) -> ImageSet:
+        labels = torch.arange(classes).repeat(count)
+        noise = torch.randn(len(labels), *shape, generator=generator) * 25
+        return ImageSet(
+            (colours[labels] + noise).clamp(0, 255).to(torch.uint8), labels, tuple(f"class {c}" for c in range(classes))
+        )
+
+    return describe("blobs", split(per_class), split(8))
+
+
+@pytest.fixture
+def make_run() -> Callable[..., Run]:
+    """Context of a run on blobs, with fields of the specification as keywords."""
+
+    def make(dataset: Dataset | None = None, compute: Compute | None = None, **fields: Any) -> Run:
+        dataset = dataset or blobs()
+        spec = parse({"dataset": "blobs", "ipc": 2, "method": "dm", "network": {"name": "convnet", "width": 8}, **fields})
+        compute = compute or Compute(CPU)
+        return Run(
+            spec=spec,
+            dataset=dataset,
+            compute=compute,
+            functional=Functional(build(spec.network, dataset.shape, len(dataset.classes)), compute),
+            strategy=augment.strategy_for(spec.augmentation, dataset.flip),
+            random=Randomness(spec.seed, compute.device),
+            sampler=ClassSampler(dataset.train.labels, len(dataset.classes)),
+            cache=None,
+            callback=Callback(),
+            check_stop=lambda: None,
+        )
+
+    return make
+
+
+class Recorder(Callback):
+    """Keeps everything a run says, and stops it after a given step."""
+
+    def __init__(self, stop_after: int | None = None, how: Stop = Stop.CHECKPOINT) -> None:
+        self.metrics: dict[int, dict[str, float]] = {}
+        self.phases: list[str] = []
+        self.snapshots: dict[int, bytes] = {}
+        self.checkpoints: list[int] = []
+        self.resumed: list[tuple[int, bool]] = []
+        self.logs: list[str] = []
+        self.done = 0
+        self._stop_after, self._how = stop_after, how
+
+    def on_phase(self, phase: Phase, total: int | None) -> None:
+        self.phases.append(phase)
+
+    def on_progress(self, done: int, total: int) -> None:
+        if self.phases[-1] == "distilling":
+            self.done = done
+
+    def on_metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.metrics[step] = dict(values)
+
+    def on_snapshot(self, step: int, png: bytes) -> None:
+        self.snapshots[step] = png
+
+    def on_checkpoint(self, step: int, path: Path, sha256: str) -> None:
+        assert sha256 in path.name
+        self.checkpoints.append(step)
+
+    def on_resumed(self, step: int, exact: bool) -> None:
+        self.resumed.append((step, exact))
+
+    def on_log(self, level: str, message: str) -> None:
+        self.logs.append(message)
+
+    def should_stop(self) -> Stop | None:
+        reached = self._stop_after is not None and self.phases[-1] == "distilling" and self.done >= self._stop_after
+        return self._how if reached else None
+
+
+@pytest.fixture
+def recorder() -> type[Recorder]:
+    """Class of an observer that keeps everything a run says."""
+    return Recorder
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of teachers and decoded data that the engine's tests share."""
+    return tmp_path_factory.mktemp("cache")

@@ -1,0 +1,62 @@
+"""The CMI term: its gradient in pieces, its reach, and its direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from ddcore.compute import Compute
+from ddcore.errors import ConfigurationError
+from ddcore.information import empirical_cmi
+from ddcore.objective import Step
+from ddcore.regularizers.cmi import CMI
+from ddcore.run import Run
+
+TEACHER = {"network": {"name": "convnet", "width": 8}, "epochs": 2, "pool": 2}
+
+
+def ready(run: Run) -> CMI:
+    cmi = CMI(run.spec.regularizers[0], run)
+    cmi.prepare()
+    return cmi
+
+
+@pytest.mark.parametrize("piece", [2, 8, 128])
+def test_pieces_of_classes_add_up_to_the_gradient_of_the_whole(make_run: Callable[..., Run], piece: int) -> None:
+    compute = Compute(torch.device("cpu"), piece=piece, training_piece=piece)
+    run = make_run(compute=compute, ipc=4, regularizers=[{"name": "cmi", "weight": 3, "teacher": TEACHER}])
+    cmi = ready(run)
+    synthetic = run.synthetic_set(1.0, 0.5)
+    stream = run.random.state()
+    value = cmi.backward(Step(0, synthetic), 3.0)["loss/cmi"].item()
+
+    run.random.load_state(stream)
+    params = cmi._pool.draw(run.random.host_stream("cmi/teacher"))
+    images = synthetic.images.detach().clone().requires_grad_()
+    whole = empirical_cmi(cmi._pool.functional.features(params, images), synthetic.labels)
+    (3.0 * whole).backward()
+    assert value == pytest.approx(whole.item(), rel=1e-5)
+    assert images.grad is not None
+    assert torch.allclose(synthetic.gradient, images.grad, rtol=1e-4, atol=1e-5 * images.grad.abs().max().item())
+
+
+def test_following_the_gradient_lowers_the_term(make_run: Callable[..., Run]) -> None:
+    run = make_run(ipc=4, regularizers=[{"name": "cmi", "weight": 1, "teacher": {**TEACHER, "pool": 1}}])
+    cmi = ready(run)
+    synthetic = run.synthetic_set(20.0, 0.0)
+    values = []
+    for index in range(8):
+        synthetic.clear_gradient()
+        values.append(cmi.backward(Step(index, synthetic), 1.0)["loss/cmi"].item())
+        synthetic.step()
+    assert values[-1] < 0.9 * values[0]
+
+
+def test_one_image_a_class_is_refused_with_the_reason(make_run: Callable[..., Run]) -> None:
+    run = make_run(ipc=2, regularizers=[{"name": "cmi", "weight": 1}])
+    config = run.spec.regularizers[0]
+    run.spec = run.spec.model_copy(update={"ipc": 1})
+    with pytest.raises(ConfigurationError, match="identically zero"):
+        CMI(config, run)

@@ -1,0 +1,156 @@
+"""What every registered method and regulariser promises, each with each.
+
+A new method or regulariser is covered by registering its configuration; nothing here is edited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+from pydantic import Field
+from safetensors.torch import load_file
+
+from ddcore import engine
+from ddcore.errors import Interrupted
+from ddcore.methods.dm import DM
+from ddcore.objective import Readings
+from ddcore.registry import _IMPLEMENTATIONS, implements
+from ddcore.spec import METHODS, REGULARIZERS, DMConfig, JobSpec, SpecError, method_config, parse
+
+STEPS = 6
+
+
+def job(method: str, *regularizers: str, **fields: Any) -> dict[str, Any]:
+    """A specification small enough for a test; sizes are cut wherever the configuration has them."""
+    known = METHODS[method].model_fields
+    iterations = 0 if any(getattr(m, "le", None) == 0 for m in known["iterations"].metadata) else STEPS
+    small = {"iterations": iterations, "batch_real": 8}
+    teacher = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
+    return {
+        "dataset": "digits",
+        "ipc": 2,
+        "method": {"name": method, **{k: v for k, v in small.items() if k in known}},
+        "regularizers": [
+            {"name": r, "relative": 0.5, "calibration_steps": 2}
+            | ({"teacher": teacher} if "teacher" in REGULARIZERS[r].model_fields else {})
+            for r in regularizers
+        ],
+        "network": {"name": "convnet", "width": 4, "depth": 2},
+        "compile": "off",
+        "metrics": {"every": 2, "probe": "random"},
+        "snapshots": {"every": 3},
+        "checkpoints": {"every": 2},
+        "evaluation": {"repeats": 1, "epochs": 2, "controls": ["random"]},
+    } | fields
+
+
+def combinations() -> list[tuple[str, ...]]:
+    """Every method alone, with each regulariser, and with all of them."""
+    found = []
+    for method in METHODS:
+        for terms in ((), *((r,) for r in REGULARIZERS), tuple(REGULARIZERS)):
+            try:
+                parse(job(method, *terms))
+            except SpecError:
+                continue
+            found.append((method, *terms))
+    return found
+
+
+def distil(spec: JobSpec, folder: Path, cache: Path, callback: Any) -> engine.Result:
+    return engine.run(spec, folder / "out", run_dir=folder / "run", cache=cache, callback=callback)
+
+
+def digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "out" / "distilled.safetensors").read_bytes()).hexdigest()
+
+
+def check(names: tuple[str, ...], folder: Path, cache: Path, recorder: Any) -> None:
+    """The promises: finite readings, respect of the seed, exact resumption, a bundle that loads."""
+    method, *terms = names
+    spec = parse(job(*names))
+    assert parse(json.loads(spec.model_dump_json())) == spec
+
+    whole = recorder()
+    result = distil(spec, folder / "whole", cache, whole)
+    assert result.steps == spec.method.iterations
+    assert {"loading", "distilling", "evaluating", "finalizing"} <= set(whole.phases)
+    for values in whole.metrics.values():
+        assert all(math.isfinite(v) for v in values.values())
+        assert {"mi_lower_bound", "cmi"} <= set(values)
+        assert values["mi_lower_bound"] <= math.log(10)
+        assert values["cmi"] >= 0
+    assert result.results["accuracy"]["networks"] == 1
+    assert result.results["controls"]["random"]["networks"] == 1
+
+    bundle = load_file(folder / "whole" / "out" / "distilled.safetensors")
+    assert bundle["images"].shape == (20, 1, 8, 8)
+    assert bundle["images"].dtype == torch.float32
+    assert bundle["labels"].tolist() == [c for c in range(10) for _ in range(2)]
+
+    other = parse(job(*names, seed=1))
+    distil(other, folder / "seed", cache, recorder())
+    assert digest(folder / "seed") != digest(folder / "whole")
+
+    if not spec.method.iterations:
+        return
+    last = whole.metrics[STEPS]
+    assert {f"loss/{name}" for name in ("base", *terms)} | {"loss"} <= set(last)
+    total = last["loss/base"] + sum(last[f"weight/{t}"] * last[f"loss/{t}"] for t in terms)
+    assert last["loss"] == pytest.approx(total, rel=1e-6)
+
+    parts = [recorder(stop_after=1), recorder(stop_after=3), recorder()]
+    for part in parts[:2]:
+        with pytest.raises(Interrupted):
+            distil(spec, folder / "parts", cache, part)
+    distil(spec, folder / "parts", cache, parts[2])
+    assert [part.resumed for part in parts] == [[], [(1, True)], [(3, True)]]
+    assert digest(folder / "parts") == digest(folder / "whole")
+    assert {**parts[0].metrics, **parts[1].metrics, **parts[2].metrics} == whole.metrics
+
+
+@pytest.mark.parametrize("names", combinations(), ids="+".join)
+def test_contract(names: tuple[str, ...], tmp_path: Path, cache: Path, recorder: Any) -> None:
+    check(names, tmp_path, cache, recorder)
+
+
+@pytest.fixture
+def toy() -> Iterator[str]:
+    """A method made of one configuration class and one implementation, as a third party would add it."""
+
+    @method_config
+    class ToyConfig(DMConfig):
+        name: Literal["toy"] = "toy"  # type: ignore[assignment]
+        scale: float = Field(2.0, gt=0, description="Factor of the loss.")
+
+    @implements(ToyConfig)
+    class Toy(DM):
+        def backward(self, step: Any) -> Readings:
+            readings = super().backward(step)
+            step.synthetic.gradient.mul_(self.config.scale)
+            return {name: value * self.config.scale for name, value in readings.items()}
+
+    yield "toy"
+    METHODS.unregister("toy")
+    del _IMPLEMENTATIONS[ToyConfig]
+
+
+def test_a_toy_method_passes_unchanged(toy: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
+    check((toy, "mim", "cmi"), tmp_path, cache, recorder)
+
+
+def test_registering_a_taken_name_is_refused(toy: str) -> None:
+    with pytest.raises(ValueError, match="already registered"):
+
+        @method_config
+        class Impostor(DMConfig):
+            name: Literal["toy"] = "toy"  # type: ignore[assignment]
+
+    assert METHODS["toy"].__name__ == "ToyConfig"
