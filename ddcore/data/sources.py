@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ddcore.data import parquet, published
+from ddcore.data.decoded import cached
 from ddcore.data.images import Dataset, ImageSet, describe
 from ddcore.errors import DataError
 from ddcore.spec.datasets import DATASETS
+from ddcore.spec.errors import nearest
 
 _DIGITS_TRAIN = 1437
-"""scikit-learn's digits have no split of their own: the first 1437 train, the last 360 test."""
+"""scikit-learn's digits come without a split: the first 1437 train, the last 360 test."""
 
 
 def load(name: str, data_root: Path | None = None, cache: Path | None = None) -> Dataset:
-    """Load a dataset by name."""
+    """Load a dataset by name.
+
+    ``digits`` ships with scikit-learn. Any other name is looked for as Hugging Face-layout parquet
+    (``train-*.parquet`` and ``test-*.parquet``) in ``data_root/name`` and ``data_root/name/data``, and
+    mnist, fashion_mnist, svhn, cifar10 and cifar100 then in the files of torchvision's own loaders in
+    ``data_root`` or ``cache/torchvision``, where they are downloaded if need be.
+
+    Args:
+        name: name of the dataset.
+        data_root: folder of named datasets.
+        cache: folder shared by jobs; parquet is decoded once and then memory-mapped from here.
+
+    Raises:
+        DataError: nothing by that name was found, or what was found is unfit; the message says where
+            it looked, or names file and row.
+    """
     if name == "digits":
         return _digits()
-    raise DataError(f"no dataset '{name}'")
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise DataError(f"'{name}' cannot name a dataset; names consist of letters, digits and . _ -")
+    if data_root is not None:
+        files = parquet.find(data_root / name)
+        if files is not None:
+            facts = DATASETS.get(name)
+            known = facts.classes if facts is not None else None
+            found = cached(cache, [*files.train, *files.test], lambda: parquet.read(files, known))
+            return describe(name, found.train, found.test, found.digest)
+    if name in published.LOADERS:
+        return describe(name, *published.read(name, data_root, cache))
+    raise DataError(_not_found(name, data_root))
 
 
 def _digits() -> Dataset:
@@ -33,3 +63,19 @@ def _digits() -> Dataset:
     train = ImageSet(images[:_DIGITS_TRAIN], labels[:_DIGITS_TRAIN], classes)
     test = ImageSet(images[_DIGITS_TRAIN:], labels[_DIGITS_TRAIN:], classes)
     return describe("digits", train, test)
+
+
+def _not_found(name: str, data_root: Path | None) -> str:
+    built_in = f"built in: {', '.join(sorted(DATASETS))}"
+    if data_root is None:
+        return f"no dataset '{name}', and no data root to look for a folder of that name in; {built_in}"
+    folder = data_root / name
+    siblings = [path.name for path in data_root.iterdir() if path.is_dir()] if data_root.is_dir() else []
+    guess = nearest(name, {*DATASETS, *siblings} - {name})
+    hint = f" Did you mean '{guess}'?" if guess else ""
+    if folder.is_dir():
+        present = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        return f"{folder} holds no train-*.parquet, nor does its subfolder data; present: {present}"
+    return (
+        f"no dataset '{name}': there is no folder {folder} with train-*.parquet and test-*.parquet; {built_in}.{hint}"
+    )
