@@ -1,0 +1,46 @@
+"""Events as clients see them; the same object is the data of a stream's message."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
+
+from app.events.models import Event
+
+Level = Literal["info", "warning", "error"]
+
+
+class EventDocument(BaseModel):
+    """Something that happened to a job."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    object: Literal["event"] = "event"
+    seq: int = Field(description="Counts 1, 2, 3, … within the job, without gaps.")
+    id: str = Field(description="Identifier of the event, unique over all jobs.")
+    job_id: str
+    type: str = Field(description="Kind of event, such as `job.state_changed`.", examples=["job.state_changed"])
+    level: Level
+    at: datetime = Field(description="When it was recorded, by the database's clock.")
+    attempt: int = Field(description="The attempt it belongs to; 0 before the first.")
+    message: str = Field(description="One sentence for people.")
+    data: dict[str, Any] = Field(description="Facts for programs; which ones depends on `type`.")
+
+    @field_serializer("at")
+    def _utc(self, at: datetime) -> str:
+        return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class EventPage(BaseModel):
+    """Some events of a job, in order."""
+
+    object: Literal["list"] = "list"
+    data: list[EventDocument]
+    next_after_seq: int | None = Field(description="Pass it as `after_seq` for the following events; null at the end.")
+
+
+def document(event: Event) -> EventDocument:
+    """An event as clients see it."""
+    return EventDocument.model_validate(event)

@@ -1,0 +1,340 @@
+"""Events as they happen: one reader of the database for each process, any number of clients.
+
+The reader looks twice a second, in a thread, at the jobs that somebody follows, and hands new events to
+everybody who waits for them; what that costs depends on the jobs followed, not on the clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, MutableMapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import structlog
+from fastapi.sse import ServerSentEvent
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.core.database import Database, now
+from app.events import queries
+from app.events.models import Event
+from app.events.schemas import document
+from app.jobs.states import TERMINAL
+
+POLL_S = 0.5
+QUEUE = 256
+PAGE = 200
+REPLAY = 1000
+"""Events of all of a tenant's jobs that a client which comes back is sent at most."""
+LIVE = 10_000
+OVERLAP = timedelta(seconds=10)
+"""An event may be recorded this long before its transaction becomes visible."""
+DROPPABLE = "job.progress"
+RETRY_MS = 1000
+"""How long a browser waits before it connects again."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One message for clients: an event, or a remark that is not kept (``progress``, ``end``)."""
+
+    kind: str
+    data: str
+    seq: int = 0
+    id: str = ""
+    droppable: bool = False
+
+
+class Client:
+    """What waits to be sent to one client.
+
+    A client that reads too slowly loses events about progress first; when that is not enough it is closed,
+    and goes on from its last event when it connects again.
+    """
+
+    def __init__(self, limit: int = QUEUE) -> None:
+        self._limit = limit
+        self._items: deque[Item] = deque()
+        self._progress: Item | None = None
+        self._ready = asyncio.Event()
+        self.closed = False
+
+    def offer(self, item: Item) -> None:
+        """Queue an item, unless the client is closed."""
+        if self.closed:
+            return
+        if item.kind == "progress":
+            self._progress = item
+        else:
+            if len(self._items) >= self._limit:
+                self._items = deque(waiting for waiting in self._items if not waiting.droppable)
+            if len(self._items) >= self._limit:
+                self.close()
+                return
+            self._items.append(item)
+        self._ready.set()
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self.closed = True
+        self._items.clear()
+        self._progress = None
+        self._ready.set()
+
+    async def items(self) -> AsyncIterator[Item]:
+        """What was offered, until the client is closed or an item of the kind ``end`` has come."""
+        while True:
+            await self._ready.wait()
+            if self._items:
+                item = self._items.popleft()
+                yield item
+                if item.kind == "end":
+                    return
+            elif self._progress is not None:
+                item, self._progress = self._progress, None
+                yield item
+            elif self.closed:
+                return
+            else:
+                self._ready.clear()
+
+
+@dataclass
+class _Followed:
+    clients: set[Client] = field(default_factory=set, kw_only=True)
+
+
+@dataclass
+class _FollowedJob(_Followed):
+    cursor: int
+    version: int
+
+
+@dataclass
+class _FollowedTenant(_Followed):
+    moment: datetime
+    seen: dict[str, datetime]
+
+
+F = TypeVar("F", bound=_Followed)
+
+
+@dataclass
+class _News:
+    states: dict[str, queries.JobState]
+    events: dict[str, Sequence[Event]]
+    of_tenants: dict[str, Sequence[Event]]
+
+
+class Tailer:
+    """Follows jobs on behalf of clients; it reads only while there are any.
+
+    Args:
+        database: where the events are.
+        poll_s: seconds between two looks.
+    """
+
+    def __init__(self, database: Database, *, poll_s: float = POLL_S) -> None:
+        self._database = database
+        self._poll_s = poll_s
+        self._jobs: dict[str, _FollowedJob] = {}
+        self._tenants: dict[str, _FollowedTenant] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End every stream, now and from now on; may be called from any thread or a signal handler."""
+        self._stopped = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed already, and with it every stream
+                self._loop.call_soon_threadsafe(self._close_all)
+
+    async def job(
+        self, tenant: str, job_id: str, after_seq: int, *, progress: bool = False
+    ) -> AsyncIterator[ServerSentEvent]:
+        """A job's events after ``after_seq``, then new ones, until the job has ended.
+
+        Args:
+            tenant: owner of the job.
+            job_id: a job that the tenant has.
+            after_seq: number of the last event that the client has.
+            progress: also say, unkept, when anything else about the job has changed.
+        """
+        yield ServerSentEvent(retry=RETRY_MS)
+        client = Client()
+        await self._join_job(job_id, client)
+        try:
+            async for event in self._backlog(tenant, job_id, after_seq):
+                after_seq = event.seq
+                yield _message(_item(event))
+            async for item in client.items():
+                if item.kind == "event" and item.seq <= after_seq:
+                    continue
+                if item.kind != "progress" or progress:
+                    yield _message(item)
+        finally:
+            self._leave(self._jobs, job_id, client)
+
+    async def tenant(self, tenant: str, last_event_id: str | None) -> AsyncIterator[ServerSentEvent]:
+        """New events of all of a tenant's jobs; from ``last_event_id`` on where given.
+
+        Events of different jobs have no common order, so one may come twice after a reconnection; its ``id`` tells.
+        """
+        yield ServerSentEvent(retry=RETRY_MS)
+        client, sent = Client(), set[str]()
+        await self._join_tenant(tenant, client)
+        try:
+            for event in await asyncio.to_thread(self._replay, tenant, last_event_id):
+                sent.add(event.id)
+                yield _message(_item(event), str(event.id))
+            async for item in client.items():
+                if item.id not in sent:
+                    yield _message(item, item.id)
+        finally:
+            self._leave(self._tenants, tenant, client)
+
+    async def _join_job(self, job_id: str, client: Client) -> None:
+        # The cursor is read before the backlog is, so that no event can fall between the two.
+        state = (await asyncio.to_thread(self._read_states, [job_id])).get(job_id)
+        start = _FollowedJob(state.event_seq if state else 0, state.version if state else 0)
+        self._jobs.setdefault(job_id, start).clients.add(client)
+        self._start(client)
+
+    async def _join_tenant(self, tenant: str, client: Client) -> None:
+        start = await asyncio.to_thread(self._present, tenant)
+        self._tenants.setdefault(tenant, start).clients.add(client)
+        self._start(client)
+
+    def _start(self, client: Client) -> None:
+        if self._stopped:
+            client.close()
+        elif self._task is None or self._task.done():
+            self._loop = asyncio.get_running_loop()
+            self._task = self._loop.create_task(self._follow())
+
+    def _leave(self, followed: MutableMapping[str, F], key: str, client: Client) -> None:
+        entry = followed.get(key)
+        if entry is not None:
+            entry.clients.discard(client)
+            if not entry.clients:
+                del followed[key]
+
+    def _close_all(self) -> None:
+        for entry in (*self._jobs.values(), *self._tenants.values()):
+            for client in entry.clients:
+                client.close()
+
+    async def _follow(self) -> None:
+        while (self._jobs or self._tenants) and not self._stopped:
+            jobs = {job_id: followed.cursor for job_id, followed in self._jobs.items()}
+            tenants = {tenant: followed.moment for tenant, followed in self._tenants.items()}
+            try:
+                news = await asyncio.to_thread(self._read, jobs, tenants)
+            except (DBAPIError, PoolTimeoutError) as error:
+                # Clients stay connected and miss nothing: the cursors have not moved.
+                log.warning("events cannot be read", reason=type(error).__name__)
+            else:
+                self._spread_jobs(jobs, news)
+                self._spread_tenants(news)
+            await asyncio.sleep(self._poll_s)
+
+    def _spread_jobs(self, asked: Iterable[str], news: _News) -> None:
+        for job_id in asked:
+            followed = self._jobs.get(job_id)
+            if followed is None:
+                continue
+            for event in news.events.get(job_id, ()):
+                followed.cursor = event.seq
+                _offer(followed.clients, _item(event))
+            state = news.states.get(job_id)
+            if state is not None and state.version != followed.version:
+                followed.version = state.version
+                _offer(followed.clients, _changed(state))
+            if state is None or (state.status in TERMINAL and followed.cursor >= state.event_seq):
+                status = state.status if state else None
+                _offer(followed.clients, Item("end", json.dumps({"status": status})))
+
+    def _spread_tenants(self, news: _News) -> None:
+        for tenant, events in news.of_tenants.items():
+            followed = self._tenants.get(tenant)
+            if followed is None:
+                continue
+            for event in events:
+                if event.id not in followed.seen:
+                    followed.seen[event.id] = event.at
+                    followed.moment = max(followed.moment, event.at)
+                    _offer(followed.clients, _item(event))
+            horizon = followed.moment - OVERLAP
+            followed.seen = {key: at for key, at in followed.seen.items() if at >= horizon}
+
+    async def _backlog(self, tenant: str, job_id: str, after_seq: int) -> AsyncIterator[Event]:
+        while True:
+            page = await asyncio.to_thread(self._page, tenant, job_id, after_seq)
+            for event in page:
+                after_seq = event.seq
+                yield event
+            if len(page) < PAGE:
+                return
+
+    def _page(self, tenant: str, job_id: str, after_seq: int) -> Sequence[Event]:
+        with self._database.read() as session:
+            return queries.of_job(session, tenant, job_id, after_seq=after_seq, limit=PAGE)
+
+    def _replay(self, tenant: str, last_event_id: str | None) -> Sequence[Event]:
+        if last_event_id is None:
+            return []
+        with self._database.read() as session:
+            at = queries.recorded_at(session, tenant, last_event_id)
+            events = queries.since(session, tenant, at - OVERLAP, REPLAY) if at else []
+        return [event for event in events if event.id != last_event_id]
+
+    def _present(self, tenant: str) -> _FollowedTenant:
+        with self._database.read() as session:
+            moment = now(session)
+            recent = queries.since(session, tenant, moment - OVERLAP, REPLAY)
+        return _FollowedTenant(moment, {event.id: event.at for event in recent})
+
+    def _read_states(self, job_ids: Sequence[str]) -> dict[str, queries.JobState]:
+        with self._database.read() as session:
+            return queries.states(session, job_ids)
+
+    def _read(self, jobs: dict[str, int], tenants: dict[str, datetime]) -> _News:
+        with self._database.read() as session:
+            states = queries.states(session, list(jobs)) if jobs else {}
+            events = {
+                job_id: queries.between(session, job_id, jobs[job_id], state.event_seq)
+                for job_id, state in states.items()
+                if state.event_seq > jobs[job_id]
+            }
+            of_tenants = {
+                tenant: queries.since(session, tenant, moment - OVERLAP, LIVE) for tenant, moment in tenants.items()
+            }
+        return _News(states, events, of_tenants)
+
+
+def _offer(clients: Iterable[Client], item: Item) -> None:
+    for client in list(clients):
+        client.offer(item)
+
+
+def _item(event: Event) -> Item:
+    text = document(event).model_dump_json()
+    return Item("event", text, event.seq, event.id, droppable=event.type == DROPPABLE)
+
+
+def _changed(state: queries.JobState) -> Item:
+    return Item("progress", json.dumps({"job_id": state.id, "status": state.status, "version": state.version}))
+
+
+def _message(item: Item, id: str | None = None) -> ServerSentEvent:
+    if item.kind == "event":
+        return ServerSentEvent(raw_data=item.data, id=id or str(item.seq))
+    return ServerSentEvent(raw_data=item.data, event=item.kind)
