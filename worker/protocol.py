@@ -121,13 +121,13 @@ _ADAPTER: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator=
 
 
 def encode(frame: Frame) -> bytes:
-    """A frame as bytes, its length first.
+    r"""A frame as bytes, its length first.
 
     Raises:
         ProtocolError: the body is longer than ``MAX_FRAME``.
 
     >>> encode(Log(level="info", message="hi"))
-    b'\\x00\\x00\\x00-{"type":"log","level":"info","message":"hi"}'
+    b'\x00\x00\x00,{"type":"log","level":"info","message":"hi"}'
     """
     body = frame.model_dump_json().encode()
     if len(body) > MAX_FRAME:

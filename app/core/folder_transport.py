@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from pathlib import Path
@@ -39,7 +38,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
         folder = Path(self.data_folder_in)
         if not folder.is_dir():
             return 0
-        return sum(1 for name in os.listdir(folder) if name.partition(".")[2] == f"{queue}.msg")
+        return sum(1 for path in folder.iterdir() if path.name.partition(".")[2] == f"{queue}.msg")
 
 
 class Transport(filesystem.Transport):  # type: ignore[misc]

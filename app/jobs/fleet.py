@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from sqlalchemy import delete, exists, func, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.core.tables import clock
-from app.jobs.models import Job
-from app.jobs.states import State
 from app.system.models import Leader, Worker
 
 WorkerState = Literal["idle", "busy", "draining", "quarantined", "stopped"]
@@ -95,17 +93,6 @@ def idle_workers(session: Session, lease_s: float) -> Mapping[str, int]:
         .group_by(Worker.device_class)
     )
     return {name: int(count) for name, count in session.execute(idle)}
-
-
-def has_work(session: Session, device_class: str) -> bool:
-    """Whether a job waits that a worker of this class may run now."""
-    waiting = select(Job.id).where(
-        Job.status == State.QUEUED,
-        Job.device_class.in_(runs(device_class)),
-        or_(Job.not_before.is_(None), Job.not_before <= clock()),
-        Job.deleted_at.is_(None),
-    )
-    return bool(session.execute(select(exists(waiting))).scalar_one())
 
 
 def lead(session: Session, duty: str, owner: str, lease_s: float) -> bool:

@@ -95,9 +95,7 @@ def _publish(database: Database, settings: Settings, deadline: float, limit_s: f
 
 
 def _due(session: Session) -> Sequence[tuple[int, str]]:
-    waiting = (
-        select(Outbox.id, Outbox.payload).where(Outbox.available_at <= clock()).order_by(Outbox.id).limit(_BATCH)
-    )
+    waiting = select(Outbox.id, Outbox.payload).where(Outbox.available_at <= clock()).order_by(Outbox.id).limit(_BATCH)
     return [(row.id, row.payload["device_class"]) for row in session.execute(waiting)]
 
 
