@@ -145,7 +145,7 @@ def _receive(transport: Transport, artifact: Artifact, part: Path) -> None:
         answer = stack.enter_context(transport.stream(path, headers=headers, read_timeout=READ_TIMEOUT_S))
         mode = "ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb"
         file = stack.enter_context(part.open(mode))
-        for chunk in answer.iter_bytes(CHUNK):
+        for chunk in answer.iter_bytes():
             file.write(chunk)
 
 
