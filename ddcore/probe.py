@@ -23,23 +23,24 @@ from ddcore.data.images import Dataset
 from ddcore.information import Pairs, capped, empirical_cmi, infonce_bound
 from ddcore.nets.functional import Functional, Params
 from ddcore.run import Run
-from ddcore.spec import TeacherConfig
+from ddcore.spec import ConvNetConfig, TeacherConfig
 from ddcore.synthetic import SyntheticSet
 
 _TEMPERATURES = tuple(0.02 * 1.25**k for k in range(24))
 _TRAINING_IMAGES = 200_000
-"""A teacher of the probe sees at most this many images (4 epochs of CIFAR-10), and 20 epochs."""
+"""A teacher of the probe sees at most this many images (4 epochs of CIFAR-10), and 10 epochs."""
+_NETWORK = ConvNetConfig(width=64)
 
 ProbeKind = Literal["teacher", "random"]
 
 
 def probe_training_work(dataset: Dataset) -> int:
-    """Forward passes of one image that training the probe's teacher costs (a backward counts two)."""
+    """Images that training the probe's teacher forwards (a backward pass counts as two)."""
     return 3 * _epochs(dataset) * len(dataset.train)
 
 
 def _epochs(dataset: Dataset) -> int:
-    return max(1, min(20, _TRAINING_IMAGES // len(dataset.train)))
+    return max(1, min(10, _TRAINING_IMAGES // len(dataset.train)))
 
 
 class Probe:
@@ -96,10 +97,10 @@ class Probe:
     def _network(self) -> tuple[Functional, Params]:
         run = self._run
         if self.kind == "teacher":
-            pool = run.teachers(TeacherConfig(epochs=_epochs(run.dataset)))
+            pool = run.teachers(TeacherConfig(network=_NETWORK, epochs=_epochs(run.dataset)))
             pool.prepare()
             return pool.functional, pool.params[0]
-        functional = run.network(TeacherConfig().network)
+        functional = run.network(_NETWORK)
         return functional, functional.new(torch.Generator(run.compute.device).manual_seed(0))
 
     @torch.no_grad()

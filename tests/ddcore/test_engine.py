@@ -1,0 +1,168 @@
+"""The loop: resumption, early ends, failures, and what a user is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import ddcore
+from ddcore import engine
+from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
+from ddcore.hooks import Stop
+from ddcore.spec import parse
+
+SMALL: dict[str, Any] = {
+    "dataset": "digits",
+    "ipc": 2,
+    "method": {"name": "dm", "iterations": 8, "batch_real": 8},
+    "network": {"name": "convnet", "width": 4, "depth": 2},
+    "metrics": {"every": 3, "probe": "random"},
+    "evaluation": {"repeats": 2, "epochs": 2},
+    "checkpoints": {"every": 4},
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path, cache: Path) -> Callable[..., engine.Result]:
+    def run_job(callback: Any = None, folder: str = "a", **fields: Any) -> engine.Result:
+        spec = parse({**SMALL, **fields})
+        return engine.run(spec, tmp_path / folder / "out", run_dir=tmp_path / folder, cache=cache, callback=callback)
+
+    return run_job
+
+
+def images(tmp_path: Path, folder: str = "a") -> torch.Tensor:
+    return load_file(tmp_path / folder / "out" / "distilled.safetensors")["images"]
+
+
+def test_metrics_come_at_the_start_every_so_often_and_at_the_end(run: Any, recorder: Any) -> None:
+    seen = recorder()
+    result = run(seen)
+    assert list(seen.metrics) == [0, 1, 3, 6, 8]
+    assert set(seen.metrics[0]) == {"mi_lower_bound", "cmi"}
+    assert set(seen.metrics[3]) == {"loss", "loss/base", "mi_lower_bound", "cmi"}
+    assert seen.checkpoints == [4, 8]
+    assert list(seen.snapshots) == [0, 8]
+    assert all(png.startswith(b"\x89PNG") for png in seen.snapshots.values())
+    assert seen.phases == ["loading", "distilling", "evaluating", "finalizing"]
+    assert result.results["probe"]["mi_lower_bound"] == seen.metrics[8]["mi_lower_bound"]
+
+
+def test_metric_cadence_does_not_touch_the_result(run: Any, tmp_path: Path) -> None:
+    run(folder="a")
+    run(folder="b", metrics={"every": 1, "probe": "random"}, snapshots={"every": 1})
+    assert torch.equal(images(tmp_path, "a"), images(tmp_path, "b"))
+
+
+def test_regularisers_leave_the_draws_of_the_method_alone(run: Any, recorder: Any) -> None:
+    teacher = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
+    alone, beside = recorder(), recorder()
+    run(alone, folder="a")
+    run(beside, folder="b", regularizers=[{"name": "cmi", "weight": 0.0, "teacher": teacher}])
+    assert [v.get("loss/base") for v in alone.metrics.values()] == [v.get("loss/base") for v in beside.metrics.values()]
+
+
+def test_an_interrupted_evaluation_does_not_train_finished_networks_again(
+    run: Any, recorder: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = run(folder="whole")
+    trained = 0
+    original = ddcore.evaluation.train  # type: ignore[attr-defined]
+
+    def counting(*args: Any, **kwargs: Any) -> None:
+        nonlocal trained
+        trained += 1
+        original(*args, **kwargs)
+
+    monkeypatch.setattr("ddcore.evaluation.train", counting)
+
+    class StopInEvaluation(recorder):  # type: ignore[misc]
+        def should_stop(self) -> Stop | None:
+            return Stop.CHECKPOINT if self.phases[-1] == "evaluating" and trained == 2 else None
+
+    with pytest.raises(Interrupted) as stopped:
+        run(StopInEvaluation())
+    assert stopped.value.step == 8
+    assert stopped.value.checkpoint is not None
+    result = run(recorder())
+    assert trained == 5
+    assert result.results == whole.results
+
+
+def test_finishing_early_keeps_the_images_unscored(run: Any, recorder: Any, tmp_path: Path) -> None:
+    result = run(recorder(stop_after=3, how=Stop.FINALIZE))
+    assert (result.steps, result.results["accuracy"]) == (3, None)
+    manifest = json.loads((tmp_path / "a" / "out" / "manifest.json").read_text())
+    assert manifest["results"]["steps"] == 3
+    assert len(images(tmp_path)) == 20
+
+
+def test_a_checkpoint_of_another_job_is_refused(run: Any, recorder: Any) -> None:
+    with pytest.raises(Interrupted):
+        run(recorder(stop_after=2))
+    with pytest.raises(CheckpointError, match="another specification"):
+        run(seed=1)
+
+
+def test_a_damaged_checkpoint_falls_back_and_ends_alike(run: Any, recorder: Any, tmp_path: Path) -> None:
+    run(folder="whole")
+    with pytest.raises(Interrupted):
+        run(recorder(stop_after=6))
+    newest = max((tmp_path / "a" / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-1])
+    seen = recorder()
+    run(seen)
+    assert seen.resumed == [(4, True)]
+    assert "damaged" in seen.logs[-1] or any("damaged" in line for line in seen.logs)
+    assert torch.equal(images(tmp_path, "a"), images(tmp_path, "whole"))
+
+
+def test_a_learning_rate_that_explodes_stops_with_the_term_and_keeps_the_last_state(
+    run: Any, recorder: Any, tmp_path: Path
+) -> None:
+    seen = recorder()
+    with pytest.raises(DivergedError, match=r"became (nan|inf|NaN).*step \d+.*lr_img"):
+        run(seen, method={"name": "dm", "iterations": 60, "batch_real": 8, "lr_img": 1e30}, checkpoints={"every": 1})
+    kept = engine.newest_valid(tmp_path / "a" / "checkpoints")[0]
+    assert kept is not None
+    assert kept.step == seen.checkpoints[-1]
+    assert bool(torch.isfinite(kept.part("synthetic")["images"]).all())
+
+
+def test_running_out_of_memory_names_the_knobs(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 1 GiB")
+
+    monkeypatch.setattr("ddcore.methods.dm.DM.backward", exhausted)
+    with pytest.raises(OutOfMemoryError, match="batch_real"):
+        run()
+
+
+def test_more_images_than_the_smallest_class_are_refused_by_name(run: Any) -> None:
+    spec = parse({**SMALL, "ipc": 2})
+    too_many = spec.model_copy(update={"ipc": 100_000})
+    with pytest.raises(ConfigurationError, match=r"class '\d' of digits has \d+ training images"):
+        engine._check(too_many, engine.sources.load("digits", None, None))
+
+
+def test_without_repeats_nothing_is_scored(run: Any) -> None:
+    result = run(evaluation={"repeats": 0})
+    assert result.results["accuracy"] is None
+
+
+def test_noise_can_be_the_start(run: Any, tmp_path: Path) -> None:
+    run(init="noise", method={"name": "dm", "iterations": 1, "batch_real": 8, "lr_img": 1e-6})
+    assert images(tmp_path).min() < -0.2
+
+
+def test_distill_is_one_call(tmp_path: Path, cache: Path) -> None:
+    fields = {key: value for key, value in SMALL.items() if key != "dataset"}
+    result = ddcore.distill("digits", tmp_path / "set", cache=cache, **fields)
+    assert (tmp_path / "set" / "manifest.json").is_file()
+    assert result.results["accuracy"]["networks"] == 2
