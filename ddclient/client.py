@@ -287,7 +287,7 @@ def _leaves(value: object, place: tuple[int | str, ...]) -> Iterator[tuple[tuple
 
 def _rows(series: Mapping[str, Any]) -> Series:
     """Turn the columns of the wire into points."""
-    columns = {name: series[name] for name in MetricPoint.model_fields if name in series}
+    columns = {name: series[name] for name in MetricPoint.model_fields if series.get(name) is not None}
     return [
         MetricPoint.model_validate(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
     ]

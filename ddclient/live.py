@@ -155,8 +155,8 @@ def update(view: RunView, job: Job) -> None:
     document = job.document
     progress = document.progress
     view.state, view.phase = document.status, document.phase
-    view.done = (progress.step if progress else None) or 0
-    view.total = progress.total_steps if progress else None
+    view.done = progress.phase_done if progress else 0
+    view.total = progress.phase_total if progress else None
     view.eta_s = progress.eta_s if progress else None
     view.note = document.error.message if document.error else None
     if document.last_metrics:

@@ -22,13 +22,19 @@ class Document(BaseModel):
 
 
 class Progress(Document):
-    """How far a job is: ``fraction`` from 0 to 1, ``eta_s`` in seconds."""
+    """How far a job is.
 
-    step: int | None = None
+    ``step`` of ``total_steps`` count the distillation, ``phase_done`` of ``phase_total`` the work of the
+    current phase, which ends in ``eta_s`` seconds at its present speed; ``fraction`` is 0 to 1.
+    """
+
+    step: int = 0
     total_steps: int | None = None
     fraction: float | None = None
     eta_s: float | None = None
     steps_per_s: float | None = None
+    phase_done: int = 0
+    phase_total: int | None = None
 
 
 class Failure(Document):
@@ -73,6 +79,7 @@ class Event(Document):
     job_id: str
     type: str
     level: str = "info"
+    attempt: int = 0
     at: datetime | None = None
     message: str = ""
     data: dict[str, Any] = Field(default_factory=dict)

@@ -20,6 +20,9 @@ from ddclient.models import JobDocument
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the bundle.")]
 
+PIPE_WIDTH = 10_000
+"""Nothing is cut off where nobody looks at it."""
+
 OUTCOMES = {
     "succeeded": Exit.SUCCEEDED,
     "failed": Exit.FAILED,
@@ -34,7 +37,7 @@ def emit(document: object, text: str | Table, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(document, default=_plain, indent=2) + "\n")
     elif isinstance(text, Table):
-        Console(soft_wrap=False).print(text)
+        Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(text)
     else:
         sys.stdout.write(text + "\n")
 
@@ -58,7 +61,7 @@ def describe(document: JobDocument) -> str:
     lines.append(f"  spec      {summary(spec)}")
     progress = document.progress
     if progress and progress.total_steps:
-        lines.append(f"  progress  {progress.step or 0}/{progress.total_steps} steps")
+        lines.append(f"  progress  {progress.step}/{progress.total_steps} steps")
     if document.results:
         lines.append(f"  accuracy  {accuracy(document.results)}")
     if document.error:

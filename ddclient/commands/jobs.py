@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from ddclient import output, submission
 from ddclient.client import Client
@@ -91,7 +91,9 @@ def list_(
     """List jobs, newest first."""
     with Client() as client:
         jobs = list(islice(client.jobs(status=status, method=method, dataset=dataset, label=label), limit))
-    table = Table("id", "status", "job", "accuracy", box=None, pad_edge=False)
+    table = Table(
+        Column("id", no_wrap=True, min_width=len("job_") + 26), "status", "job", "accuracy", box=None, pad_edge=False
+    )
     for job in jobs:
         scored = (job.results or {}).get("accuracy")
         score = f"{scored['mean']:.1f} %" if scored else ""

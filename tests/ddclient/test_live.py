@@ -59,14 +59,14 @@ def test_a_sparkline_keeps_the_newest_values() -> None:
 
 
 def follow(client: Client, service: FakeService, console: Console) -> str:
-    progress = {"step": 10, "total_steps": 20, "eta_s": 4.0}
+    progress = {"step": 10, "total_steps": 20, "phase_done": 10, "phase_total": 20, "eta_s": 4.0}
     metrics = {"loss": 2.0, "mi_lower_bound": 1.0, "cmi": 0.1, "at_step": 10}
     service.on(
         "GET",
         f"/v1/jobs/{JOB_ID}",
         job_document("queued"),
         job_document("running", phase="distilling", progress=progress, last_metrics=metrics),
-        job_document("succeeded", progress=progress | {"step": 20, "eta_s": None}, last_metrics=metrics),
+        job_document("succeeded", progress=progress | {"phase_done": 20, "eta_s": None}, last_metrics=metrics),
     )
     series = {"key": "loss", "step_min": [1, 10], "step_max": [1, 10], "last": [4.0, 2.0]}
     service.on("GET", f"/v1/jobs/{JOB_ID}/metrics:query", httpx.Response(200, json={"series": [series]}))

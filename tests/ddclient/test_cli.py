@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ddclient import Client, cli
+from ddclient.errors import Exit
+from tests.ddclient.conftest import JOB_ID, FakeService, artifact_document, bundle_zip, job_document
+
+PATH = f"/v1/jobs/{JOB_ID}"
+RESULTS = {
+    "accuracy": {"mean": 71.25, "std": 0.5, "networks": 3},
+    "controls": {"random": {"mean": 60.0, "std": 1.0, "networks": 3}},
+}
+Ddctl = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def ddctl(service: FakeService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ddctl:
+    """Run one command against the service in miniature: exit status, standard output, standard error."""
+
+    def connect(**options: Any) -> Client:
+        return Client("http://service.test", "dd_key", transport=httpx.MockTransport(service), **options)
+
+    for module in ("jobs", "catalog"):
+        monkeypatch.setattr(f"ddclient.commands.{module}.Client", connect)
+    monkeypatch.setattr("ddclient.doctor.Client", connect)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = cli.invoke(arguments)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def test_submit_prints_the_id(ddctl: Ddctl, service: FakeService) -> None:
+    service.on("POST", "/v1/jobs", job_document("queued"))
+    command = "submit cifar10 --method dm --ipc 10 --iterations 300 --seed 0 --reg cmi=2000 --label team=a --name mine"
+    assert ddctl(*command.split()) == (0, f"{JOB_ID}\n", "")
+    assert service.bodies("POST", "/v1/jobs") == [
+        {
+            "dataset": "cifar10",
+            "ipc": 10,
+            "seed": 0,
+            "method": {"name": "dm", "iterations": 300},
+            "regularizers": {"cmi": {"weight": 2000.0}},
+            "name": "mine",
+            "labels": {"team": "a"},
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("succeeded", 0), ("failed", 1), ("expired", 1), ("cancelled", 3), ("paused", 75)]
+)
+def test_the_exit_status_is_the_outcome_of_the_job(ddctl: Ddctl, service: FakeService, status: str, code: int) -> None:
+    service.on("POST", "/v1/jobs", job_document("queued"))
+    service.on("GET", PATH, job_document(status))
+    found, out, err = ddctl("submit", "digits", "--watch", "--json")
+    assert found == code
+    assert json.loads(out)["status"] == status
+    assert JOB_ID in err
+
+
+def test_watching_shows_the_score_beside_the_control(ddctl: Ddctl, service: FakeService) -> None:
+    service.on("GET", PATH, job_document("succeeded", results=RESULTS))
+    status, out, _ = ddctl("watch", JOB_ID)
+    assert status == 0
+    assert "71.2 % ± 0.5 over 3 networks; random real images of the same number: 60.0 % ± 1.0" in out
+
+
+def test_control_c_detaches_and_says_so(ddctl: Ddctl, service: FakeService) -> None:
+    def interrupt(request: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    service.on("GET", PATH, job_document(), interrupt)
+    status, out, err = ddctl("watch", JOB_ID, "--json")
+    assert status == Exit.DETACHED
+    assert f"detached; the job goes on. `ddctl watch {JOB_ID}`" in err
+    assert json.loads(out)["id"] == JOB_ID
+
+
+def test_get_prints_the_job_or_fetches_its_bundle(ddctl: Ddctl, service: FakeService, tmp_path: Path) -> None:
+    content = bundle_zip()
+    service.on("GET", PATH, job_document("succeeded", results=RESULTS, name="mine"))
+    service.on("GET", f"{PATH}/artifacts", {"data": [artifact_document(content)]})
+    service.on("GET", "/v1/artifacts/art_1/content", httpx.Response(200, content=content))
+    assert "digits, 2 images a class, dm + cmi" in ddctl("get", JOB_ID)[1]
+    status, out, _ = ddctl("get", JOB_ID, "-o", str(tmp_path / "out"), "--json")
+    assert (status, json.loads(out)) == (0, {"job_id": JOB_ID, "path": str(tmp_path / "out")})
+    assert (tmp_path / "out" / "distilled.safetensors").is_file()
+
+
+def test_list_shows_the_newest_first_and_no_more_than_asked(ddctl: Ddctl, service: FakeService) -> None:
+    service.on("GET", "/v1/jobs", {"data": [job_document("succeeded", results=RESULTS)] * 3, "next_cursor": "more"})
+    _, out, _ = ddctl("list", "--limit", "2", "--status", "succeeded", "--status", "failed")
+    assert out.count(JOB_ID) == 2
+    assert "71.2 %" in out
+    assert [request.url.params["status"] for request in service.requests] == ["succeeded,failed"]
+    assert len(json.loads(ddctl("list", "--limit", "2", "--json")[1])) == 2
+
+
+def test_an_empty_list_says_so(ddctl: Ddctl, service: FakeService) -> None:
+    service.on("GET", "/v1/jobs", {"data": [], "next_cursor": None})
+    assert ddctl("list")[1] == "no jobs\n"
+    assert json.loads(ddctl("list", "--json")[1]) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "verb", "body"),
+    [
+        ("cancel ID --keep-result --reason enough", "cancel", {"keep_result": True, "reason": "enough"}),
+        ("cancel ID", "cancel", {"keep_result": False}),
+        ("pause ID", "pause", {}),
+        ("resume ID", "resume", {}),
+        ("retry ID --from-scratch", "retry", {"from_scratch": True}),
+    ],
+)
+def test_verbs(ddctl: Ddctl, service: FakeService, command: str, verb: str, body: dict[str, Any]) -> None:
+    service.on("POST", f"{PATH}:{verb}", job_document("queued"))
+    status, out, _ = ddctl(*command.replace("ID", JOB_ID).split())
+    assert (status, out) == (0, f"{JOB_ID} queued\n")
+    assert service.bodies("POST", f"{PATH}:{verb}") == [body]
+
+
+def test_events_are_printed_line_by_line_or_as_one_document(ddctl: Ddctl, service: FakeService) -> None:
+    rows = [
+        {"seq": 1, "job_id": JOB_ID, "type": "job.created", "at": "2026-01-01T00:00:00.000Z", "message": "queued"},
+        {"seq": 2, "job_id": JOB_ID, "type": "job.log", "level": "warning", "data": {"step": 3}},
+    ]
+    service.on("GET", f"{PATH}/events", {"data": rows})
+    _, out, _ = ddctl("events", JOB_ID)
+    assert [line.split()[0] for line in out.splitlines()] == ["1", "2"]
+    assert "step 3" in out
+    assert [event["seq"] for event in json.loads(ddctl("events", JOB_ID, "--json")[1])] == [1, 2]
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        ("submit", Exit.BAD_INPUT, "nothing says what to distill"),
+        ("submit digits --reg cmi", Exit.BAD_INPUT, "--reg is 'cmi'"),
+        ("submit digits --reg cmi=nan", Exit.BAD_INPUT, "must be a finite number"),
+        ("submit digits --label team", Exit.BAD_INPUT, "--label is 'team'"),
+        ("submit digits --ipc many", Exit.BAD_INPUT, "'--ipc'"),
+        ("submt", Exit.BAD_INPUT, "submit"),
+        ("list --limit 0", Exit.BAD_INPUT, "limit"),
+        ("get job_none", Exit.REFUSED, "Not found"),
+        ("train-on nowhere", Exit.BAD_INPUT, "nowhere holds no manifest.json"),
+        ("run cifar_10 --ipc 1", Exit.BAD_INPUT, "did you mean 'cifar10'?"),
+        ("run digits --ipc 1 --method dmm", Exit.BAD_INPUT, "unknown method 'dmm', did you mean 'dm'?"),
+        ("run digits --ipc 1 --reg cmi=1", Exit.BAD_INPUT, "CMI is identically zero with one image a class"),
+        ("run digits --ipc 0", Exit.BAD_INPUT, "`ipc` is 0, but must be"),
+        ("run digits --ipc 1 --set sed=1", Exit.BAD_INPUT, "did you mean `seed`?"),
+        ("run --preset quick/dm-digit", Exit.BAD_INPUT, "did you mean 'quick/dm-digits'?"),
+        ("run nothing.json", Exit.BAD_INPUT, "cannot read nothing.json"),
+    ],
+)
+def test_errors_are_one_message_and_no_trace(
+    ddctl: Ddctl, command: str, options: tuple[str, ...], code: Exit, message: str
+) -> None:
+    status, out, err = ddctl(*command.split(), *options)
+    assert status == code
+    assert message in (json.loads(out)["error"]["message"] if options else err)
+    assert "Traceback" not in out + err
+    assert bool(out) == bool(options)
+
+
+def test_a_service_that_is_away_has_its_own_status(ddctl: Ddctl, service: FakeService) -> None:
+    service.on("GET", "/v1/jobs", httpx.ConnectError("connection refused"))
+    status, _, err = ddctl("list")
+    assert status == Exit.UNREACHABLE
+    assert "ddctl up" in err
+
+
+def test_a_problem_document_is_passed_on(ddctl: Ddctl, service: FakeService) -> None:
+    problem = {"title": "Invalid", "status": 422, "code": "invalid", "errors": [{"pointer": "/ipc", "detail": "no"}]}
+    service.on("POST", "/v1/jobs", httpx.Response(422, json=problem))
+    status, out, _ = ddctl("submit", "digits", "--json")
+    assert status == Exit.BAD_INPUT
+    assert json.loads(out)["error"] == {"code": "invalid", "message": "Invalid\n  /ipc: no", "problem": problem}
+
+
+def test_a_fault_of_ours_leaves_a_report_and_no_trace(ddctl: Ddctl, service: FakeService) -> None:
+    service.on("GET", PATH, httpx.Response(200, json={"unexpected": True}))
+    status, out, _ = ddctl("get", JOB_ID, "--json")
+    error = json.loads(out)["error"]
+    assert (status, error["code"]) == (Exit.FAILED, "internal")
+    log = Path(error["log"])
+    assert "Traceback" in log.read_text()
+    log.unlink()
+
+
+def test_methods_and_presets(ddctl: Ddctl, service: FakeService) -> None:
+    schema = {"properties": {"lr_img": {"default": 1.0, "description": "Learning rate of the images."}}}
+    dm = {"name": "dm", "title": "Distribution matching", "citation": "Zhao", "cost": "light", "schema": schema}
+    expected = {"accuracy": 48.9, "tolerance": 1.5, "status": "verified"}
+    service.on("GET", "/v1/methods", {"data": [dm]})
+    service.on("GET", "/v1/presets", {"data": [{"name": "p", "title": "t", "expected": expected}, {"name": "q"}]})
+    assert "Distribution matching" in ddctl("methods")[1]
+    assert "Learning rate of the images." in ddctl("methods", "dm")[1]
+    assert "did you mean 'dm'?" in ddctl("methods", "ddm")[2]
+    assert "48.9 % ± 1.5 (verified)" in ddctl("presets")[1]
+    assert len(json.loads(ddctl("presets", "--json")[1])) == 2
+
+
+def test_version(ddctl: Ddctl) -> None:
+    assert ddctl("version")[1].count(".") == 2
+    assert set(json.loads(ddctl("version", "--json")[1])) == {"version"}
+
+
+def test_without_arguments_the_help_comes(ddctl: Ddctl) -> None:
+    status, out, err = ddctl()
+    assert (status, err) == (Exit.BAD_INPUT, "")
+    assert "Exit status: 0 succeeded" in out
