@@ -1,0 +1,20 @@
+"""What a user gets: the distilled images with everything needed to train on them, in files that run no code."""
+
+from ddcore.bundle.content import DatasetReference, Distilled
+from ddcore.bundle.exports import export_imagefolder, export_npz, export_zip
+from ddcore.bundle.folder import load, read, write
+from ddcore.bundle.preview import preview_png
+from ddcore.bundle.reproduce import train_on
+
+__all__ = [
+    "DatasetReference",
+    "Distilled",
+    "export_imagefolder",
+    "export_npz",
+    "export_zip",
+    "load",
+    "preview_png",
+    "read",
+    "train_on",
+    "write",
+]

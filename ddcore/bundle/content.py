@@ -1,0 +1,113 @@
+"""The content of a bundle in memory."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddcore.checkpoint import versions
+from ddcore.data.images import Dataset, normalize
+from ddcore.spec import JobSpec
+
+
+@dataclass(frozen=True)
+class DatasetReference:
+    """The dataset that was distilled, without its images.
+
+    Attributes:
+        name: what the user called it.
+        digest: SHA-256 of its content, see :func:`ddcore.data.images.digest_of`.
+        shape: (channels, height, width) of every image.
+        classes: names of the classes, in the order of the labels.
+        mean: per channel, in pixel units.
+        std: per channel, in pixel units.
+        flip: whether a mirrored image keeps its class.
+        train_images: size of the training split.
+        test_images: size of the test split.
+    """
+
+    name: str
+    digest: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flip: bool
+    train_images: int
+    test_images: int
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> DatasetReference:
+        """Describe a loaded dataset."""
+        return cls(
+            name=dataset.name,
+            digest=dataset.digest,
+            shape=dataset.shape,
+            classes=dataset.classes,
+            mean=dataset.mean,
+            std=dataset.std,
+            flip=dataset.flip,
+            train_images=len(dataset.train),
+            test_images=len(dataset.test),
+        )
+
+
+def _all_versions() -> dict[str, str]:
+    return {**versions(), "python": platform.python_version()}
+
+
+@dataclass(frozen=True, eq=False)
+class Distilled:
+    """A distilled dataset with its recipe, scores and provenance.
+
+    Attributes:
+        images: float32 (N, C, H, W) on the CPU in pixel units: 0 to 1 nominally, never clamped.
+        labels: int64 (N,).
+        spec: what was asked for.
+        dataset: what was distilled.
+        results: accuracy, controls and probe, as the evaluation and the engine report them.
+        compute: device, precision and compilation of the run.
+        soft_labels: float32 (N, classes) probabilities where labels were learned.
+        versions: of the software that bytes depend on.
+
+    Raises:
+        ValueError: a tensor has another dtype or shape, or the images are not finite.
+    """
+
+    images: Tensor
+    labels: Tensor
+    spec: JobSpec
+    dataset: DatasetReference
+    results: Mapping[str, Any]
+    compute: Mapping[str, Any]
+    soft_labels: Tensor | None = None
+    versions: Mapping[str, str] = field(default_factory=_all_versions)
+
+    def __post_init__(self) -> None:
+        count, classes = len(self.images), len(self.dataset.classes)
+        _require(self.images, "images", torch.float32, (count, *self.dataset.shape))
+        _require(self.labels, "labels", torch.int64, (count,))
+        if self.soft_labels is not None:
+            _require(self.soft_labels, "soft_labels", torch.float32, (count, classes))
+        if not bool(self.images.isfinite().all()):
+            raise ValueError("images hold values that are NaN or infinite")
+        if count == 0 or not 0 <= int(self.labels.min()) <= int(self.labels.max()) < classes:
+            raise ValueError(f"labels must lie in 0 to {classes - 1}, and there must be some")
+
+    def training_images(self) -> Tensor:
+        """The images in normalised units, float32: exactly what networks are to be trained on."""
+        return normalize(self.images, self.dataset.mean, self.dataset.std)
+
+    def training_labels(self) -> Tensor:
+        """The learned probabilities where there are any, otherwise the labels."""
+        return self.labels if self.soft_labels is None else self.soft_labels
+
+
+def _require(tensor: Tensor, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    if tensor.dtype != dtype or tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} must be {dtype} {shape}, got {tensor.dtype} {tuple(tensor.shape)}")

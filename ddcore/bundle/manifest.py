@@ -1,0 +1,158 @@
+"""``manifest.json``: everything about a distilled set that is not a tensor, as a versioned schema."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ddcore.bundle.content import DatasetReference, Distilled
+from ddcore.data.augment import strategy_for
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class _Part(BaseModel):
+    """Frozen; fields of later minor additions are ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Source(_Part):
+    """The dataset that was distilled."""
+
+    name: str
+    digest: str = Field(description="SHA-256 of class names, pixels and labels of both splits.")
+    flip: bool = Field(description="Whether a mirrored image keeps its class.")
+    train_images: int
+    test_images: int
+
+
+class Images(_Part):
+    """The tensor `images` of `distilled.safetensors`."""
+
+    count: int
+    per_class: tuple[int, ...]
+    shape: tuple[int, int, int] = Field(description="Channels, height, width.")
+    units: Literal["pixel"] = Field("pixel", description="0 to 1 nominally; values outside are kept.")
+
+
+class Normalization(_Part):
+    """Networks are trained on (image - mean) / std, per channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Decoder(_Part):
+    """How stored images become training images."""
+
+    name: Literal["identity"] = "identity"
+
+
+class Recipe(_Part):
+    """How to train on the images; the fields of ``evaluation`` in a job specification, resolved."""
+
+    networks: tuple[dict[str, Any], ...]
+    epochs: int
+    lr: float
+    momentum: float
+    weight_decay: float
+    batch_size: int
+    augmentation: tuple[str, ...] = Field(description="Operations of Siamese augmentation, one drawn a batch.")
+    labels: Literal["hard", "soft"]
+
+
+class FileFacts(_Part):
+    """Size and content of one file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(_Part):
+    """The whole of ``manifest.json``."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    dataset: Source
+    classes: tuple[str, ...]
+    images: Images
+    normalization: Normalization
+    decoder: Decoder = Decoder()
+    recipe: Recipe
+    results: dict[str, Any]
+    spec: dict[str, Any] = Field(description="The full job specification.")
+    seed: int
+    compute: dict[str, Any]
+    versions: dict[str, str]
+    files: dict[str, FileFacts] = Field(description="Every other file of the bundle.")
+
+    def reference(self) -> DatasetReference:
+        """The dataset in the form the engine speaks of it."""
+        return DatasetReference(
+            name=self.dataset.name,
+            digest=self.dataset.digest,
+            shape=self.images.shape,
+            classes=self.classes,
+            mean=self.normalization.mean,
+            std=self.normalization.std,
+            flip=self.dataset.flip,
+            train_images=self.dataset.train_images,
+            test_images=self.dataset.test_images,
+        )
+
+
+def manifest_of(content: Distilled, files: Mapping[str, FileFacts]) -> Manifest:
+    """Describe a distilled set and the files written for it."""
+    dataset = content.dataset
+    return Manifest(
+        dataset=Source(
+            name=dataset.name,
+            digest=dataset.digest,
+            flip=dataset.flip,
+            train_images=dataset.train_images,
+            test_images=dataset.test_images,
+        ),
+        classes=dataset.classes,
+        images=Images(
+            count=len(content.images),
+            per_class=tuple(content.labels.bincount(minlength=len(dataset.classes)).tolist()),
+            shape=dataset.shape,
+        ),
+        normalization=Normalization(mean=dataset.mean, std=dataset.std),
+        recipe=_recipe(content),
+        results=_finite(content.results),
+        spec=content.spec.model_dump(mode="json"),
+        seed=content.spec.seed,
+        compute=dict(content.compute),
+        versions=dict(content.versions),
+        files=dict(files),
+    )
+
+
+def _recipe(content: Distilled) -> Recipe:
+    spec = content.spec
+    evaluation = spec.evaluation
+    return Recipe(
+        networks=tuple(network.model_dump(mode="json") for network in evaluation.networks or (spec.network,)),
+        epochs=evaluation.epochs,
+        lr=evaluation.lr,
+        momentum=evaluation.momentum,
+        weight_decay=evaluation.weight_decay,
+        batch_size=evaluation.batch_size,
+        augmentation=strategy_for(evaluation.augmentation or spec.augmentation, content.dataset.flip),
+        labels="hard" if content.soft_labels is None else "soft",
+    )
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no number for by null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

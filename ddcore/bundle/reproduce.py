@@ -1,0 +1,92 @@
+"""From a bundle back to its score."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddcore.bundle.content import Distilled
+from ddcore.bundle.folder import read
+from ddcore.data.images import Dataset
+from ddcore.data.sources import load as load_dataset
+from ddcore.errors import DataError
+from ddcore.hooks import Callback
+from ddcore.spec import EvaluationConfig
+
+if TYPE_CHECKING:
+    from ddcore.compute import Compute
+
+
+def train_on(
+    path: str | Path,
+    *,
+    repeats: int | None = None,
+    data_root: Path | None = None,
+    cache: Path | None = None,
+    callback: Callback | None = None,
+) -> dict[str, Any]:
+    """Train fresh networks on a bundle by its own recipe, and score them on the test set it was made for.
+
+    With the seeds, precision and compilation of the run that made the bundle, so on the same machine and
+    versions the accuracy is that of the bundle's ``results``.
+
+    Args:
+        path: folder of the bundle's files.
+        repeats: networks of each architecture; default: as many as the bundle reports, or the default of
+            a job where it was not scored. Fewer networks are the first of those.
+        data_root: folder of named datasets; default: the environment variable ``DD_DATA_ROOT``.
+        cache: folder for decoded datasets and compiled code.
+        callback: told of progress.
+
+    Returns:
+        The ``results`` object of a manifest: accuracy in percent, controls, recipe.
+
+    Raises:
+        DataError: the bundle is damaged, or the dataset is absent or not the one it was made from.
+    """
+    from ddcore.evaluation import evaluate
+
+    content = read(Path(path))
+    observer = callback or Callback()
+    observer.on_phase("loading", None)
+    dataset = _same_dataset(content, data_root, cache)
+    evaluation = content.spec.evaluation
+    default = EvaluationConfig.model_fields["repeats"].default
+    return evaluate(
+        content.training_images(),
+        content.training_labels(),
+        dataset,
+        evaluation.model_copy(update={"repeats": repeats or evaluation.repeats or default}),
+        network=content.spec.network,
+        augmentation=content.spec.augmentation,
+        compute=_same_compute(content, cache, observer),
+        seed=content.spec.seed,
+        callback=observer,
+    )
+
+
+def _same_dataset(content: Distilled, data_root: Path | None, cache: Path | None) -> Dataset:
+    root = data_root or (Path(os.environ["DD_DATA_ROOT"]) if "DD_DATA_ROOT" in os.environ else None)
+    dataset = load_dataset(content.dataset.name, root, cache)
+    if dataset.digest != content.dataset.digest:
+        raise DataError(
+            f"the dataset '{dataset.name}' here (SHA-256 {dataset.digest[:12]}…) is not the one that was distilled "
+            f"({content.dataset.digest[:12]}…), so its test images would give another score; "
+            "provide the original files"
+        )
+    return dataset
+
+
+def _same_compute(content: Distilled, cache: Path | None, callback: Callback) -> Compute:
+    """The precision and compilation of the run, on whatever device there is."""
+    from ddcore.compute import Compute
+
+    return Compute.choose(
+        "auto",
+        content.compute["precision"],
+        "on" if content.compute["compiled"] else "off",
+        expected_images_forwarded=0,
+        cache=cache,
+        log=callback.on_log,
+    )
