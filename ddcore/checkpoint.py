@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +109,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def newest_valid(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that can be believed, and what was wrong with those passed over."""
-    complaints = []
+    complaints: list[str] = []
     for path in list_checkpoints(folder):
         try:
             return load_checkpoint(path), complaints
@@ -120,15 +120,15 @@ def newest_valid(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file that is either absent or whole, also after a power cut."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    temporary = path.with_name(f".writing-{uuid.uuid4().hex}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
