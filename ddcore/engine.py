@@ -234,14 +234,18 @@ class _Engine:
         self.callback.on_metrics(self.step, {"loss": total, **values, **self._reading})
 
     def _snapshot(self) -> None:
-        dataset = self.run_context.dataset
-        pixels = dataset.denormalize(self.synthetic.images.detach())
-        self.callback.on_snapshot(self.step, bundle.preview_png(pixels, self.synthetic.labels, dataset.classes))
+        png = bundle.preview_png(self._pixels(), self.synthetic.labels, self.run_context.dataset.classes)
+        self.callback.on_snapshot(self.step, png)
+
+    def _pixels(self) -> Tensor:
+        """The synthetic images in pixel units, as the bundle stores them."""
+        return self.run_context.dataset.denormalize(self.synthetic.images.detach())
 
     def _checkpoint_due(self) -> bool:
         every = self.spec.checkpoints.every
-        if every is not None:
-            return self.step % every == 0
+        return self._long_unsaved() if every is None else self.step % every == 0
+
+    def _long_unsaved(self) -> bool:
         return time.monotonic() - self._saved_at >= self.spec.checkpoints.seconds
 
     def _check_stop(self) -> None:
@@ -294,7 +298,8 @@ class _Engine:
     def _evaluate(self) -> dict[str, Any]:
         spec, context = self.spec, self.run_context
         return evaluation.evaluate(
-            self.synthetic.images.detach(),
+            # Through pixel units and back, so that whoever trains on the bundle trains on these very numbers.
+            context.dataset.normalize(self._pixels()),
             self.synthetic.labels,
             context.dataset,
             spec.evaluation,
@@ -310,16 +315,16 @@ class _Engine:
 
     def _scored(self, score: dict[str, Any]) -> None:
         self.scores = [*self.scores, score]
-        if self._checkpoint_due():
+        if self._long_unsaved():
             self._save()
 
     def _distilled(self, results: dict[str, Any]) -> bundle.Distilled:
-        context = self.run_context
+        context, compute = self.run_context, self.run_context.compute
         return bundle.Distilled(
-            images=context.dataset.denormalize(self.synthetic.images.detach()).cpu(),
+            images=self._pixels().cpu(),
             labels=self.synthetic.labels.cpu(),
             spec=self.spec,
-            dataset=context.dataset,
+            dataset=bundle.DatasetReference.of(context.dataset),
             results=results,
             compute=context.compute.describe(),
         )

@@ -156,4 +156,3 @@ class MIM(Regularizer[MIMConfig]):
                 moments = {key.removeprefix(prefix): v.clone() for key, v in state.items() if key.startswith(prefix)}
                 if moments and self._adam is not None:
                     self._adam.state[tensor] = moments
-

@@ -56,7 +56,9 @@ def make_run() -> Callable[..., Run]:
 
     def make(dataset: Dataset | None = None, compute: Compute | None = None, **fields: Any) -> Run:
         dataset = dataset or blobs()
-        spec = parse({"dataset": "blobs", "ipc": 2, "method": "dm", "network": {"name": "convnet", "width": 8}, **fields})
+        spec = parse(
+            {"dataset": "blobs", "ipc": 2, "method": "dm", "network": {"name": "convnet", "width": 8}, **fields}
+        )
         compute = compute or Compute(CPU)
         return Run(
             spec=spec,

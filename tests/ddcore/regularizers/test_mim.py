@@ -101,7 +101,9 @@ def test_images_get_the_weighted_sum_and_heads_the_plain_sum(make_run: Callable[
     expected_heads = torch.autograd.grad(sum(losses), flat, retain_graph=True)
     (expected_images,) = torch.autograd.grad(2.0 * total, [images])
     assert reported == pytest.approx(total.item(), rel=1e-5)
-    assert torch.allclose(synthetic.gradient, expected_images, rtol=1e-3, atol=1e-5 * expected_images.abs().max().item())
+    assert torch.allclose(
+        synthetic.gradient, expected_images, rtol=1e-3, atol=1e-5 * expected_images.abs().max().item()
+    )
     for gradient, head in zip(expected_heads, [h for c in mim._critics for h in c.heads], strict=True):
         assert head.grad is not None
         assert torch.allclose(head.grad, gradient, rtol=1e-3, atol=1e-5 * gradient.abs().max().item())
