@@ -131,12 +131,10 @@ def sha256_of(path: Path) -> str:
 
 def _receive(transport: Transport, artifact: Artifact, part: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
-    if have > artifact.size:
-        part.unlink()
-        have = 0
-    if have == artifact.size:
-        part.touch()
+    if have and have == artifact.size:
         return
+    if artifact.size is not None and have > artifact.size:
+        have = 0
     headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": f'"{artifact.sha256}"'}

@@ -229,7 +229,9 @@ class Client:
             ClientError: the job has no bundle (yet).
             DownloadError: what arrived is not what the service promised.
         """
-        bundles = [artifact for artifact in self.artifacts(job_id) if artifact.kind == "bundle"]
+        bundles = [
+            artifact for artifact in self.artifacts(job_id) if artifact.kind == "bundle" and artifact.state == "ready"
+        ]
         if not bundles:
             raise ClientError(f"{job_id} has no bundle; wait until it has succeeded (`ddctl watch {job_id}`)")
         folder = Path(out)
@@ -242,6 +244,10 @@ class Client:
     def methods(self) -> list[dict[str, Any]]:
         """What can be asked for: methods with their JSON Schema, defaults and source."""
         return list(self._transport.get("/v1/methods")["data"])
+
+    def regularizers(self) -> list[dict[str, Any]]:
+        """What can be added to any method, likewise."""
+        return list(self._transport.get("/v1/regularizers")["data"])
 
     def presets(self) -> list[dict[str, Any]]:
         """Named starting points, with the score to expect."""

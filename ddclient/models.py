@@ -86,13 +86,15 @@ class Event(Document):
 
 
 class Artifact(Document):
-    """A file that a job made; ``sha256`` is the digest of its ``size`` bytes."""
+    """A file that a job made; ``sha256`` is the digest of its ``size`` bytes, known once it is ``ready``."""
 
     id: str
     kind: str
+    name: str
     media_type: str
-    size: int
-    sha256: str
+    state: str
+    size: int | None = None
+    sha256: str | None = None
     step: int | None = None
     created_at: datetime | None = None
 

@@ -15,23 +15,23 @@ from ddcore.spec import nearest
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One method, with its fields.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="One of them, with its fields.", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the methods and regularisers of the service, or the fields of one of them."""
     with Client() as client:
-        found = client.methods()
+        found = client.methods() + client.regularizers()
     if name is None:
-        table = Table("name", "method", "source", "cost", box=None, pad_edge=False)
+        table = Table("name", "kind", "what", "source", "cost", box=None, pad_edge=False)
         for entry in found:
-            table.add_row(entry["name"], entry.get("title", ""), entry.get("citation", ""), entry.get("cost", ""))
+            table.add_row(*(entry[column] for column in ("name", "kind", "title", "citation", "cost")))
         output.emit(found, table, as_json=as_json)
         return
     known = {entry["name"]: entry for entry in found}
     if name not in known:
         guess = nearest(name, known)
         hint = f", did you mean '{guess}'?" if guess else ""
-        raise BadInputError(f"unknown method '{name}'{hint}; known: {', '.join(sorted(known))}")
+        raise BadInputError(f"unknown method or regulariser '{name}'{hint}; known: {', '.join(sorted(known))}")
     output.emit(known[name], _fields(known[name]), as_json=as_json)
 
 
@@ -55,6 +55,6 @@ def register(app: typer.Typer) -> None:
 
 def _fields(entry: dict[str, Any]) -> Table:
     table = Table("field", "default", "meaning", box=None, pad_edge=False)
-    for name, field in entry.get("schema", {}).get("properties", {}).items():
+    for name, field in entry["parameters"]["properties"].items():
         table.add_row(name, str(field.get("default", "")), field.get("description", ""))
     return table

@@ -96,6 +96,8 @@ def artifact_document(content: bytes, **fields: Any) -> dict[str, Any]:
     return {
         "id": "art_1",
         "kind": "bundle",
+        "name": "bundle.zip",
+        "state": "ready",
         "media_type": "application/zip",
         "size": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),

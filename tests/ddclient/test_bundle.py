@@ -94,6 +94,12 @@ def test_a_job_without_a_bundle_says_so(client: Client, service: FakeService, tm
         client.download(JOB_ID, tmp_path)
 
 
+def test_a_bundle_that_is_being_written_is_none_yet(client: Client, service: FakeService, tmp_path: Path) -> None:
+    offer(service, bundle_zip(), state="writing", size=None, sha256=None)
+    with pytest.raises(ClientError, match="no bundle"):
+        client.download(JOB_ID, tmp_path)
+
+
 def test_other_files_of_the_folder_are_left_alone(client: Client, service: FakeService, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "manifest.json").write_text("old")

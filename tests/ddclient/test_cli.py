@@ -200,9 +200,13 @@ def test_a_fault_of_ours_leaves_a_report_and_no_trace(ddctl: Ddctl, service: Fak
 
 def test_methods_and_presets(ddctl: Ddctl, service: FakeService) -> None:
     schema = {"properties": {"lr_img": {"default": 1.0, "description": "Learning rate of the images."}}}
-    dm = {"name": "dm", "title": "Distribution matching", "citation": "Zhao", "cost": "light", "schema": schema}
+    dm = {
+        "name": "dm", "kind": "method", "title": "Distribution matching", "citation": "Zhao", "cost": "light",
+        "parameters": schema,
+    }  # fmt: skip
     expected = {"accuracy": 48.9, "tolerance": 1.5, "status": "verified"}
     service.on("GET", "/v1/methods", {"data": [dm]})
+    service.on("GET", "/v1/regularizers", {"data": [dm | {"name": "cmi", "kind": "regularizer", "title": "CMI"}]})
     service.on("GET", "/v1/presets", {"data": [{"name": "p", "title": "t", "expected": expected}, {"name": "q"}]})
     assert "Distribution matching" in ddctl("methods")[1]
     assert "Learning rate of the images." in ddctl("methods", "dm")[1]
