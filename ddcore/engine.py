@@ -319,7 +319,7 @@ class _Engine:
             self._save()
 
     def _distilled(self, results: dict[str, Any]) -> bundle.Distilled:
-        context, compute = self.run_context, self.run_context.compute
+        context = self.run_context
         return bundle.Distilled(
             images=self._pixels().cpu(),
             labels=self.synthetic.labels.cpu(),

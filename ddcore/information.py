@@ -43,7 +43,8 @@ def empirical_cmi(features: Tensor, labels: Tensor) -> Tensor:
         means = torch.zeros(len(values), features.shape[1], dtype=log_p.dtype, device=log_p.device)
         means.index_add_(0, groups, log_p.exp())
         log_q = (means / counts.unsqueeze(1)).log()
-    return (log_p.exp() * (log_p - log_q[groups])).sum() / len(labels)
+    total: Tensor = (log_p.exp() * (log_p - log_q[groups])).sum()
+    return total / len(labels)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Step:
 S = TypeVar("S", bound=Step)
 
 
-class Stateful(ABC):
+class Stateful:
     """Something with tensors that a checkpoint must keep; by default it has none."""
 
     def state(self) -> dict[str, Tensor]:
@@ -51,7 +51,7 @@ class Stateful(ABC):
         """Continue from saved tensors."""
 
 
-class Method(Stateful, Generic[M, S]):
+class Method(Stateful, ABC, Generic[M, S]):
     """A distillation method, built for one run from its configuration.
 
     Raises:
@@ -81,7 +81,7 @@ class Method(Stateful, Generic[M, S]):
         """Do the inner work that follows the image step."""
 
 
-class Regularizer(Stateful, Generic[R]):
+class Regularizer(Stateful, ABC, Generic[R]):
     """A term beside the method, built for one run from its configuration."""
 
     def __init__(self, config: R, run: Run) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _IMPLEMENTATIONS: dict[type, type] = {}
 
-T = TypeVar("T", bound="type[Method[Any]] | type[Regularizer[Any]]")
+T = TypeVar("T", bound="type[Method[Any, Any]] | type[Regularizer[Any]]")
 
 
 def implements(config_class: type[MethodConfig] | type[RegularizerConfig]) -> Callable[[T], T]:

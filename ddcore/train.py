@@ -98,7 +98,7 @@ def train(
                 batch = _augmented(batch, recipe.strategy, generator)
                 loss = F.cross_entropy(functional.logits(params, batch), labels[rows.to(device)])
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 if check_stop is not None:
                     check_stop()

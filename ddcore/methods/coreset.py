@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from ddcore.errors import ConfigurationError
 from ddcore.objective import Method, Readings, Step
 from ddcore.registry import implements
@@ -19,11 +21,14 @@ class RandomSubset(Method[RandomConfig, Step]):
         if run.spec.init != "real":
             raise ConfigurationError("`random` keeps real images, so `init` must be 'real'")
 
+    @override
     def start(self) -> SyntheticSet:
         return self.run.synthetic_set(lr=0.0, momentum=0.0)
 
+    @override
     def draw(self, index: int, synthetic: SyntheticSet) -> Step:
         raise ConfigurationError("`random` keeps images as they are; set `method.iterations` to 0")
 
+    @override
     def backward(self, step: Step) -> Readings:
         raise ConfigurationError("`random` keeps images as they are; set `method.iterations` to 0")

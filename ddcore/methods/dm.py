@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ddcore.data import augment
 from ddcore.nets.functional import Params
@@ -45,10 +46,12 @@ def mean_embedding_distance(real: Tensor, synthetic: Tensor) -> Tensor:
 class DM(Method[DMConfig, DMStep]):
     """Distribution matching."""
 
+    @override
     def start(self) -> SyntheticSet:
         self._params = self.run.functional.new(self.run.random.stream("method/network"))
         return self.run.synthetic_set(lr=self.config.lr_img, momentum=self.config.momentum)
 
+    @override
     def draw(self, index: int, synthetic: SyntheticSet) -> DMStep:
         run, random = self.run, self.run.random
         run.functional.init_(self._params, random.stream("method/network"))
@@ -59,12 +62,13 @@ class DM(Method[DMConfig, DMStep]):
         )
         return DMStep(index, synthetic, self._params, rows, draws)
 
+    @override
     def backward(self, step: DMStep) -> Readings:
         real = self._real_means(step)
         loss = torch.zeros((), device=real.device)
         for classes in self._pieces(step.synthetic):
             part = mean_embedding_distance(real[classes.start : classes.stop], self._synthetic_means(step, classes))
-            part.backward()  # type: ignore[no-untyped-call]
+            part.backward()
             loss += part.detach()
         return {"loss/base": loss}
 
@@ -83,7 +87,8 @@ class DM(Method[DMConfig, DMStep]):
         draws = step.draws[classes.start : classes.stop]
         images = augment.apply_by_class(draws, images, [ipc] * len(classes))
         features = self.run.functional.features(step.params, images)
-        return features.unflatten(0, (len(classes), ipc)).mean(dim=1)
+        by_class: Tensor = features.unflatten(0, (len(classes), ipc))
+        return by_class.mean(dim=1)
 
     def _pieces(self, synthetic: SyntheticSet) -> Iterator[range]:
         """Runs of whole classes whose graphs fit together: memory is bounded, and the sum is exact.

@@ -7,6 +7,7 @@ Conditional Mutual Information", ICLR 2025 (arXiv 2412.09945).
 from __future__ import annotations
 
 import torch
+from typing_extensions import override
 
 from ddcore.errors import ConfigurationError
 from ddcore.information import empirical_cmi
@@ -26,9 +27,11 @@ class CMI(Regularizer[CMIConfig]):
             raise ConfigurationError("CMI is identically zero with one image a class; use `ipc` 2 or more, or drop it")
         self._pool = run.teachers(config.teacher)
 
+    @override
     def prepare(self) -> None:
         self._pool.prepare()
 
+    @override
     def backward(self, step: Step, weight: float) -> Readings:
         """Go class by class: the graph holds a few classes at a time and the sum is exact."""
         synthetic, functional = step.synthetic, self._pool.functional

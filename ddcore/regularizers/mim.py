@@ -13,8 +13,10 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from ddcore.information import Pairs, infonce_bound, layer_weights, nce_loss
+from ddcore.nets.functional import Params
 from ddcore.objective import Readings, Regularizer, Step
 from ddcore.registry import implements
 from ddcore.run import Run
@@ -85,6 +87,7 @@ class MIM(Regularizer[MIMConfig]):
         self._critics: list[Critic] = []
         self._adam: torch.optim.Adam | None = None
 
+    @override
     def prepare(self) -> None:
         self._pool.prepare()
         params = self._pool.params[0]
@@ -100,6 +103,7 @@ class MIM(Regularizer[MIMConfig]):
         learned = [tensor for critic in self._critics for tensor in critic.learned]
         self._adam = torch.optim.Adam(learned, lr=self.config.head_lr)
 
+    @override
     def backward(self, step: Step, weight: float) -> Readings:
         synthetic, random = step.synthetic, self.run.random
         params = self._pool.draw(random.host_stream("mim/teacher"))
@@ -121,11 +125,12 @@ class MIM(Regularizer[MIMConfig]):
         total = sum(w * loss.detach() for w, loss in zip(self._weights, losses, strict=True))
         return {"loss/mim": torch.as_tensor(total)}
 
+    @override
     def advance(self, step: Step) -> None:
         if self._adam is not None:
             self._adam.step()
 
-    def _activations(self, params: Mapping[str, Tensor], images: Tensor) -> list[Tensor]:
+    def _activations(self, params: Params, images: Tensor) -> list[Tensor]:
         """One (N, D) float32 matrix for each compared layer."""
         taps = self._pool.functional.taps(params, images)
         if self.config.layers == "last":
@@ -138,6 +143,7 @@ class MIM(Regularizer[MIMConfig]):
             block = F.adaptive_avg_pool2d(block, size)
         return block.flatten(1)
 
+    @override
     def state(self) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
         for k, critic in enumerate(self._critics):
@@ -147,6 +153,7 @@ class MIM(Regularizer[MIMConfig]):
                     tensors[f"{k}/{name}/adam/{key}"] = value
         return tensors
 
+    @override
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         for k, critic in enumerate(self._critics):

@@ -74,7 +74,7 @@ def digest(folder: Path) -> str:
 
 def check(names: tuple[str, ...], folder: Path, cache: Path, recorder: Any) -> None:
     """The promises: finite readings, respect of the seed, exact resumption, a bundle that loads."""
-    method, *terms = names
+    terms = names[1:]
     spec = parse(job(*names))
     assert parse(json.loads(spec.model_dump_json())) == spec
 
