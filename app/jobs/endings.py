@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.core.tables import clock
 from app.events import repository as events
+from app.jobs import outbox
 from app.jobs.leases import Claim, held, in_time
 from app.jobs.models import Job
 from app.jobs.retries import Failure, Record, Verdict, judge
@@ -46,10 +47,13 @@ def release(session: Session, claimed: Claim, reason: str) -> bool:
     targets = {State.RUNNING: State.QUEUED, State.PAUSING: State.PAUSED, State.CANCELLING: State.CANCELLED}
     if state is None:
         return False
-    return transition(
+    moved = transition(
         session, claimed.job_id, targets[state], Actor.WORKER, fence=claimed.fence, message=reason,
         data={"attempt": claimed.attempt},
     )  # fmt: skip
+    if moved and targets[state] is State.QUEUED:
+        _wake(session, claimed.job_id)
+    return moved
 
 
 def expire(session: Session, claimed: Claim) -> bool:
@@ -124,7 +128,14 @@ def _after_failure(
         session, job_id, target, actor, fence=fence, values=values, message=verdict.failure.message,
         data={"attempt": row.attempt, "code": verdict.failure.code, "wait_s": verdict.wait_s},
     )  # fmt: skip
+    if moved and target is State.QUEUED:
+        _wake(session, job_id)
     return verdict if moved else None
+
+
+def _wake(session: Session, job_id: str) -> None:
+    """Owe a doorbell for a job that is back in the queue."""
+    outbox.add(session, session.execute(select(Job.device_class).where(Job.id == job_id)).scalar_one())
 
 
 def _target(state: State, verdict: Verdict, actor: Actor) -> State:

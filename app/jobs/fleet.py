@@ -59,6 +59,11 @@ def may_claim(session: Session, worker_id: str) -> bool:
     return state in ("idle", "busy")
 
 
+def is_idle(session: Session, worker_id: str) -> bool:
+    """Whether the worker waits for a doorbell."""
+    return session.execute(select(Worker.state).where(Worker.id == worker_id)).scalar_one_or_none() == "idle"
+
+
 def record_loss(session: Session, worker_id: str, job_id: str) -> bool:
     """Note that a worker's engine died; different jobs dying on one worker point at the worker.
 

@@ -20,7 +20,7 @@ from app.core.tables import clock
 from app.events import repository as events
 from app.jobs import fleet
 from app.jobs.models import Job
-from app.jobs.states import HELD, Actor, State, transition
+from app.jobs.states import HELD, TERMINAL, Actor, State, transition
 from app.keys.models import Tenant
 
 KEPT_CHECKPOINTS = 2
@@ -136,12 +136,9 @@ def record_checkpoint(
 ) -> None:
     """Make a stored checkpoint the one to go on from, and let go of all but the newest two.
 
-    Call it after :func:`hold` in the same transaction. Recording the same bytes again changes nothing: an
+    Call it after :func:`hold` in the same transaction, and not for bytes that are recorded already: an
     attempt that got no further has made no progress.
     """
-    known = select(Checkpoint.id).where(Checkpoint.job_id == claimed.job_id, Checkpoint.sha256 == saved.sha256)
-    if session.execute(known).first() is not None:
-        return
     session.add(
         Checkpoint(
             id=new_id("ckpt"),
@@ -169,10 +166,22 @@ def record_checkpoint(
     _drop_old(session, claimed.job_id)
 
 
+def knows(session: Session, job_id: str, sha256: str) -> bool:
+    """Whether a checkpoint with this digest is recorded."""
+    known = select(Checkpoint.id).where(Checkpoint.job_id == job_id, Checkpoint.sha256 == sha256)
+    return session.execute(known).first() is not None
+
+
 def checkpoints(session: Session, job_id: str) -> Sequence[SavedCheckpoint]:
     """Checkpoints of a job, newest first."""
     rows = session.execute(_newest_first(job_id))
     return [SavedCheckpoint(row.step, row.sha256, row.size) for row in rows]
+
+
+def unfinished(session: Session, job_ids: Sequence[str]) -> set[str]:
+    """Those of the jobs that may still run."""
+    open_ = select(Job.id).where(Job.id.in_(job_ids), Job.status.not_in(TERMINAL), Job.deleted_at.is_(None))
+    return set(session.execute(open_).scalars())
 
 
 def _next(device_class: str, full: set[str]) -> Select[*tuple[Any, ...]]:

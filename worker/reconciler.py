@@ -1,0 +1,145 @@
+"""Puts right what processes that died have left: leases, messages, waiting jobs, unused files.
+
+Runs as a thread of the embedded worker, or alone as ``python -m worker.reconciler``. Every step is
+idempotent and its own short transaction, so two may run; a lease keeps it to one at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.artifacts import service as artifacts
+from app.core.database import Database
+from app.core.ids import new_id
+from app.core.settings import Settings
+from app.core.storage import ArtifactStore, StorageError, open_store
+from app.jobs import endings, fleet, leases, outbox
+from app.migrate import SchemaError
+from worker.faults import fault_point
+from worker.schema_gate import await_schema
+
+_DUTY = "reconcile"
+_PUBLISH_S = 2.0
+_COLLECT_S = 600.0
+_MISSED_ROUNDS = 3
+"""Rounds after which another process may take the duty over."""
+
+_log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """One candidate for the duty.
+
+    Args:
+        settings: how often, and where the broker is.
+        database: what to put right.
+        store: whose unused files to delete.
+    """
+
+    def __init__(self, settings: Settings, database: Database, store: ArtifactStore) -> None:
+        self._settings = settings
+        self._database = database
+        self._store = store
+        self._id = new_id("rec")
+        self._collect_at = time.monotonic() + _COLLECT_S
+
+    def run(self, ended: threading.Event) -> None:
+        """Go round until ``ended``."""
+        while not ended.is_set():
+            self.round()
+            ended.wait(self._settings.reconcile_s)
+
+    def round(self) -> bool:
+        """Do everything once; ``False`` if it is another's duty now, or the database is away."""
+        try:
+            if not self._leads():
+                return False
+        except SQLAlchemyError as error:
+            _log.warning("the reconciler waits for the database (%s)", type(error).__name__)
+            return False
+        fault_point("reconcile")
+        for step in (self._recover, self._expire, self._relay, self._ring, self._collect):
+            self._attempt(step)
+        return True
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        # One thing that cannot be put right must not keep the others from it.
+        try:
+            step()
+        except (SQLAlchemyError, StorageError, OSError) as error:
+            _log.warning("reconciling: %s failed (%s)", step.__name__.strip("_"), type(error).__name__)
+
+    def _leads(self) -> bool:
+        lease_s = max(self._settings.reconcile_s * _MISSED_ROUNDS, 1.0)
+        with self._database.write() as session:
+            return fleet.lead(session, _DUTY, self._id, lease_s)
+
+    def _recover(self) -> None:
+        with self._database.read() as session:
+            lapsed = endings.lapsed(session)
+        for job_id, fence in lapsed:
+            with self._database.write() as session:
+                verdict = endings.recover(session, job_id, fence)
+            if verdict is not None:
+                _log.warning("%s lost its worker: %s", job_id, verdict.failure.code)
+
+    def _expire(self) -> None:
+        with self._database.read() as session:
+            overdue = endings.overdue(session)
+        for job_id in overdue:
+            with self._database.write() as session:
+                endings.expire_queued(session, job_id)
+
+    def _relay(self) -> None:
+        outbox.publish_pending(self._database, self._settings, limit_s=_PUBLISH_S)
+
+    def _ring(self) -> None:
+        """Wake idle workers where work waits: their doorbell may have been lost."""
+        with self._database.read() as session:
+            idle = fleet.idle_workers(session, self._settings.lease_s)
+            hungry = [name for name in idle if leases.runnable(session, name)]
+        if hungry:
+            outbox.ring(self._settings, hungry, limit_s=_PUBLISH_S)
+
+    def _collect(self) -> None:
+        if time.monotonic() < self._collect_at:
+            return
+        self._collect_at = time.monotonic() + _COLLECT_S
+        with self._database.write() as session:
+            deleted = artifacts.collect(session, self._store)
+        if deleted:
+            _log.info("%s unused files deleted", deleted)
+
+
+def main() -> int:
+    """Run alone until SIGTERM or SIGINT."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    ended = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    try:
+        settings = Settings()
+        database = Database(settings)
+        await_schema(database, ended)
+        Reconciler(settings, database, open_store(settings)).run(ended)
+    except (ValidationError, SchemaError, ValueError) as error:
+        _log.error("%s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Publishing what an attempt leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from app.artifacts import service as artifacts
+from app.core.storage import ArtifactStore, Blob
+from app.events import repository as events
+from app.jobs.leases import Claim
+from worker.run_folder import RunFolder
+
+_LENGTH = 8
+_LONGEST_HEADER = 1 << 20
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file to publish, and its content once it is stored."""
+
+    kind: artifacts.Kind
+    path: Path
+    media_type: str
+    shape: Sequence[int] | None = None
+    dtype: str | None = None
+    blob: Blob | None = None
+
+
+def bundle_files(folder: RunFolder) -> list[Output]:
+    """The files of a finished bundle.
+
+    Raises:
+        FileNotFoundError: the engine said that it was done, but one of them is missing.
+    """
+    images = folder.out / "distilled.safetensors"
+    shape, dtype = tensor_facts(images, "images")
+    files = [
+        Output("bundle", folder.path / "bundle.zip", "application/zip"),
+        Output("synthetic_images", images, "application/octet-stream", shape, dtype),
+        Output("npz", folder.path / "distilled.npz", "application/octet-stream", shape, dtype),
+        Output("manifest", folder.out / "manifest.json", "application/json"),
+        Output("preview", folder.out / "preview.png", "image/png"),
+    ]
+    for file in files:
+        if not file.path.is_file():
+            raise FileNotFoundError(file.path.name)
+    return files
+
+
+def log_file(folder: RunFolder) -> list[Output]:
+    """The engine's log, where it has written something."""
+    wrote = folder.log.is_file() and folder.log.stat().st_size > 0
+    return [Output("log", folder.log, "text/plain; charset=utf-8")] if wrote else []
+
+
+def upload(store: ArtifactStore, files: Sequence[Output]) -> list[Output]:
+    """Store the contents, before any transaction is opened.
+
+    Raises:
+        StorageError: the store cannot take one.
+    """
+    return [
+        Output(file.kind, file.path, file.media_type, file.shape, file.dtype, store.put_file(file.path))
+        for file in files
+    ]
+
+
+def publish(session: Session, store: ArtifactStore, claimed: Claim, files: Sequence[Output]) -> None:
+    """Make stored files visible, in the transaction that ends the attempt.
+
+    Raises:
+        StaleFenceError: somebody else has the job.
+    """
+    for file in files:
+        artifact = artifacts.publish(
+            session, store, claimed.job_id, claimed.fence, file.kind, file.path, file.media_type,
+            attempt=claimed.attempt, shape=file.shape, dtype=file.dtype, blob=file.blob,
+        )  # fmt: skip
+        data = {"artifact_id": artifact, "kind": file.kind}
+        events.append(session, claimed.job_id, "artifact.ready", "info", f"{file.path.name} is ready", data)
+
+
+def tensor_facts(path: Path, name: str) -> tuple[list[int] | None, str | None]:
+    """Shape and element type of a tensor in a safetensors file, read from its header alone.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_LENGTH), "little")
+        if length > _LONGEST_HEADER:
+            return None, None
+        header = json.loads(file.read(length))
+    facts = header.get(name)
+    return (None, None) if facts is None else (facts["shape"], facts["dtype"])

@@ -1,0 +1,301 @@
+"""One attempt at one job: start the engine, pass on what it says, steer it, and record how it ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+
+from app.artifacts.service import StaleFenceError
+from app.core.database import Database
+from app.core.settings import Settings
+from app.core.storage import ArtifactStore, StorageError
+from app.jobs import endings, fleet, leases
+from app.jobs.leases import Claim
+from app.jobs.retries import Failure
+from worker import results
+from worker.engine_process import EngineProcess
+from worker.faults import fault_point
+from worker.lease import LeaseKeeper
+from worker.outcome import Finished, Outcome, Reason, Stopped, outcome
+from worker.protocol import Done, Failed, Frame
+from worker.results import Output
+from worker.run_folder import RunFolder
+from worker.sink import LeaseLostError, Sink
+
+BATCH = 500
+"""Frames written in one transaction at most."""
+_TICK_S = 0.05
+_DRAIN_LOOK_S = 0.2
+_RETRY_S = 1.0
+_PREPARE_PATIENCE_S = 30.0
+
+PATIENCE_S = 600.0
+"""Seconds for which a store or a disk that does not work is waited for; a database is, as long as the lease lasts."""
+
+DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeoutError)
+TRANSIENT = (*DATABASE_ERRORS, StorageError, OSError)
+"""Errors that may be gone in a moment; anything else is a fault of ours."""
+
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Runs claimed jobs, one after the other.
+
+    Args:
+        settings: the service's settings.
+        database: where jobs are recorded.
+        store: where files go.
+        worker_id: this worker.
+        draining: whether the worker is about to shut down.
+    """
+
+    def __init__(
+        self, settings: Settings, database: Database, store: ArtifactStore, worker_id: str, draining: Callable[[], bool]
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.store = store
+        self.worker_id = worker_id
+        self.draining = draining
+
+    def supervise(self, claimed: Claim) -> None:
+        """Run a job until it ends, is handed back, or is somebody else's."""
+        folder = RunFolder(self.settings.runs_dir, claimed.job_id, claimed.fence)
+        keeper = LeaseKeeper(self.database, self.settings, claimed)
+        keeper.start()
+        try:
+            _Attempt(self, claimed, folder, keeper).run()
+        except (LeaseLostError, StaleFenceError):
+            _log.warning("attempt %s of %s was taken over; nothing of it counts", claimed.attempt, claimed.job_id)
+        finally:
+            keeper.stop()
+            folder.remove()
+
+
+class _Attempt:
+    """State of one attempt."""
+
+    def __init__(self, supervisor: Supervisor, claimed: Claim, folder: RunFolder, keeper: LeaseKeeper) -> None:
+        self._settings = supervisor.settings
+        self._database = supervisor.database
+        self._store = supervisor.store
+        self._worker_id = supervisor.worker_id
+        self._draining = supervisor.draining
+        self._claim = claimed
+        self._folder = folder
+        self._keeper = keeper
+        self._sink = Sink(supervisor.database, supervisor.store, claimed, folder)
+        self._reason: Reason | None = None
+        self._kill_at: float | None = None
+        self._runtime_over_at = time.monotonic() + claimed.runtime_left_s
+        self._drain_look_at = 0.0
+        self._write_at = 0.0
+        self._unwritten: list[Frame] = []
+        self._last: Done | Failed | None = None
+        self._warned_of_silence = False
+
+    def run(self) -> None:
+        """From the folder to the end of the job.
+
+        Raises:
+            LeaseLostError, StaleFenceError: somebody else has the job.
+        """
+        try:
+            self._persist(self._prepare, patience_s=_PREPARE_PATIENCE_S)
+            ended = self._run_engine()
+        except (LeaseLostError, StaleFenceError):
+            raise
+        except Exception as error:
+            _log.exception("supervising %s failed", self._claim.job_id)
+            message = f"the worker failed to run the job ({type(error).__name__}); its own log has the details"
+            ended = Failure("supervisor_error", message, retryable=True)
+        fault_point("finish.before")
+        try:
+            self._persist(lambda: self._conclude(ended))
+        except (StorageError, OSError) as error:
+            _log.warning("the files of %s cannot be stored: %s", self._claim.job_id, _name(error))
+            unstored = Failure(
+                "storage_failed", "the result cannot be stored; it is computed again later", retryable=True
+            )
+            self._persist(lambda: self._conclude(unstored))
+        fault_point("finish.after")
+
+    def _prepare(self) -> None:
+        self._folder.create(self._claim.spec)
+        with self._database.read() as session:
+            saved = leases.checkpoints(session, self._claim.job_id)
+        step, complaints = self._folder.restore(self._store, saved)
+        self._sink.start_from(step)
+        self._sink.warn(complaints)
+        self._folder.forget_earlier()
+
+    def _run_engine(self) -> Outcome:
+        fault_point("spawn.before")
+        engine = EngineProcess(self._settings, self._folder)
+        self._keeper.guard(engine.save, engine.kill)
+        try:
+            exit_code = self._accompany(engine)
+            self._persist(lambda: self._drain_frames(engine))
+        finally:
+            engine.close()
+            engine.frames.close()
+        return outcome(exit_code, self._last, self._reason or (Reason.LEASE if self._keeper.faded else None))
+
+    def _accompany(self, engine: EngineProcess) -> int:
+        """Pass frames on and steer until the engine has ended; returns its exit code."""
+        while (exit_code := engine.poll()) is None:
+            if self._keeper.lost:
+                engine.kill()
+                raise LeaseLostError(self._claim.job_id)
+            self._steer(engine)
+            self._pass_on(engine)
+            time.sleep(_TICK_S)
+        engine.close()
+        return exit_code
+
+    def _steer(self, engine: EngineProcess) -> None:
+        now = time.monotonic()
+        reason = self._wanted(now) or self._silence(engine, now)
+        if reason is not None and reason is not self._reason:
+            self._stop(engine, reason, now)
+        elif self._kill_at is not None and now >= self._kill_at:
+            _log.warning("the engine of %s did not end in time and is killed", self._claim.job_id)
+            self._kill_at = None
+            engine.kill()
+
+    def _stop(self, engine: EngineProcess, reason: Reason, now: float) -> None:
+        if self._kill_at is None:
+            self._kill_at = now + self._settings.stop_grace_s
+        self._reason = reason
+        if reason is Reason.STALL:
+            engine.kill()
+        elif reason is Reason.CANCEL and self._keeper.wish.keep_result:
+            engine.finalize()
+        else:
+            engine.save()
+
+    def _wanted(self, now: float) -> Reason | None:
+        """Why the engine should stop, the user's wish first."""
+        if self._keeper.wish.desired == "cancel":
+            return Reason.CANCEL
+        if self._reason is Reason.STALL:
+            return None
+        if self._keeper.wish.desired == "pause":
+            return Reason.PAUSE
+        if self._keeper.faded:
+            return Reason.LEASE
+        if now >= self._runtime_over_at:
+            return Reason.RUNTIME
+        if self._reason is Reason.DRAIN or self._asked_to_drain(now):
+            return Reason.DRAIN
+        return None
+
+    def _asked_to_drain(self, now: float) -> bool:
+        if now < self._drain_look_at:
+            return False
+        self._drain_look_at = now + _DRAIN_LOOK_S
+        return self._draining()
+
+    def _silence(self, engine: EngineProcess, now: float) -> Reason | None:
+        silent_s = now - engine.heard_at
+        if silent_s < self._settings.stall_s:
+            self._warned_of_silence = False
+            return None
+        if not self._warned_of_silence:
+            self._warned_of_silence = True
+            with suppress(*TRANSIENT):
+                self._sink.warn([f"stalled: the engine has said nothing for {silent_s:.0f} s"])
+        return Reason.STALL if silent_s >= 2 * self._settings.stall_s else None
+
+    def _pass_on(self, engine: EngineProcess) -> None:
+        """Write what has come in, every second or when there is much; what cannot be written now is kept."""
+        now = time.monotonic()
+        if now < self._write_at and len(engine.frames) < BATCH:
+            return
+        self._write_at = now + min(1.0, self._settings.poll_s)
+        try:
+            self._drain_frames(engine)
+        except TRANSIENT as error:
+            _log.warning("frames of %s wait: %s", self._claim.job_id, _name(error))
+            self._write_at = now + _RETRY_S
+
+    def _drain_frames(self, engine: EngineProcess) -> None:
+        while self._unwritten or len(engine.frames):
+            self._unwritten = self._unwritten or engine.frames.take(BATCH)
+            for frame in self._unwritten:
+                if isinstance(frame, Done | Failed):
+                    self._last = frame
+            self._sink.write(self._unwritten)
+            self._unwritten = []
+
+    def _conclude(self, ended: Outcome) -> None:
+        """Store what is left behind and end the attempt, in one fenced transaction."""
+        if isinstance(ended, Finished):
+            try:
+                files = results.bundle_files(self._folder)
+            except FileNotFoundError as error:
+                missing = Path(error.filename or str(error)).name
+                ended = Failure("incomplete_bundle", f"the engine left no {missing}", retryable=True)
+            else:
+                self._end(files, lambda session: self._finish(session, ended.done))
+                return
+        self._end([], lambda session: self._give_up(session, ended))
+
+    def _end(self, files: Sequence[Output], ending: Callable[[Session], bool]) -> None:
+        stored = results.upload(self._store, files)
+        with suppress(StorageError, OSError):  # a log is not worth losing the ending for
+            stored += results.upload(self._store, results.log_file(self._folder))
+        fault_point("finish.stored")
+        with self._database.write() as session:
+            if not leases.hold(session, self._claim.job_id, self._claim.fence, {}):
+                raise LeaseLostError(self._claim.job_id)
+            results.publish(session, self._store, self._claim, stored)
+            if not ending(session):
+                raise LeaseLostError(self._claim.job_id)
+
+    def _finish(self, session: Session, done: Done) -> bool:
+        if done.finalized and self._reason is Reason.CANCEL:
+            return endings.cancel(session, self._claim, done.results)
+        return endings.succeed(session, self._claim, done.results, done.steps)
+
+    def _give_up(self, session: Session, ended: Stopped | Failure) -> bool:
+        if isinstance(ended, Stopped):
+            if ended.reason is Reason.RUNTIME:
+                return endings.expire(session, self._claim)
+            return endings.release(session, self._claim, ended.message)
+        if ended.lost and fleet.record_loss(session, self._worker_id, self._claim.job_id):
+            _log.error("this worker lost too many different jobs and claims no more; check its device")
+        return endings.fail(session, self._claim, ended, self._settings.backoff_s) is not None
+
+    def _persist(self, act: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
+        """Do something that needs database and store, again and again until it works.
+
+        Raises:
+            LeaseLostError: the lease ended before it worked.
+            StorageError, OSError: it did not work for ``patience_s`` seconds.
+        """
+        impatient_at = time.monotonic() + patience_s
+        while True:
+            try:
+                act()
+                return
+            except TRANSIENT as error:
+                if self._keeper.over:
+                    raise LeaseLostError(self._claim.job_id) from error
+                if not isinstance(error, DATABASE_ERRORS) and time.monotonic() >= impatient_at:
+                    raise
+                _log.warning("%s waits: %s", self._claim.job_id, _name(error))
+            time.sleep(min(_RETRY_S, self._settings.lease_s / 20))
+
+
+def _name(error: Exception) -> str:
+    # The text of a database error quotes statements and values, which belong in nobody's log.
+    return type(error).__name__

@@ -1,0 +1,96 @@
+"""The one task: somebody rang, so look whether there is a job to run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+from celery import shared_task
+
+from app.core import broker
+from app.core.database import Database
+from app.core.settings import Settings
+from app.core.storage import ArtifactStore, open_store
+from app.jobs import fleet, leases, outbox
+from app.jobs.leases import Claim
+from worker.draining import Drain
+from worker.faults import fault_point
+from worker.supervisor import Supervisor
+
+WORKER_VARIABLE = "DD_WORKER_ID"
+"""By which a pool process knows whose it is."""
+CLASS_VARIABLE = "DD_WORKER_CLASS"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Post:
+    """What a pool process works with."""
+
+    settings: Settings
+    database: Database
+    store: ArtifactStore
+    worker_id: str
+    device_class: str
+    drain: Drain
+
+    def answer(self) -> bool:
+        """Claim the next job and run it; ``False`` if there is none or the worker takes no more."""
+        fault_point("task.entry")
+        if self.drain():
+            return False
+        claimed = self._claim()
+        if claimed is None:
+            return False
+        fault_point("claim.after")
+        _log.info("attempt %s of %s begins", claimed.attempt, claimed.job_id)
+        try:
+            with self.drain.heeding_sigterm():
+                Supervisor(self.settings, self.database, self.store, self.worker_id, self.drain).supervise(claimed)
+                self._say("idle")
+                outbox.publish_pending(self.database, self.settings)
+        finally:
+            _log.info("attempt %s of %s is over", claimed.attempt, claimed.job_id)
+        return True
+
+    def _claim(self) -> Claim | None:
+        with self.database.write() as session:
+            if not fleet.may_claim(session, self.worker_id):
+                return None
+            claimed = leases.claim(session, self.worker_id, self.device_class, self.settings.lease_s)
+            if claimed is not None:
+                fleet.set_state(session, self.worker_id, "busy", claimed.job_id)
+            return claimed
+
+    def _say(self, state: fleet.WorkerState) -> None:
+        with self.database.write() as session:
+            fleet.set_state(session, self.worker_id, state)
+
+
+_posts: dict[int, Post] = {}
+
+
+def post() -> Post:
+    """This process's post; connections are never shared with the process that forked it."""
+    if os.getpid() not in _posts:
+        settings = Settings()
+        worker_id = os.environ[WORKER_VARIABLE]
+        _posts[os.getpid()] = Post(
+            settings=settings,
+            database=Database(settings),
+            store=open_store(settings),
+            worker_id=worker_id,
+            device_class=os.environ[CLASS_VARIABLE],
+            drain=Drain(settings.home, worker_id),
+        )
+    return _posts[os.getpid()]
+
+
+@shared_task(name=broker.DOORBELL)
+def doorbell(version: int = 1) -> bool:
+    """Answer one ring; ``version`` is that of the message."""
+    if version != 1:
+        _log.warning("a doorbell of version %s is answered like any other", version)
+    return post().answer()
