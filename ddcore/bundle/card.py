@@ -43,21 +43,22 @@ dataset_info:
 
 def _title(content: Distilled) -> str:
     method = METHODS[content.spec.method.name]
-    return f"{content.dataset.name} distilled by {method.title.lower()}, {content.spec.ipc} per class"
+    return f"{content.dataset.name}: {content.spec.ipc} per class by {method.title.lower()}"
 
 
 def _body(content: Distilled) -> str:
     dataset, spec = content.dataset, content.spec
     channels, height, width = dataset.shape
     kept = 100 * len(content.images) / dataset.train_images
+    method = METHODS[spec.method.name]
     regularizers = "".join(f" with {r.name.upper()}" for r in spec.regularizers)
     return f"""# {_title(content)}
 
 ![one row of images for each class](preview.png)
 
-{len(content.images)} images ({channels} x {height} x {width}) in {len(dataset.classes)} classes, learned by
-{METHODS[spec.method.name].title}{regularizers} ({METHODS[spec.method.name].citation}) from the
-{dataset.train_images:,} training images of {dataset.name}: {kept:.2g} % of their number.
+{len(content.images)} images ({channels} x {height} x {width}) in {len(dataset.classes)} classes, made by
+{method.title.lower()}{regularizers} ({method.citation}) from the {dataset.train_images:,} training
+images of {dataset.name}: {kept:.2g} % of their number.
 
 ## Accuracy
 
@@ -65,7 +66,8 @@ def _body(content: Distilled) -> str:
 
 ## Use
 
-The images as they were learned, in pixel units (0 to 1 nominally; values outside are meant to be there):
+In the folder of this file. The images as they were made, in pixel units (0 to 1 nominally; values outside
+are meant to be there):
 
 ```python
 from safetensors.torch import load_file
