@@ -105,10 +105,6 @@ class Catalog(Mapping[str, type[C]], Generic[C]):
                 {"kind": self.kind, "name": value["name"], "errors": error.errors(), "fields": list(cls.model_fields)},
             ) from error
 
-    def json_schema(self) -> dict[str, Any]:
-        """JSON Schema of the whole menu: one entry of ``oneOf`` for each name."""
-        return {"oneOf": [{"type": "string", "enum": sorted(self)}, *(c.model_json_schema() for c in self.values())]}
-
     def _unknown(self, name: str) -> PydanticCustomError:
         guess = nearest(name, self)
         return PydanticCustomError(
@@ -161,7 +157,8 @@ class _Menu:
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return self._catalog.json_schema()
+        objects = [handler(cls.__pydantic_core_schema__) for cls in self._catalog.values()]
+        return {"oneOf": [{"type": "string", "enum": sorted(self._catalog)}, *objects]}
 
 
 AnyMethod = Annotated[MethodConfig, _Menu(METHODS)]
