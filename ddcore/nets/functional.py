@@ -130,12 +130,13 @@ class Functional:
         """One uncompiled pass over a whole batch: to be nested in ``torch.func`` transforms.
 
         Returns:
-            (logits,), (features,) or, for ``taps``, (*blocks, features, logits); float32.
+            (logits,), (features,) or, for ``taps``, (*blocks, features, logits); float32, or float64 where
+            everything passed is.
         """
         with self.compute.autocast():
             output = functional_call(self._templates[training], params, (x,), {"tap": tap})
         outputs = (*output.blocks, output.features, output.logits) if isinstance(output, Taps) else (output,)
-        return tuple(tensor.float() for tensor in outputs)
+        return tuple(tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in outputs)
 
     def _run(self, tap: Tap, params: Params, x: Tensor, training: bool) -> tuple[Tensor, ...]:
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape or len(x) == 0:
