@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from app.core.database import WRITE, Database
-from app.core.settings import Settings
+from app.core.settings import Settings, explain
 
 LOCK = 0x64645F6D6967  # "dd_mig": PostgreSQL's advisory lock that keeps two migrations apart
 
@@ -97,7 +97,10 @@ def main() -> int:
         database = Database(settings)
         upgrade(database)
         check(database)
-    except (ValidationError, SchemaError) as error:
+    except ValidationError as error:
+        sys.stderr.write(f"{explain(error)}\n")
+        return 2
+    except (SchemaError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except DBAPIError as error:

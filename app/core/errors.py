@@ -4,6 +4,7 @@ An error becomes a problem document (RFC 9457) in :mod:`app.core.problems`. The 
 its public explanation, served under ``/problems/<code>``.
 """
 
+# ruff: noqa: N818 - named by the problem's code, as HTTP names its answers
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -13,12 +13,14 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from app.core import errors
 from ddcore.spec import Problem, SpecError
 from ddcore.spec.errors import pointer
 
 MEDIA_TYPE = "application/problem+json"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 log = structlog.get_logger(__name__)
 
@@ -108,8 +110,8 @@ def _http(request: Request, error: HTTPException) -> errors.ServiceError:
         case 404:
             return errors.NotFound(f"there is nothing at {request.url.path}")
         case 405:
-            allow = (error.headers or {}).get("Allow", "")
-            detail = f"{request.url.path} has no {request.method}; it has {allow or 'other methods'}"
+            allow = ", ".join(_methods(request))
+            detail = f"{request.url.path} has no {request.method}; it has {allow}"
             return errors.MethodNotAllowed(detail, headers={"Allow": allow})
         case 413:
             limit = request.app.state.settings.body_limit
@@ -120,10 +122,19 @@ def _http(request: Request, error: HTTPException) -> errors.ServiceError:
             return errors.InternalError("the service failed on this request")
 
 
+def _methods(request: Request) -> list[str]:
+    """Methods that the request's address has, over all routes that share it."""
+    routes = request.app.router.routes
+    scopes = [{**request.scope, "method": method} for method in METHODS]
+    return [scope["method"] for scope in scopes if any(r.matches(scope)[0] is Match.FULL for r in routes)]
+
+
 def _validation(request: Request, error: RequestValidationError) -> errors.ServiceError:
     found: Sequence[Any] = error.errors()
     first = found[0]
     where, *path = first["loc"]
+    if where == "path":
+        return errors.NotFound(f"there is nothing at {request.url.path}")
     if where != "body":
         value = f"{first['input']!r}: " if isinstance(first.get("input"), str | int | float) else ""
         return errors.InvalidParameter(f"{where} parameter `{path[0]}` is {value}{first['msg']}")
@@ -136,9 +147,13 @@ def _validation(request: Request, error: RequestValidationError) -> errors.Servi
 
 
 def _say(fault: Any) -> str:
-    name = fault["loc"][-1]
+    path, name = fault["loc"][1:], fault["loc"][-1]
     if fault["type"] == "missing":
-        return "the request needs a body" if name == "body" else f"`{name}` is required"
+        return f"`{name}` is required" if path else "the request needs a JSON object as its body"
+    if not path:
+        return "the body must be a JSON object"
+    if fault["type"] == "extra_forbidden":
+        return f"unknown field `{name}`"
     message = str(fault["msg"]).removeprefix("Value error, ")
     value = fault.get("input")
     if not isinstance(value, str | int | float | bool | None):

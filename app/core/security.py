@@ -68,7 +68,7 @@ def make_key(environment: str) -> KeyText:
 
 def key_id(text: str) -> str | None:
     """Identifier of the key that ``text`` claims to be, or ``None`` where it cannot be a key."""
-    match = _KEY.match(text)
+    match = _KEY.fullmatch(text)
     if match is None or f"{zlib.crc32(text[: match.start('crc') - 1].encode()):08x}" != match["crc"]:
         return None
     return f"key_{match['id']}"
@@ -107,7 +107,7 @@ class Signer:
         return payload if isinstance(payload, dict) else None
 
 
-def seal_session(signer: Signer, key: str | None, lifetime_s: int) -> str:
+def seal_session(signer: Signer, key: str, lifetime_s: int) -> str:
     """Content of a session cookie that speaks for the API key with the identifier ``key``."""
     return signer.seal("session", {"key": key, "until": int(time.time()) + lifetime_s})
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "DD_"
@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     poll_s: float = Field(1, gt=0, description="Seconds between two looks at what the user wants of a running job.")
     reconcile_s: float = Field(5, gt=0, description="Seconds between two rounds of the reconciler.")
     stop_grace_s: float = Field(60, gt=0, description="Seconds an engine gets to save its state before it is killed.")
+    stall_s: float = Field(
+        600, gt=0, description="Seconds of an engine's silence before a warning; twice that ends it."
+    )
     backoff_s: float = Field(30, ge=0, description="First pause before a failed job is tried again; it doubles.")
 
     @classmethod
@@ -183,6 +186,17 @@ class Settings(BaseSettings):
     def describe(self) -> Mapping[str, object]:
         """Every setting and its value, passwords masked, for people to read."""
         return {name: _mask(getattr(self, name)) for name in type(self).model_fields}
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with the settings, one line each, without the value of any secret."""
+    lines = []
+    for fault in error.errors():
+        name = str(fault["loc"][0]) if fault["loc"] else ""
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        value = "" if name in FROM_FILE else f" is {fault['input']!r}"
+        lines.append(f"{PREFIX}{name.upper()}{value}: {message}" if name else message)
+    return "\n".join(lines)
 
 
 def _mask(value: object) -> object:

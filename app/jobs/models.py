@@ -141,7 +141,6 @@ class IdempotencyKey(Base):
     tenant_id: Mapped[str] = mapped_column(Id, ForeignKey(Tenant.id), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
-    status_code: Mapped[int]
     location: Mapped[str] = mapped_column(Text)
     body: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())

@@ -1,0 +1,63 @@
+"""``python -m app``: the API server."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+
+from app.core.logging import configure
+from app.core.settings import Settings, explain
+from app.main import create_app, prepare
+from app.migrate import SchemaError
+
+
+class Server(uvicorn.Server):
+    """A server that ends the event streams as soon as it is told to stop, instead of waiting for them."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._application = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        self._application.state.tailer.stop()
+        super().handle_exit(sig, frame)
+
+
+def main() -> int:
+    """Serve until told to stop."""
+    try:
+        settings = Settings()
+        configure(settings)
+        app = create_app(settings)
+        # Once more in the application's own start; here a refusal is one plain line.
+        prepare(app)
+    except ValidationError as error:
+        sys.stderr.write(f"{explain(error)}\n")
+        return 2
+    except DBAPIError as error:
+        sys.stderr.write(f"the database cannot be used: {error.orig}\n")
+        return 1
+    except (SchemaError, OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_s,
+    )
+    Server(config, app).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""What a job can ask for: methods, regularisers, networks, presets and datasets."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from app.catalog.schemas import ComponentDocument, DatasetDocument
+from app.core.dependencies import JobReader, SettingsDep
+from app.core.errors import NotFound
+from app.core.pagination import Page
+from app.core.problems import responses
+from app.jobs.submission import local_datasets
+from ddcore.spec import DATASETS, METHODS, NETWORKS, REGULARIZERS, Preset, all_presets, nearest
+from ddcore.spec.base import Component
+
+router = APIRouter(prefix="/v1", tags=["catalog"])
+
+
+@router.get("/methods")
+def list_methods(_: JobReader) -> Page[ComponentDocument]:
+    """List the distillation methods."""
+    return Page[ComponentDocument](data=[_component("method", cls) for cls in METHODS.values()])
+
+
+@router.get("/regularizers")
+def list_regularizers(_: JobReader) -> Page[ComponentDocument]:
+    """List the regularisers, each of which works with every method."""
+    return Page[ComponentDocument](data=[_component("regularizer", cls) for cls in REGULARIZERS.values()])
+
+
+@router.get("/networks")
+def list_networks(_: JobReader) -> Page[ComponentDocument]:
+    """List the networks that images can be matched with, trained and scored with."""
+    return Page[ComponentDocument](data=[_component("network", cls) for cls in NETWORKS.values()])
+
+
+@router.get("/presets")
+def list_presets(_: JobReader) -> Page[Preset]:
+    """List the presets: complete jobs with their source and the score to expect."""
+    return Page[Preset](data=list(all_presets().values()))
+
+
+@router.get("/presets/{name:path}", responses=responses(NotFound))
+def get_preset(name: str, _: JobReader) -> Preset:
+    """Get a preset, such as `paper/dm-cifar10-ipc10`."""
+    presets = all_presets()
+    if name not in presets:
+        guess = nearest(name, presets)
+        raise NotFound(f"there is no preset {name}" + (f"; did you mean {guess}?" if guess else ""))
+    return presets[name]
+
+
+@router.get("/datasets")
+def list_datasets(_: JobReader, settings: SettingsDep) -> Page[DatasetDocument]:
+    """List the datasets that a job can name: the built-in ones, then the folders of this machine."""
+    builtin = [
+        DatasetDocument(
+            name=facts.name,
+            title=facts.title,
+            builtin=True,
+            shape=list(facts.shape),
+            classes=list(facts.classes),
+            train_size=facts.train_size,
+            smallest_class=facts.smallest_class,
+            local=not facts.download or (settings.data_root / facts.name).is_dir(),
+        )
+        for facts in DATASETS.values()
+    ]
+    found = [
+        DatasetDocument(name=name, title=name, builtin=False, local=True) for name in local_datasets(settings.data_root)
+    ]
+    return Page[DatasetDocument](data=builtin + found)
+
+
+def _component(kind: Literal["method", "regularizer", "network"], cls: type[Component]) -> ComponentDocument:
+    fields = cls.model_fields
+    optional = {
+        name: field.get_default(call_default_factory=True) for name, field in fields.items() if not field.is_required()
+    }
+    return ComponentDocument(
+        name=str(fields["name"].default),
+        kind=kind,
+        title=cls.title,
+        citation=cls.citation,
+        cost=cls.cost,
+        description=inspect.getdoc(cls) or "",
+        defaults={
+            name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            for name, value in optional.items()
+        },
+        parameters=cls.model_json_schema(),
+    )

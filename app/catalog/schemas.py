@@ -1,0 +1,33 @@
+"""The menu as JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+
+class ComponentDocument(BaseModel):
+    """A method, regulariser or network that a job can name."""
+
+    name: str
+    kind: Literal["method", "regularizer", "network"]
+    title: str
+    citation: str = Field(description="Authors, venue, year and arXiv number.")
+    cost: str
+    description: str
+    defaults: dict[str, Any] = Field(description="Fields and their defaults; required ones are missing.")
+    parameters: dict[str, Any] = Field(description="JSON Schema of the fields.")
+
+
+class DatasetDocument(BaseModel):
+    """A dataset that a job can name."""
+
+    name: str
+    title: str
+    builtin: bool
+    shape: list[int] | None = Field(None, description="Channels, height and width; null where not known beforehand.")
+    classes: list[str] | None = None
+    train_size: int | None = None
+    smallest_class: int | None = Field(None, description="Training images of the smallest class.")
+    local: bool = Field(description="Whether its files are in the data folder, or it needs none.")

@@ -1,0 +1,140 @@
+"""What happens to every request before and after its route: pure ASGI, so that streams pass untouched."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core import errors
+from app.core.problems import document
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
+SECURITY_HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+log = structlog.get_logger("app.access")
+
+
+class RequestContext:
+    """Gives the request an id, the response its security headers, and the log its line.
+
+    An error that nobody foresaw ends here: it is logged whole and answered without a word about it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started = time.perf_counter()
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            log.exception("unforeseen error", method=scope["method"], path=scope["path"])
+            if status:
+                # The answer has begun; cutting the connection is the only way left to say that it failed.
+                raise
+            failure = errors.InternalError("the service failed on this request; its log says why")
+            await document(failure, request_id)(scope, receive, send_with_headers)
+        finally:
+            if scope["path"] not in QUIET:
+                seconds = round(time.perf_counter() - started, 4)
+                log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+            structlog.contextvars.unbind_contextvars("request_id")
+
+
+class BodyLimit:
+    """Refuses a request whose body is too large: by its announced length, or else by counting what comes."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "0")
+        if announced.isdigit() and int(announced) > self._limit:
+            detail = f"the body has {announced} bytes, the limit is {self._limit}"
+            refusal = errors.BodyTooLarge(detail, headers={"Connection": "close"})
+            await document(refusal, scope["state"]["request_id"])(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                # The framework lets only its own kind of error pass through its reading of bodies.
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, receive_counted, send)
+
+
+class HostCheck:
+    """Refuses requests for other host names, by which another site's page could reach a local service."""
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
+        self._app = app
+        self._allowed = frozenset(name.lower() for name in allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] == "http" and "*" not in self._allowed:
+            host = Headers(scope=scope).get("host", "")
+            if host_name(host) not in self._allowed:
+                names = ", ".join(sorted(self._allowed))
+                wrong = errors.WrongHost(f"this service does not answer for the host {host!r}, but for {names}")
+                await document(wrong, scope["state"]["request_id"])(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def host_name(header: str) -> str:
+    """Host of a ``Host`` header, without the port and an IPv6 address's brackets.
+
+    >>> [host_name(h) for h in ("LOCALHOST:8000", "[::1]:8000", "::1", "example.org")]
+    ['localhost', '::1', '::1', 'example.org']
+    """
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    name, _, port = header.rpartition(":")
+    return (name if name and ":" not in name and port.isdigit() else header).lower()

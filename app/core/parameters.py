@@ -1,0 +1,32 @@
+"""A check that every route shares: query parameters that it does not have are refused, not ignored."""
+
+from __future__ import annotations
+
+from fastapi import Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from app.core.errors import UnknownParameter
+from ddcore.spec import nearest
+
+
+async def known_parameters(request: Request) -> None:
+    """Refuse a misspelt query parameter, whose filter would otherwise silently not apply.
+
+    Raises:
+        UnknownParameter: naming the nearest parameter of the route.
+    """
+    route = request.scope.get("route")
+    if not request.query_params or not isinstance(route, APIRoute):
+        return
+    known = _names(route.dependant)
+    for name in request.query_params:
+        if name not in known:
+            guess = nearest(name, known)
+            hint = f"did you mean `{guess}`?" if guess else f"known: {', '.join(sorted(known)) or 'none'}"
+            raise UnknownParameter(f"{request.url.path} has no query parameter `{name}`; {hint}")
+
+
+def _names(dependant: Dependant) -> set[str]:
+    own = {field.alias for field in dependant.query_params}
+    return own.union(*(_names(child) for child in dependant.dependencies))

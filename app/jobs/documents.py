@@ -1,0 +1,98 @@
+"""From a row to the job document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from app.jobs.models import Job
+from app.jobs.repository import JobRepository, Reading
+from app.jobs.schemas import Condition, JobDocument, JobError, LastMetrics, LimitsDocument, Progress
+from app.jobs.states import TERMINAL, State, actions
+
+
+def documents(repository: JobRepository, jobs: Sequence[Job]) -> list[JobDocument]:
+    """The documents of some jobs, with one query for all their last metrics."""
+    readings = repository.last_metrics(jobs) if jobs else {}
+    return [_document(job, readings.get(job.number, {})) for job in jobs]
+
+
+def _document(job: Job, readings: Mapping[str, Reading]) -> JobDocument:
+    state = State(job.status)
+    return JobDocument(
+        id=job.id,
+        name=job.name,
+        status=state,
+        phase=job.phase,
+        spec=job.spec,
+        limits=LimitsDocument(
+            max_runtime_s=job.max_runtime_s,
+            max_queue_s=job.max_queue_s,
+            checkpoint_every_s=job.spec["checkpoints"]["seconds"],
+        ),
+        labels=job.labels,
+        priority=job.priority,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        progress=_progress(job, state),
+        last_metrics=_last_metrics(readings),
+        results=job.results,
+        conditions=_conditions(job, state),
+        error=JobError.model_validate(job.error) if job.error else None,
+        desired=job.desired,
+        actions=actions(state),
+        parent_id=job.parent_id,
+        created_at=job.created_at,
+        queued_at=job.queued_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        updated_at=job.updated_at,
+        version=job.version,
+        links=_links(job.id),
+    )
+
+
+def _progress(job: Job, state: State) -> Progress:
+    finished = 1.0 if state is State.SUCCEEDED else 0.0
+    fraction = min(job.step / job.total_steps, 1.0) if job.total_steps else finished
+    left = None if job.phase_total is None else job.phase_total - job.phase_done
+    running = state not in TERMINAL and job.owner is not None
+    eta_s = left / job.steps_per_s if running and left is not None and job.steps_per_s else None
+    return Progress(
+        step=job.step,
+        total_steps=job.total_steps,
+        fraction=fraction,
+        eta_s=eta_s,
+        steps_per_s=job.steps_per_s,
+        phase_done=job.phase_done,
+        phase_total=job.phase_total,
+    )
+
+
+def _last_metrics(readings: Mapping[str, Reading]) -> LastMetrics | None:
+    if not readings:
+        return None
+    values = {name: reading.value for name, reading in readings.items()}
+    return LastMetrics(**values, at_step=max(reading.step for reading in readings.values()))
+
+
+def _conditions(job: Job, state: State) -> list[Condition]:
+    return [
+        Condition(type="Validated", status=True, last_transition_at=job.created_at),
+        Condition(type="Queued", status=state is State.QUEUED, last_transition_at=job.queued_at),
+        Condition(type="LeaseHeld", status=job.owner is not None, last_transition_at=job.claimed_at),
+        Condition(type="CheckpointFresh", status=job.checkpoint_at is not None, last_transition_at=job.checkpoint_at),
+        Condition(type="ArtifactsReady", status=job.results is not None, last_transition_at=job.finished_at),
+    ]
+
+
+def _links(job_id: str) -> dict[str, str]:
+    base = f"/v1/jobs/{job_id}"
+    return {
+        "self": base,
+        "events": f"{base}/events",
+        "stream": f"{base}/events:stream",
+        "metrics": f"{base}/metrics",
+        "artifacts": f"{base}/artifacts",
+        "bundle": f"{base}/bundle.zip",
+        "preview": f"{base}/preview.png",
+    }

@@ -1,0 +1,124 @@
+"""What a job should cost, before it runs: images passed through networks, and the time that takes.
+
+The model counts one pass for each image that goes forward through a network and two for each that goes
+backward, prices a pass by the convolutions of the network, and divides by how fast machines have been
+seen to convolve. Its spread is that of the machines; overheads and compilation are not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from app.jobs.schemas import Estimate, PlannedPhase, Seconds
+from ddcore.spec import DATASETS, CMIConfig, ConvNetConfig, DatasetFacts, JobSpec, MIMConfig, NetworkConfig
+
+TRAINING = 3
+"""Passes of an image that goes forward and backward."""
+SPEED: Mapping[str, tuple[float, float]] = {"cpu": (8e10, 8e11), "cuda": (5e12, 1e14)}
+"""Floating-point operations a second: two cores uncompiled to compiled bf16, small to large accelerator."""
+RESNET18_FLOP = 1.11e9
+"""ResNet-18 on one image of 32 x 32 pixels; convolutions grow with the number of pixels."""
+BASIS = (
+    "image passes (forward 1, backward 2) times the convolutions of the network, at 80 to 800 GFLOP/s on a CPU "
+    "and 5 to 100 TFLOP/s on an accelerator; overheads and compilation are not counted"
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a job's work: images through one network."""
+
+    phase: str
+    passes: float
+    network: NetworkConfig
+
+
+def plan(spec: JobSpec) -> list[PlannedPhase]:
+    """The phases of a job in order, with their work where the dataset's size is known."""
+    facts = DATASETS.get(spec.dataset)
+    parts = list(_parts(spec, facts)) if facts else []
+    teachers = [r.teacher.pool for r in spec.regularizers if isinstance(r, CMIConfig | MIMConfig)]
+    sets = len(spec.evaluation.networks or (spec.network,)) * spec.evaluation.repeats * _sides(spec)
+    units = {"pretraining": sum(teachers), "distilling": spec.method.iterations, "evaluating": sets}
+    phases = ["loading", *(phase for phase, work in units.items() if work), "finalizing"]
+    return [
+        PlannedPhase(
+            phase=phase,
+            units=units.get(phase),
+            image_passes=sum(part.passes for part in parts if part.phase == phase) if facts else None,
+        )
+        for phase in phases
+    ]
+
+
+def estimate(spec: JobSpec) -> Estimate | None:
+    """What the job should cost, or ``None`` where the dataset's size is not known beforehand."""
+    facts = DATASETS.get(spec.dataset)
+    if facts is None:
+        return None
+    parts = list(_parts(spec, facts))
+    flop = sum(part.passes * flop_per_image(part.network, facts.shape) for part in parts)
+    channels, height, width = facts.shape
+    return Estimate(
+        image_passes=sum(part.passes for part in parts),
+        flop=flop,
+        seconds={device: Seconds(low=flop / high, high=flop / low) for device, (low, high) in SPEED.items()},
+        distilled_bytes=spec.ipc * len(facts.classes) * channels * height * width * 4,
+        basis=BASIS,
+    )
+
+
+def flop_per_image(network: NetworkConfig, shape: tuple[int, int, int]) -> float:
+    """Floating-point operations of one image's forward pass, two for each multiplication.
+
+    >>> from ddcore.spec import ConvNetConfig
+    >>> round(flop_per_image(ConvNetConfig(), (3, 32, 32)) / 1e6)
+    101
+    """
+    channels, height, width = shape
+    if not isinstance(network, ConvNetConfig):
+        return RESNET18_FLOP * height * width / 1024
+    total, size, incoming = 0.0, max(height, width), channels
+    for _ in range(network.depth_for(size)):
+        total += 2 * 9 * incoming * network.width * size * size
+        incoming, size = network.width, size if network.pooling == "none" else size // 2
+    return total
+
+
+def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
+    classes = len(facts.classes)
+    synthetic = spec.ipc * classes
+    steps = spec.method.iterations
+    yield Part("distilling", steps * _METHODS.get(spec.method.name, _first_order)(spec, facts), spec.network)
+    for regularizer in spec.regularizers:
+        real = min(getattr(regularizer, "batch_real", 0), facts.smallest_class) * classes
+        teacher = regularizer.teacher if isinstance(regularizer, CMIConfig | MIMConfig) else None
+        network = teacher.network if teacher else spec.network
+        yield Part("distilling", steps * (real + TRAINING * synthetic), network)
+        if teacher:
+            yield Part("pretraining", TRAINING * teacher.pool * teacher.epochs * facts.train_size, network)
+    scoring = spec.evaluation
+    for network in scoring.networks or (spec.network,):
+        # The named sets keep about a sixth of their images for testing.
+        passes = TRAINING * (scoring.epochs + 1) * synthetic + facts.train_size / 6
+        yield Part("evaluating", scoring.repeats * _sides(spec) * passes, network)
+
+
+def _sides(spec: JobSpec) -> int:
+    """Sets that are scored: the distilled one and its controls."""
+    return 1 + len(spec.evaluation.controls)
+
+
+def _first_order(spec: JobSpec, facts: DatasetFacts) -> float:
+    """A forward pass of the real batch of every class, and a training pass of the synthetic images."""
+    classes = len(facts.classes)
+    real = min(getattr(spec.method, "batch_real", 256), facts.smallest_class)
+    return float(classes * (real + TRAINING * spec.ipc))
+
+
+def _nothing(_spec: JobSpec, _facts: DatasetFacts) -> float:
+    return 0.0
+
+
+_METHODS: Mapping[str, Callable[[JobSpec, DatasetFacts], float]] = {"dm": _first_order, "random": _nothing}

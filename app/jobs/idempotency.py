@@ -1,0 +1,77 @@
+"""Answers remembered under an Idempotency-Key, so that a repeated submission is not a second job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.core.errors import IdempotencyMismatch
+from app.core.security import Principal
+from app.core.tables import clock
+from app.jobs.models import IdempotencyKey
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the first request was answered with."""
+
+    location: str
+    body: bytes
+
+
+def request_digest(operation: str, body: object) -> str:
+    """What makes two requests the same: the operation, and the body whatever its spacing and order."""
+    return hashlib.sha256(f"{operation}\0{json.dumps(body, sort_keys=True)}".encode()).hexdigest()
+
+
+def begin(session: Session, principal: Principal, key: str, digest: str, lifetime_s: float) -> Answer | None:
+    """Take ``key`` for the session's transaction, or find the answer it already has.
+
+    A concurrent request with the same key waits here until the other transaction ends.
+
+    Raises:
+        IdempotencyMismatch: the key belongs to another request.
+    """
+    session.execute(
+        delete(IdempotencyKey).where(
+            IdempotencyKey.tenant_id == principal.tenant_id, IdempotencyKey.expires_at < clock()
+        )
+    )
+    entry = IdempotencyKey(
+        tenant_id=principal.tenant_id,
+        key=key,
+        request_sha256=digest,
+        location="",
+        body=b"",
+        expires_at=clock(lifetime_s),
+    )
+    try:
+        with session.begin_nested():
+            session.add(entry)
+    except IntegrityError:
+        first = _load(session, principal, key)
+        if first.request_sha256 != digest:
+            raise IdempotencyMismatch(
+                f"the Idempotency-Key {key!r} was used for another request; use a new key for a new job"
+            ) from None
+        return Answer(first.location, first.body)
+    return None
+
+
+def finish(session: Session, principal: Principal, key: str, answer: Answer) -> None:
+    """Remember the answer, in the transaction that makes it true."""
+    entry = _load(session, principal, key)
+    entry.location = answer.location
+    entry.body = answer.body
+    session.flush()
+
+
+def _load(session: Session, principal: Principal, key: str) -> IdempotencyKey:
+    return session.execute(
+        select(IdempotencyKey).where(IdempotencyKey.tenant_id == principal.tenant_id, IdempotencyKey.key == key)
+    ).scalar_one()

@@ -1,0 +1,149 @@
+"""SQL on jobs. Every statement starts from what the principal may see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, cast
+
+from sqlalchemy import ColumnElement, Select, func, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from app.artifacts.models import Artifact
+from app.core.pagination import Position
+from app.core.security import Principal
+from app.core.tables import clock
+from app.jobs.models import Job
+from app.jobs.states import TERMINAL, State
+from app.keys.models import Tenant
+from app.metrics.models import MetricKey, MetricLast
+
+Order = Literal["created_desc", "created_asc"]
+SHOWN_METRICS = ("loss", "mi_lower_bound", "cmi")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which jobs a list shows; what is empty or ``None`` does not restrict."""
+
+    status: tuple[State, ...] = ()
+    method: str | None = None
+    dataset: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Last value of a metric; ``None`` where it was not finite."""
+
+    step: int
+    value: float | None
+
+
+class JobRepository:
+    """The jobs that a principal may see."""
+
+    def __init__(self, session: Session, principal: Principal) -> None:
+        self._session = session
+        self._principal = principal
+
+    def get(self, job_id: str) -> Job | None:
+        """One job, as it is in the database now."""
+        statement = self._visible().where(Job.id == job_id).execution_options(populate_existing=True)
+        return self._session.scalars(statement).one_or_none()
+
+    def page(self, filters: Filters, order: Order, after: Position | None, limit: int) -> Sequence[Job]:
+        """Jobs after a position, at most ``limit`` of them."""
+        statement = self._visible().where(*self._conditions(filters))
+        key = tuple_(Job.created_at, Job.id)
+        if after is not None:
+            last = tuple_(after.created_at, after.id, types=[Job.created_at.type, Job.id.type])
+            statement = statement.where(key < last if order == "created_desc" else key > last)
+        if order == "created_desc":
+            statement = statement.order_by(Job.created_at.desc(), Job.id.desc())
+        else:
+            statement = statement.order_by(Job.created_at, Job.id)
+        return self._session.scalars(statement.limit(limit)).all()
+
+    def add(self, job: Job) -> Job:
+        """Insert a job; its defaults, the database's clock among them, are filled in."""
+        self._session.add(job)
+        self._session.flush()
+        self._session.refresh(job)
+        return job
+
+    def unfinished(self) -> int:
+        """Number of the tenant's jobs that have not ended."""
+        statement = select(func.count()).select_from(Job).where(*self._mine(), Job.status.not_in(TERMINAL))
+        return self._session.execute(statement).scalar_one()
+
+    def tenant(self) -> Tenant:
+        """The principal's tenant, locked so that its quota is counted by one transaction at a time."""
+        statement = select(Tenant).where(Tenant.id == self._principal.tenant_id).with_for_update()
+        return self._session.execute(statement).scalar_one()
+
+    def amend(self, job_id: str, values: Mapping[str, Any], version: int | None) -> bool:
+        """Change what the user may change at any time; ``False`` where the job's version is another."""
+        statement = update(Job).where(*self._mine(), Job.id == job_id)
+        if version is not None:
+            statement = statement.where(Job.version == version)
+        return self._changed(statement.values(**values, version=Job.version + 1))
+
+    def bury(self, job_id: str) -> bool:
+        """Hide an ended job and its files; ``False`` where it has not ended."""
+        statement = update(Job).where(*self._mine(), Job.id == job_id, Job.status.in_(TERMINAL))
+        buried = self._changed(statement.values(deleted_at=clock(), version=Job.version + 1))
+        if buried:
+            self._session.execute(
+                update(Artifact)
+                .where(Artifact.job_id == job_id)
+                .values(state="deleted")
+                .execution_options(synchronize_session=False)
+            )
+        return buried
+
+    def last_metrics(self, jobs: Sequence[Job]) -> dict[int, dict[str, Reading]]:
+        """Last readings of the metrics that the job document shows, by job number and name."""
+        rows = self._session.execute(
+            select(MetricLast.job_number, MetricKey.name, MetricLast.step, MetricLast.value)
+            .join(MetricKey, MetricKey.id == MetricLast.key_id)
+            .where(MetricLast.job_number.in_([job.number for job in jobs]), MetricKey.name.in_(SHOWN_METRICS))
+        )
+        found: dict[int, dict[str, Reading]] = {}
+        for number, name, step, value in rows:
+            found.setdefault(number, {})[name] = Reading(step, value)
+        return found
+
+    def _visible(self) -> Select[Job]:
+        return select(Job).where(*self._mine())
+
+    def _mine(self) -> tuple[ColumnElement[bool], ...]:
+        return Job.tenant_id == self._principal.tenant_id, Job.deleted_at.is_(None)
+
+    def _conditions(self, filters: Filters) -> list[ColumnElement[bool]]:
+        conditions: list[ColumnElement[bool]] = []
+        if filters.status:
+            conditions.append(Job.status.in_(filters.status))
+        if filters.method is not None:
+            conditions.append(Job.method == filters.method)
+        if filters.dataset is not None:
+            conditions.append(Job.dataset == filters.dataset)
+        if filters.created_after is not None:
+            conditions.append(Job.created_at > filters.created_after)
+        if filters.created_before is not None:
+            conditions.append(Job.created_at < filters.created_before)
+        conditions.extend(self._has_label(name, value) for name, value in filters.labels)
+        return conditions
+
+    def _has_label(self, name: str, value: str) -> ColumnElement[bool]:
+        if self._session.get_bind().dialect.name == "postgresql":
+            # Containment is what the column's GIN index answers.
+            return Job.labels.bool_op("@>")({name: value})
+        return cast(ColumnElement[bool], Job.labels[name].as_string() == value)
+
+    def _changed(self, statement: Any) -> bool:
+        returning = statement.returning(Job.id).execution_options(synchronize_session=False)
+        return bool(self._session.execute(returning).all())

@@ -1,0 +1,299 @@
+"""The REST resource ``/v1/jobs``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import anyio
+from fastapi import APIRouter, Body, Header, Query, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.core.database import Database
+from app.core.dependencies import DatabaseDep, JobReader, JobWriter, SettingsDep, SignerDep
+from app.core.errors import (
+    IdempotencyMismatch,
+    IllegalTransition,
+    Invalid,
+    InvalidCursor,
+    InvalidParameter,
+    NotFound,
+    PreconditionFailed,
+    QuotaExceeded,
+)
+from app.core.pagination import Cursors, Page
+from app.core.paths import JobId
+from app.core.problems import responses
+from app.core.security import Principal
+from app.core.settings import Settings
+from app.jobs import estimate, idempotency, outbox, submission
+from app.jobs.repository import Filters, Order
+from app.jobs.schemas import CancelRequest, CloneRequest, JobDocument, PatchRequest, RetryRequest, Validation
+from app.jobs.service import JobService
+from app.jobs.states import State
+from ddcore.spec import nearest
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+WAIT_EVERY_S = 0.5
+REFUSALS = responses(NotFound, IllegalTransition)
+
+Submitted = Annotated[
+    dict[str, Any],
+    Body(
+        description="A job specification in its short or full spelling, or `preset` with overrides; beside it "
+        "`name`, `labels`, `priority` and `limits`.",
+        examples=[{"dataset": "digits", "ipc": 10, "method": "dm", "regularizers": {"mim": {"relative": 1.0}}}],
+    ),
+]
+IdempotencyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="Any text unique to this submission; repeating it returns the first answer.",
+    ),
+]
+Action = Callable[[JobService], JobDocument]
+
+
+@router.post(
+    "", status_code=201, response_model=JobDocument, responses=responses(Invalid, IdempotencyMismatch, QuotaExceeded)
+)
+def submit(
+    body: Submitted,
+    principal: JobWriter,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    key: IdempotencyHeader = None,
+) -> Response:
+    """Submit a job."""
+    request = submission.read(body, settings.data_root)
+    return _create(principal, database, settings, key, "submit", body, lambda jobs: jobs.submit(request))
+
+
+@router.post(":validate", response_model=Validation, responses=responses(Invalid))
+def validate(body: Submitted, _: JobReader, settings: SettingsDep) -> Validation:
+    """Check a submission, and say what it would do and cost; nothing is queued."""
+    spec = submission.read(body, settings.data_root).spec
+    return Validation(
+        spec=spec.model_dump(mode="json"),
+        warnings=submission.warnings(spec),
+        plan=estimate.plan(spec),
+        estimate=estimate.estimate(spec),
+    )
+
+
+@router.get("", response_model=Page[JobDocument], responses=responses(InvalidParameter, InvalidCursor))
+def list_jobs(
+    principal: JobReader,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    signer: SignerDep,
+    status: Annotated[str | None, Query(description="One or more states, separated by commas.")] = None,
+    method: Annotated[str | None, Query(max_length=100)] = None,
+    dataset: Annotated[str | None, Query(max_length=200)] = None,
+    label: Annotated[list[str] | None, Query(max_length=32, description="`name:value`; may be repeated.")] = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    order: Order = "created_desc",
+    limit: Annotated[int, Query(ge=1, le=200)] = 20,
+    cursor: Annotated[str | None, Query(max_length=1000)] = None,
+) -> Page[JobDocument]:
+    """List jobs, newest first."""
+    filters = Filters(
+        status=_states(status),
+        method=method,
+        dataset=dataset,
+        labels=tuple(_label(text) for text in label or ()),
+        created_after=_aware(created_after),
+        created_before=_aware(created_before),
+    )
+    cursors = Cursors(signer, {**vars(filters), "order": order, "tenant": principal.tenant_id})
+    with database.read() as session:
+        return JobService(session, principal, settings).page(filters, order, cursors, cursor, limit)
+
+
+@router.get(
+    "/{job_id}",
+    response_model=JobDocument,
+    responses={**responses(NotFound), 304: {"description": "The job still has that ETag."}},
+)
+async def get_job(
+    job_id: JobId,
+    principal: JobReader,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a version other than `version`.")] = 0,
+    version: Annotated[int | None, Query(ge=0, description="The version that is already known.")] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Get a job, at once or when it changes."""
+    deadline = anyio.current_time() + wait
+    while True:
+        # A waiting client costs no thread: only each look at the database takes one.
+        document = await run_in_threadpool(_read, principal, database, settings, job_id)
+        left = deadline - anyio.current_time()
+        if document.version != version or left <= 0:
+            break
+        await anyio.sleep(min(WAIT_EVERY_S, left))
+    etag = _etag(document)
+    if if_none_match is not None and etag in {part.strip().removeprefix("W/") for part in if_none_match.split(",")}:
+        return Response(status_code=304, headers={"ETag": etag})
+    return _answer(document)
+
+
+@router.patch("/{job_id}", response_model=JobDocument, responses=responses(NotFound, PreconditionFailed, Invalid))
+def amend(
+    job_id: JobId,
+    body: PatchRequest,
+    principal: JobWriter,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    if_match: Annotated[str | None, Header(description="Change nothing unless this is the job's ETag.")] = None,
+) -> Response:
+    """Change a job's name, labels or priority."""
+    with database.write() as session:
+        document = JobService(session, principal, settings).amend(job_id, body, _version(if_match))
+    return _answer(document)
+
+
+@router.delete("/{job_id}", status_code=204, responses=responses(NotFound, IllegalTransition))
+def delete(job_id: JobId, principal: JobWriter, database: DatabaseDep, settings: SettingsDep) -> None:
+    """Delete a job that has ended, with its files."""
+    with database.write() as session:
+        JobService(session, principal, settings).delete(job_id)
+
+
+@router.post("/{job_id}:cancel", status_code=202, response_model=JobDocument, responses=REFUSALS)
+def cancel(
+    job_id: JobId,
+    principal: JobWriter,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    body: CancelRequest | None = None,
+) -> Response:
+    """Cancel a job, keeping the images made so far if asked to. 202 while its worker still has to stop."""
+    document = _act(principal, database, settings, lambda jobs: jobs.cancel(job_id, body or CancelRequest()))
+    return _answer(document, 200 if document.status is State.CANCELLED else 202)
+
+
+@router.post("/{job_id}:pause", status_code=202, response_model=JobDocument, responses=REFUSALS)
+def pause(job_id: JobId, principal: JobWriter, database: DatabaseDep, settings: SettingsDep) -> Response:
+    """Pause a job: it saves its state and frees its worker."""
+    return _answer(_act(principal, database, settings, lambda jobs: jobs.pause(job_id)), 202)
+
+
+@router.post("/{job_id}:resume", status_code=202, response_model=JobDocument, responses=REFUSALS)
+def resume(job_id: JobId, principal: JobWriter, database: DatabaseDep, settings: SettingsDep) -> Response:
+    """Resume a paused job from its checkpoint."""
+    return _answer(_act(principal, database, settings, lambda jobs: jobs.resume(job_id)), 202)
+
+
+@router.post("/{job_id}:retry", status_code=202, response_model=JobDocument, responses=REFUSALS)
+def retry(
+    job_id: JobId, principal: JobWriter, database: DatabaseDep, settings: SettingsDep, body: RetryRequest | None = None
+) -> Response:
+    """Try a failed or expired job again, from its last good checkpoint unless told otherwise."""
+    return _answer(_act(principal, database, settings, lambda jobs: jobs.retry(job_id, body or RetryRequest())), 202)
+
+
+@router.post(
+    "/{job_id}:clone",
+    status_code=201,
+    response_model=JobDocument,
+    responses=responses(NotFound, Invalid, QuotaExceeded),
+)
+def clone(
+    job_id: JobId,
+    principal: JobWriter,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    body: CloneRequest | None = None,
+    key: IdempotencyHeader = None,
+) -> Response:
+    """Submit a copy of a job, with changes."""
+    overrides = body.overrides if body else {}
+    return _create(
+        principal, database, settings, key, f"clone {job_id}", overrides, lambda jobs: jobs.clone(job_id, overrides)
+    )
+
+
+def _create(
+    principal: Principal,
+    database: Database,
+    settings: Settings,
+    key: str | None,
+    operation: str,
+    body: object,
+    action: Action,
+) -> Response:
+    with database.write() as session:
+        if key is not None:
+            digest = idempotency.request_digest(operation, body)
+            first = idempotency.begin(session, principal, key, digest, settings.idempotency_s)
+            if first is not None:
+                headers = {"Location": first.location, "Idempotent-Replayed": "true"}
+                return Response(first.body, 200, headers, "application/json")
+        document = action(JobService(session, principal, settings))
+        response = _answer(document, 201)
+        response.headers["Location"] = document.links["self"]
+        if key is not None:
+            answer = idempotency.Answer(document.links["self"], bytes(response.body))
+            idempotency.finish(session, principal, key, answer)
+    outbox.publish_pending(database, settings, limit_s=settings.publish_limit_s)
+    return response
+
+
+def _act(principal: Principal, database: Database, settings: Settings, action: Action) -> JobDocument:
+    with database.write() as session:
+        document = action(JobService(session, principal, settings))
+    if document.status is State.QUEUED:
+        outbox.publish_pending(database, settings, limit_s=settings.publish_limit_s)
+    return document
+
+
+def _read(principal: Principal, database: Database, settings: Settings, job_id: str) -> JobDocument:
+    with database.read() as session:
+        return JobService(session, principal, settings).get(job_id)
+
+
+def _answer(document: JobDocument, status: int = 200) -> Response:
+    return Response(document.model_dump_json(), status, {"ETag": _etag(document)}, "application/json")
+
+
+def _etag(document: JobDocument) -> str:
+    return f'"{document.version}"'
+
+
+def _version(if_match: str | None) -> int | None:
+    if if_match is None or if_match.strip() == "*":
+        return None
+    text = if_match.strip().strip('"')
+    if not text.isdigit():
+        raise InvalidParameter(f'If-Match is {if_match}, but must be the job\'s ETag, such as "3"')
+    return int(text)
+
+
+def _states(text: str | None) -> tuple[State, ...]:
+    known = {str(state): state for state in State}
+    names = sorted({name.strip() for name in text.split(",")}) if text else []
+    for name in names:
+        if name not in known:
+            guess = nearest(name, known)
+            hint = f", did you mean '{guess}'?" if guess else ""
+            raise InvalidParameter(f"unknown status '{name}'{hint}; known: {', '.join(known)}")
+    return tuple(known[name] for name in names)
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name:
+        raise InvalidParameter(f"label is '{text}', but must be name:value")
+    return name, value
+
+
+def _aware(at: datetime | None) -> datetime | None:
+    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at

@@ -1,0 +1,180 @@
+"""Jobs as JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from app.jobs.states import State
+
+LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
+LabelValue = Annotated[str, StringConstraints(max_length=256)]
+Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
+Name = Annotated[str, StringConstraints(max_length=200)]
+Priority = Annotated[int, Field(ge=0, le=9)]
+
+
+class Closed(BaseModel):
+    """A request body: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Limits(Closed):
+    """How long a job may take; the service's own limits apply where they are lower."""
+
+    max_runtime_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Seconds of running, in all.")
+    max_queue_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Seconds of waiting in the queue.")
+
+
+class Envelope(Closed):
+    """What a submission says beside the specification."""
+
+    name: Name | None = Field(None, description="For people; need not be unique.")
+    labels: Labels = Field({}, description="At most 32 names and values to filter by.")
+    priority: Priority = Field(5, description="0 to 9; higher runs first.")
+    limits: Limits = Field(Limits(), description="How long the job may take.")
+
+
+class CancelRequest(Closed):
+    """How to end a job early."""
+
+    keep_result: bool = Field(False, description="Whether to write the images as they are, unscored.")
+    reason: str | None = Field(None, max_length=500, description="Recorded with the job's events.")
+
+
+class RetryRequest(Closed):
+    """How to try a failed job again."""
+
+    from_scratch: bool = Field(False, description="Whether to ignore its checkpoints.")
+
+
+class CloneRequest(Closed):
+    """How a copy of a job shall differ."""
+
+    overrides: dict[str, Any] = Field(
+        {}, description="JSON merge patch (RFC 7396) over the submission: specification, name, labels, …"
+    )
+
+
+class PatchRequest(Closed):
+    """What may be changed of a job at any time."""
+
+    name: Name | None = None
+    labels: Labels | None = Field(None, description="Replaces all labels.")
+    priority: Priority | None = None
+
+
+class LimitsDocument(BaseModel):
+    """The limits that apply."""
+
+    max_runtime_s: float
+    max_queue_s: float
+    checkpoint_every_s: float
+
+
+class Progress(BaseModel):
+    """How far the job is. Steps count the distillation; ``phase_*`` count the work of the current phase."""
+
+    step: int
+    total_steps: int
+    fraction: float = Field(description="Finished share of the steps, 0 to 1.")
+    eta_s: float | None = Field(description="Seconds until the current phase ends, at its present speed.")
+    steps_per_s: float | None = Field(description="Speed, in units of the current phase a second.")
+    phase_done: int
+    phase_total: int | None
+
+
+class LastMetrics(BaseModel):
+    """Last readings; null where there is none yet, or where it was not a finite number."""
+
+    loss: float | None = None
+    mi_lower_bound: float | None = Field(None, description="Nats.")
+    cmi: float | None = Field(None, description="Nats.")
+    at_step: int
+
+
+class Condition(BaseModel):
+    """One aspect of the job's situation, in the manner of Kubernetes."""
+
+    type: Literal["Validated", "Queued", "LeaseHeld", "CheckpointFresh", "ArtifactsReady"]
+    status: bool
+    last_transition_at: datetime | None
+
+
+class JobError(BaseModel):
+    """Why the job failed."""
+
+    code: str
+    message: str
+    param: str | None = None
+    retryable: bool = False
+    attempt: int | None = None
+
+
+class JobDocument(BaseModel):
+    """A distillation job."""
+
+    id: str
+    object: Literal["job"] = "job"
+    name: str | None
+    status: State
+    phase: str | None = Field(description="validating, loading, pretraining, distilling, evaluating or finalizing.")
+    spec: dict[str, Any] = Field(description="The normalised specification.")
+    limits: LimitsDocument
+    labels: dict[str, str]
+    priority: int
+    attempt: int = Field(description="Times a worker has begun it.")
+    max_attempts: int = Field(description="Failures after which it is given up.")
+    progress: Progress
+    last_metrics: LastMetrics | None
+    results: dict[str, Any] | None = Field(description="Accuracy beside its controls, once scored.")
+    conditions: list[Condition]
+    error: JobError | None
+    desired: Literal["run", "pause", "cancel"]
+    actions: list[str] = Field(description="What can be done with it now.")
+    parent_id: str | None = Field(description="The job that it was cloned from.")
+    created_at: datetime
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    updated_at: datetime
+    version: int = Field(description="Grows with every change of this document; also its ETag.")
+    links: dict[str, str]
+
+
+class PlannedPhase(BaseModel):
+    """One phase of a job that has not begun."""
+
+    phase: str
+    units: int | None = Field(description="Units of its work where known: steps, networks.")
+    image_passes: float | None = Field(description="Images through a network, a backward pass counting as two.")
+
+
+class Seconds(BaseModel):
+    """A span that the true value should lie in."""
+
+    low: float
+    high: float
+
+
+class Estimate(BaseModel):
+    """What a job should cost, from a simple model of its work."""
+
+    image_passes: float
+    flop: float = Field(description="Floating-point operations.")
+    seconds: dict[str, Seconds] = Field(description="By device class.")
+    distilled_bytes: int = Field(description="Size of the distilled images.")
+    basis: str
+
+
+class Validation(BaseModel):
+    """What a submission would become."""
+
+    object: Literal["validation"] = "validation"
+    spec: dict[str, Any]
+    warnings: list[str]
+    plan: list[PlannedPhase]
+    estimate: Estimate | None = Field(description="Null where the dataset's size is not known beforehand.")

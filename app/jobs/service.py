@@ -1,0 +1,189 @@
+"""What can be done with jobs. Nothing here commits, and nothing here knows HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.core.errors import IllegalTransition, Invalid, NotFound, PreconditionFailed, QuotaExceeded
+from app.core.pagination import Cursors, Page, Position
+from app.core.security import Principal
+from app.core.settings import Settings
+from app.events import repository as events
+from app.jobs import outbox, submission
+from app.jobs.documents import documents
+from app.jobs.models import Job
+from app.jobs.repository import Filters, JobRepository, Order
+from app.jobs.schemas import CancelRequest, JobDocument, PatchRequest, RetryRequest
+from app.jobs.states import VERBS, Actor, State, actions, transition
+from app.jobs.submission import Submission
+from ddcore.spec import Problem
+
+_RACES = 3
+"""Times a verb is tried when the job changes between looking and acting."""
+
+
+@dataclass(frozen=True)
+class JobService:
+    """The jobs of one principal, within one transaction."""
+
+    session: Session
+    principal: Principal
+    settings: Settings
+
+    @property
+    def _jobs(self) -> JobRepository:
+        return JobRepository(self.session, self.principal)
+
+    def get(self, job_id: str) -> JobDocument:
+        """One job.
+
+        Raises:
+            NotFound: there is none of that id, or it is somebody else's.
+        """
+        return self._show(self._find(job_id))
+
+    def page(
+        self, filters: Filters, order: Order, cursors: Cursors, cursor: str | None, limit: int
+    ) -> Page[JobDocument]:
+        """One page of the jobs.
+
+        Raises:
+            InvalidCursor: the cursor does not belong to this list.
+        """
+        after = cursors.decode(cursor) if cursor else None
+        found = self._jobs.page(filters, order, after, limit + 1)
+        shown = found[:limit]
+        more = len(found) > limit
+        following = cursors.encode(Position(shown[-1].created_at, shown[-1].id)) if more else None
+        return Page[JobDocument](data=documents(self._jobs, shown), next_cursor=following)
+
+    def submit(self, request: Submission, parent_id: str | None = None) -> JobDocument:
+        """Queue a new job: its row, its first event and the doorbell it owes, together.
+
+        Raises:
+            QuotaExceeded: the tenant has as many unfinished jobs as it may have.
+        """
+        tenant = self._jobs.tenant()
+        limit = self.settings.max_queued if tenant.max_queued is None else tenant.max_queued
+        unfinished = self._jobs.unfinished()
+        if unfinished >= limit:
+            raise QuotaExceeded(
+                f"you have {unfinished} unfinished jobs, and may have {limit}; wait for some to end, or cancel some",
+                headers={"Retry-After": "30"},
+            )
+        job = self._jobs.add(submission.new_job(request, self.principal, self.settings, parent_id))
+        about = {"dataset": job.dataset, "method": job.method, "parent_id": parent_id}
+        events.append(self.session, job.id, "job.created", "info", "submitted", about)
+        outbox.add(self.session, job.device_class)
+        return self._show(job)
+
+    def clone(self, job_id: str, overrides: Mapping[str, Any]) -> JobDocument:
+        """Queue a copy of a job with some fields changed.
+
+        Raises:
+            NotFound: there is no such job.
+            Invalid: the changed submission is not valid.
+        """
+        body = submission.merge_patch(submission.resubmission(self._find(job_id)), overrides)
+        return self.submit(submission.read(body, self.settings.data_root), parent_id=job_id)
+
+    def cancel(self, job_id: str, request: CancelRequest) -> JobDocument:
+        """End a job early; a job that is cancelled, or about to be, stays so.
+
+        Raises:
+            NotFound: there is no such job.
+            IllegalTransition: it has ended otherwise.
+        """
+        if self._find(job_id).status in (State.CANCELLING, State.CANCELLED):
+            return self.get(job_id)
+        about = {"reason": request.reason, "keep_result": request.keep_result}
+        return self._apply("cancel", job_id, {"keep_result": request.keep_result}, about)
+
+    def pause(self, job_id: str) -> JobDocument:
+        """Stop a job so that it can go on later.
+
+        Raises:
+            NotFound: there is no such job.
+            IllegalTransition: it is not queued or running.
+        """
+        return self._apply("pause", job_id, {}, {})
+
+    def resume(self, job_id: str) -> JobDocument:
+        """Let a paused job go on.
+
+        Raises:
+            NotFound: there is no such job.
+            IllegalTransition: it is not paused or about to be.
+        """
+        return self._apply("resume", job_id, {}, {})
+
+    def retry(self, job_id: str, request: RetryRequest) -> JobDocument:
+        """Queue a failed job again, with a new budget of attempts.
+
+        Raises:
+            NotFound: there is no such job.
+            IllegalTransition: it has not failed.
+        """
+        about = {"from_scratch": request.from_scratch, "attempts_renewed": True}
+        return self._apply("retry", job_id, {"from_scratch": request.from_scratch}, about)
+
+    def amend(self, job_id: str, request: PatchRequest, version: int | None) -> JobDocument:
+        """Change a job's name, labels or priority.
+
+        Raises:
+            NotFound: there is no such job.
+            Invalid: a field that cannot be empty is null.
+            PreconditionFailed: the job has another version.
+        """
+        job = self._find(job_id)
+        values = request.model_dump(exclude_unset=True)
+        for name in ("labels", "priority"):
+            if name in values and values[name] is None:
+                raise Invalid([Problem(f"/{name}", "null", f"`{name}` cannot be null; leave it out to keep it")])
+        if values and not self._jobs.amend(job_id, values, version):
+            raise PreconditionFailed(
+                f"If-Match names version {version}, but the job is at {job.version}; read it again"
+            )
+        return self.get(job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Remove an ended job and its files.
+
+        Raises:
+            NotFound: there is no such job.
+            IllegalTransition: it has not ended.
+        """
+        job = self._find(job_id)
+        if not self._jobs.bury(job_id):
+            raise self._illegal("delete", job)
+
+    def _apply(self, verb: str, job_id: str, values: Mapping[str, Any], about: Mapping[str, Any]) -> JobDocument:
+        for _ in range(_RACES):
+            job = self._find(job_id)
+            to = VERBS[verb].get(State(job.status))
+            if to is None:
+                break
+            if transition(self.session, job_id, to, Actor.API, values=values, data={"verb": verb, **about}):
+                if to is State.QUEUED:
+                    outbox.add(self.session, job.device_class)
+                return self.get(job_id)
+        raise self._illegal(verb, self._find(job_id))
+
+    def _illegal(self, verb: str, job: Job) -> IllegalTransition:
+        legal = actions(State(job.status))
+        return IllegalTransition(
+            f"a job that is {job.status} cannot be told to {verb}; it can: {', '.join(legal)}", extra={"allowed": legal}
+        )
+
+    def _find(self, job_id: str) -> Job:
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise NotFound(f"you have no job {job_id}")
+        return job
+
+    def _show(self, job: Job) -> JobDocument:
+        return documents(self._jobs, [job])[0]

@@ -1,0 +1,150 @@
+"""From a request's body to a job that can be run, or to every fault in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.core.errors import Invalid
+from app.core.ids import new_id
+from app.core.security import Principal
+from app.core.settings import Settings
+from app.jobs.models import Job
+from app.jobs.schemas import Envelope
+from app.jobs.states import State
+from ddcore.spec import DATASETS, JobSpec, Problem, SpecError, check_dataset_name, parse
+from ddcore.spec.errors import problems
+
+MAX_SPEC_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request that can become a job."""
+
+    spec: JobSpec
+    envelope: Envelope
+
+
+def read(body: Mapping[str, Any], data_root: Path) -> Submission:
+    """Read a submission in either spelling of the specification, or as a preset with overrides.
+
+    Raises:
+        Invalid: with every fault of the specification and of what stands beside it.
+    """
+    beside = {name: value for name, value in body.items() if name in Envelope.model_fields}
+    rest = {name: value for name, value in body.items() if name not in Envelope.model_fields}
+    found: list[Problem] = []
+    envelope, spec = Envelope(), None
+    try:
+        envelope = Envelope.model_validate(beside)
+    except ValidationError as error:
+        found += problems(error, tuple(Envelope.model_fields))
+    size = len(json.dumps(rest))
+    if size > MAX_SPEC_BYTES:
+        raise Invalid(
+            [
+                Problem(
+                    "", "specification_too_large", f"the specification has {size} bytes; the limit is {MAX_SPEC_BYTES}"
+                )
+            ]
+        )
+    try:
+        spec = parse(rest)
+        check_dataset_name(spec.dataset, local_datasets(data_root))
+    except SpecError as error:
+        found += error.problems
+    if found or spec is None:
+        raise Invalid(found)
+    return Submission(spec, envelope)
+
+
+def local_datasets(data_root: Path) -> tuple[str, ...]:
+    """Names of the dataset folders of this machine beside the built-in ones."""
+    if not data_root.is_dir():
+        return ()
+    names = (entry.name for entry in data_root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return tuple(sorted(name for name in names if name not in DATASETS))
+
+
+def new_job(submission: Submission, principal: Principal, settings: Settings, parent_id: str | None) -> Job:
+    """The row of a new job, not yet in the database."""
+    spec, envelope = submission.spec, submission.envelope
+    limits = envelope.limits
+    return Job(
+        id=new_id("job"),
+        tenant_id=principal.tenant_id,
+        parent_id=parent_id,
+        name=envelope.name,
+        labels=dict(envelope.labels),
+        priority=envelope.priority,
+        spec=spec.model_dump(mode="json"),
+        dataset=spec.dataset,
+        method=spec.method.name,
+        device_class=device_class(spec.device),
+        max_runtime_s=min(limits.max_runtime_s or settings.max_runtime_s, settings.max_runtime_s),
+        max_queue_s=min(limits.max_queue_s or settings.max_queue_s, settings.max_queue_s),
+        status=State.QUEUED,
+        max_attempts=settings.max_attempts,
+        total_steps=spec.method.iterations,
+    )
+
+
+def device_class(device: str) -> str:
+    """Workers that can run a job for ``device``.
+
+    >>> [device_class(device) for device in ("auto", "cpu", "cuda:1")]
+    ['any', 'cpu', 'cuda']
+    """
+    return "any" if device == "auto" else device.partition(":")[0]
+
+
+def resubmission(job: Job) -> dict[str, Any]:
+    """The body that would submit ``job`` again."""
+    return {
+        **job.spec,
+        "name": job.name,
+        "labels": job.labels,
+        "priority": job.priority,
+        "limits": {"max_runtime_s": job.max_runtime_s, "max_queue_s": job.max_queue_s},
+    }
+
+
+def merge_patch(target: object, patch: object) -> Any:
+    """Apply a JSON merge patch (RFC 7396).
+
+    >>> merge_patch({"a": {"b": 1, "c": 2}}, {"a": {"b": None, "d": 3}})
+    {'a': {'c': 2, 'd': 3}}
+    """
+    if not isinstance(patch, Mapping):
+        return patch
+    merged = dict(target) if isinstance(target, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
+def warnings(spec: JobSpec) -> list[str]:
+    """What a user may not have meant, though it can be run."""
+    found = []
+    for regularizer in spec.regularizers:
+        if not (regularizer.weight or regularizer.relative):
+            found.append(f"`{regularizer.name}` has weight 0: it is computed and reported, but does not act")
+    if spec.evaluation.repeats == 0:
+        found.append("`evaluation.repeats` is 0: the images will not be scored")
+    if spec.evaluation.repeats and not spec.evaluation.controls:
+        found.append("no control is scored: the accuracy will stand alone, without that of random real images")
+    facts = DATASETS.get(spec.dataset)
+    if facts is None:
+        found.append(f"the images of `{spec.dataset}` are checked by the worker, when the job runs")
+    elif not facts.flip and "flip" in spec.augmentation.split("_"):
+        found.append(f"`augmentation` mirrors images, which changes the class of some in {spec.dataset}")
+    return found

@@ -1,0 +1,150 @@
+"""API keys (``/v1/api-keys``), login links and the sessions they start."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.responses import RedirectResponse
+
+from app.core.dependencies import (
+    SESSION_COOKIE,
+    Admin,
+    AnyPrincipal,
+    DatabaseDep,
+    SettingsDep,
+    SignerDep,
+)
+from app.core.errors import Invalid, NotFound, Unauthenticated
+from app.core.pagination import Page
+from app.core.problems import responses
+from app.core.security import Signer, seal_session
+from app.core.settings import Settings
+from app.jobs.repository import JobRepository
+from app.keys import repository, service
+from app.keys.models import ApiKey
+from app.keys.schemas import KeyDocument, KeyRequest, LoginLink, Me, NewKeyDocument
+
+router = APIRouter(tags=["keys"])
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+@router.post("/v1/api-keys", status_code=201, response_model=NewKeyDocument, responses=responses(Invalid))
+def create_key(
+    body: KeyRequest, principal: Admin, database: DatabaseDep, settings: SettingsDep, signer: SignerDep
+) -> Response:
+    """Make an API key; the answer is the only place where it is ever shown."""
+    with database.write() as session:
+        key, made = service.create(
+            session,
+            signer,
+            settings,
+            tenant_id=principal.tenant_id,
+            name=body.name,
+            scopes=body.scopes,
+            expires_at=body.expires_at,
+        )
+        document = NewKeyDocument(**_show(key).model_dump(), key=made.text)
+    return Response(document.model_dump_json(), 201, NO_STORE, "application/json")
+
+
+@router.get("/v1/api-keys", response_model=Page[KeyDocument])
+def list_keys(principal: Admin, database: DatabaseDep) -> Response:
+    """List the API keys, revoked ones included."""
+    with database.read() as session:
+        page = Page[KeyDocument](data=[_show(key) for key in repository.listing(session, principal)])
+    return Response(page.model_dump_json(), 200, NO_STORE, "application/json")
+
+
+@router.delete("/v1/api-keys/{key_id}", status_code=204, responses=responses(NotFound))
+def revoke_key(
+    key_id: Annotated[str, Path(pattern="^key_[0-9a-z]{8}$")], principal: Admin, database: DatabaseDep, request: Request
+) -> None:
+    """Revoke an API key, and with it the sessions it started; other processes follow within seconds."""
+    with database.write() as session:
+        service.revoke(session, principal, key_id)
+    request.app.state.keyring.forget(key_id)
+
+
+@router.get("/v1/me", response_model=Me)
+def me(principal: AnyPrincipal, database: DatabaseDep, settings: SettingsDep) -> Me:
+    """Say whom the request speaks for, and what is left of the quota."""
+    with database.read() as session:
+        jobs = JobRepository(session, principal)
+        limit = jobs.tenant().max_queued
+        unfinished = jobs.unfinished()
+    return Me(
+        tenant_id=principal.tenant_id,
+        key_id=principal.key_id,
+        scopes=sorted(principal.scopes),
+        unfinished_jobs=unfinished,
+        max_unfinished_jobs=settings.max_queued if limit is None else limit,
+    )
+
+
+@router.post("/v1/login-links", status_code=201, response_model=LoginLink)
+def create_login_link(
+    request: Request, principal: AnyPrincipal, database: DatabaseDep, settings: SettingsDep, signer: SignerDep
+) -> Response:
+    """Make a link that opens the dashboard once, on behalf of the key that asks."""
+    url = str(request.base_url)
+    if principal.key_id is not None:
+        with database.write() as session:
+            token = service.make_login_token(session, signer, settings, principal)
+        url = f"{url}login?token={token}"
+    link = LoginLink(url=url, expires_in_s=settings.login_link_s)
+    return Response(link.model_dump_json(), 201, NO_STORE, "application/json")
+
+
+@router.get("/login", include_in_schema=False)
+def login(
+    token: Annotated[str, Query(max_length=100)],
+    request: Request,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    signer: SignerDep,
+) -> RedirectResponse:
+    """Use a login link: start a session and go to the dashboard."""
+    with database.write() as session:
+        key_id = service.use_login_token(session, signer, token)
+    if key_id is None:
+        raise Unauthenticated(
+            "this login link was used already, or is too old; `ddctl up` prints one, and "
+            "`POST /v1/login-links` makes another"
+        )
+    response = RedirectResponse("/", 303, NO_STORE)
+    start_session(response, request, signer, settings, key_id)
+    return response
+
+
+@router.post("/logout", include_in_schema=False)
+def logout() -> RedirectResponse:
+    """End the session of this browser."""
+    response = RedirectResponse("/", 303, NO_STORE)
+    response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+def start_session(response: Response, request: Request, signer: Signer, settings: Settings, key_id: str) -> None:
+    """Give the browser a session that speaks for a key."""
+    response.set_cookie(
+        SESSION_COOKIE,
+        seal_session(signer, key_id, settings.session_s),
+        max_age=settings.session_s,
+        httponly=True,
+        secure=request.url.scheme == "https",
+        samesite="strict",
+    )
+
+
+def _show(key: ApiKey) -> KeyDocument:
+    return KeyDocument(
+        id=key.id,
+        name=key.name,
+        scopes=key.scopes,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        last_used_at=key.last_used_at,
+        revoked_at=key.revoked_at,
+    )

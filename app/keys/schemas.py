@@ -1,0 +1,58 @@
+"""API keys and login links as JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from app.core.security import Scope
+
+
+class KeyRequest(BaseModel):
+    """A key to be made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    scopes: list[Scope] = Field(
+        [Scope.JOBS_READ, Scope.JOBS_WRITE, Scope.ARTIFACTS_READ], min_length=1, description="What it may be used for."
+    )
+    expires_at: AwareDatetime | None = Field(None, description="When it stops working. Default: never.")
+
+
+class KeyDocument(BaseModel):
+    """An API key, without the key."""
+
+    id: str
+    object: Literal["api_key"] = "api_key"
+    name: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None = Field(description="To the minute.")
+    revoked_at: datetime | None
+
+
+class NewKeyDocument(KeyDocument):
+    """An API key that has just been made."""
+
+    key: str = Field(description="The key itself: shown now and never again.")
+
+
+class LoginLink(BaseModel):
+    """A link that opens the dashboard once, without a key."""
+
+    url: str
+    expires_in_s: int
+
+
+class Me(BaseModel):
+    """Whom the request speaks for."""
+
+    tenant_id: str
+    key_id: str | None
+    scopes: list[str]
+    unfinished_jobs: int
+    max_unfinished_jobs: int

@@ -1,0 +1,91 @@
+"""The application: every part of the service put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import Depends, FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from app import migrate
+from app.artifacts import routes as artifacts
+from app.catalog import routes as catalog
+from app.core import problems
+from app.core.database import Database
+from app.core.middleware import BodyLimit, HostCheck, RequestContext
+from app.core.parameters import known_parameters
+from app.core.security import load_signer
+from app.core.settings import Settings
+from app.core.storage import open_store
+from app.events import routes as events
+from app.events.stream import Tailer
+from app.jobs import routes as jobs
+from app.keys import routes as keys
+from app.keys.service import Keyring, bootstrap
+from app.metrics import routes as metrics
+from app.system import docs
+from app.system import routes as system
+from ddcore.version import __version__
+
+DESCRIPTION = "Turn a labelled image dataset into a few synthetic images per class that train a model almost as well."
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service as an ASGI application.
+
+    It opens nothing until it is started: the lifespan migrates an embedded database (and refuses any
+    other whose schema is not this version's) and makes the first API key.
+
+    Args:
+        settings: by default, those of the environment.
+    """
+    settings = settings or Settings()
+    app = FastAPI(
+        title="ddservice",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        dependencies=[Depends(known_parameters)],
+    )
+    database = Database(settings)
+    signer = load_signer(settings)
+    app.state.settings = settings
+    app.state.database = database
+    app.state.signer = signer
+    app.state.keyring = Keyring(database, signer)
+    app.state.store = open_store(settings)
+    app.state.tailer = Tailer(database)
+    problems.install(app)
+    app.add_middleware(BodyLimit, limit=settings.body_limit)
+    app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
+    app.add_middleware(RequestContext)
+    for slice_ in (jobs, events, metrics, artifacts, catalog, keys, system):
+        app.include_router(slice_.router)
+    docs.install(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    await run_in_threadpool(prepare, app)
+    try:
+        yield
+    finally:
+        app.state.tailer.stop()
+        app.state.database.dispose()
+
+
+def prepare(app: FastAPI) -> None:
+    """Make the database fit for use: its schema, a tenant and a first API key. Doing it twice changes nothing.
+
+    Raises:
+        SchemaError: the database is not embedded, and its schema is not this version's.
+    """
+    settings: Settings = app.state.settings
+    if settings.embedded:
+        migrate.upgrade(app.state.database)
+    migrate.check(app.state.database)
+    bootstrap(app.state.database, app.state.signer, settings)

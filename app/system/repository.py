@@ -1,0 +1,38 @@
+"""SQL on workers, and on the service as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.core.security import Principal
+from app.core.tables import clock
+from app.jobs.models import Job, Outbox
+from app.jobs.states import TERMINAL
+from app.system.models import Worker
+
+
+def own_jobs(session: Session, principal: Principal, workers: Sequence[Worker]) -> set[str]:
+    """Which of the jobs that the workers run are the principal's."""
+    running = [worker.job_id for worker in workers if worker.job_id is not None]
+    statement = select(Job.id).where(Job.tenant_id == principal.tenant_id, Job.id.in_(running))
+    return set(session.scalars(statement))
+
+
+def workers(session: Session, alive_s: float) -> Sequence[Worker]:
+    """Workers that have given a sign of life within ``alive_s`` seconds, longest-lived first."""
+    statement = select(Worker).where(Worker.heartbeat_at > clock(-alive_s), Worker.state != "stopped")
+    return session.scalars(statement.order_by(Worker.started_at, Worker.id)).all()
+
+
+def unfinished_by_status(session: Session) -> Mapping[str, int]:
+    """Unfinished jobs of all tenants by status."""
+    statement = select(Job.status, func.count()).where(Job.status.not_in(TERMINAL)).group_by(Job.status)
+    return {row[0]: row[1] for row in session.execute(statement)}
+
+
+def owed_messages(session: Session) -> int:
+    """Messages that the broker has not got yet."""
+    return session.scalars(select(func.count()).select_from(Outbox)).one()

@@ -1,0 +1,113 @@
+"""Health, workers, metrics for Prometheus, and the explanation of every problem."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, Path, Response
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app import migrate
+from app.core.dependencies import Admin, DatabaseDep, SettingsDep
+from app.core.errors import CODES, NotFound, ServiceError
+from app.core.pagination import Page
+from app.core.problems import responses
+from app.jobs.states import TERMINAL, State
+from app.system import repository
+from app.system.models import Worker
+from app.system.schemas import Health, ProblemKind, Readiness, WorkerDocument
+from ddcore.version import __version__
+
+router = APIRouter(tags=["system"])
+
+log = structlog.get_logger(__name__)
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """Say that the process is alive; looks at nothing else."""
+    return Health(version=__version__)
+
+
+@router.get("/readyz", responses={503: {"model": Readiness}})
+def readyz(database: DatabaseDep, settings: SettingsDep, response: Response) -> Readiness:
+    """Say whether jobs can be submitted (database), and whether something would run them (workers)."""
+    response.headers["Cache-Control"] = "no-store"
+    try:
+        migrate.check(database)
+        with database.read() as session:
+            workers = len(repository.workers(session, settings.lease_s))
+            owed = repository.owed_messages(session)
+    except (DBAPIError, PoolTimeoutError, migrate.SchemaError) as error:
+        log.warning("not ready", reason=str(error))
+        response.status_code = 503
+        why = str(error) if isinstance(error, migrate.SchemaError) else "cannot be reached"
+        return Readiness(status="unavailable", checks={"database": why})
+    checks = {"database": "ok", "workers": f"{workers} alive", "broker": f"{owed} messages waiting"}
+    return Readiness(status="ready" if workers else "degraded", checks=checks)
+
+
+@router.get("/metrics", include_in_schema=False)
+def prometheus(_: Admin, database: DatabaseDep, settings: SettingsDep) -> Response:
+    """Gauges of the service in the format of Prometheus."""
+    with database.read() as session:
+        counts = repository.unfinished_by_status(session)
+        workers = repository.workers(session, settings.lease_s)
+        owed = repository.owed_messages(session)
+    registry = CollectorRegistry()
+    jobs = Gauge("dd_jobs", "Unfinished jobs.", ["status"], registry=registry)
+    for state in State:
+        if state not in TERMINAL:
+            jobs.labels(state).set(counts.get(state, 0))
+    alive = Gauge("dd_workers", "Workers that are alive.", ["state", "device_class"], registry=registry)
+    for worker in workers:
+        alive.labels(worker.state, worker.device_class).inc()
+    Gauge("dd_outbox_messages", "Messages that the broker has not got yet.", registry=registry).set(owed)
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/v1/workers")
+def list_workers(principal: Admin, database: DatabaseDep, settings: SettingsDep) -> Page[WorkerDocument]:
+    """List the workers that are alive."""
+    with database.read() as session:
+        workers = repository.workers(session, settings.lease_s)
+        own = repository.own_jobs(session, principal, workers)
+    return Page[WorkerDocument](data=[_worker(worker, own) for worker in workers])
+
+
+@router.get("/problems")
+async def list_problems() -> Page[ProblemKind]:
+    """List every problem that a request can end in."""
+    return Page[ProblemKind](data=[_kind(error) for error in CODES.values()])
+
+
+@router.get("/problems/{code}", responses=responses(NotFound))
+async def get_problem(code: Annotated[str, Path(max_length=100)]) -> ProblemKind:
+    """Explain a problem; the `type` of a problem document leads here."""
+    if code not in CODES:
+        raise NotFound(f"there is no problem {code}; GET /problems lists all")
+    return _kind(CODES[code])
+
+
+def _worker(worker: Worker, own: Collection[str]) -> WorkerDocument:
+    return WorkerDocument(
+        id=worker.id,
+        name=worker.name,
+        host=worker.host,
+        pid=worker.pid,
+        device_class=worker.device_class,
+        facts=worker.facts,
+        state=worker.state,
+        job_id=worker.job_id if worker.job_id in own else None,
+        started_at=worker.started_at,
+        heartbeat_at=worker.heartbeat_at,
+    )
+
+
+def _kind(error: type[ServiceError]) -> ProblemKind:
+    return ProblemKind(code=error.code, title=error.title, status=error.status, description=error.__doc__ or "")
