@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from ddcore import train
 from ddcore.checkpoint import versions, write_atomically
@@ -29,13 +29,22 @@ if TYPE_CHECKING:
 class TeacherPool:
     """Frozen networks of one configuration, trained in the pretraining phase or read from the cache.
 
+    Args:
+        config: architecture, size and training recipe.
+        run: the run that needs them.
+        without: (K,) int64 training rows that the teachers must not have seen; ``None`` for none.
+
     Attributes:
         config: architecture, size and training recipe.
         functional: the architecture.
         params: parameters of each teacher, filled by :meth:`prepare`.
     """
 
-    def __init__(self, config: TeacherConfig, run: Run) -> None:
+    def __init__(self, config: TeacherConfig, run: Run, without: Tensor | None = None) -> None:
+        seen = torch.ones(len(run.dataset.train), dtype=torch.bool)
+        if without is not None:
+            seen[without] = False
+        self._rows = seen.nonzero().flatten()
         self.config = config
         self.functional = run.network(config.network)
         self.params: list[Params] = []
@@ -56,6 +65,7 @@ class TeacherPool:
         recipe = self.config.model_dump(mode="json", exclude={"pool"})
         identity = {
             "data": self._run.dataset.digest,
+            "rows": hashlib.sha256(self._rows.numpy().tobytes()).hexdigest(),
             "teacher": recipe,
             "precision": compute.precision,
             "device": compute.device.type,
@@ -97,8 +107,8 @@ class TeacherPool:
         train.train(
             self.functional,
             params,
-            run.dataset.train.images,
-            run.dataset.train.labels,
+            run.dataset.train.images[self._rows],
+            run.dataset.train.labels[self._rows],
             recipe,
             generator,
             normalize=run.dataset.normalize,
@@ -108,7 +118,7 @@ class TeacherPool:
         self._write(index, params)
         return params
 
-    def _write(self, index: int, params: Mapping[str, Any]) -> None:
+    def _write(self, index: int, params: Params) -> None:
         path = self._path(index)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

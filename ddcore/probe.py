@@ -1,13 +1,15 @@
 """The probe: two readings of the synthetic set that are the same for every method and regulariser.
 
 ``mi_lower_bound`` is an InfoNCE bound (nats, at most log C) on the mutual information between a
-synthetic image and a real one, ``cmi`` the empirical I(S; Z | Y) (nats), both in the feature space of
-one fixed network. The real side is a fixed class-balanced sample that no update ever draws. Neither
-depends on the seed or on the regularisers of the job, so that jobs on one dataset can be compared.
+synthetic image and a real one; ``cmi`` is the empirical I(S; Z | Y) (nats) of softmax features. Both
+look through one fixed network. The real side is a fixed class-balanced sample that no update draws and
+that the network was not trained on. Neither depends on the seed or the regularisers of the job, so that
+jobs on one dataset can be compared.
 
-The critic is the scaled cosine of centred features. Its temperature maximises the bound between the
-probe sample and another real sample, before the run starts, and is then frozen; any fixed critic gives
-a valid bound, this one gives a sharp one.
+The critic of the bound is f(s, r) = log sum_y p(y | s) p(y | r) / p(y), with p(y | .) the network's
+posterior: the log density ratio of the pair, if the posterior were exact. Any critic that is
+independent of the sample it is evaluated on gives a valid bound; a sharp one gives a sharp bound. The
+temperature of the posterior maximises the bound between two other real samples, once, before the run.
 """
 
 from __future__ import annotations
@@ -22,14 +24,15 @@ from torch import Tensor
 from ddcore.data.images import Dataset
 from ddcore.information import Pairs, capped, empirical_cmi, infonce_bound
 from ddcore.nets.functional import Functional, Params
+from ddcore.pools import TeacherPool
 from ddcore.run import Run
 from ddcore.spec import ConvNetConfig, TeacherConfig
 from ddcore.synthetic import SyntheticSet
 
-_TEMPERATURES = tuple(0.02 * 1.25**k for k in range(24))
+_TEMPERATURES = tuple(0.1 * 1.25**k for k in range(24))
+_NETWORK = ConvNetConfig(width=64)
 _TRAINING_IMAGES = 200_000
 """A teacher of the probe sees at most this many images (4 epochs of CIFAR-10), and 10 epochs."""
-_NETWORK = ConvNetConfig(width=64)
 
 ProbeKind = Literal["teacher", "random"]
 
@@ -43,13 +46,31 @@ def _epochs(dataset: Dataset) -> int:
     return max(1, min(10, _TRAINING_IMAGES // len(dataset.train)))
 
 
+def log_ratio(synthetic: Tensor, real: Tensor, temperature: float) -> Tensor:
+    """Critic log sum_y p(y | s) p(y | r) / p(y) for C balanced classes.
+
+    Args:
+        synthetic: (I, C) logits.
+        real: (J, C) logits.
+        temperature: of the posterior softmax(logits / temperature).
+
+    Returns:
+        (I, J), at most log C.
+    """
+    of_synthetic = F.log_softmax(synthetic / temperature, dim=1)
+    of_real = F.log_softmax(real / temperature, dim=1)
+    joint = torch.logsumexp(of_synthetic.unsqueeze(1) + of_real.unsqueeze(0), dim=2)
+    return joint + math.log(synthetic.shape[1])
+
+
 class Probe:
     """Fixed network, fixed real sample, calibrated critic.
 
     Args:
         run: the run to read.
         rows: (C, K) int64 training rows of the probe sample; never drawn for updates.
-        kind: ``teacher`` (a small network trained on the real images and cached) or ``random``.
+        kind: ``teacher`` (a small network trained on the real images and cached) or ``random`` (random
+            weights below a least-squares classifier of the real images).
 
     Attributes:
         kind: which network the readings come from; reported with every result.
@@ -62,26 +83,25 @@ class Probe:
         self._temperature = math.nan
 
     def prepare(self) -> None:
-        """Train or read the network, embed the real sample and calibrate the critic."""
-        run = self._run
-        self._functional, self._params = self._network()
-        real = self._features(run.real_images(self._rows))
-        labels = run.dataset.train.labels
-        self._real_labels = labels[self._rows].to(real.device)
-        self._centre = real.mean(dim=0)
-        self._real = F.normalize(real - self._centre, dim=1)
+        """Train or read the network, pass the real sample through it and calibrate the critic."""
+        run, labels = self._run, self._run.dataset.train.labels
         per_class = len(self._rows) // len(run.dataset.classes)
-        other = run.sampler.draw(per_class, torch.Generator().manual_seed(0)).flatten()
-        pairs = Pairs.of(labels[other].to(real.device), self._real_labels)
-        similarity = self._similarity(self._features(run.real_images(other)))
-        bounds = {t: infonce_bound(similarity / t, pairs).item() for t in _TEMPERATURES}
+        others = run.sampler.draw(2 * per_class, torch.Generator().manual_seed(0))
+        first, second = (half.flatten() for half in others.chunk(2, dim=1))
+        self._functional, self._params = self._network(others.flatten())
+        self._real, _ = self._look(run.real_images(self._rows))
+        self._real_labels = labels[self._rows].to(self._real.device)
+
+        (a, _), (b, _) = self._look(run.real_images(first)), self._look(run.real_images(second))
+        pairs = Pairs.of(labels[first].to(a.device), labels[second].to(a.device))
+        bounds = {t: infonce_bound(log_ratio(a, b, t), pairs).item() for t in _TEMPERATURES}
         self._temperature = max(bounds, key=lambda t: bounds[t])
 
     def read(self, synthetic: SyntheticSet) -> dict[str, float]:
         """Readings of the synthetic set as it is: ``mi_lower_bound`` and ``cmi``."""
-        features = self._features(synthetic.images)
+        logits, features = self._look(synthetic.images)
         pairs = Pairs.of(synthetic.labels, self._real_labels)
-        bound = infonce_bound(self._similarity(features) / self._temperature, pairs).item()
+        bound = infonce_bound(log_ratio(logits, self._real, self._temperature), pairs).item()
         cmi = empirical_cmi(features, synthetic.labels).item()
         return {"mi_lower_bound": capped(bound, synthetic.classes), "cmi": max(0.0, cmi)}
 
@@ -94,18 +114,31 @@ class Probe:
             "ceiling_nats": math.log(len(self._run.dataset.classes)),
         }
 
-    def _network(self) -> tuple[Functional, Params]:
+    def _network(self, rows: Tensor) -> tuple[Functional, Params]:
         run = self._run
         if self.kind == "teacher":
-            pool = run.teachers(TeacherConfig(network=_NETWORK, epochs=_epochs(run.dataset)))
+            pool = TeacherPool(TeacherConfig(network=_NETWORK, epochs=_epochs(run.dataset)), run, without=self._rows)
             pool.prepare()
             return pool.functional, pool.params[0]
         functional = run.network(_NETWORK)
-        return functional, functional.new(torch.Generator(run.compute.device).manual_seed(0))
+        params = functional.new(torch.Generator(run.compute.device).manual_seed(0))
+        features = functional.features(params, run.real_images(rows))
+        weight, bias = _least_squares(features, run.dataset.train.labels[rows].to(features.device))
+        return functional, {**params, "classifier.weight": weight, "classifier.bias": bias}
 
     @torch.no_grad()
-    def _features(self, images: Tensor) -> Tensor:
-        return self._functional.features(self._params, images.detach())
+    def _look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and features of images."""
+        features = self._functional.features(self._params, images.detach())
+        return F.linear(features, self._params["classifier.weight"], self._params["classifier.bias"]), features
 
-    def _similarity(self, features: Tensor) -> Tensor:
-        return F.normalize(features - self._centre, dim=1) @ self._real.T
+
+def _least_squares(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the ridge classifier of one-hot labels, in its dual form."""
+    mean = features.mean(dim=0)
+    centred = (features - mean).double()
+    targets = F.one_hot(labels).double()
+    gram = centred @ centred.T
+    ridge = 0.1 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    weight = (torch.linalg.solve(gram + ridge, targets - targets.mean(dim=0)).T @ centred).float()
+    return weight, targets.mean(dim=0).float() - weight @ mean

@@ -84,8 +84,6 @@ class MIM(Regularizer[MIMConfig]):
     def __init__(self, config: MIMConfig, run: Run) -> None:
         super().__init__(config, run)
         self._pool = run.teachers(config.teacher)
-        self._critics: list[Critic] = []
-        self._adam: torch.optim.Adam | None = None
 
     @override
     def prepare(self) -> None:
@@ -127,8 +125,7 @@ class MIM(Regularizer[MIMConfig]):
 
     @override
     def advance(self, step: Step) -> None:
-        if self._adam is not None:
-            self._adam.step()
+        self._adam.step()
 
     def _activations(self, params: Params, images: Tensor) -> list[Tensor]:
         """One (N, D) float32 matrix for each compared layer."""
@@ -149,7 +146,7 @@ class MIM(Regularizer[MIMConfig]):
         for k, critic in enumerate(self._critics):
             for name, tensor in zip(("synthetic", "real", "offset"), [*critic.heads, critic.offset], strict=True):
                 tensors[f"{k}/{name}"] = tensor.detach()
-                for key, value in (self._adam.state.get(tensor, {}) if self._adam else {}).items():
+                for key, value in self._adam.state.get(tensor, {}).items():
                     tensors[f"{k}/{name}/adam/{key}"] = value
         return tensors
 
@@ -161,5 +158,5 @@ class MIM(Regularizer[MIMConfig]):
                 tensor.copy_(state[f"{k}/{name}"])
                 prefix = f"{k}/{name}/adam/"
                 moments = {key.removeprefix(prefix): v.clone() for key, v in state.items() if key.startswith(prefix)}
-                if moments and self._adam is not None:
+                if moments:
                     self._adam.state[tensor] = moments
