@@ -89,7 +89,7 @@ class Compute:
         Raises:
             ConfigurationError: the device does not exist.
         """
-        tell = log or _to_logger
+        tell = _to_logger if log is None else log
         where = _device(device)
         compiled = _compiled(where, compile, expected_images_forwarded * macs_per_image, tell)
         if compiled and cache is not None:
