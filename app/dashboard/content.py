@@ -1,0 +1,109 @@
+"""What the job page shows beside the job itself: curves, pictures, files, events, origin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app.artifacts import repository as artifacts
+from app.artifacts.models import Artifact
+from app.artifacts.service import content_of
+from app.core.storage import ArtifactStore, StorageError, read_verified
+from app.dashboard.drawing import sparkline
+from app.dashboard.views import JobView
+from app.events import queries as events
+from app.events.models import Event
+from app.metrics import queries as metrics
+
+SHOWN_EVENTS = 60
+SPARK_POINTS = 60
+MANIFEST_LIMIT = 1 << 20
+ORIGIN = ("seed", "schema_version", "dataset", "images", "normalization", "compute", "versions")
+DOWNLOADS = ("bundle", "synthetic_images", "npz", "image_folder", "manifest", "eval_report", "preview", "log")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart of the page, drawn by its script."""
+
+    title: str
+    unit: str
+    keys: Sequence[str]
+    limit: float | None = None
+    limit_label: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One metric in the table of readings."""
+
+    series: metrics.Series
+    spark: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything on the job page beside the job."""
+
+    charts: Sequence[Chart]
+    readings: Sequence[Reading]
+    pictures: Sequence[Artifact]
+    downloads: Sequence[Artifact]
+    events: Sequence[Event]
+    manifest: Artifact | None
+
+
+def of_job(session: Session, tenant: str, view: JobView) -> Content:
+    """Read what the page shows."""
+    job_id = view.job.id
+    series = metrics.series_of(session, tenant, job_id)
+    found = artifacts.of_job(session, tenant, job_id)
+    return Content(
+        charts=charts(view, [one.name for one in series]),
+        readings=[Reading(one, _spark(session, one)) for one in series],
+        pictures=_pictures(found),
+        downloads=sorted((a for a in found if a.kind in DOWNLOADS), key=lambda a: DOWNLOADS.index(a.kind)),
+        events=events.newest(session, tenant, job_id, SHOWN_EVENTS),
+        manifest=next((a for a in reversed(found) if a.kind == "manifest"), None),
+    )
+
+
+def charts(view: JobView, names: Sequence[str]) -> list[Chart]:
+    """The charts of a job: losses, the mutual-information bound below its ceiling, and CMI."""
+    losses = [name for name in names if name == "loss" or name.startswith("loss/")]
+    label = f"log {view.classes} = {view.ceiling:.3f}" if view.ceiling is not None else ""
+    return [
+        Chart("Loss and its parts", "", losses or ["loss"]),
+        Chart("Mutual information, lower bound", "nats", ["mi_lower_bound"], view.ceiling, label),
+        Chart("Conditional mutual information", "nats", ["cmi"]),
+    ]
+
+
+def origin(store: ArtifactStore, manifest: Artifact | None) -> dict[str, Any]:
+    """Where the result comes from, as the bundle's manifest says; empty where there is none to be read."""
+    if manifest is None or (manifest.size or 0) > MANIFEST_LIMIT:
+        return {}
+    try:
+        document = json.loads(read_verified(store, content_of(manifest)))
+    except (StorageError, ValueError) as error:
+        log.warning("manifest cannot be shown", artifact=manifest.id, reason=str(error))
+        return {}
+    return {name: document[name] for name in ORIGIN if name in document} if isinstance(document, dict) else {}
+
+
+def _spark(session: Session, series: metrics.Series) -> str:
+    rows = metrics.reduced(session, series, series.first_step, series.last_step, SPARK_POINTS).rows
+    return sparkline([row.vlast for row in rows])
+
+
+def _pictures(found: Sequence[Artifact]) -> list[Artifact]:
+    """Pictures in the order of the run; the final preview last."""
+    snapshots = sorted((a for a in found if a.kind == "snapshot"), key=lambda a: a.step or 0)
+    return [*snapshots, *(a for a in found if a.kind == "preview")]

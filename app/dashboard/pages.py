@@ -1,0 +1,257 @@
+"""The dashboard's pages, and the forms on them."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
+
+from app.artifacts.routes import StoreDep
+from app.core.dependencies import DatabaseDep, OptionalPrincipal, SettingsDep, SignerDep
+from app.core.errors import Forbidden, InvalidCursor, NotFound, ServiceError
+from app.core.pagination import Cursors
+from app.core.paths import JobId
+from app.core.security import Principal, Scope
+from app.dashboard import content, snippets, static_files
+from app.dashboard.drawing import bars
+from app.dashboard.views import view
+from app.dashboard.wording import FILTERS
+from app.jobs import outbox
+from app.jobs.repository import Filters
+from app.jobs.schemas import CancelRequest, JobDocument, RetryRequest
+from app.jobs.service import JobService
+from app.jobs.states import State
+from app.keys.routes import start_session
+from app.system import repository as system
+from ddcore.spec import METHODS
+from ddcore.version import __version__
+
+router = APIRouter(include_in_schema=False)
+
+PAGE = 50
+Verb = Literal["cancel", "keep", "pause", "resume", "retry"]
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    # Browsers would send "Origin: null" with forms under the stricter policy of the other responses.
+    "Referrer-Policy": "same-origin",
+}
+
+
+@cache
+def templates() -> Environment:
+    """The templates; what is not escaped on purpose is escaped."""
+    environment = Environment(
+        loader=PackageLoader("app.dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    environment.globals.update(version=__version__)
+    return environment
+
+
+@cache
+def assets() -> dict[str, static_files.StaticFile]:
+    """The static files."""
+    return static_files.load()
+
+
+def render(name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page."""
+    return HTMLResponse(templates().get_template(name).render(**values), status, HEADERS)
+
+
+def same_origin(request: Request) -> None:
+    """Refuse a form that another site's page has sent.
+
+    Raises:
+        Forbidden: the request does not come from one of our pages.
+    """
+    if urlsplit(request.headers.get("origin", "")).netloc != request.headers.get("host"):
+        raise Forbidden("forms of the dashboard may only be sent from its own pages")
+
+
+SameOrigin = Depends(same_origin)
+
+
+@router.get("/static/{name}")
+async def get_static(
+    name: Annotated[str, Path(max_length=100)], if_none_match: Annotated[str | None, Header()] = None
+) -> Response:
+    """A style sheet, script or icon."""
+    file = assets().get(name)
+    if file is None:
+        raise NotFound(f"there is no file {name}")
+    headers = {"ETag": file.tag, "Cache-Control": "no-cache"}
+    if if_none_match == file.tag:
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)
+
+
+@router.get("/")
+def list_page(
+    request: Request,
+    principal: OptionalPrincipal,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    signer: SignerDep,
+    status: Annotated[str, Query(max_length=20)] = "",
+    method: Annotated[str, Query(max_length=100)] = "",
+    dataset: Annotated[str, Query(max_length=200)] = "",
+    cursor: Annotated[str | None, Query(max_length=1000)] = None,
+) -> Response:
+    """The jobs, newest first."""
+    if principal is None:
+        return _login_page()
+    chosen = {"status": status, "method": method, "dataset": dataset}
+    filters = Filters(
+        status=tuple(state for state in State if state == status), method=method or None, dataset=dataset or None
+    )
+    cursors = Cursors(signer, {**chosen, "tenant": principal.tenant_id, "page": "dashboard"})
+    with database.read() as session:
+        jobs = JobService(session, principal, settings)
+        try:
+            page = jobs.page(filters, "created_desc", cursors, cursor, PAGE)
+        except InvalidCursor:
+            # A bookmarked page of another filter, or of a service that has a new secret since.
+            return RedirectResponse("/?" + urlencode(chosen), 303)
+    following = urlencode({**chosen, "cursor": page.next_cursor}) if page.next_cursor else None
+    return render(
+        "jobs.html",
+        here="jobs",
+        principal=principal,
+        jobs=[view(job) for job in page.data],
+        chosen=chosen,
+        filtered=any(chosen.values()),
+        states=list(State),
+        methods=sorted(METHODS),
+        following=following,
+        first_page=cursor is None,
+        commands=snippets.first_job(_base(request)),
+    )
+
+
+@router.get("/jobs/{job_id}")
+def job_page(
+    request: Request,
+    job_id: JobId,
+    principal: OptionalPrincipal,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    store: StoreDep,
+) -> Response:
+    """One job."""
+    if principal is None:
+        return _login_page(f"/jobs/{job_id}")
+    with database.read() as session:
+        try:
+            shown = view(JobService(session, principal, settings).get(job_id))
+        except NotFound as error:
+            return _error_page(error, principal)
+        found = content.of_job(session, principal.tenant_id, shown)
+    job = shown.job
+    return render(
+        "job.html",
+        here="jobs",
+        principal=principal,
+        view=shown,
+        job=job,
+        found=found,
+        origin=content.origin(store, found.manifest),
+        charts_of=[(comparison, bars(comparison)) for comparison in shown.comparisons],
+        specification=json.dumps(job.spec, indent=2, ensure_ascii=False),
+        commands={
+            "curl": snippets.curl(job, _base(request)),
+            "ddctl": snippets.ddctl(job),
+            "Python": snippets.python(job),
+        },
+        loading={"PyTorch": snippets.load(job), "Hugging Face datasets": snippets.load_datasets()},
+    )
+
+
+@router.post("/jobs/{job_id}/{verb}", dependencies=[SameOrigin])
+def act(
+    job_id: JobId,
+    verb: Verb,
+    principal: OptionalPrincipal,
+    database: DatabaseDep,
+    settings: SettingsDep,
+) -> Response:
+    """Cancel, pause, resume or retry a job, then show it again."""
+    if principal is None:
+        return _login_page(f"/jobs/{job_id}")
+    try:
+        if not principal.may(Scope.JOBS_WRITE):
+            raise Forbidden("your key may look at jobs, but not change them (scope `jobs:write`)")
+        with database.write() as session:
+            document = _apply(JobService(session, principal, settings), job_id, verb)
+    except ServiceError as error:
+        return _error_page(error, principal, f"/jobs/{job_id}")
+    if document.status is State.QUEUED:
+        outbox.publish_pending(database, settings, limit_s=settings.publish_limit_s)
+    return RedirectResponse(f"/jobs/{job_id}", 303)
+
+
+@router.get("/system")
+def system_page(principal: OptionalPrincipal, database: DatabaseDep, settings: SettingsDep) -> Response:
+    """Workers and queue."""
+    if principal is None:
+        return _login_page("/system")
+    with database.read() as session:
+        workers = system.workers(session, settings.lease_s)
+        counts = system.unfinished_by_status(session)
+        owed = system.owed_messages(session)
+        own = system.own_jobs(session, principal, workers)
+    return render("system.html", here="system", principal=principal, workers=workers, counts=counts, owed=owed, own=own)
+
+
+@router.post("/login", dependencies=[SameOrigin])
+async def login(request: Request, settings: SettingsDep, signer: SignerDep) -> Response:
+    """Start a session with a pasted API key."""
+    form = parse_qs((await request.body()).decode("utf-8", "replace"))
+    onward = _local(form.get("next", ["/"])[0])
+    found = await run_in_threadpool(request.app.state.keyring.by_key, form.get("key", [""])[0].strip())
+    if found is None or found.key_id is None:
+        return _login_page(onward, "This key is wrong, expired or revoked.")
+    response = RedirectResponse(onward, 303, HEADERS)
+    start_session(response, request, signer, settings, found.key_id)
+    return response
+
+
+def _apply(jobs: JobService, job_id: str, verb: Verb) -> JobDocument:
+    match verb:
+        case "cancel" | "keep":
+            return jobs.cancel(job_id, CancelRequest(keep_result=verb == "keep", reason="dashboard"))
+        case "pause":
+            return jobs.pause(job_id)
+        case "resume":
+            return jobs.resume(job_id)
+        case "retry":
+            return jobs.retry(job_id, RetryRequest())
+
+
+def _login_page(onward: str = "/", fault: str = "") -> HTMLResponse:
+    return render("login.html", 401, here="", principal=None, onward=onward, fault=fault)
+
+
+def _error_page(error: ServiceError, principal: Principal | None, back: str = "/") -> HTMLResponse:
+    return render("error.html", error.status, here="", principal=principal, error=error, back=back)
+
+
+def _local(path: str) -> str:
+    """A path of this site; anything that could lead elsewhere becomes the first page."""
+    safe = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if safe else "/"
+
+
+def _base(request: Request) -> str:
+    return str(request.base_url).rstrip("/")

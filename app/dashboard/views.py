@@ -1,0 +1,198 @@
+"""What the pages show of a job, worked out from its document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from app.dashboard.wording import duration, number
+from app.jobs.schemas import JobDocument
+from app.jobs.states import TERMINAL
+from ddcore.spec import DATASETS
+
+PHASES = {
+    "validating": "Checking",
+    "loading": "Loading data",
+    "pretraining": "Training teachers",
+    "distilling": "Distilling",
+    "evaluating": "Scoring",
+    "finalizing": "Writing results",
+}
+LABELS = {"mi_lower_bound": "MI bound", "cmi": "CMI", "loss": "Loss"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy of one set: mean and population standard deviation over trained networks, in percent."""
+
+    name: str
+    mean: float
+    std: float
+    values: Sequence[float]
+
+    @property
+    def text(self) -> str:
+        """For example ``91.8 ± 0.4 %``."""
+        return f"{self.mean:.1f} ± {self.std:.1f} %" if len(self.values) > 1 else f"{self.mean:.1f} %"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A distilled set beside its controls, scored with one architecture."""
+
+    network: str
+    distilled: Score
+    controls: Sequence[Score]
+
+    @property
+    def gain(self) -> float | None:
+        """Percentage points above the random subset."""
+        random = next((control for control in self.controls if control.name == "random"), None)
+        return None if random is None else self.distilled.mean - random.mean
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job as the pages show it."""
+
+    job: JobDocument
+    now: datetime
+
+    @property
+    def title(self) -> str:
+        """Its name, or what it does."""
+        return self.job.name or f"{self.method.upper()} on {self.dataset}"
+
+    @property
+    def dataset(self) -> str:
+        """The dataset as people write it."""
+        name = str(self.job.spec["dataset"])
+        return DATASETS[name].title if name in DATASETS else name
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return str(self.job.spec["method"]["name"])
+
+    @property
+    def ipc(self) -> int:
+        """Images per class."""
+        return int(self.job.spec["ipc"])
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes, where it is known without the data."""
+        facts = DATASETS.get(str(self.job.spec["dataset"]))
+        return len(facts.classes) if facts else None
+
+    @property
+    def ceiling(self) -> float | None:
+        """The largest value that the mutual-information bound can take: log C, in nats."""
+        return math.log(self.classes) if self.classes else None
+
+    @property
+    def regularizers(self) -> list[str]:
+        """Each regulariser with its strength, such as ``cmi 2000`` or ``mim 1× gradient``."""
+        return [_strength(regularizer) for regularizer in self.job.spec.get("regularizers", ())]
+
+    @property
+    def active(self) -> bool:
+        """Whether something may still happen by itself."""
+        return self.job.status not in TERMINAL
+
+    @property
+    def activity(self) -> str:
+        """What it is doing now, in one line."""
+        if self.job.status == "queued":
+            return "Waiting for a worker"
+        if not self.active or self.job.status == "paused":
+            return str(self.job.status).capitalize()
+        return PHASES.get(self.job.phase or "", "Starting")
+
+    @property
+    def share(self) -> float:
+        """Finished share of the current phase while it runs, of the distillation otherwise."""
+        progress = self.job.progress
+        if self.active and progress.phase_total:
+            return min(progress.phase_done / progress.phase_total, 1.0)
+        return progress.fraction
+
+    @property
+    def steps(self) -> str:
+        """How far it is, in words."""
+        progress = self.job.progress
+        if self.active and self.job.phase not in (None, "distilling") and progress.phase_total:
+            return f"{progress.phase_done:,} of {progress.phase_total:,}"
+        return f"step {progress.step:,} of {progress.total_steps:,}" if progress.total_steps else "no steps"
+
+    @property
+    def eta(self) -> str | None:
+        """When the current phase should end."""
+        eta_s = self.job.progress.eta_s
+        return None if eta_s is None or self.job.status != "running" else f"about {duration(eta_s)} left"
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds since a worker first took it, until its end."""
+        if self.job.started_at is None:
+            return None
+        return max(((self.job.finished_at or self.now) - self.job.started_at).total_seconds(), 0.0)
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """Its scores, one entry for each architecture."""
+        results = self.job.results or {}
+        found = [_comparison(entry) for entry in results.get("architectures") or [results]]
+        return [comparison for comparison in found if comparison is not None]
+
+    @property
+    def score(self) -> Comparison | None:
+        """Its score with the first architecture."""
+        return next(iter(self.comparisons), None)
+
+    @property
+    def readings(self) -> list[tuple[str, str]]:
+        """Last readings, labelled."""
+        last = self.job.last_metrics
+        if last is None:
+            return []
+        shown = [(LABELS[name], getattr(last, name), name) for name in ("loss", "mi_lower_bound", "cmi")]
+        return [(label, self._reading(name, value)) for label, value, name in shown]
+
+    def _reading(self, name: str, value: float | None) -> str:
+        if name == "mi_lower_bound" and value is not None and self.ceiling is not None:
+            return f"{number(value)} of {number(self.ceiling)} nats"
+        return number(value) if name == "loss" or value is None else f"{number(value)} nats"
+
+
+def view(job: JobDocument) -> JobView:
+    """A job as of now."""
+    return JobView(job, datetime.now(UTC))
+
+
+def _strength(regularizer: Mapping[str, Any]) -> str:
+    weight, relative = regularizer.get("weight"), regularizer.get("relative")
+    strength = f"{number(relative)}× gradient" if relative is not None else number(weight)
+    return f"{regularizer['name']} {strength}"
+
+
+def _comparison(entry: Mapping[str, Any]) -> Comparison | None:
+    distilled = _score("distilled", entry.get("accuracy"))
+    if distilled is None:
+        return None
+    controls = [_score(name, found) for name, found in (entry.get("controls") or {}).items()]
+    return Comparison(_network(entry.get("network") or {}), distilled, [c for c in controls if c is not None])
+
+
+def _score(name: str, found: Mapping[str, Any] | None) -> Score | None:
+    if not found:
+        return None
+    return Score(name, float(found["mean"]), float(found["std"]), [float(value) for value in found["values"]])
+
+
+def _network(config: Mapping[str, Any]) -> str:
+    parts = [f"{key} {config[key]}" for key in ("depth", "width", "norm") if config.get(key) is not None]
+    return ", ".join([str(config.get("name", "network")), *parts])

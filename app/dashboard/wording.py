@@ -1,0 +1,122 @@
+"""Numbers, spans and instants in words, as filters of the templates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+_SPANS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def duration(seconds: float | None) -> str:
+    """A span in at most two units.
+
+    >>> [duration(s) for s in (None, 0.42, 59.6, 125, 7260, 90_000)]
+    ['–', '0.4 s', '1 min', '2 min 5 s', '2 h 1 min', '1 d 1 h']
+    """
+    if seconds is None:
+        return "–"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s" if seconds < 1 else f"{seconds:.0f} s"
+    left, words = round(seconds), []
+    for size, unit in _SPANS:
+        count, left = divmod(left, size)
+        if count:
+            words.append(f"{count} {unit}")
+        elif words:
+            break
+    return " ".join(words[:2])
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A reading, to so many significant digits.
+
+    >>> [number(v) for v in (None, 0, 3.14159, 12345.678, 1.5e-7, -2.0)]
+    ['–', '0', '3.142', '12,346', '1.5e-07', '-2']
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0 or not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.{digits}g}"
+    decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def percent(value: float | None, decimals: int = 1) -> str:
+    """A score that is in percent already.
+
+    >>> percent(92.134), percent(None)
+    ('92.1 %', '–')
+    """
+    return "–" if value is None else f"{value:.{decimals}f} %"
+
+
+def size(count: int | None) -> str:
+    """Bytes in the largest fitting binary unit.
+
+    >>> [size(n) for n in (None, 0, 1023, 1536, 5 << 30)]
+    ['–', '0 B', '1023 B', '1.5 KiB', '5.0 GiB']
+    """
+    if count is None:
+        return "–"
+    if count < 1024:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("KiB", "MiB", "GiB"):
+        amount /= 1024
+        if amount < 1024:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1024:.1f} TiB"
+
+
+def ago(moment: datetime | None, now: datetime | None = None) -> str:
+    """How long ago something was.
+
+    >>> ago(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 3, tzinfo=UTC))
+    '3 min ago'
+    """
+    if moment is None:
+        return "–"
+    seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+    return "just now" if seconds < 5 else f"{duration(seconds)} ago"
+
+
+def stamp(moment: datetime | None) -> str:
+    """An instant for machines and title texts.
+
+    >>> stamp(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    '2026-01-02 03:04:05 UTC'
+    """
+    return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def flat(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """The leaves of a JSON object, each with the path to it.
+
+    >>> flat({"a": {"b": 1, "c": [1, 2]}, "d": None})
+    [('a.b', '1'), ('a.c', '1, 2')]
+    """
+    rows: list[tuple[str, str]] = []
+    for name, value in document.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            rows += flat(value, f"{path}.")
+        elif isinstance(value, list):
+            rows.append((path, ", ".join(str(item) for item in value)))
+        elif value is not None:
+            rows.append((path, str(value)))
+    return rows
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "ago": ago,
+    "duration": duration,
+    "flat": flat,
+    "number": number,
+    "percent": percent,
+    "size": size,
+    "stamp": stamp,
+}
