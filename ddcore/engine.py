@@ -123,9 +123,9 @@ class _Engine:
         callback.on_phase("loading", None)
         dataset = sources.load(spec.dataset, data_root, cache)
         _check(spec, dataset)
-        self.run_context = self._context(dataset, cache)
-        self.method = build_method(spec.method, self.run_context)
-        self.regularizers = [Weighted(build_regularizer(r, self.run_context)) for r in spec.regularizers]
+        self.context = self._context(dataset, cache)
+        self.method = build_method(spec.method, self.context)
+        self.regularizers = [Weighted(build_regularizer(r, self.context)) for r in spec.regularizers]
 
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
         spec = self.spec
@@ -211,6 +211,7 @@ class _Engine:
             readings |= weighted.backward(step, method_norm)
         self._check_finite(readings)
         synthetic.step()
+        synthetic.check_finite(self.step + 1)
         self.method.advance(step)
         for weighted in self.regularizers:
             weighted.regularizer.advance(step)
@@ -223,7 +224,6 @@ class _Engine:
                     f"`{name}` became {float(value)} at step {self.step + 1}; the images of the last checkpoint are "
                     "kept. Lower `method.lr_img` or the regulariser weights, or use `precision`: 'fp32'"
                 )
-        self.synthetic.check_finite(self.step + 1)
 
     def _report(self, readings: Mapping[str, Tensor]) -> None:
         values = {name: float(value) for name, value in readings.items()}
@@ -234,12 +234,12 @@ class _Engine:
         self.callback.on_metrics(self.step, {"loss": total, **values, **self._reading})
 
     def _snapshot(self) -> None:
-        png = bundle.preview_png(self._pixels(), self.synthetic.labels, self.run_context.dataset.classes)
+        png = bundle.preview_png(self._pixels(), self.synthetic.labels, self.context.dataset.classes)
         self.callback.on_snapshot(self.step, png)
 
     def _pixels(self) -> Tensor:
         """The synthetic images in pixel units, as the bundle stores them."""
-        return self.run_context.dataset.denormalize(self.synthetic.images.detach())
+        return self.context.dataset.denormalize(self.synthetic.images.detach())
 
     def _checkpoint_due(self) -> bool:
         every = self.spec.checkpoints.every
@@ -258,7 +258,7 @@ class _Engine:
 
     def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | Weighted | Randomness]]:
         yield "synthetic", self.synthetic
-        yield "random", self.run_context.random
+        yield "random", self.context.random
         yield "method", self.method
         for weighted in self.regularizers:
             yield f"regularizer/{weighted.name}", weighted
@@ -293,10 +293,10 @@ class _Engine:
     def _spec_digest(self) -> str:
         """What a checkpoint must agree on; how often things are reported may change."""
         fields = self.spec.model_dump_json(exclude={"metrics", "snapshots", "checkpoints"})
-        return hashlib.sha256(f"{fields}/{self.run_context.dataset.digest}".encode()).hexdigest()
+        return hashlib.sha256(f"{fields}/{self.context.dataset.digest}".encode()).hexdigest()
 
     def _evaluate(self) -> dict[str, Any]:
-        spec, context = self.spec, self.run_context
+        spec, context = self.spec, self.context
         return evaluation.evaluate(
             # Through pixel units and back, so that whoever trains on the bundle trains on these very numbers.
             context.dataset.normalize(self._pixels()),
@@ -319,7 +319,7 @@ class _Engine:
             self._save()
 
     def _distilled(self, results: dict[str, Any]) -> bundle.Distilled:
-        context = self.run_context
+        context = self.context
         return bundle.Distilled(
             images=self._pixels().cpu(),
             labels=self.synthetic.labels.cpu(),

@@ -57,19 +57,18 @@ class SyntheticSet:
         self.images.sub_(self.velocity, alpha=self.lr)
 
     def check_finite(self, step: int) -> None:
-        """Refuse a gradient that is NaN or infinite, before it reaches the images.
+        """Refuse images that have become NaN or infinite, so that no checkpoint ever holds them.
 
         Raises:
             DivergedError: naming the step and the first class concerned.
         """
-        gradient = self.gradient
-        if bool(torch.isfinite(gradient.sum())) or bool(torch.isfinite(gradient).all()):
+        images = self.images.detach()
+        if bool(torch.isfinite(images.sum())) or bool(torch.isfinite(images).all()):
             return
-        row = int((~torch.isfinite(gradient)).flatten(1).any(dim=1).nonzero()[0])
+        row = int((~torch.isfinite(images)).flatten(1).any(dim=1).nonzero()[0])
         raise DivergedError(
-            f"the gradient of the synthetic images became NaN or infinite at step {step} (class "
-            f"{int(self.labels[row])}); the images of the last checkpoint are kept. Lower `method.lr_img` or the "
-            "regulariser weights, or use `precision`: 'fp32'"
+            f"the synthetic images became NaN or infinite at step {step} (class {int(self.labels[row])}); those of "
+            "the last checkpoint are kept. Lower `method.lr_img` or the regulariser weights, or use `precision`: 'fp32'"
         )
 
     def state(self) -> dict[str, Tensor]:

@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 import ddcore
-from ddcore import engine
+from ddcore import engine, evaluation
+from ddcore.checkpoint import newest_valid
+from ddcore.data import sources
 from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
 from ddcore.hooks import Stop
 from ddcore.spec import parse
@@ -73,7 +75,7 @@ def test_an_interrupted_evaluation_does_not_train_finished_networks_again(
 ) -> None:
     whole = run(folder="whole")
     trained = 0
-    original = ddcore.evaluation.train  # type: ignore[attr-defined]
+    original = evaluation.train
 
     def counting(*args: Any, **kwargs: Any) -> None:
         nonlocal trained
@@ -119,20 +121,20 @@ def test_a_damaged_checkpoint_falls_back_and_ends_alike(run: Any, recorder: Any,
     seen = recorder()
     run(seen)
     assert seen.resumed == [(4, True)]
-    assert "damaged" in seen.logs[-1] or any("damaged" in line for line in seen.logs)
+    assert any("damaged" in line for line in seen.logs)
     assert torch.equal(images(tmp_path, "a"), images(tmp_path, "whole"))
 
 
-def test_a_learning_rate_that_explodes_stops_with_the_term_and_keeps_the_last_state(
-    run: Any, recorder: Any, tmp_path: Path
+@pytest.mark.parametrize("lr", [1e30, 3e38])
+def test_a_learning_rate_that_explodes_stops_with_the_reason_and_keeps_the_last_finite_state(
+    run: Any, recorder: Any, tmp_path: Path, lr: float
 ) -> None:
     seen = recorder()
     with pytest.raises(DivergedError, match=r"became (nan|inf|NaN).*step \d+.*lr_img"):
-        run(seen, method={"name": "dm", "iterations": 60, "batch_real": 8, "lr_img": 1e30}, checkpoints={"every": 1})
-    kept = engine.newest_valid(tmp_path / "a" / "checkpoints")[0]
-    assert kept is not None
-    assert kept.step == seen.checkpoints[-1]
-    assert bool(torch.isfinite(kept.part("synthetic")["images"]).all())
+        run(seen, method={"name": "dm", "iterations": 60, "batch_real": 8, "lr_img": lr}, checkpoints={"every": 1})
+    kept, _ = newest_valid(tmp_path / "a" / "checkpoints")
+    assert kept is None or bool(torch.isfinite(kept.part("synthetic")["images"]).all())
+    assert (kept.step if kept else 0) == len(seen.checkpoints)
 
 
 def test_running_out_of_memory_names_the_knobs(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +150,7 @@ def test_more_images_than_the_smallest_class_are_refused_by_name(run: Any) -> No
     spec = parse({**SMALL, "ipc": 2})
     too_many = spec.model_copy(update={"ipc": 100_000})
     with pytest.raises(ConfigurationError, match=r"class '\d' of digits has \d+ training images"):
-        engine._check(too_many, engine.sources.load("digits", None, None))
+        engine._check(too_many, sources.load("digits", None, None))
 
 
 def test_without_repeats_nothing_is_scored(run: Any) -> None:

@@ -44,16 +44,16 @@ def test_labels_are_class_major_and_the_start_is_copied() -> None:
     assert start.abs().sum() == 0
 
 
-def test_a_gradient_that_is_not_finite_is_refused_by_class() -> None:
+def test_images_that_are_not_finite_are_refused_by_class() -> None:
     synthetic = SyntheticSet(torch.zeros(4, 1, 2, 2), ipc=2, lr=1, momentum=0)
     synthetic.gradient[2, 0, 0, 0] = float("nan")
+    synthetic.step()
     with pytest.raises(DivergedError, match=r"step 7 \(class 1\)"):
         synthetic.check_finite(7)
 
 
 def test_a_sum_that_overflows_is_not_mistaken_for_divergence() -> None:
-    synthetic = SyntheticSet(torch.zeros(4, 1, 2, 2), ipc=2, lr=1, momentum=0)
-    synthetic.gradient.fill_(3e38)
+    synthetic = SyntheticSet(torch.full((4, 1, 2, 2), 3e38), ipc=2, lr=1, momentum=0)
     synthetic.check_finite(1)
 
 
