@@ -176,8 +176,9 @@ def _extract(bundle: zipfile.ZipFile, entry: zipfile.ZipInfo, staging: Path) -> 
 
 def _verify(folder: Path) -> None:
     try:
-        digests: dict[str, str] = json.loads((folder / "manifest.json").read_text("utf-8"))["files"]
-    except (OSError, ValueError, KeyError) as error:
+        files = json.loads((folder / "manifest.json").read_text("utf-8"))["files"]
+        digests = {str(name): str(facts["sha256"]) for name, facts in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DownloadError("the archive holds no manifest.json that lists its files") from error
     for name, expected in digests.items():
         path = folder / PurePosixPath(name)

@@ -70,6 +70,11 @@ class EngineView(Callback):
         """Save and end, once the user wants to."""
         return Stop.CHECKPOINT if self.stop else None
 
+    def finish(self) -> None:
+        """Show that the run has ended well."""
+        self._view.state, self._view.phase, self._view.total, self._view.eta_s = "succeeded", None, None, None
+        self._draw(now=True)
+
     def _draw(self, *, now: bool = False) -> None:
         if now or time.monotonic() - self._drawn_at >= REDRAW_S:
             self._screen.show(self._view)

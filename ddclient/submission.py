@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ddclient.errors import BadInputError
+from ddcore.spec import JobSpec
 
 
 def build(
@@ -60,6 +61,8 @@ def build(
     if regularizers:
         body["regularizers"] = dict(_regularizer(text) for text in regularizers)
     for text in settings:
+        if text.startswith("network.") and "preset" not in body:
+            body.setdefault("network", JobSpec.model_fields["network"].get_default(call_default_factory=True).name)
         _set(body, text)
     return body
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ddclient import output, submission
+from ddclient.bundle import Bundle
 from ddclient.commands.jobs import Ipc, Iterations, Method, Preset, Reg, Seed, Set
 from ddclient.discovery import home
 from ddclient.errors import BadInputError, ClientError, Exit
@@ -61,6 +62,7 @@ def run(
                 result = engine.run(
                     spec, out, run_dir=checkpoints, data_root=folder, cache=home() / "cache", callback=callback
                 )
+            callback.finish()
         except Interrupted as stopped:
             output.note(f"{stopped}; the same command goes on from {checkpoints}")
             output.emit({"status": "interrupted", "step": stopped.step, "run_dir": checkpoints}, "", as_json=as_json)
@@ -74,6 +76,9 @@ def run(
 
 def train_on(
     bundle: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with a bundle.", show_default=False)],
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="Networks. Default: as many as the bundle reports.")
+    ] = None,
     data_root: DataRoot = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,8 +86,19 @@ def train_on(
     if not (bundle / "manifest.json").is_file():
         raise BadInputError(f"{bundle} holds no manifest.json; name a folder that `ddctl get ID -o DIR` filled")
     library = _import("ddcore.bundle")
-    results: dict[str, Any] = library.train_on(bundle, data_root=data_folder(data_root))
-    output.emit(results, f"accuracy  {output.accuracy(results)}", as_json=as_json)
+    from ddclient.local import EngineView
+
+    reported = Bundle(bundle).manifest.get("results") or {}
+    with display() as screen:
+        results: dict[str, Any] = library.train_on(
+            bundle,
+            repeats=repeats,
+            data_root=data_folder(data_root),
+            cache=home() / "cache",
+            callback=EngineView(RunView(str(bundle)), screen),
+        )
+    text = f"accuracy  {output.accuracy(results)}\nreported  {output.accuracy(reported)}"
+    output.emit({"results": results, "reported": reported}, text, as_json=as_json)
 
 
 def register(app: typer.Typer) -> None:

@@ -83,11 +83,12 @@ def bundle_zip(files: dict[str, bytes] | None = None, listed: dict[str, str] | N
     """A bundle with a manifest that lists its files by SHA-256 (or lists what ``listed`` says)."""
     files = {"distilled.safetensors": b"tensors" * 100, "data/train-00000-of-00001.parquet": b"rows"} | (files or {})
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()} | (listed or {})
+    facts = {name: {"sha256": digest} for name, digest in digests.items()}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
-        archive.writestr("manifest.json", json.dumps({"schema_version": 1, "files": digests}))
+        archive.writestr("manifest.json", json.dumps({"schema_version": 1, "files": facts}))
     return buffer.getvalue()
 
 

@@ -155,9 +155,12 @@ def test_a_damaged_bundle_is_refused(tmp_path: Path, content: bytes, message: st
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_an_archive_without_a_manifest_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("manifest", [None, "{", "[]", '{"files": [1]}', '{"files": {"a": "b"}}'])
+def test_an_archive_without_a_usable_manifest_is_refused(tmp_path: Path, manifest: str | None) -> None:
     archive = tmp_path / "bundle.zip"
     with zipfile.ZipFile(archive, "w") as made:
         made.writestr("a", "b")
+        if manifest is not None:
+            made.writestr("manifest.json", manifest)
     with pytest.raises(DownloadError, match=r"no manifest\.json"):
         unpack(archive, tmp_path / "out")

@@ -38,7 +38,7 @@ from ddcore.spec import parse
                 "dataset": "digits",
                 "method": "dm",
                 "evaluation": {"epochs": 10},
-                "network": {"width": 32},
+                "network": {"name": "convnet", "width": 32},
                 "init": "noise",
                 "seed": 7,
             },

@@ -1,0 +1,101 @@
+"""``ddctl run`` and ``ddctl train-on`` with the real engine, on a job of seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddclient import cli
+from ddclient.errors import Exit
+from ddclient.live import RunView
+from ddclient.local import EngineView, stop_on_signals
+from ddcore.hooks import Stop
+
+TINY = (
+    "run", "digits", "--ipc", "1", "--iterations", "40", "--set", "network.width=8", "--set", "method.batch_real=8",
+    "--set", "metrics.probe=random", "--set", "compile=off",
+)  # fmt: skip
+UNSCORED = ("--set", "evaluation.repeats=0")
+SCORED = ("--set", "evaluation.repeats=1", "--set", "evaluation.epochs=2")
+
+
+class Recorder:
+    """A screen that remembers what was drawn."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def show(self, view: RunView) -> None:
+        self.lines.append(view.line())
+
+
+def last_json(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_run_leaves_a_bundle_that_train_on_reproduces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert cli.invoke([*TINY, *SCORED, "--out", str(out), "--json"]) == Exit.SUCCEEDED
+    document = last_json(capsys)
+    assert document["steps"] == 40
+    assert {path.name for path in tmp_path.iterdir()} - {"home"} == {"out"}
+    assert cli.invoke(["train-on", str(out), "--json"]) == Exit.SUCCEEDED
+    again = last_json(capsys)
+    assert again["results"]["accuracy"] == again["reported"]["accuracy"] == document["results"]["accuracy"]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert cli.invoke([*TINY, *UNSCORED, "--out", str(whole), "--json"]) == Exit.SUCCEEDED
+    capsys.readouterr()
+    command = [sys.executable, "-m", "ddclient.cli", *TINY, *UNSCORED, "--out", str(parts), "--json"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    assert child.stderr is not None
+    assert any("distilling" in line for line in child.stderr)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    stopped = json.loads(out)
+    assert child.returncode == Exit.RESUMABLE, err
+    assert 0 < stopped["step"] < 40
+    assert "the same command goes on from" in err
+    assert cli.invoke([*TINY, *UNSCORED, "--out", str(parts), "--json"]) == Exit.SUCCEEDED
+    name = "distilled.safetensors"
+    assert (parts / name).read_bytes() == (whole / name).read_bytes()
+    assert not Path(stopped["run_dir"]).exists()
+
+
+def test_the_view_follows_the_engine() -> None:
+    screen = Recorder()
+    view = RunView("out", 10)
+    callback = EngineView(view, screen)
+    callback.on_phase("distilling", 10)
+    callback.on_progress(4, 10)
+    assert view.eta_s is None
+    callback.on_progress(5, 10)
+    callback.on_metrics(5, {"loss": 2.0, "cmi": 0.5})
+    assert view.eta_s is not None
+    assert view.series == {"loss": [2.0], "cmi": [0.5]}
+    callback.on_resumed(5, exact=False)
+    assert view.note == "resumed after step 5; other versions, so not bit for bit"
+    callback.on_log("warning", "eager")
+    assert view.note == "warning: eager"
+    callback.finish()
+    assert screen.lines[-1] == "succeeded, loss 2, cmi 0.5"
+
+
+def test_the_first_signal_asks_and_the_second_insists() -> None:
+    callback = EngineView(RunView("out"), Recorder())
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), stop_on_signals(callback):  # noqa: PT012 - the second signal raises
+        assert callback.should_stop() is None
+        os.kill(os.getpid(), signal.SIGINT)
+        assert callback.should_stop() is Stop.CHECKPOINT
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
