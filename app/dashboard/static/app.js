@@ -1,0 +1,57 @@
+// Entry point of every page: each part wakes up where its elements are.
+import { Curves } from "./curves.js";
+import { Live } from "./live.js";
+import { Scrubber } from "./scrubber.js";
+
+document.documentElement.classList.remove("no-js");
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const source = button.parentElement.querySelector("pre");
+  const text = button.dataset.copy || source?.textContent || "";
+  try {
+    await navigator.clipboard.writeText(text);
+    announce(button, "Copied");
+  } catch {
+    // Browsers give no clipboard to pages that came over plain HTTP from another machine.
+    if (source) getSelection().selectAllChildren(source);
+    announce(button, source ? "Press Ctrl+C" : text);
+  }
+});
+
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.confirm;
+  if (question && !confirm(question)) event.preventDefault();
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+});
+
+function announce(button, word) {
+  const before = button.textContent;
+  button.textContent = word;
+  setTimeout(() => { button.textContent = before; }, 1600);
+}
+
+const job = document.querySelector("[data-job]")?.dataset.job;
+const curvesRoot = document.querySelector("[data-curves]");
+const curves = job && curvesRoot ? new Curves(job, curvesRoot) : null;
+const scrubber = job ? new Scrubber(document.getElementById("images")) : null;
+curves?.refresh();
+
+if (document.querySelector("[data-live-state]")) {
+  const seen = document.querySelector("#events .seq")?.textContent ?? "0";
+  const stream = job
+    ? `/v1/jobs/${job}/events:stream?progress=true&last_event_id=${seen}`
+    : "/v1/events:stream";
+  const every = Number(document.querySelector("[data-every]")?.dataset.every ?? 0);
+  new Live(stream, {
+    everySeconds: job ? 0 : every || 10,
+    onRefresh: (page) => {
+      curves?.refresh();
+      scrubber?.update(page);
+    },
+  });
+}

@@ -1,0 +1,75 @@
+// Keeps a page as the server would render it now: when the server says that something has changed, the page is
+// fetched again and its parts marked data-live are exchanged.
+
+const GAP_MS = 1000;
+const FOCUSABLE = "a, button, input, select, summary, [tabindex]";
+
+export class Live {
+  #shown = new Map();
+  #timer = null;
+  #last = 0;
+  #state = "connecting";
+  #onRefresh;
+
+  constructor(url, { everySeconds = 0, onRefresh = () => {} } = {}) {
+    this.#onRefresh = onRefresh;
+    for (const part of document.querySelectorAll("[data-live]")) this.#shown.set(part.id, part.innerHTML);
+    const source = new EventSource(url);
+    source.onopen = () => this.#say("live");
+    source.onerror = () => this.#say("lost");
+    source.onmessage = () => this.schedule();
+    source.addEventListener("progress", () => this.schedule());
+    source.addEventListener("end", () => {
+      source.close();
+      this.#say("ended");
+      this.schedule();
+    });
+    if (everySeconds) setInterval(() => this.schedule(), everySeconds * 1000);
+    addEventListener("pagehide", () => source.close());
+  }
+
+  schedule() {
+    if (this.#timer !== null) return;
+    const wait = Math.max(0, this.#last + GAP_MS - Date.now());
+    this.#timer = setTimeout(() => this.#refresh(), wait);
+  }
+
+  async #refresh() {
+    this.#last = Date.now();
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (answer.status === 401) return location.reload();
+      if (answer.ok) {
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        for (const part of document.querySelectorAll("[data-live]")) this.#exchange(part, page.getElementById(part.id));
+        this.#onRefresh(page);
+      }
+    } catch {
+      this.#say("lost");
+    } finally {
+      this.#timer = null;
+      this.#say(this.#state);
+    }
+  }
+
+  #exchange(part, fresh) {
+    if (!fresh || this.#shown.get(part.id) === fresh.innerHTML) return;
+    this.#shown.set(part.id, fresh.innerHTML);
+    const focused = [...part.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
+    const scrolled = [...part.querySelectorAll("[tabindex]")].map((box) => box.scrollTop);
+    const open = new Set([...part.querySelectorAll("details[open]")].map((details) => details.id));
+    part.replaceChildren(...fresh.childNodes);
+    for (const details of part.querySelectorAll("details")) details.open = open.has(details.id);
+    part.querySelectorAll("[tabindex]").forEach((box, index) => { box.scrollTop = scrolled[index] ?? 0; });
+    if (focused >= 0) part.querySelectorAll(FOCUSABLE)[focused]?.focus({ preventScroll: true });
+  }
+
+  #say(state) {
+    this.#state = state;
+    const words = { connecting: "connecting", live: "live", lost: "reconnecting", ended: "ended" };
+    for (const place of document.querySelectorAll("[data-live-state]")) {
+      place.dataset.state = state;
+      if (place.textContent !== words[state]) place.textContent = words[state];
+    }
+  }
+}
