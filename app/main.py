@@ -18,6 +18,7 @@ from app.core.parameters import known_parameters
 from app.core.security import load_signer
 from app.core.settings import Settings
 from app.core.storage import open_store
+from app.dashboard import pages as dashboard
 from app.events import routes as events
 from app.events.stream import Tailer
 from app.jobs import routes as jobs
@@ -62,7 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, limit=settings.body_limit)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     app.add_middleware(RequestContext)
-    for slice_ in (jobs, events, metrics, artifacts, catalog, keys, system):
+    for slice_ in (jobs, events, metrics, artifacts, catalog, keys, system, dashboard):
         app.include_router(slice_.router)
     docs.install(app)
     return app
