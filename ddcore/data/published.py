@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ddcore.data.images import ImageSet
@@ -48,7 +47,8 @@ def read(name: str, data_root: Path | None, cache: Path | None) -> tuple[ImageSe
         try:
             return _split(name, loader, place, True, download), _split(name, loader, place, False, download)
         except (OSError, RuntimeError, EOFError, ValueError, AssertionError) as error:
-            reasons.append(f"{'download to ' if download else ''}{place}: {error}")
+            # What follows the first sentence is advice to a caller of torchvision.
+            reasons.append(f"{'download to ' if download else ''}{place}: {str(error).split('. ')[0]}")
     raise DataError(_unavailable(name, data_root, reasons or ["no folder to look in was given"]))
 
 
@@ -59,13 +59,12 @@ def _split(name: str, loader: Any, root: Path, train: bool, download: bool) -> I
     else:
         archive = loader(root, train=train, download=download)
         labels = archive.targets
-    pixels = np.asarray(archive.data)
-    if pixels.ndim == 3:
-        pixels = pixels[:, None]
+    images = torch.as_tensor(archive.data)
+    if images.ndim == 3:
+        images = images.unsqueeze(1)
     elif name.startswith("cifar"):
-        pixels = pixels.transpose(0, 3, 1, 2)
-    images = torch.from_numpy(np.ascontiguousarray(pixels))
-    return ImageSet(images, torch.from_numpy(np.array(labels, dtype=np.int64)), DATASETS[name].classes)
+        images = images.permute(0, 3, 1, 2).contiguous()
+    return ImageSet(images, torch.as_tensor(labels, dtype=torch.int64), DATASETS[name].classes)
 
 
 def _unavailable(name: str, data_root: Path | None, reasons: list[str]) -> str:
