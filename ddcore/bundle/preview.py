@@ -23,6 +23,8 @@ _MARGIN = 12
 _COLUMN_GAP = 24
 _FONT_SIZE = 13
 _LABEL_WIDTH = 110
+_LABEL_LETTERS = 60
+_LABEL_GAP = 8
 _PAPER = (255, 255, 255)
 _INK = (70, 70, 70)
 
@@ -71,7 +73,7 @@ def preview_png(images: Tensor, labels: Tensor, classes: Sequence[str], max_per_
     pen = ImageDraw.Draw(canvas)
     for number, (name, members) in enumerate(zip(classes, rows, strict=True)):
         left, top = sheet.corner(number)
-        middle = (left + sheet.label_width - 8, top + sheet.tile[1] / 2)
+        middle = (left + sheet.label_width - _LABEL_GAP, top + sheet.tile[1] / 2)
         pen.text(middle, sheet.fit(name), fill=_INK, font=sheet.font, anchor="rm")
         for position, index in enumerate(members):
             tile = _picture(pixels[index]).convert("RGB").resize(sheet.tile, Image.Resampling.NEAREST)
@@ -100,7 +102,8 @@ class _Sheet:
         tile = (width * factor, height * factor)
         per_row = max(map(len, rows))
         font = ImageFont.load_default(_FONT_SIZE)
-        label_width = math.ceil(min(max(font.getlength(name) for name in classes), _LABEL_WIDTH)) + 8
+        widest = max(font.getlength(name[:_LABEL_LETTERS]) for name in classes)
+        label_width = math.ceil(min(widest, _LABEL_WIDTH)) + _LABEL_GAP
         sheets = [
             _Sheet(tile, per_row, label_width, columns, math.ceil(len(classes) / columns), font)
             for columns in range(1, len(classes) + 1)
@@ -127,10 +130,12 @@ class _Sheet:
 
     def fit(self, name: str) -> str:
         """The name, shortened to the width of a label."""
-        room = self.label_width - 8
-        if self.font.getlength(name) <= room:
+        room = self.label_width - _LABEL_GAP
+        if len(name) <= _LABEL_LETTERS and self.font.getlength(name) <= room:
             return name
-        kept = next(n for n in range(len(name), -1, -1) if self.font.getlength(name[:n] + "…") <= room)
+        kept = min(len(name), _LABEL_LETTERS)
+        while kept and self.font.getlength(name[:kept] + "…") > room:
+            kept -= 1
         return name[:kept] + "…"
 
 

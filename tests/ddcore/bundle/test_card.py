@@ -1,0 +1,67 @@
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ddcore.bundle.card import card
+from ddcore.spec import parse
+
+
+def header(text: str) -> dict[str, Any]:
+    fields: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
+    return fields
+
+
+def test_header_names_files_features_and_classes(distilled: Callable[..., Any]) -> None:
+    awkward = ("yes", "a: b", 'say "no"', "#1", "été")
+    fields = header(card(distilled(classes=awkward)))
+    assert fields["configs"] == [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*"}]}]
+    image, label = fields["dataset_info"]["features"]
+    assert image == {"name": "image", "dtype": "image"}
+    assert label["dtype"]["class_label"]["names"] == {str(i): name for i, name in enumerate(awkward)}
+
+
+def test_results_stand_beside_the_control(distilled: Callable[..., Any]) -> None:
+    text = card(distilled())
+    assert "| distilled (this set) | 61.25 | 0.50 | 2 |" in text
+    assert "| random real images, as many | 40.00 | 1.00 | 2 |" in text
+    assert "6 images (3 x 6 x 5) in 3 classes" in text
+    assert "1 % of their number" in text
+    assert "MIM" in text
+
+
+def test_unscored_set_says_so(distilled: Callable[..., Any]) -> None:
+    text = card(distilled(results={"accuracy": None, "controls": {"random": None}}))
+    assert "Not scored." in text
+    assert "this set" not in text
+
+
+def test_a_coreset_is_not_said_to_be_learned(distilled: Callable[..., Any]) -> None:
+    text = card(distilled(spec=parse({"dataset": "garments", "ipc": 2, "method": "random"})))
+    assert "random subset" in text
+    assert "learned" not in text
+
+
+def test_command_of_the_card_writes_the_specification(out: Path, distilled: Callable[..., Any]) -> None:
+    shell = re.search(r"```sh\n(.*?)```", (out / "README.md").read_text("utf-8"), re.DOTALL)
+    assert shell is not None
+    command = shell[1].splitlines()[0].replace("python ", f"{sys.executable} ", 1)
+    subprocess.run(command, shell=True, cwd=out, check=True)
+    assert parse(json.loads((out / "spec.json").read_text("utf-8"))) == distilled().spec
+
+
+def test_python_of_the_card_runs(out: Path, monkeypatch: pytest.MonkeyPatch, distilled: Callable[..., Any]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    monkeypatch.chdir(out)
+    scope: dict[str, Any] = {}
+    exec(blocks[0], scope)
+    assert (scope["images"] == distilled().images).all()
+    assert "train_on" in blocks[1]
+    assert "load_dataset" in blocks[2]
