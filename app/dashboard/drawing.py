@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from app.dashboard.views import Comparison, Score
 
-LABEL, WIDTH, ROW, BAR = 78, 380, 34, 16
+LABEL, WIDTH, ROW, BAR = 74, 200, 34, 16
 """Columns of the label and of the bar, height of a row and of its bar, in units of the drawing."""
-VALUE = 92
+VALUE = 112
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,10 @@ def sparkline(values: Sequence[float | None], width: int = 110, height: int = 26
     if len(finite) < 2:
         return ""
     low, high = min(value for _, value in finite), max(value for _, value in finite)
-    span, last = (high - low) or 1.0, len(values) - 1
-    points = [(index / last * width, height - 2 - (value - low) / span * (height - 4)) for index, value in finite]
+    last = len(values) - 1
+    shares = [(value - low) / (high - low) if high > low else 0.5 for _, value in finite]
+    points = [
+        (index / last * width, height - 2 - share * (height - 4))
+        for (index, _), share in zip(finite, shares, strict=True)
+    ]
     return " ".join(f"{x:g},{round(y, 2):g}" for x, y in points)

@@ -78,7 +78,8 @@ def load(job: JobDocument) -> str:
         "from safetensors.torch import load_file\n"
         "from torch.utils.data import TensorDataset\n\n"
         'd = load_file("out/distilled.safetensors")\n'
-        'data = TensorDataset(d["images"], d["labels"])  # float32, 0 to 1 nominal; normalise as in manifest.json'
+        'data = TensorDataset(d["images"], d["labels"])\n'
+        "# float32, 0 to 1 nominal; normalise as manifest.json says"
     )
 
 

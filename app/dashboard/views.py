@@ -21,7 +21,8 @@ PHASES = {
     "evaluating": "Scoring",
     "finalizing": "Writing results",
 }
-LABELS = {"mi_lower_bound": "MI bound", "cmi": "CMI", "loss": "Loss"}
+ACRONYM = 5
+"""Names of methods up to this length are acronyms."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,16 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A number that the job reports, in words."""
+
+    label: str
+    value: str
+    unit: str
+    note: str
+
+
+@dataclass(frozen=True)
 class JobView:
     """A job as the pages show it."""
 
@@ -64,7 +75,8 @@ class JobView:
     @property
     def title(self) -> str:
         """Its name, or what it does."""
-        return self.job.name or f"{self.method.upper()} on {self.dataset}"
+        name = self.method.upper() if len(self.method) <= ACRONYM else self.method.capitalize()
+        return self.job.name or f"{name} on {self.dataset}"
 
     @property
     def dataset(self) -> str:
@@ -154,18 +166,17 @@ class JobView:
         return next(iter(self.comparisons), None)
 
     @property
-    def readings(self) -> list[tuple[str, str]]:
-        """Last readings, labelled."""
+    def readings(self) -> list[Reading]:
+        """Last readings of what every job reports."""
         last = self.job.last_metrics
         if last is None:
             return []
-        shown = [(LABELS[name], getattr(last, name), name) for name in ("loss", "mi_lower_bound", "cmi")]
-        return [(label, self._reading(name, value)) for label, value, name in shown]
-
-    def _reading(self, name: str, value: float | None) -> str:
-        if name == "mi_lower_bound" and value is not None and self.ceiling is not None:
-            return f"{number(value)} of {number(self.ceiling)} nats"
-        return number(value) if name == "loss" or value is None else f"{number(value)} nats"
+        limit = f"of log {self.classes} = {number(self.ceiling)}" if self.ceiling is not None else ""
+        return [
+            Reading("MI bound", number(last.mi_lower_bound), "nats", limit),
+            Reading("CMI", number(last.cmi), "nats", ""),
+            Reading("Loss", number(last.loss), "", ""),
+        ]
 
 
 def view(job: JobDocument) -> JobView:

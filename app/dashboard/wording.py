@@ -75,13 +75,15 @@ def size(count: int | None) -> str:
 def ago(moment: datetime | None, now: datetime | None = None) -> str:
     """How long ago something was.
 
-    >>> ago(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 3, tzinfo=UTC))
+    >>> ago(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 3, 20, tzinfo=UTC))
     '3 min ago'
     """
     if moment is None:
         return "–"
     seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
-    return "just now" if seconds < 5 else f"{duration(seconds)} ago"
+    if seconds < 5:
+        return "just now"
+    return " ".join([*duration(seconds).split()[:2], "ago"])
 
 
 def stamp(moment: datetime | None) -> str:

@@ -28,10 +28,11 @@ export class LineChart {
   constructor(figure) {
     this.#figure = figure;
     const head = element("header", {}, figure);
-    element("h3", { textContent: figure.dataset.title }, head);
+    const words = element("div", {}, head);
+    element("h3", { textContent: figure.dataset.title }, words);
     this.unit = figure.dataset.unit ?? "";
-    this.now = element("span", { className: "unit" }, head);
-    this.toggle = element("button", { type: "button", className: "quiet end", textContent: "log" }, head);
+    this.now = element("span", { className: "unit" }, words);
+    this.toggle = element("button", { type: "button", className: "quiet", textContent: "log" }, head);
     this.toggle.setAttribute("aria-pressed", "false");
     this.toggle.setAttribute("aria-label", `Logarithmic axis: ${figure.dataset.title}`);
     this.toggle.addEventListener("click", () => this.#toggleLog());
@@ -148,7 +149,7 @@ export class LineChart {
     if (this.#series.length < 2) return;
     for (const one of this.#series) {
       const item = element("li", { className: one.style }, this.legend);
-      const button = element("button", { type: "button", className: "quiet", textContent: one.key }, item);
+      const button = element("button", { type: "button", className: "quiet key", textContent: one.key }, item);
       button.setAttribute("aria-pressed", String(!this.#hidden.has(one.key)));
       button.addEventListener("click", () => {
         if (!this.#hidden.delete(one.key)) this.#hidden.add(one.key);
@@ -160,8 +161,9 @@ export class LineChart {
   #describe(shown) {
     const parts = shown.map((one) => `${one.key} ${write(one.last.at(-1))} at step ${one.step_max.at(-1)}`);
     this.svg.setAttribute("aria-label", `${this.#figure.dataset.title}. ${parts.join("; ") || "No readings yet"}. Arrow keys read values.`);
-    const latest = shown.length ? write(shown[0].last.at(-1)) : "";
-    this.now.textContent = [latest, this.unit].filter(Boolean).join(" ");
+    const latest = shown[0]?.last.at(-1);
+    const now = latest === null ? "now not finite" : `now ${write(latest)} ${this.unit}`;
+    this.now.textContent = shown.length ? now : this.unit;
   }
 
   #toggleLog() {

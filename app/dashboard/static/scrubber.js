@@ -42,6 +42,7 @@ export class Scrubber {
     const frame = this.#frames[Number(this.#range.value)];
     if (!frame) return this;
     this.#root.querySelector("[data-frame]").src = frame.url;
+    this.#root.querySelector("[data-frame-link]").href = frame.url;
     this.#root.querySelector("[data-moment]").textContent = frame.label;
     this.#range.setAttribute("aria-valuetext", frame.label);
     return this;
