@@ -28,14 +28,14 @@ class SchemaError(RuntimeError):
 
 def upgrade(database: Database, revision: str = "head") -> None:
     """Apply every migration up to ``revision``; two processes doing so at once do it once."""
-    with _migrating(database) as connection:
-        command.upgrade(_config(connection), revision)
+    with migrating(database) as connection:
+        command.upgrade(config(connection), revision)
 
 
 def downgrade(database: Database, revision: str) -> None:
     """Take the schema back to ``revision`` (``base`` empties it)."""
-    with _migrating(database) as connection:
-        command.downgrade(_config(connection), revision)
+    with migrating(database) as connection:
+        command.downgrade(config(connection), revision)
 
 
 def check(database: Database) -> None:
@@ -44,7 +44,7 @@ def check(database: Database) -> None:
     Raises:
         SchemaError: saying which of the two, and what to do.
     """
-    script = ScriptDirectory.from_config(_config())
+    script = ScriptDirectory.from_config(config())
     head = script.get_current_head()
     with database.engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
@@ -63,7 +63,7 @@ def check(database: Database) -> None:
 
 
 @contextmanager
-def _migrating(database: Database) -> Iterator[Connection]:
+def migrating(database: Database) -> Iterator[Connection]:
     """One transaction that nobody else migrates in."""
     with database.engine.connect().execution_options(**{WRITE: True}) as connection:
         driver: Any = connection.connection.driver_connection
@@ -83,11 +83,12 @@ def _migrating(database: Database) -> Iterator[Connection]:
                 driver.execute("PRAGMA foreign_keys=ON")
 
 
-def _config(connection: Connection | None = None) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(files("migrations")))
-    config.attributes["connection"] = connection
-    return config
+def config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration: where the migrations are, and the connection they use."""
+    found = Config()
+    found.set_main_option("script_location", str(files("migrations")))
+    found.attributes["connection"] = connection
+    return found
 
 
 def main() -> int:

@@ -36,7 +36,7 @@ class Job(Base):
             sqlite_where=text("lease_until IS NOT NULL"),
             postgresql_where=text("lease_until IS NOT NULL"),
         ),
-        Index("ix_jobs_labels", "labels", postgresql_using="gin").ddl_if(dialect="postgresql"),
+        Index("ix_jobs_labels", "labels", postgresql_using="gin", info={"only": "postgresql"}),
         {"sqlite_autoincrement": True},
     )
 
