@@ -4,7 +4,7 @@ SGD as :class:`torch.optim.SGD` defines it, cross-entropy, shuffled mini-batches
 Siamese augmentation with one operation a batch and parameters for every image (methods/matching, A2, A3).
 
 One network at a time: on a CPU, several networks stacked under ``torch.func.vmap`` never train faster.
-Measured on 2 cores by ``python -m benchmarks ensemble`` (stacked against in turn): equal for ConvNets of
+Measured on 2 cores by ``python -m benchmarks`` (stacked against in turn): equal for ConvNets of
 width 64 on 8 x 8 images, 1.8 times slower for ConvNet-3 of width 128 on 32 x 32 images in eager fp32, and
 8 times slower in compiled bf16, where a grouped convolution leaves the fast kernels.
 """

@@ -1,0 +1,1 @@
+"""Each number that the documentation quotes, as a command: ``python -m benchmarks [NAME …]``."""

@@ -1,0 +1,94 @@
+"""Passes through ConvNet-3 of width 128 on 3 x 32 x 32 images: the module as it is, and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from benchmarks.harness import Benchmark, Way
+from ddcore.compute import Compute, Precision
+from ddcore.nets import Functional, build
+from ddcore.spec import ConvNetConfig
+
+SHAPE = (3, 32, 32)
+REAL, SYNTHETIC, REFERENCE_BATCH = 2560, 100, 256
+
+
+def functional(precision: Precision, *, compiled: bool) -> Functional:
+    """The network on this machine's best device."""
+    compute = Compute.choose(
+        precision=precision, compile="on" if compiled else "off", expected_images_forwarded=float("inf")
+    )
+    return Functional(build(ConvNetConfig(), SHAPE, 10), compute)
+
+
+def _images(count: int, device: torch.device) -> Tensor:
+    return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(1)).to(device)
+
+
+def _features(f: Functional) -> Callable[[], Sequence[Tensor]]:
+    params = f.new(torch.Generator().manual_seed(0))
+    images = _images(REAL, f.compute.device)
+    return lambda: [f.features_no_grad(params, images)]
+
+
+def _plain_features() -> Callable[[], Sequence[Tensor]]:
+    f = functional("fp32", compiled=False)
+    net = build(ConvNetConfig(), SHAPE, 10).to(f.compute.device)
+    net.load_state_dict(f.new(torch.Generator().manual_seed(0)))
+    images = _images(REAL, f.compute.device)
+
+    def work() -> Sequence[Tensor]:
+        with torch.no_grad():
+            return [torch.cat([net.features(batch) for batch in torch.split(images, REFERENCE_BATCH)])]
+
+    return work
+
+
+def _image_gradient(f: Functional) -> Callable[[], Sequence[Tensor]]:
+    params = f.new(torch.Generator().manual_seed(0))
+    images = _images(SYNTHETIC, f.compute.device).requires_grad_()
+
+    def work() -> Sequence[Tensor]:
+        features = f.features(params, images)
+        return torch.autograd.grad(features.unflatten(0, (10, -1)).mean(dim=1).square().sum(), [images])
+
+    return work
+
+
+def _plain_image_gradient() -> Callable[[], Sequence[Tensor]]:
+    f = functional("fp32", compiled=False)
+    net = build(ConvNetConfig(), SHAPE, 10).to(f.compute.device)
+    net.load_state_dict(f.new(torch.Generator().manual_seed(0)))
+    images = _images(SYNTHETIC, f.compute.device).requires_grad_()
+
+    def work() -> Sequence[Tensor]:
+        losses = [net.features(part).mean(dim=0).square().sum() for part in torch.chunk(images, 10)]
+        return torch.autograd.grad(torch.stack(losses).sum(), [images])
+
+    return work
+
+
+BENCHMARKS = (
+    Benchmark(
+        "forward",
+        f"features of {REAL} images without autograd",
+        lambda: [
+            Way("module, eager fp32", _plain_features()),
+            Way("functional, eager fp32", _features(functional("fp32", compiled=False))),
+            Way("functional, compiled fp32", _features(functional("fp32", compiled=True))),
+            Way("functional, compiled bf16", _features(functional("bf16", compiled=True))),
+        ],
+    ),
+    Benchmark(
+        "image_gradient",
+        f"gradient of class-mean features to {SYNTHETIC} images (the reference goes class by class)",
+        lambda: [
+            Way("module, eager fp32", _plain_image_gradient()),
+            Way("functional, compiled fp32", _image_gradient(functional("fp32", compiled=True))),
+            Way("functional, compiled bf16", _image_gradient(functional("bf16", compiled=True))),
+        ],
+    ),
+)

@@ -1,0 +1,179 @@
+"""How two ways of doing the same work are compared.
+
+Both run in turn, round after round, in one process, so that what slows the machine down slows both;
+what counts is the median of the rounds' ratios, not a time. Results are checked for equality first.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddcore.version import __version__
+
+RESULTS = Path(__file__).parent / "results"
+
+_CLEAR_PEAK = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of doing the work.
+
+    Attributes:
+        name: what the table calls it.
+        work: does it once and returns what the others must return too; called once before the first
+            round, so that compilation does not count.
+    """
+
+    name: str
+    work: Callable[[], Sequence[Tensor]]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a way took.
+
+    Attributes:
+        name: of the way.
+        seconds: of each round.
+        ratios: seconds of the reference divided by these, round by round.
+        peak_mib: largest resident memory while it ran, in MiB, or of the whole process where the
+            system does not tell them apart.
+        difference: largest difference from the reference's results, relative to its largest value.
+        cosine: smallest cosine between its results and the reference's.
+    """
+
+    name: str
+    seconds: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+    peak_mib: float = 0.0
+    difference: float = 0.0
+    cosine: float = 1.0
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A comparison: the first way is the reference.
+
+    Attributes:
+        name: of the command and of the result file.
+        title: what is measured, in words.
+        ways: builds the ways; called once.
+        target: ratio that the last way should reach, where one is demanded.
+    """
+
+    name: str
+    title: str
+    ways: Callable[[], Sequence[Way]]
+    target: float | None = None
+
+
+def compare(ways: Sequence[Way], rounds: int) -> list[Measurement]:
+    """Run all ways in turn, ``rounds`` times.
+
+    Args:
+        ways: the reference first.
+        rounds: at least 1.
+
+    Returns:
+        One measurement a way, in the same order.
+    """
+    outputs = [way.work() for way in ways]
+    agreements = [_agreement(outputs[0], output) for output in outputs]
+    measurements = [Measurement(way.name, difference=d, cosine=c) for way, (d, c) in zip(ways, agreements, strict=True)]
+    peaks = [0.0] * len(ways)
+    for _ in range(rounds):
+        for index, (way, measurement) in enumerate(zip(ways, measurements, strict=True)):
+            _forget_peak()
+            start = time.perf_counter()
+            way.work()
+            _synchronize()
+            measurement.seconds.append(time.perf_counter() - start)
+            measurement.ratios.append(measurements[0].seconds[-1] / measurement.seconds[-1])
+            peaks[index] = max(peaks[index], _peak_mib())
+    return [replace(m, peak_mib=peak) for m, peak in zip(measurements, peaks, strict=True)]
+
+
+def table(benchmark: Benchmark, measurements: Sequence[Measurement]) -> str:
+    """The measurements as lines of text."""
+    lines = [benchmark.title]
+    for m in measurements:
+        lines.append(
+            f"  {m.name:<32} {median(m.seconds):9.4f} s   {median(m.ratios):6.2f} x "
+            f"({min(m.ratios):.2f} to {max(m.ratios):.2f})   {m.peak_mib:7.0f} MiB   "
+            f"difference {m.difference:.1e}, cosine {m.cosine:.6f}"
+        )
+    if benchmark.target is not None:
+        reached = median(measurements[-1].ratios)
+        verdict = "reached" if reached >= benchmark.target else "missed"
+        lines.append(f"  target {benchmark.target} x: {verdict}")
+    return "\n".join(lines)
+
+
+def store(benchmark: Benchmark, measurements: Sequence[Measurement], folder: Path = RESULTS) -> Path:
+    """Write the measurements with machine, versions and date, and return the file."""
+    document: dict[str, Any] = {
+        "benchmark": benchmark.name,
+        "title": benchmark.title,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "target": benchmark.target,
+        "ways": [{"median_ratio": median(m.ratios), **asdict(m)} for m in measurements],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{benchmark.name}.json"
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    return path
+
+
+def machine() -> Mapping[str, Any]:
+    """What the numbers depend on besides the code."""
+    cuda = torch.cuda.is_available()
+    return {
+        "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if cuda else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ddservice": __version__,
+    }
+
+
+def _agreement(reference: Sequence[Tensor], output: Sequence[Tensor]) -> tuple[float, float]:
+    difference, cosine = 0.0, 1.0
+    for expected, got in zip(reference, output, strict=True):
+        a, b = expected.detach().double().flatten(), got.detach().double().flatten()
+        difference = max(difference, float((a - b).abs().max() / a.abs().max()))
+        cosine = min(cosine, float(torch.nn.functional.cosine_similarity(a, b, dim=0)))
+    return difference, cosine
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _forget_peak() -> None:
+    if _CLEAR_PEAK.exists():
+        _CLEAR_PEAK.write_text("5")
+
+
+def _peak_mib() -> float:
+    if _STATUS.exists():
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,80 @@
+"""Training ConvNet-3 of width 128 on 3 x 32 x 32 images: a plain loop on the module, and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.forward import SHAPE, functional
+from benchmarks.harness import Benchmark, Way
+from ddcore.data import augment
+from ddcore.nets import Functional, build
+from ddcore.spec import ConvNetConfig
+from ddcore.train import Recipe, train
+
+STRATEGY = augment.strategy_for("auto", flip=True)
+EVALUATION = Recipe(epochs=15, batch_size=256, strategy=STRATEGY)
+"""A twentieth of the 300 epochs of the evaluation protocol."""
+TEACHER = Recipe(epochs=1, batch_size=128, weight_decay=1e-3)
+
+
+def _set(images: int) -> tuple[Tensor, Tensor]:
+    return torch.randn(images, *SHAPE, generator=torch.Generator().manual_seed(1)), torch.arange(images) % 10
+
+
+def _ours(f: Functional, images: int, recipe: Recipe) -> Callable[[], Sequence[Tensor]]:
+    training_set = _set(images)
+
+    def work() -> Sequence[Tensor]:
+        params = f.new(torch.Generator().manual_seed(0))
+        train(f, params, *training_set, recipe, torch.Generator().manual_seed(2))
+        return [torch.cat([params[name].flatten() for name in f.names])]
+
+    return work
+
+
+def _plain(images: int, recipe: Recipe) -> Callable[[], Sequence[Tensor]]:
+    f = functional("fp32", compiled=False)
+    pixels, labels = (tensor.to(f.compute.device) for tensor in _set(images))
+
+    def work() -> Sequence[Tensor]:
+        net = build(ConvNetConfig(), SHAPE, 10).to(f.compute.device)
+        net.load_state_dict(f.new(torch.Generator().manual_seed(0)))
+        generator = torch.Generator().manual_seed(2)
+        optimizer = torch.optim.SGD(
+            net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+        for _ in range(recipe.epochs):
+            for rows in torch.randperm(images, generator=generator).split(recipe.batch_size):
+                batch = pixels[rows]
+                drawn = augment.draw(recipe.strategy, len(batch), SHAPE, generator)
+                loss = F.cross_entropy(net(augment.apply(drawn, batch)), labels[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return [torch.cat([p.detach().flatten() for p in net.parameters()])]
+
+    return work
+
+
+def _ways(images: int, recipe: Recipe) -> Sequence[Way]:
+    return [
+        Way("plain loop, eager fp32", _plain(images, recipe)),
+        Way("trainer, eager fp32", _ours(functional("fp32", compiled=False), images, recipe)),
+        Way("trainer, compiled fp32", _ours(functional("fp32", compiled=True), images, recipe)),
+        Way("trainer, compiled bf16", _ours(functional("bf16", compiled=True), images, recipe)),
+    ]
+
+
+BENCHMARKS = (
+    Benchmark(
+        "evaluation",
+        f"evaluation training: {EVALUATION.epochs} epochs on 100 images with augmentation",
+        lambda: _ways(100, EVALUATION),
+        target=3.0,
+    ),
+    Benchmark("teacher", "teacher training: one epoch on 2,560 images", lambda: _ways(2560, TEACHER), target=3.0),
+)

@@ -1,0 +1,59 @@
+"""The harness compares results before speed, and every benchmark can be asked for by name."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.__main__ import every_benchmark
+from benchmarks.harness import Benchmark, Way, compare, store, table
+
+
+def way(name: str, seconds: float, *values: float) -> Way:
+    def work() -> Sequence[Tensor]:
+        time.sleep(seconds)
+        return [torch.tensor(values)]
+
+    return Way(name, work)
+
+
+def test_ratios_are_of_the_reference_to_each_way_round_by_round() -> None:
+    slow, fast = compare([way("slow", 0.04, 1.0), way("fast", 0.01, 1.0)], rounds=3)
+    assert slow.ratios == [1.0] * 3
+    assert all(s / f == r for s, f, r in zip(slow.seconds, fast.seconds, fast.ratios, strict=True))
+    assert min(fast.ratios) > 1.5
+    assert fast.peak_mib > 1
+
+
+def test_disagreement_is_reported_relative_to_the_largest_value() -> None:
+    _, other = compare([way("reference", 0, 3.0, -4.0), way("other", 0, 4.0, -4.0)], rounds=1)
+    assert other.difference == pytest.approx(0.25)
+    assert other.cosine == pytest.approx(28 / (5 * 32**0.5))
+
+
+def test_ways_that_return_different_things_are_refused() -> None:
+    two = Way("two", lambda: [torch.ones(1), torch.ones(1)])
+    with pytest.raises(ValueError, match="zip"):
+        compare([two, way("one", 0, 1.0)], rounds=1)
+
+
+def test_results_are_stored_with_the_machine_and_shown_with_the_verdict(tmp_path: Path) -> None:
+    benchmark = Benchmark("nap", "sleeping", lambda: [way("long", 0.03, 1.0), way("short", 0.01, 1.0)], target=1.2)
+    measurements = compare(benchmark.ways(), rounds=2)
+    stored = json.loads(store(benchmark, measurements, tmp_path).read_text())
+    assert stored["benchmark"] == "nap"
+    assert stored["machine"]["torch"] == torch.__version__
+    assert stored["ways"][1]["median_ratio"] == pytest.approx(sum(measurements[1].ratios) / 2)
+    assert table(benchmark, measurements).splitlines()[-1] == "  target 1.2 x: reached"
+
+
+def test_every_module_lists_its_benchmarks() -> None:
+    names = every_benchmark()
+    assert {"forward", "image_gradient", "evaluation", "teacher", "ensemble_compiled"} <= set(names)
+    assert all(name == benchmark.name for name, benchmark in names.items())
