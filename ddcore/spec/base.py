@@ -102,7 +102,7 @@ class Catalog(Mapping[str, type[C]], Generic[C]):
             raise PydanticCustomError(
                 "component_fields",
                 "the {kind} `{name}` has invalid fields",
-                {"kind": self.kind, "name": value["name"], "errors": error.errors(), "fields": list(cls.model_fields)},
+                {"kind": self.kind, "name": value["name"], "errors": error.errors(), "model": cls},
             ) from error
 
     def _unknown(self, name: str) -> PydanticCustomError:

@@ -40,27 +40,42 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
-def problems(error: ValidationError, fields: Sequence[str]) -> list[Problem]:
+def problems(error: ValidationError, fields: Sequence[str], model: type[BaseModel] | None = None) -> list[Problem]:
     """Every fault of a pydantic error, with the faults of nested components unfolded.
 
     Args:
         error: what pydantic raised.
         fields: names of the fields of the model that was validated, for spelling hints.
+        model: that model, for spelling hints inside the models that are its fields.
     """
-    return [p for item in error.errors() for p in _unfold(item, (), fields)]
+    return [p for item in error.errors() for p in _unfold(item, (), fields, model)]
 
 
-def _unfold(item: Mapping[str, Any], prefix: tuple[int | str, ...], fields: Sequence[str]) -> list[Problem]:
+def _unfold(
+    item: Mapping[str, Any], prefix: tuple[int | str, ...], fields: Sequence[str], model: type[BaseModel] | None
+) -> list[Problem]:
     location = (*prefix, *item["loc"])
     context: Mapping[str, Any] = item.get("ctx", {})
     if item["type"] == "component_fields":
-        return [p for inner in context["errors"] for p in _unfold(inner, location, context["fields"])]
+        inner: type[BaseModel] = context["model"]
+        return [p for fault in context["errors"] for p in _unfold(fault, location, list(inner.model_fields), inner)]
+    if model is not None and len(item["loc"]) > 1:
+        fields = _fields_at(model, item["loc"][:-1])
     return [Problem(pointer(location), str(item["type"]), _explain(item, location, fields))]
+
+
+def _fields_at(model: type[BaseModel], path: Iterable[int | str]) -> list[str]:
+    """Names of the fields of the model that lies at ``path`` inside ``model``."""
+    for step in path:
+        field = model.model_fields.get(str(step))
+        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return list(model.model_fields)
 
 
 def _explain(item: Mapping[str, Any], location: Sequence[int | str], fields: Sequence[str]) -> str:
     kind, value = item["type"], item.get("input")
-    name = str(location[-1]) if location else "specification"
+    name = _spoken(location)
     context: Mapping[str, Any] = item.get("ctx", {})
     bounds = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
     if kind == "extra_forbidden":
@@ -80,6 +95,15 @@ def _explain(item: Mapping[str, Any], location: Sequence[int | str], fields: Seq
     if kind in {"value_error", "unknown_name", "component_type"} or isinstance(value, (Mapping, BaseModel)):
         return message
     return f"`{name}` is {value!r}: {message[0].lower()}{message[1:]}"
+
+
+def _spoken(location: Sequence[int | str]) -> str:
+    """The last field of a location, with the position in it where it is a list."""
+    if not location:
+        return "specification"
+    if isinstance(location[-1], int) and len(location) > 1:
+        return f"{location[-2]}[{location[-1]}]"
+    return str(location[-1])
 
 
 def pointer(location: Iterable[int | str]) -> str:

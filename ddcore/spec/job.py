@@ -100,6 +100,10 @@ class JobSpec(SpecModel):
                 {"name": name, **strength} if isinstance(strength, Mapping) else {"name": name, "weight": strength}
                 for name, strength in value.items()
             )
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(
+                "`regularizers` is an object of weights by name, such as {'mim': 0.8}, or a list of objects"
+            )
         return value
 
     @field_validator("augmentation")
@@ -139,7 +143,7 @@ def parse(data: object) -> JobSpec:
     try:
         spec = JobSpec.model_validate(expanded)
     except ValidationError as error:
-        raise SpecError(problems(error, (*JobSpec.model_fields, "preset"))) from error
+        raise SpecError(problems(error, (*JobSpec.model_fields, "preset"), JobSpec)) from error
     found = list(_impossible(spec))
     if found:
         raise SpecError(found)

@@ -1,0 +1,59 @@
+import pytest
+
+from ddcore.spec import DATASETS, SpecError, all_presets, parse
+
+PROMISED = [
+    "paper/dm-cifar10-ipc1", "paper/dm-cifar10-ipc10", "paper/dm-cifar10-ipc50",
+    "paper/dm-mnist-ipc1", "paper/dm-mnist-ipc10", "quick/dm-digits", "quick/dm-mim-cmi-digits",
+]  # fmt: skip
+
+
+def test_promised_presets_exist() -> None:
+    assert set(PROMISED) <= set(all_presets())
+
+
+@pytest.mark.parametrize("name", sorted(all_presets()))
+def test_preset_is_a_valid_job_with_a_source(name: str) -> None:
+    preset = all_presets()[name]
+    spec = parse({"preset": name})
+    assert spec.dataset in DATASETS
+    assert preset.title
+    assert preset.citation
+    if name.startswith("paper/"):
+        assert preset.expected is not None
+        assert spec.dataset in name
+        assert name.endswith(f"ipc{spec.ipc}")
+
+
+def test_paper_presets_hold_the_published_setting() -> None:
+    spec = parse({"preset": "paper/dm-mnist-ipc10"})
+    assert spec.method.model_dump() == {
+        "name": "dm", "iterations": 20_000, "lr_img": 1.0, "momentum": 0.5, "batch_real": 256,
+    }  # fmt: skip
+    assert spec.augmentation == "color_crop_cutout_scale_rotate"
+    assert (spec.evaluation.epochs, spec.evaluation.lr, spec.evaluation.batch_size) == (1000, 0.01, 256)
+
+
+def test_fields_override_a_preset_object_by_object() -> None:
+    base = parse({"preset": "paper/dm-cifar10-ipc10"})
+    spec = parse(
+        {"preset": "paper/dm-cifar10-ipc10", "seed": 7, "method": {"iterations": 300}, "evaluation": {"epochs": 9}}
+    )
+    assert (spec.seed, spec.method.iterations) == (7, 300)
+    assert spec.method.model_dump(exclude={"iterations"}) == base.method.model_dump(exclude={"iterations"})
+    assert (spec.evaluation.epochs, spec.evaluation.repeats) == (9, base.evaluation.repeats)
+
+
+def test_a_method_of_another_name_replaces_the_one_of_the_preset() -> None:
+    assert parse({"preset": "paper/dm-cifar10-ipc10", "method": "random"}).method.model_dump() == {
+        "name": "random", "iterations": 0,
+    }  # fmt: skip
+
+
+def test_regularisers_replace_those_of_the_preset() -> None:
+    assert parse({"preset": "quick/dm-mim-cmi-digits", "regularizers": {}}).regularizers == ()
+
+
+def test_a_wrong_override_is_explained() -> None:
+    with pytest.raises(SpecError, match="/ipc: `ipc` is 0, but must be at least 1"):
+        parse({"preset": "paper/dm-cifar10-ipc10", "ipc": 0})
