@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from app.core import broker
 from app.core.database import Database
 from app.core.ids import new_id
-from app.core.settings import Settings
+from app.core.settings import Settings, explain
 from app.core.storage import open_store
 from app.jobs import outbox
 from app.migrate import SchemaError
@@ -50,6 +50,9 @@ class Main:
         """Work until SIGTERM; returns the exit code."""
         await_schema(self.database, self.ended)
         sweep.remove_finished(self.settings.runs_dir, self.database)
+        self.attendance.register()
+        # The pool process is forked from this one and must not inherit an open connection.
+        self.database.dispose()
         os.environ |= {WORKER_VARIABLE: self.worker_id, CLASS_VARIABLE: self.device_class}
         app = celery_app.make(self.settings)
         signals.worker_ready.connect(self._on_ready)
@@ -76,7 +79,6 @@ class Main:
         return int(worker.exitcode or 0)
 
     def _on_ready(self, **_: Any) -> None:
-        self.attendance.register()
         threading.Thread(target=self.attendance.run, args=(self.ended,), name="attendance", daemon=True).start()
         if self.settings.reconciler == "embedded":
             reconciler = Reconciler(self.settings, self.database, open_store(self.settings))
@@ -97,8 +99,12 @@ def main() -> int:
         logging.basicConfig(
             stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
         )
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         return Main(settings).run()
-    except (ValidationError, SchemaError, ValueError) as error:
+    except ValidationError as error:
+        sys.stderr.write(f"{explain(error)}\n")
+        return 2
+    except (SchemaError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
 

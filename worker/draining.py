@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,14 +39,12 @@ class Drain:
 
     @contextmanager
     def heeding_sigterm(self) -> Iterator[None]:
-        """Take SIGTERM for the flag while a job runs; afterwards it ends the process, as it would have."""
+        """Take SIGTERM for the flag while a job runs, instead of dying of it."""
         before = signal.signal(signal.SIGTERM, self._on_signal)
         try:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
-        if self._signalled:
-            os.kill(os.getpid(), signal.SIGTERM)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._signalled = True

@@ -70,7 +70,7 @@ class EngineProcess:
     """
 
     def __init__(self, settings: Settings, folder: RunFolder) -> None:
-        self.frames = SpooledQueue(folder.path / "spool.jsonl")
+        self.frames = SpooledQueue(folder.path / "spool.frames")
         self.heard_at = time.monotonic()
         self._closed = False
         reading, writing = os.pipe()

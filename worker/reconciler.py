@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.artifacts import service as artifacts
 from app.core.database import Database
 from app.core.ids import new_id
-from app.core.settings import Settings
+from app.core.settings import Settings, explain
 from app.core.storage import ArtifactStore, StorageError, open_store
 from app.jobs import endings, fleet, leases, outbox
 from app.migrate import SchemaError
@@ -135,7 +135,10 @@ def main() -> int:
         database = Database(settings)
         await_schema(database, ended)
         Reconciler(settings, database, open_store(settings)).run(ended)
-    except (ValidationError, SchemaError, ValueError) as error:
+    except ValidationError as error:
+        _log.error("%s", explain(error))
+        return 2
+    except (SchemaError, ValueError) as error:
         _log.error("%s", error)
         return 2
     return 0

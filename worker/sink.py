@@ -73,6 +73,9 @@ class Sink:
             if not leases.hold(session, self._claim.job_id, self._claim.fence, self._advance(frames)):
                 raise LeaseLostError(self._claim.job_id)
             fault_point("sink.write")
+            for frame in frames:
+                if isinstance(frame, protocol.Resumed):
+                    metrics.truncate_after(session, self._claim.job_id, frame.step)
             self._record_points(session, frames)
             for index, frame in enumerate(frames):
                 self._record(session, frame, stored.get(index))
@@ -132,7 +135,6 @@ class Sink:
             case protocol.Metrics():
                 self._readings |= {name: v if math.isfinite(v) else None for name, v in frame.values.items()}
             case protocol.Resumed():
-                metrics.truncate_after(session, self._claim.job_id, frame.step)
                 self._event(session, "job.log", f"goes on after step {frame.step}", {"step": frame.step})
                 if not frame.exact:
                     inexact = "other device or library versions than before: the result may differ in its last digits"

@@ -122,9 +122,7 @@ class _Attempt:
             self._persist(lambda: self._conclude(ended))
         except (StorageError, OSError) as error:
             _log.warning("the files of %s cannot be stored: %s", self._claim.job_id, _name(error))
-            unstored = Failure(
-                "storage_failed", "the result cannot be stored; it is computed again later", retryable=True
-            )
+            unstored = Failure("storage_failed", "the result could not be stored; it is made again", retryable=True)
             self._persist(lambda: self._conclude(unstored))
         fault_point("finish.after")
 

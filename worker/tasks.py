@@ -73,7 +73,7 @@ _posts: dict[int, Post] = {}
 
 
 def post() -> Post:
-    """This process's post; connections are never shared with the process that forked it."""
+    """The post of this process; connections are never shared with the process that forked it."""
     if os.getpid() not in _posts:
         settings = Settings()
         worker_id = os.environ[WORKER_VARIABLE]
@@ -88,7 +88,7 @@ def post() -> Post:
     return _posts[os.getpid()]
 
 
-@shared_task(name=broker.DOORBELL)
+@shared_task(name=broker.DOORBELL)  # type: ignore[untyped-decorator]
 def doorbell(version: int = 1) -> bool:
     """Answer one ring; ``version`` is that of the message."""
     if version != 1:

@@ -33,9 +33,14 @@ def queue_of(device_class: str) -> str:
     return f"dd.{device_class}"
 
 
+def uses_folder(settings: Settings) -> bool:
+    """Whether messages are files in the state folder, which reach this machine only."""
+    return settings.broker_url.startswith("filesystem:")
+
+
 def transport_options(settings: Settings, *, timeout_s: float = _SOCKET_S) -> dict[str, Any]:
     """Options of the broker's transport; the folders of ``filesystem://`` are created."""
-    if settings.broker_url.startswith("filesystem:"):
+    if uses_folder(settings):
         queue, control = settings.broker_dir / "queue", settings.broker_dir / "control"
         for folder in (queue, control):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -58,7 +63,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
     from kombu import Queue
 
     return {
-        "broker_url": settings.broker_url,
+        # Without a host kombu warns, and then makes up this one.
+        "broker_url": "filesystem://localhost" if uses_folder(settings) else settings.broker_url,
         "broker_transport": transport_class(settings),
         "broker_transport_options": transport_options(settings),
         "task_ignore_result": True,
@@ -76,7 +82,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 def transport_class(settings: Settings) -> str | None:
     """Our own form of the folder transport where that is used, else ``None`` for kombu's choice by URL."""
-    return "app.core.folder_transport:Transport" if settings.broker_url.startswith("filesystem:") else None
+    return "app.core.folder_transport:Transport" if uses_folder(settings) else None
 
 
 def publisher(settings: Settings, timeout_s: float) -> Celery:

@@ -11,6 +11,8 @@ from typing import Any
 from kombu.transport import filesystem
 from kombu.utils.json import dumps
 
+_LONGEST_WAIT_S = 0.5
+
 
 class Channel(filesystem.Channel):  # type: ignore[misc]
     """Messages are files ``<time>_<uuid>.<queue>.msg`` in one folder.
@@ -45,3 +47,7 @@ class Transport(filesystem.Transport):  # type: ignore[misc]
     """The transport with these channels."""
 
     Channel = Channel
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        """Wait for a message, but not for long: Celery looks only in between whether it is to shut down."""
+        super().drain_events(connection, None if timeout is None else min(timeout, _LONGEST_WAIT_S))

@@ -1,0 +1,266 @@
+"""A whole service of real processes in a temporary folder, to break and to look at afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+from sqlalchemy import create_engine, make_url, select, text
+
+from app import migrate
+from app.artifacts.models import Artifact
+from app.core.database import Database
+from app.core.security import Principal, Scope
+from app.core.settings import Settings
+from app.core.storage import open_store
+from app.events.models import Event
+from app.jobs import outbox
+from app.jobs.models import Job
+from app.jobs.schemas import CancelRequest, Envelope
+from app.jobs.service import JobService
+from app.jobs.states import HELD, TERMINAL, State
+from app.jobs.submission import Submission
+from app.keys.models import Tenant
+from app.metrics.models import MetricKey, MetricPoint
+from app.system.models import Worker
+from ddcore.spec import parse
+
+ROOT = Path(__file__).resolve().parents[2]
+TENANT = "ten_chaos"
+QUICK = {
+    "DD_LEASE_S": "2",
+    "DD_HEARTBEAT_S": "0.4",
+    "DD_RECONCILE_S": "0.3",
+    "DD_POLL_S": "0.1",
+    "DD_STOP_GRACE_S": "3",
+    "DD_BACKOFF_S": "0.05",
+}
+"""Everything that takes a minute in production takes two seconds here."""
+
+
+@dataclass
+class WorkerProcess:
+    """A worker, in a session of its own."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the worker and its pool process; the engine has a session of its own."""
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self.signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def terminate(self, timeout: float = 30) -> int:
+        """SIGTERM to the main process alone, as ``docker stop`` does."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+
+@dataclass
+class Cluster:
+    """Database, broker, store and workers of one test."""
+
+    home: Path
+    variables: dict[str, str]
+    settings: Settings
+    database: Database
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    def worker(self, fault: str | None = None, module: str = "worker", **variables: str) -> WorkerProcess:
+        """Start a worker, or another module of the service."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DD_")}
+        environment |= self.variables | variables | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        if fault is not None:
+            environment["DD_FAULT"] = fault
+        log = self.home / f"process-{len(self.workers)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module], env=environment, cwd=ROOT, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+        self.workers.append(WorkerProcess(process, log))
+        return self.workers[-1]
+
+    def reconciler(self) -> WorkerProcess:
+        return self.worker(module="worker.reconciler")
+
+    def submit(self, seed: int = 1, iterations: int = 40, ring: bool = True, **fields: Any) -> str:
+        spec = parse(
+            {"dataset": "digits", "ipc": 1, "method": {"name": "dm", "iterations": iterations}, "seed": seed, **fields}
+        )
+        with self.jobs() as jobs:
+            job_id = jobs.submit(Submission(spec, Envelope())).id
+        if ring:
+            outbox.publish_pending(self.database, self.settings)
+        return job_id
+
+    @contextmanager
+    def jobs(self) -> Iterator[JobService]:
+        with self.database.write() as session:
+            yield JobService(session, Principal(TENANT, None, frozenset(Scope)), self.settings)
+
+    def cancel(self, job_id: str, *, keep_result: bool = False) -> None:
+        with self.jobs() as jobs:
+            jobs.cancel(job_id, CancelRequest(keep_result=keep_result))
+
+    def pause(self, job_id: str) -> None:
+        with self.jobs() as jobs:
+            jobs.pause(job_id)
+
+    def resume(self, job_id: str) -> None:
+        with self.jobs() as jobs:
+            jobs.resume(job_id)
+        outbox.publish_pending(self.database, self.settings)
+
+    def job(self, job_id: str) -> Job:
+        with self.database.read() as session:
+            return session.execute(select(Job).where(Job.id == job_id)).scalar_one()
+
+    def wait(self, job_id: str, until: Callable[[Job], bool] | State, timeout: float = 40) -> Job:
+        """The job once it is as wanted; fails with everything that is known otherwise."""
+        wanted = until if callable(until) else lambda job: job.status == until
+        give_up_at = time.monotonic() + timeout
+        while not wanted(job := self.job(job_id)):
+            if time.monotonic() > give_up_at or (job.status in TERMINAL and not callable(until)):
+                raise AssertionError(f"{job.status} at step {job.step}, attempt {job.attempt}\n{self.story(job_id)}")
+            time.sleep(0.05)
+        return job
+
+    def story(self, job_id: str) -> str:
+        """Events and logs, for the reader of a failed test."""
+        lines = [f"{event.seq} {event.type} {event.message} {event.data}" for event in self.events(job_id)]
+        return "\n".join([*lines, *(f"--- {w.log.name}\n{w.log.read_text()[-3000:]}" for w in self.workers)])
+
+    def events(self, job_id: str) -> list[Event]:
+        with self.database.read() as session:
+            return list(session.scalars(select(Event).where(Event.job_id == job_id).order_by(Event.seq)))
+
+    def artifacts(self, job_id: str, kind: str) -> list[Artifact]:
+        with self.database.read() as session:
+            found = select(Artifact).where(Artifact.job_id == job_id, Artifact.kind == kind, Artifact.state == "ready")
+            return list(session.scalars(found))
+
+    def worker_row(self, job_id: str) -> Worker:
+        with self.database.read() as session:
+            return session.execute(select(Worker).where(Worker.id == self.job(job_id).owner)).scalar_one()
+
+    def points(self, job_id: str, name: str = "loss") -> dict[int, float | None]:
+        with self.database.read() as session:
+            rows = session.execute(
+                select(MetricPoint.step, MetricPoint.value)
+                .join(MetricKey, MetricKey.id == MetricPoint.key_id)
+                .where(MetricPoint.job_number == self.job(job_id).number, MetricKey.name == name)
+                .order_by(MetricPoint.step)
+            )
+            return {row.step: row.value for row in rows}
+
+    def engines(self) -> list[int]:
+        """Process ids of this cluster's living engines."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                command = (process / "cmdline").read_bytes().decode()
+                state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+                if "--run-dir" in command and str(self.home) in command and state != "Z":
+                    found.append(int(process.name))
+        return found
+
+    def digest(self, job_id: str) -> str:
+        """SHA-256 of the result as it lies in the store."""
+        (artifact,) = self.artifacts(job_id, "synthetic_images")
+        assert artifact.sha256 is not None
+        return hashlib.sha256(b"".join(open_store(self.settings).iter_range(artifact.sha256))).hexdigest()
+
+    def close(self) -> None:
+        for worker in self.workers:
+            with suppress(ProcessLookupError):
+                worker.signal(signal.SIGCONT)
+            worker.kill()
+        self.database.dispose()
+
+    def assert_invariants(self) -> None:
+        """What holds for every job whatever has happened."""
+        with self.database.read() as session:
+            jobs = list(session.scalars(select(Job)))
+        for job in jobs:
+            events = self.events(job.id)
+            assert [event.seq for event in events] == list(range(1, job.event_seq + 1))
+            claims = [event for event in events if event.type == "attempt.started"]
+            assert [event.data["attempt"] for event in claims] == list(range(1, job.attempt + 1))
+            fences = [event.data["fence"] for event in claims]
+            assert fences == sorted(set(fences))
+            assert not fences or fences[-1] <= job.fence
+            assert (job.owner is not None) == (job.lease_until is not None) == (job.status in HELD)
+            assert (job.finished_at is not None) == (job.status in TERMINAL)
+            states = [event.data for event in events if event.type == "job.state_changed"]
+            assert [data["from"] for data in states[1:]] == [data["to"] for data in states[:-1]]
+            assert not states or states[-1]["to"] == job.status
+            published = {kind: len(self.artifacts(job.id, kind)) for kind in ("bundle", "synthetic_images", "manifest")}
+            if job.status == State.SUCCEEDED:
+                assert set(published.values()) == {1}
+            kept = job.status == State.CANCELLED and job.results is not None
+            assert (job.status == State.SUCCEEDED or kept) == bool(published["bundle"])
+
+
+@contextmanager
+def cluster(
+    home: Path, database_url: str | None = None, broker_url: str | None = None, **extra: str
+) -> Iterator[Cluster]:
+    """An empty service; nothing of it runs yet."""
+    home.mkdir(parents=True, exist_ok=True)
+    variables = {"DD_HOME": str(home), "DD_ENGINE_MODULE": "tests.chaos.dummy_engine", **QUICK, **extra}
+    if database_url is not None:
+        variables["DD_DATABASE_URL"] = database_url
+    if broker_url is not None:
+        variables["DD_BROKER_URL"] = broker_url
+    settings = Settings(**{name.removeprefix("DD_").lower(): value for name, value in variables.items()})
+    database = Database(settings)
+    migrate.upgrade(database)
+    with database.write() as session:
+        session.add(Tenant(id=TENANT, name="chaos", max_running=None, max_queued=None))
+    made = Cluster(home, variables, settings, database)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def postgres_database(server_url: str) -> Iterator[str]:
+    """URL of a new database on a server, dropped afterwards."""
+    name = f"dd_chaos_{os.getpid()}_{time.monotonic_ns()}"
+    admin = create_engine(server_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
+
+@contextmanager
+def redis_broker(url: str) -> Iterator[str]:
+    """A Redis database of the test's own, emptied afterwards."""
+    client = redis.Redis.from_url(url)
+    client.flushdb()
+    try:
+        yield url
+    finally:
+        client.flushdb()
+        client.close()
