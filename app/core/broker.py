@@ -94,6 +94,8 @@ def publisher(settings: Settings, timeout_s: float) -> Celery:
         if key not in _apps:
             app = Celery("ddservice-publisher", set_as_current=False)
             app.config_from_object(configuration(settings))
-            app.conf.broker_transport_options = transport_options(settings, timeout_s=timeout_s)
+            # Without max_retries, kombu tries to connect for seconds before it says that the broker is down.
+            options = {**transport_options(settings, timeout_s=timeout_s), "max_retries": 0}
+            app.conf.broker_transport_options = options
             _apps[key] = app
         return _apps[key]
