@@ -66,15 +66,16 @@ def series_of(session: Session, tenant: str, job_id: str, names: Sequence[str] |
         statement = statement.where(MetricKey.name.in_(names))
     return [
         Series(s.job_number, s.key_id, name, s.first_step, s.step, s.n, s.nf, s.value, s.vmin, s.vmax)
-        for s, name in session.execute(statement).tuples()
+        for s, name in session.execute(statement)
     ]
 
 
-def readings(session: Session, series: Series, low: int, high: int, limit: int) -> Sequence[MetricPoint]:
-    """The first ``limit`` readings from step ``low`` to ``high``, both included."""
+def readings(session: Session, series: Series, low: int, high: int, limit: int) -> Sequence[Row[*tuple[Any, ...]]]:
+    """The first ``limit`` readings from step ``low`` to ``high``, both included: ``step, value, nf, wall_ms``."""
     p = MetricPoint
     inside = (p.job_number == series.job_number, p.key_id == series.key_id, p.step >= low, p.step <= high)
-    return session.execute(select(p).where(*inside).order_by(p.step).limit(limit)).scalars().all()
+    columns = select(p.step, p.value, p.nf, p.wall_ms)
+    return session.execute(columns.where(*inside).order_by(p.step).limit(limit)).all()
 
 
 def reduced(session: Session, series: Series, low: int, high: int, max_rows: int) -> Reduced:

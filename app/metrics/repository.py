@@ -88,11 +88,11 @@ def _number_of(session: Session, job_id: str) -> int:
 
 def _key_ids(session: Session, tenant: str, names: set[str]) -> dict[str, int]:
     known = select(MetricKey.name, MetricKey.id).where(MetricKey.tenant_id == tenant, MetricKey.name.in_(names))
-    found = dict(session.execute(known).tuples().all())
+    found = {row.name: row.id for row in session.execute(known)}
     missing = [{"tenant_id": tenant, "name": name} for name in sorted(names - found.keys())]
     if missing:
         session.execute(_insert(session, KEYS).on_conflict_do_nothing(), missing)
-        found = dict(session.execute(known).tuples().all())
+        found = {row.name: row.id for row in session.execute(known)}
     return found
 
 
