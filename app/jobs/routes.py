@@ -279,7 +279,7 @@ def _version(if_match: str | None) -> int | None:
 
 def _states(text: str | None) -> tuple[State, ...]:
     known = {str(state): state for state in State}
-    names = sorted({name.strip() for name in text.split(",")}) if text else []
+    names = sorted({name.strip() for name in text.split(",")}) if text is not None else []
     for name in names:
         if name not in known:
             guess = nearest(name, known)

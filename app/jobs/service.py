@@ -79,7 +79,7 @@ class JobService:
         about = {"dataset": job.dataset, "method": job.method, "parent_id": parent_id}
         events.append(self.session, job.id, "job.created", "info", "submitted", about)
         outbox.add(self.session, job.device_class)
-        return self._show(job)
+        return self.get(job.id)
 
     def clone(self, job_id: str, overrides: Mapping[str, Any]) -> JobDocument:
         """Queue a copy of a job with some fields changed.

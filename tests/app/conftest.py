@@ -2,7 +2,7 @@
 
 Tests run on SQLite; a module that says ``BACKENDS = ("sqlite", "postgres")`` runs on both. Every test
 gets empty tables made by the real migrations: on SQLite a copy of a migrated file, on PostgreSQL a
-database of this run's own, truncated.
+database of this run's own, emptied.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ def migrated_postgres(postgres_url: str) -> Iterator[str]:
     server = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"ALTER DATABASE {name} SET synchronous_commit = off"))
     url = make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
     database = Database(Settings(home=Path("/nonexistent"), database_url=url))
     migrate.upgrade(database)
@@ -91,8 +92,9 @@ def settings(tmp_path: Path, backend: str, request: pytest.FixtureRequest) -> Se
     url = request.getfixturevalue("migrated_postgres")
     engine = create_engine(url)
     with engine.begin() as connection:
-        names = ", ".join(table.name for table in metadata.sorted_tables)
-        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+        # Deleting a few rows is much quicker than TRUNCATE, which makes new files.
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
     engine.dispose()
     return Settings(**common, database_url=url)
 
