@@ -204,4 +204,5 @@ def digest_of(train: ImageSet, test: ImageSet) -> str:
 
 
 def _per_channel(values: Sequence[float], device: torch.device) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+    # Made on the host and copied: made on a GPU, it would wait for everything queued there.
+    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1).to(device, non_blocking=True)

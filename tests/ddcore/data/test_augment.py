@@ -154,7 +154,7 @@ def test_draw_for_each_image_transforms_it_like_a_draw_of_its_own(operation: str
     torch.testing.assert_close(apply(drawn, x), torch.cat(alone))
 
 
-@pytest.mark.parametrize("size", [2, 40])
+@pytest.mark.parametrize("size", [2, 80])
 def test_draws_by_class_equal_a_loop_over_the_classes(size: int) -> None:
     counts = [size, 1, size + 3, size, 5, 2, size, size]
     x = images(sum(counts)).requires_grad_()
@@ -259,3 +259,17 @@ def test_strategy_names_an_unknown_operation() -> None:
 def test_non_square_images_use_each_side() -> None:
     drawn = draw(("crop",), 4000, (1, 8, 40), generator())
     assert [(int(p.min()), int(p.max())) for p in drawn.parameters] == [(-1, 1), (-5, 5)]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("operation", AUGMENTATIONS)
+def test_gpu_gives_the_same_images_without_waiting_for_the_device(operation: str) -> None:
+    x = images(8)
+    drawn = draw((operation,), None, SHAPE, generator(1))
+    on_gpu = x.cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        actual = apply(drawn, on_gpu)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(actual.cpu(), apply(drawn, x))
