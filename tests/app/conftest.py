@@ -18,7 +18,7 @@ import anyio.from_thread
 import httpx
 import pytest
 import structlog
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, func, make_url, select, text, update
 
 from app import migrate
 from app.core.database import Database
@@ -26,6 +26,7 @@ from app.core.ids import new_id
 from app.core.schema import metadata
 from app.core.security import Scope
 from app.core.settings import Settings
+from app.core.tables import Base
 from app.jobs.models import Job
 from app.keys import repository as keys
 from app.keys import service as key_service
@@ -166,6 +167,22 @@ class Api:
     @property
     def database(self) -> Database:
         return self.state.database
+
+    def submit(self, spec: dict[str, Any], **fields: Any) -> dict[str, Any]:
+        """Submit a job that has to be accepted; its document."""
+        response = self.post("/v1/jobs", json={**spec, **fields})
+        assert response.status_code == 201, response.text
+        return response.json()
+
+    def force(self, job_id: str, **values: Any) -> None:
+        """Put a job into a situation that only a worker could bring about."""
+        with self.database.write() as session:
+            session.execute(update(Job).where(Job.id == job_id).values(**values))
+
+    def count(self, model: type[Base]) -> int:
+        """Rows of a table."""
+        with self.database.read() as session:
+            return session.execute(select(func.count()).select_from(model)).scalar_one()
 
     def acting_as(self, key: str | None) -> Api:
         """The same application, asked with another key, or with none."""
