@@ -1,0 +1,76 @@
+"""Distances between the gradients of two batches, by which the one is moved to match the other.
+
+Each takes two flat dictionaries with the same names, the gradient on synthetic images (differentiated)
+and the gradient on real images (constant), and returns a scalar. Dictionaries that hold a part of the
+parameters compare that part: IDC matches the weights of convolutions only.
+
+Sources: Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021 (arXiv 2006.05929),
+its released code; Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML
+2022 (arXiv 2205.14959).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-6
+"""Added to the product of norms under a cosine, as published."""
+
+Gradient = Mapping[str, Tensor]
+"""Gradient of a loss in each parameter, by its name; at least one."""
+
+
+def inner_product(synthetic: Gradient, real: Gradient) -> Tensor:
+    """Sum over all entries of the products: linear in ``synthetic``, so no distance, but read alike.
+
+    >>> inner_product({"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 4.0])}).item()
+    11.0
+    """
+    return _sum([(synthetic[name] * real[name]).sum() for name in real])
+
+
+def row_cosine(synthetic: Gradient, real: Gradient) -> Tensor:
+    """Distance of DC: 1 - cosine for each output node, summed over the nodes of all layers.
+
+    A node is a row of a weight flattened to (out, in * k * k), (out, in) or, for layer normalisation,
+    (C, H * W). One-dimensional parameters (every bias, every scale and shift) contribute nothing. A row of
+    zeros has cosine 0 and passes no gradient.
+
+    >>> row_cosine({"w": torch.eye(2), "b": torch.ones(2)}, {"w": -torch.eye(2), "b": torch.zeros(2)}).item()
+    4.0
+    """
+    weights = [name for name in real if real[name].ndim > 1]
+    if not weights:
+        raise ValueError(f"none of {', '.join(real)} has more than one dimension: there are no rows to compare")
+    return _sum([_row_cosine(synthetic[name].flatten(1), real[name].flatten(1)) for name in weights])
+
+
+def cosine(synthetic: Gradient, real: Gradient) -> Tensor:
+    """1 - cosine of all parameters as one vector, biases included (``cos`` of the released code)."""
+    return 1 - inner_product(synthetic, real) / (_norm(synthetic) * _norm(real) + EPSILON)
+
+
+def squared(synthetic: Gradient, real: Gradient) -> Tensor:
+    """Sum of squared differences (``mse`` of the released codes, which do not take the mean)."""
+    return _sum([(synthetic[name] - real[name]).square().sum() for name in real])
+
+
+def absolute(synthetic: Gradient, real: Gradient) -> Tensor:
+    """Sum of absolute differences (``l1`` of IDC)."""
+    return _sum([(synthetic[name] - real[name]).abs().sum() for name in real])
+
+
+def _row_cosine(synthetic: Tensor, real: Tensor) -> Tensor:
+    norms = torch.linalg.vector_norm(synthetic, dim=1) * torch.linalg.vector_norm(real, dim=1)
+    return (1 - (synthetic * real).sum(dim=1) / (norms + EPSILON)).sum()
+
+
+def _norm(gradient: Gradient) -> Tensor:
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in gradient.values()]))
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    return torch.stack(parts).sum()
