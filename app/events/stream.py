@@ -233,18 +233,25 @@ class Tailer:
                 client.close()
 
     async def _follow(self) -> None:
-        while (self._jobs or self._tenants) and not self._stopped:
-            jobs = {job_id: followed.cursor for job_id, followed in self._jobs.items()}
-            tenants = {tenant: followed.moment for tenant, followed in self._tenants.items()}
-            try:
-                news = await asyncio.to_thread(self._read, jobs, tenants)
-            except (DBAPIError, PoolTimeoutError) as error:
-                # Clients stay connected and miss nothing: the cursors have not moved.
-                log.warning("events cannot be read", reason=type(error).__name__)
-            else:
-                self._spread_jobs(jobs, news)
-                self._spread_tenants(news)
-            await asyncio.sleep(self._poll_s)
+        try:
+            while (self._jobs or self._tenants) and not self._stopped:
+                await self._look()
+                await asyncio.sleep(self._poll_s)
+        finally:
+            # Should reading fail for good, clients are told by a closed stream and come back.
+            self._close_all()
+
+    async def _look(self) -> None:
+        jobs = {job_id: followed.cursor for job_id, followed in self._jobs.items()}
+        tenants = {tenant: followed.moment for tenant, followed in self._tenants.items()}
+        try:
+            news = await asyncio.to_thread(self._read, jobs, tenants)
+        except (DBAPIError, PoolTimeoutError) as error:
+            # Clients stay connected and miss nothing: the cursors have not moved.
+            log.warning("events cannot be read", reason=type(error).__name__)
+            return
+        self._spread_jobs(jobs, news)
+        self._spread_tenants(news)
 
     def _spread_jobs(self, asked: Iterable[str], news: _News) -> None:
         for job_id in asked:

@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from fastapi.sse import ServerSentEvent
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
+
+from app.core.database import Database
+from app.events import queries
+from app.events import repository as events
+from app.events.stream import QUEUE, Client, Item, Tailer
+from app.jobs.models import Job
+
+BACKENDS = ("sqlite", "postgres")
+AddJob = Callable[..., str]
+LIMIT_S = 20
+
+
+def item(seq: int, *, droppable: bool = False) -> Item:
+    return Item("event", "{}", seq, f"evt_{seq}", droppable)
+
+
+def record(database: Database, job_id: str, count: int = 1, type: str = "job.log") -> None:
+    for _ in range(count):
+        with database.write() as session:
+            events.append(session, job_id, type, "info", "something")
+
+
+def end(database: Database, job_id: str) -> None:
+    with database.write() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(status="succeeded", version=Job.version + 1))
+        events.append(session, job_id, "job.state_changed", "info", "running → succeeded")
+
+
+def run(main: Callable[[], Awaitable[Any]]) -> Any:
+    async def limited() -> Any:
+        async with asyncio.timeout(LIMIT_S):
+            return await main()
+
+    return asyncio.run(limited())
+
+
+async def take(stream: AsyncIterator[ServerSentEvent], count: int) -> list[ServerSentEvent]:
+    """The next ``count`` messages that carry data."""
+    found: list[ServerSentEvent] = []
+    while len(found) < count:
+        message = await anext(stream)
+        if message.raw_data is not None:
+            found.append(message)
+    return found
+
+
+async def rest(stream: AsyncIterator[ServerSentEvent]) -> list[ServerSentEvent]:
+    return [message async for message in stream if message.raw_data is not None]
+
+
+@pytest.fixture
+def tailer(database: Database) -> Tailer:
+    return Tailer(database, poll_s=0.02)
+
+
+class TestClient:
+    def test_progress_gives_way_to_other_events(self) -> None:
+        async def main() -> list[int]:
+            client = Client(limit=4)
+            for seq in range(1, 7):
+                client.offer(item(seq, droppable=seq % 2 == 1))
+            client.offer(Item("end", "{}"))
+            return [found.seq async for found in client.items()]
+
+        assert run(main) == [2, 4, 6, 0]
+
+    def test_a_client_that_never_reads_is_closed(self) -> None:
+        async def main() -> tuple[bool, list[Item]]:
+            client = Client()
+            for seq in range(QUEUE + 1):
+                client.offer(item(seq))
+            return client.closed, [found async for found in client.items()]
+
+        assert run(main) == (True, [])
+
+    def test_remarks_on_progress_do_not_pile_up(self) -> None:
+        async def main() -> list[str]:
+            client = Client(limit=2)
+            for version in range(100):
+                client.offer(Item("progress", str(version)))
+            client.offer(item(1))
+            found = client.items()
+            return [(await anext(found)).data, (await anext(found)).data]
+
+        assert run(main) == ["{}", "99"]
+
+
+class TestJob:
+    def test_backlog_then_live_then_end(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
+        job = add_job(status="running")
+        record(database, job, 250)
+
+        async def main() -> list[ServerSentEvent]:
+            stream = tailer.job("default", job, 0)
+            found = await take(stream, 250)
+            await asyncio.to_thread(record, database, job, 3)
+            found += await take(stream, 3)
+            await asyncio.to_thread(end, database, job)
+            return found + await rest(stream)
+
+        found = run(main)
+        assert [message.id for message in found[:-1]] == [str(seq) for seq in range(1, 255)]
+        assert (found[-1].event, json.loads(found[-1].raw_data)) == ("end", {"status": "succeeded"})
+        assert json.loads(found[0].raw_data)["type"] == "job.log"
+
+    def test_goes_on_after_the_last_event(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
+        job = add_job(status="running")
+        record(database, job, 5)
+        end(database, job)
+
+        async def main() -> list[ServerSentEvent]:
+            return await rest(tailer.job("default", job, 4))
+
+        assert [message.id for message in run(main)] == ["5", "6", None]
+
+    def test_no_gap_and_no_duplicate_while_events_pour_in(
+        self, database: Database, add_job: AddJob, tailer: Tailer
+    ) -> None:
+        job = add_job(status="running")
+
+        async def follow(delay: float) -> list[str | None]:
+            await asyncio.sleep(delay)
+            return [message.id for message in await rest(tailer.job("default", job, 0)) if message.event is None]
+
+        async def main() -> list[list[str | None]]:
+            clients = [asyncio.create_task(follow(delay / 50)) for delay in range(8)]
+            await asyncio.to_thread(record, database, job, 60)
+            await asyncio.to_thread(end, database, job)
+            return await asyncio.gather(*clients)
+
+        for ids in run(main):
+            assert ids == [str(seq) for seq in range(1, 62)]
+
+    def test_progress_is_told_to_those_who_ask(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
+        job = add_job(status="running")
+
+        def change() -> None:
+            with database.write() as session:
+                session.execute(update(Job).where(Job.id == job).values(version=Job.version + 1, step=7))
+
+        async def main() -> tuple[list[ServerSentEvent], list[ServerSentEvent]]:
+            quiet = asyncio.create_task(rest(tailer.job("default", job, 0)))
+            asking = tailer.job("default", job, 0, progress=True)
+            first = asyncio.create_task(take(asking, 1))
+            await asyncio.sleep(0.2)
+            await asyncio.to_thread(change)
+            told = await first
+            await asyncio.to_thread(end, database, job)
+            await rest(asking)
+            return told, await quiet
+
+        told, quiet = run(main)
+        assert (told[0].event, told[0].id) == ("progress", None)
+        assert json.loads(told[0].raw_data) == {"job_id": job, "status": "running", "version": 2}
+        assert [message.event for message in quiet] == [None, "end"]
+
+    def test_stopping_ends_every_stream(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
+        job = add_job(status="running")
+
+        async def main() -> list[ServerSentEvent]:
+            streams = [asyncio.create_task(rest(tailer.job("default", job, 0))) for _ in range(3)]
+            streams.append(asyncio.create_task(rest(tailer.tenant("default", None))))
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(tailer.stop)
+            late = await rest(tailer.job("default", job, 0))
+            return late + [message for part in await asyncio.gather(*streams) for message in part]
+
+        assert run(main) == []
+
+    def test_a_failing_database_loses_nothing(
+        self, database: Database, add_job: AddJob, tailer: Tailer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = add_job(status="running")
+        read, failures = tailer._read, iter(range(3))
+
+        def failing(*arguments: Any) -> Any:
+            if next(failures, None) is not None:
+                raise OperationalError("SELECT", {}, Exception("down"))
+            return read(*arguments)
+
+        monkeypatch.setattr(tailer, "_read", failing)
+
+        async def main() -> list[ServerSentEvent]:
+            stream = asyncio.create_task(rest(tailer.job("default", job, 0)))
+            await asyncio.sleep(0.05)
+            await asyncio.to_thread(end, database, job)
+            return await stream
+
+        assert [message.event for message in run(main)] == [None, "end"]
+        assert next(failures, None) is None
+
+    def test_a_deleted_job_ends_its_streams(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
+        job = add_job(status="running")
+
+        def bury() -> None:
+            with database.write() as session:
+                session.execute(update(Job).where(Job.id == job).values(deleted_at=Job.created_at))
+
+        async def main() -> list[ServerSentEvent]:
+            stream = asyncio.create_task(rest(tailer.job("default", job, 0)))
+            await asyncio.sleep(0.05)
+            await asyncio.to_thread(bury)
+            return await stream
+
+        assert [message.event for message in run(main)] == ["end"]
+
+    def test_reading_costs_the_same_for_one_client_and_for_many(
+        self, database: Database, add_job: AddJob, tailer: Tailer
+    ) -> None:
+        job = add_job(status="running")
+        statements = 0
+
+        def count(*_: Any) -> None:
+            nonlocal statements
+            statements += 1
+
+        async def polled(clients: int) -> float:
+            nonlocal statements
+            streams = [asyncio.create_task(rest(tailer.job("default", job, 0))) for _ in range(clients)]
+            await asyncio.sleep(0.6)
+            statements, started = 0, time.monotonic()
+            await asyncio.sleep(0.6)
+            rate = statements / (time.monotonic() - started)
+            for stream in streams:
+                stream.cancel()
+            await asyncio.gather(*streams, return_exceptions=True)
+            return rate
+
+        async def main() -> tuple[float, float]:
+            return await polled(1), await polled(60)
+
+        sqlalchemy_event.listen(database.engine, "before_cursor_execute", count)
+        one, many = run(main)
+        assert 0 < many <= one * 1.5
+
+    def test_nothing_is_read_while_nobody_listens(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
+        job = add_job(status="running")
+
+        async def main() -> asyncio.Task[None] | None:
+            stream = tailer.job("default", job, 0)
+            await anext(stream)
+            waiting = asyncio.create_task(anext(stream))
+            await asyncio.sleep(0.1)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            await stream.aclose()
+            await asyncio.sleep(0.1)
+            return tailer._task
+
+        task = run(main)
+        assert task is not None
+        assert task.done()
+
+
+class TestTenant:
+    def test_new_events_of_every_job(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
+        first, second = add_job(), add_job()
+        record(database, first)
+
+        async def main() -> list[ServerSentEvent]:
+            stream = tailer.tenant("default", None)
+            wanted = asyncio.create_task(take(stream, 2))
+            await asyncio.sleep(0.2)
+            await asyncio.to_thread(record, database, second)
+            await asyncio.to_thread(record, database, first)
+            found = await wanted
+            await stream.aclose()
+            return found
+
+        found = [json.loads(message.raw_data) for message in run(main)]
+        assert [(event["job_id"], event["seq"]) for event in found] == [(second, 1), (first, 2)]
+
+    def test_goes_on_where_it_broke_off(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
+        job = add_job()
+        record(database, job, 3)
+
+        async def main() -> list[str | None]:
+            with database.read() as session:
+                known = queries.of_job(session, "default", job)
+            stream = tailer.tenant("default", known[0].id)
+            wanted = asyncio.create_task(take(stream, 4))
+            await asyncio.sleep(0.2)
+            await asyncio.to_thread(record, database, job, 2)
+            found = await wanted
+            await stream.aclose()
+            assert [message.id for message in found[:2]] == [event.id for event in known[1:]]
+            return [message.id for message in found]
+
+        ids = run(main)
+        assert len(set(ids)) == 4
+
+    def test_other_tenants_are_silent(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
+        job = add_job()
+
+        async def main() -> list[ServerSentEvent]:
+            stream = asyncio.create_task(rest(tailer.tenant("rival", None)))
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(record, database, job, 2)
+            await asyncio.sleep(0.2)
+            tailer.stop()
+            return await stream
+
+        assert run(main) == []
