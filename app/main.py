@@ -19,7 +19,6 @@ from app.core.security import load_signer
 from app.core.settings import Settings
 from app.core.storage import open_store
 from app.dashboard import pages as dashboard
-from app.dashboard import pages as dashboard
 from app.events import routes as events
 from app.events.stream import Tailer
 from app.jobs import routes as jobs
