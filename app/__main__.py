@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from types import FrameType
 
@@ -31,6 +32,9 @@ class Server(uvicorn.Server):
 
 def main() -> int:
     """Serve until told to stop."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The server raises the signal once more when it has stopped in good order, which is no failure.
+        signal.signal(number, _leave)
     try:
         settings = Settings()
         configure(settings)
@@ -57,6 +61,10 @@ def main() -> int:
     )
     Server(config, app).run()
     return 0
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 if __name__ == "__main__":

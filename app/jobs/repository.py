@@ -80,9 +80,11 @@ class JobRepository:
         statement = select(func.count()).select_from(Job).where(*self._mine(), Job.status.not_in(TERMINAL))
         return self._session.execute(statement).scalar_one()
 
-    def tenant(self) -> Tenant:
-        """The principal's tenant, locked so that its quota is counted by one transaction at a time."""
-        statement = select(Tenant).where(Tenant.id == self._principal.tenant_id).with_for_update()
+    def tenant(self, *, lock: bool = False) -> Tenant:
+        """The principal's tenant; locked, its quota is counted by one transaction at a time."""
+        statement = select(Tenant).where(Tenant.id == self._principal.tenant_id)
+        if lock:
+            statement = statement.with_for_update()
         return self._session.execute(statement).scalar_one()
 
     def amend(self, job_id: str, values: Mapping[str, Any], version: int | None) -> bool:

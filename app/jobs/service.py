@@ -67,7 +67,7 @@ class JobService:
         Raises:
             QuotaExceeded: the tenant has as many unfinished jobs as it may have.
         """
-        tenant = self._jobs.tenant()
+        tenant = self._jobs.tenant(lock=True)
         limit = self.settings.max_queued if tenant.max_queued is None else tenant.max_queued
         unfinished = self._jobs.unfinished()
         if unfinished >= limit:

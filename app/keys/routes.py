@@ -99,13 +99,15 @@ def create_login_link(
 
 @router.get("/login", include_in_schema=False)
 def login(
-    token: Annotated[str, Query(max_length=100)],
     request: Request,
     database: DatabaseDep,
     settings: SettingsDep,
     signer: SignerDep,
+    token: Annotated[str | None, Query(max_length=100)] = None,
 ) -> RedirectResponse:
-    """Use a login link: start a session and go to the dashboard."""
+    """Use a login link: start a session and go to the dashboard, which asks for a key where there is no link."""
+    if token is None:
+        return RedirectResponse("/", 303, NO_STORE)
     with database.write() as session:
         key_id = service.use_login_token(session, signer, token)
     if key_id is None:

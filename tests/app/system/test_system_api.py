@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text, update
+
+from app.core.tables import clock
+from app.system.models import Worker
+from ddcore.version import __version__
+
+if TYPE_CHECKING:
+    from tests.app.conftest import Api
+
+BACKENDS = ("sqlite", "postgres")
+
+
+@pytest.fixture
+def worker(api: Api) -> str:
+    """A worker that is alive."""
+    with api.database.write() as session:
+        session.add(
+            Worker(
+                id="wrk_1",
+                name="gpu0@host",
+                host="host",
+                pid=7,
+                device_class="cuda",
+                facts={"device": "H200"},
+                state="idle",
+            )
+        )
+    return "wrk_1"
+
+
+class TestHealth:
+    def test_is_alive(self, api: Api) -> None:
+        assert api.acting_as(None).get("/healthz").json() == {"status": "ok", "version": __version__}
+
+    def test_without_workers_is_degraded(self, api: Api) -> None:
+        response = api.acting_as(None).get("/readyz")
+        assert (response.status_code, response.json()["status"]) == (200, "degraded")
+        assert response.json()["checks"]["workers"] == "0 alive"
+
+    def test_with_a_worker_is_ready(self, api: Api, worker: str) -> None:
+        assert api.acting_as(None).get("/readyz").json()["status"] == "ready"
+
+    def test_dead_worker_does_not_count(self, api: Api, worker: str) -> None:
+        with api.database.write() as session:
+            session.execute(update(Worker).values(heartbeat_at=clock(-api.settings.lease_s - 1)))
+        assert api.acting_as(None).get("/readyz").json()["status"] == "degraded"
+
+    def test_wrong_schema_is_unavailable(self, api: Api) -> None:
+        with api.database.write() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        try:
+            response = api.acting_as(None).get("/readyz")
+        finally:
+            with api.database.write() as session:
+                session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        assert (response.status_code, response.json()["status"]) == (503, "unavailable")
+        assert "newer version" in response.json()["checks"]["database"]
+
+
+class TestWorkers:
+    def test_lists_the_living(self, api: Api, worker: str) -> None:
+        (found,) = api.get("/v1/workers").json()["data"]
+        assert (found["id"], found["device_class"], found["facts"]) == (worker, "cuda", {"device": "H200"})
+
+    def test_shows_only_ones_own_job(self, api: Api, rival: Api, worker: str, spec: dict[str, Any]) -> None:
+        job_id = api.submit(spec)["id"]
+        with api.database.write() as session:
+            session.execute(update(Worker).values(job_id=job_id))
+        assert api.get("/v1/workers").json()["data"][0]["job_id"] == job_id
+        assert rival.get("/v1/workers").json()["data"][0]["job_id"] is None
+
+
+def test_prometheus_gauges(api: Api, worker: str, spec: dict[str, Any]) -> None:
+    api.submit(spec)
+    lines = api.get("/metrics").text.splitlines()
+    assert 'dd_jobs{status="queued"} 1.0' in lines
+    assert 'dd_jobs{status="running"} 0.0' in lines
+    assert 'dd_workers{device_class="cuda",state="idle"} 1.0' in lines
+
+
+class TestDocumentation:
+    def test_page_asks_nobody_else_and_runs_under_its_policy(self, api: Api) -> None:
+        response = api.acting_as(None).get("/docs")
+        page, policy = response.text, response.headers["content-security-policy"]
+        assert not re.findall(r"(?:src|href)=\"(?:https?:)?//", page)
+        for address in re.findall(r"(?:src|href)=\"([^\"]+)\"", page):
+            assert api.acting_as(None).get(address).status_code == 200, address
+        for script in re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL):
+            digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+            assert f"'sha256-{digest}'" in policy
+        assert "unsafe-eval" not in policy
+
+    def test_every_reference_leads_somewhere(self, api: Api) -> None:
+        document = api.get("/openapi.json").json()
+        schemas = document["components"]["schemas"]
+
+        def references(node: Any) -> set[str]:
+            if isinstance(node, dict):
+                own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+                return own.union(*(references(value) for value in node.values()))
+            return set().union(*(references(item) for item in node)) if isinstance(node, list) else set()
+
+        found = references(document)
+        assert "#/components/schemas/JobSubmission" in found
+        assert "#/components/schemas/ProblemDocument" in found
+        assert {name.removeprefix("#/components/schemas/") for name in found} <= set(schemas)
+
+    def test_every_operation_is_described(self, api: Api) -> None:
+        for path, operations in api.get("/openapi.json").json()["paths"].items():
+            for method, operation in operations.items():
+                assert operation["summary"], (method, path)
+                assert operation.get("description"), (method, path)
+
+    def test_submission_schema_has_both_spellings(self, api: Api) -> None:
+        schema = api.get("/openapi.json").json()["components"]["schemas"]["JobSubmission"]["properties"]
+        assert {"dataset", "ipc", "method", "preset", "name", "labels", "priority", "limits"} <= set(schema)
+        assert {"dm", "random"} <= set(schema["method"]["oneOf"][0]["enum"])

@@ -1,0 +1,125 @@
+"""The API as a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+
+def test_loads_neither_torch_nor_numpy() -> None:
+    code = "import app.main, sys; print({'torch', 'numpy', 'celery', 'worker'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def environment(home: Path, **settings: object) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return kept | {"DD_HOME": str(home)} | {f"DD_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def refusal(home: Path, **settings: object) -> subprocess.CompletedProcess[str]:
+    """What the API says when it will not start."""
+    return subprocess.run(
+        [sys.executable, "-m", "app"],
+        env=environment(home, **settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def running(home: Path, **settings: object) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    port = free_port()
+    log = (home / "log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app"], env=environment(home, port=port, **settings), stderr=log, stdout=log
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    client.get("/healthz").raise_for_status()
+                    break
+                except httpx.TransportError:
+                    assert process.poll() is None, (home / "log").read_text()
+                    assert time.monotonic() < deadline, (home / "log").read_text()
+                    time.sleep(0.05)
+            yield process, client
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        log.close()
+
+
+def test_serves_from_nothing_and_stops_cleanly_in_the_middle_of_a_stream(tmp_path: Path) -> None:
+    with running(tmp_path) as (process, client):
+        key = (tmp_path / "api-key").read_text().strip()
+        client.headers["X-API-Key"] = key
+        job = client.post("/v1/jobs", json={"dataset": "digits", "ipc": 1, "method": "dm"})
+        assert job.status_code == 201
+        with client.stream("GET", job.json()["links"]["stream"]) as stream:
+            lines = stream.iter_lines()
+            assert any(line.startswith("data:") for line in lines)
+            started = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            for _ in lines:
+                pass
+        assert process.wait(timeout=20) == 0
+        assert time.monotonic() - started < 9
+    log = (tmp_path / "log").read_text()
+    assert "Traceback" not in log
+    assert key not in log
+
+
+class TestRefusals:
+    def test_open_bind_without_keys(self, tmp_path: Path) -> None:
+        done = refusal(tmp_path, host="0.0.0.0", auth="false")
+        assert done.returncode == 2
+        assert done.stderr.startswith("DD_AUTH is off and DD_HOST is 0.0.0.0")
+        assert "Traceback" not in done.stderr
+
+    def test_bad_setting(self, tmp_path: Path) -> None:
+        done = refusal(tmp_path, port=99999)
+        assert (done.returncode, done.stderr) == (
+            2,
+            "DD_PORT is '99999': Input should be less than or equal to 65535\n",
+        )
+
+    def test_short_pepper(self, tmp_path: Path) -> None:
+        done = refusal(tmp_path, pepper="short")
+        assert done.returncode == 2
+        assert "DD_PEPPER" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    @pytest.mark.postgres
+    def test_database_that_is_not_migrated(self, tmp_path: Path, postgres_url: str) -> None:
+        done = refusal(tmp_path, database_url=postgres_url)
+        assert done.returncode == 2
+        assert "app.migrate" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_database_that_is_down(self, tmp_path: Path) -> None:
+        done = refusal(tmp_path, database_url="postgresql+psycopg://u@127.0.0.1:1/none")
+        assert done.returncode == 1
+        assert done.stderr.startswith("the database cannot be used: ")
+        assert "Traceback" not in done.stderr
