@@ -71,6 +71,14 @@ def _plain_image_gradient() -> Callable[[], Sequence[Tensor]]:
     return work
 
 
+def _plain_training_step() -> Callable[[], Sequence[Tensor]]:
+    f = functional("fp32", compiled=False)
+    net = build(ConvNetConfig(), SHAPE, 10).to(f.compute.device)
+    net.load_state_dict(f.new(torch.Generator().manual_seed(0)))
+    images = _images(REFERENCE_BATCH, f.compute.device)
+    return lambda: torch.autograd.grad(net(images).square().sum(), list(net.parameters()))
+
+
 BENCHMARKS = (
     Benchmark(
         "forward",
@@ -90,5 +98,10 @@ BENCHMARKS = (
             Way("functional, compiled fp32", _image_gradient(functional("fp32", compiled=True))),
             Way("functional, compiled bf16", _image_gradient(functional("bf16", compiled=True))),
         ],
+    ),
+    Benchmark(
+        "allocator",
+        f"parameter gradient of {REFERENCE_BATCH} images, freed memory returned to the system or held",
+        lambda: [Way("returned", _plain_training_step()), Way("held", _plain_training_step())],
     ),
 )

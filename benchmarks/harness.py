@@ -2,16 +2,17 @@
 
 Both run in turn, round after round, in one process, so that what slows the machine down slows both;
 what counts is the median of the rounds' ratios, not a time. Results are checked for equality first.
+The reference runs with the memory allocator as a process finds it, the other ways as ours sets it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import platform
-import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -20,9 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddcore.compute import hold_freed_memory
 from ddcore.version import __version__
 
 RESULTS = Path(__file__).parent / "results"
+
+USUAL_LIMIT = 2**25
+"""Above so many bytes, the C library by itself returns freed blocks to the system."""
 
 _CLEAR_PEAK = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
@@ -50,8 +55,7 @@ class Measurement:
         name: of the way.
         seconds: of each round.
         ratios: seconds of the reference divided by these, round by round.
-        peak_mib: largest resident memory while it ran, in MiB, or of the whole process where the
-            system does not tell them apart.
+        peak_mib: resident memory that it adds at its peak, in MiB; 0 where the system does not tell.
         difference: largest difference from the reference's results, relative to its largest value.
         cosine: smallest cosine between its results and the reference's.
     """
@@ -84,6 +88,8 @@ class Benchmark:
 def compare(ways: Sequence[Way], rounds: int) -> list[Measurement]:
     """Run all ways in turn, ``rounds`` times.
 
+    Each turn does the work twice and times the second, since the other ways have emptied the caches.
+
     Args:
         ways: the reference first.
         rounds: at least 1.
@@ -92,19 +98,19 @@ def compare(ways: Sequence[Way], rounds: int) -> list[Measurement]:
         One measurement a way, in the same order.
     """
     outputs = [way.work() for way in ways]
-    agreements = [_agreement(outputs[0], output) for output in outputs]
-    measurements = [Measurement(way.name, difference=d, cosine=c) for way, (d, c) in zip(ways, agreements, strict=True)]
-    peaks = [0.0] * len(ways)
+    measurements = []
+    for way, output in zip(ways, outputs, strict=True):
+        difference, cosine = _agreement(outputs[0], output)
+        _set_allocator(way is ways[0])
+        peak = _peak_mib(way.work)
+        measurements.append(Measurement(way.name, peak_mib=peak, difference=difference, cosine=cosine))
     for _ in range(rounds):
-        for index, (way, measurement) in enumerate(zip(ways, measurements, strict=True)):
-            _forget_peak()
-            start = time.perf_counter()
+        for way, measurement in zip(ways, measurements, strict=True):
+            _set_allocator(way is ways[0])
             way.work()
-            _synchronize()
-            measurement.seconds.append(time.perf_counter() - start)
+            measurement.seconds.append(_seconds(way.work))
             measurement.ratios.append(measurements[0].seconds[-1] / measurement.seconds[-1])
-            peaks[index] = max(peaks[index], _peak_mib())
-    return [replace(m, peak_mib=peak) for m, peak in zip(measurements, peaks, strict=True)]
+    return measurements
 
 
 def table(benchmark: Benchmark, measurements: Sequence[Measurement]) -> str:
@@ -161,19 +167,34 @@ def _agreement(reference: Sequence[Tensor], output: Sequence[Tensor]) -> tuple[f
     return difference, cosine
 
 
-def _synchronize() -> None:
+def _set_allocator(reference: bool) -> None:
+    if reference:
+        hold_freed_memory(USUAL_LIMIT)
+    else:
+        hold_freed_memory()
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
-def _forget_peak() -> None:
-    if _CLEAR_PEAK.exists():
-        _CLEAR_PEAK.write_text("5")
+def _peak_mib(work: Callable[[], object]) -> float:
+    """Resident memory that the work adds at its peak, in MiB; 0 where the system does not tell."""
+    if not _CLEAR_PEAK.exists():
+        return 0.0
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
+    _CLEAR_PEAK.write_text("5")
+    before = _status_mib("VmRSS")
+    work()
+    return _status_mib("VmHWM") - before
 
 
-def _peak_mib() -> float:
-    if _STATUS.exists():
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _status_mib(key: str) -> float:
+    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+    return int(lines[key].split()[0]) / 1024

@@ -13,6 +13,7 @@ of the framework, or mode may round differently.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import logging
 import os
@@ -59,8 +60,8 @@ class Compute:
     device: torch.device
     precision: Precision = "fp32"
     compiled: bool = False
-    piece: int = 128
-    training_piece: int = 128
+    piece: int = 32
+    training_piece: int = 32
 
     @staticmethod
     def choose(
@@ -86,6 +87,8 @@ class Compute:
             cache: folder in which compiled code is kept between processes.
             log: receives one message where less is done than was asked for; the default is a logger.
 
+        The process as a whole is set up too: TF32 on CUDA, :func:`hold_freed_memory` on a CPU.
+
         Raises:
             ConfigurationError: the device does not exist.
         """
@@ -97,6 +100,8 @@ class Compute:
         if where.type == "cuda":
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.allow_tf32 = True
+        else:
+            hold_freed_memory()
         bf16 = precision == "bf16"
         if precision == "auto":
             bf16 = computes_bf16(where) and (compiled or where.type == "cuda")
@@ -129,6 +134,24 @@ class Compute:
         """
         scaled = (self.training_piece if training else self.piece) * _REFERENCE_PIXELS // pixels
         return max(_SMALLEST_PIECE, 1 << max(scaled, 1).bit_length() - 1)
+
+
+def hold_freed_memory(most: int = 2**30) -> bool:
+    """Have the C library reuse freed blocks of up to ``most`` bytes instead of returning them to the system.
+
+    By default it returns every block above 32 MiB, and a feature map of 64 images is one: the system then
+    clears its pages anew for every layer, which takes as long as the arithmetic. Holding them makes an
+    eager pass over 256 images 1.9 times and a training step 1.7 times faster (ConvNet-3 of width 128,
+    32 x 32, one thread; ``python -m benchmarks allocator``), for at most twice ``most`` bytes of idle memory.
+
+    Returns:
+        Whether the C library has the setting (glibc does).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    trim_threshold, mmap_threshold = -1, -3
+    return bool(mallopt(mmap_threshold, most) and mallopt(trim_threshold, min(2 * most, 2**31 - 1)))
 
 
 def computes_bf16(device: torch.device) -> bool:
@@ -181,9 +204,9 @@ def _pieces(device: torch.device, bf16: bool, compiled: bool) -> tuple[int, int]
     """Images a piece, without and with autograd: cache-sized on a CPU, memory-sized on a GPU."""
     if device.type == "cuda":
         return 4096, 2048
-    if compiled:
-        return 32 if bf16 else 16, 64
-    return 64, 128
+    if compiled and bf16:
+        return 32, 64
+    return (16, 32) if compiled else (32, 32)
 
 
 def _to_logger(level: Literal["info", "warning"], message: str) -> None:

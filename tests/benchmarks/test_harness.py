@@ -28,7 +28,12 @@ def test_ratios_are_of_the_reference_to_each_way_round_by_round() -> None:
     assert slow.ratios == [1.0] * 3
     assert all(s / f == r for s, f, r in zip(slow.seconds, fast.seconds, fast.ratios, strict=True))
     assert min(fast.ratios) > 1.5
-    assert fast.peak_mib > 1
+
+
+def test_memory_is_what_the_work_adds_at_its_peak() -> None:
+    big = Way("big", lambda: [torch.ones(100 * 2**18).sum()])
+    _, measured = compare([way("nothing", 0, 100 * 2.0**18), big], rounds=1)
+    assert 95 < measured.peak_mib < 150
 
 
 def test_disagreement_is_reported_relative_to_the_largest_value() -> None:

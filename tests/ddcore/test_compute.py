@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import resource
 from pathlib import Path
 from typing import Literal
 
@@ -151,6 +153,26 @@ def test_pieces_hold_about_as_many_pixels_whatever_the_image_size(
     chosen = Compute(CPU, piece=32, training_piece=64)
     assert chosen.piece_for(pixels, training=False) == without_gradients
     assert chosen.piece_for(pixels, training=True) == with_gradients
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library has no mallopt")
+def test_freed_memory_is_held_for_the_next_block_of_its_size() -> None:
+    def page_faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(20):
+            torch.ones(2**24)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    assert compute.hold_freed_memory(2**25)
+    returned = page_faults()
+    assert compute.hold_freed_memory()
+    page_faults()
+    assert page_faults() < returned / 10, "after the heap has grown to what is needed"
+
+
+def test_a_c_library_without_the_setting_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute.ctypes, "CDLL", lambda name: object())
+    assert not compute.hold_freed_memory()
 
 
 def test_autocast_concerns_the_inside_of_a_pass() -> None:
