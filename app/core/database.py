@@ -13,6 +13,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.core.filesystems import network_filesystem
 from app.core.settings import Settings
 from app.core.tables import clock
 
@@ -24,6 +25,9 @@ class Database:
     """The service's database.
 
     ``read()`` and ``write()`` are the edges of every transaction: code inside flushes, never commits.
+
+    Raises:
+        ValueError: the SQLite file would be on a network filesystem.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -57,12 +61,22 @@ def _engine(settings: Settings) -> Engine:
     url = make_url(settings.database_url)
     if url.get_backend_name() == "sqlite":
         if url.database:
-            Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _prepare_folder(Path(url.database).parent)
         engine = create_engine(url, pool_size=20, max_overflow=20, pool_timeout=10)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     return create_engine(url, pool_size=20, max_overflow=20, pool_timeout=10, pool_pre_ping=True)
+
+
+def _prepare_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kind = network_filesystem(folder)
+    if kind is not None:
+        raise ValueError(
+            f"{folder} is on a network filesystem ({kind}), where SQLite loses data: set DD_HOME to a folder of this "
+            "machine, or DD_DATABASE_URL to a PostgreSQL database"
+        )
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, cast
 from urllib.parse import urlsplit
 
@@ -65,7 +65,7 @@ def optional_principal(
     return found
 
 
-def principal(found: Annotated[Principal | None, Depends(optional_principal)]) -> Principal:
+async def principal(found: Annotated[Principal | None, Depends(optional_principal)]) -> Principal:
     """Whom the request speaks for.
 
     Raises:
@@ -79,10 +79,10 @@ def principal(found: Annotated[Principal | None, Depends(optional_principal)]) -
     return found
 
 
-def require(scope: Scope) -> Callable[[Principal], Principal]:
+def require(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
     """A dependency that gives the principal where it has ``scope``."""
 
-    def granted(found: Annotated[Principal, Depends(principal)]) -> Principal:
+    async def granted(found: Annotated[Principal, Depends(principal)]) -> Principal:
         if not found.may(scope):
             held = ", ".join(sorted(found.scopes)) or "none"
             raise Forbidden(f"this needs the scope `{scope}`; the key has {held}")
