@@ -39,7 +39,8 @@ def row_cosine(synthetic: Gradient, real: Gradient) -> Tensor:
     (C, H * W). One-dimensional parameters (every bias, every scale and shift) contribute nothing. A row of
     zeros has cosine 0 and passes no gradient.
 
-    >>> row_cosine({"w": torch.eye(2), "b": torch.ones(2)}, {"w": -torch.eye(2), "b": torch.zeros(2)}).item()
+    >>> gradient = {"weight": torch.eye(2), "bias": torch.ones(2)}
+    >>> round(row_cosine(gradient, {"weight": -torch.eye(2), "bias": torch.zeros(2)}).item(), 4)
     4.0
     """
     weights = [name for name in real if real[name].ndim > 1]
@@ -64,12 +65,13 @@ def absolute(synthetic: Gradient, real: Gradient) -> Tensor:
 
 
 def _row_cosine(synthetic: Tensor, real: Tensor) -> Tensor:
-    norms = torch.linalg.vector_norm(synthetic, dim=1) * torch.linalg.vector_norm(real, dim=1)
+    norms: Tensor = torch.linalg.vector_norm(synthetic, dim=1) * torch.linalg.vector_norm(real, dim=1)
     return (1 - (synthetic * real).sum(dim=1) / (norms + EPSILON)).sum()
 
 
 def _norm(gradient: Gradient) -> Tensor:
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in gradient.values()]))
+    norm: Tensor = torch.linalg.vector_norm(torch.cat([part.flatten() for part in gradient.values()]))
+    return norm
 
 
 def _sum(parts: list[Tensor]) -> Tensor:
