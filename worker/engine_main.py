@@ -28,6 +28,7 @@ from ddcore.errors import (
 )
 from ddcore.hooks import Callback, Phase, Stop
 from ddcore.spec import SpecError, parse
+from ddcore.version import __version__
 from worker import protocol
 from worker.engine_guard import StopRequest, die_with_parent
 from worker.faults import fault_point
@@ -127,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
     callback = PipeCallback(writer, run_dir, stop)
+    _log.info("ddcore %s runs %s", __version__, run_dir.parent.name)
     callback.on_phase("loading", None)
     spec = parse(json.loads((run_dir / "spec.json").read_text("utf-8")))
     # Importing the engine takes seconds; the signals above must be heard meanwhile.
@@ -138,6 +140,7 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
     )  # fmt: skip
     bundle.export_zip(result.out, run_dir / "bundle.zip")
     bundle.export_npz(result.out, run_dir / "distilled.npz")
+    bundle.export_imagefolder(result.out, run_dir / "image_folder.zip")
     writer.send(protocol.Done(steps=result.steps, finalized=callback.finalized, results=result.results))
 
 

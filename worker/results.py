@@ -43,6 +43,7 @@ def bundle_files(folder: RunFolder) -> list[Output]:
         Output("bundle", folder.path / "bundle.zip", "application/zip"),
         Output("synthetic_images", images, "application/octet-stream", shape, dtype),
         Output("npz", folder.path / "distilled.npz", "application/octet-stream", shape, dtype),
+        Output("image_folder", folder.path / "image_folder.zip", "application/zip"),
         Output("manifest", folder.out / "manifest.json", "application/json"),
         Output("preview", folder.out / "preview.png", "image/png"),
     ]

@@ -128,8 +128,9 @@ class Engine:
         (out / "manifest.json").write_text(json.dumps({"seed": self.seed, "steps": self.step}))
         (out / "preview.png").write_bytes(b"\x89PNG\r\n\x1a\n")
         (self.run_dir / "distilled.npz").write_bytes(self.state)
-        with zipfile.ZipFile(self.run_dir / "bundle.zip", "w") as bundle:
-            bundle.write(out / "distilled.safetensors", "distilled.safetensors")
+        for name in ("bundle.zip", "image_folder.zip"):
+            with zipfile.ZipFile(self.run_dir / name, "w") as archive:
+                archive.write(out / "distilled.safetensors", "distilled.safetensors")
         results = {"accuracy": None, "controls": {}}
         self.writer.send(protocol.Done(steps=self.step, finalized=finalized, results=results))
         return protocol.EXIT_DONE

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -37,6 +38,7 @@ from ddcore.spec import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 TENANT = "ten_chaos"
+_MIGRATING = threading.Lock()
 QUICK = {
     "DD_LEASE_S": "2",
     "DD_HEARTBEAT_S": "0.4",
@@ -229,7 +231,8 @@ def cluster(
         variables["DD_BROKER_URL"] = broker_url
     settings = Settings(**{name.removeprefix("DD_").lower(): value for name, value in variables.items()})
     database = Database(settings)
-    migrate.upgrade(database)
+    with _MIGRATING:  # Alembic keeps its context in globals
+        migrate.upgrade(database)
     with database.write() as session:
         session.add(Tenant(id=TENANT, name="chaos", max_running=None, max_queued=None))
     made = Cluster(home, variables, settings, database)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,31 +18,44 @@ from tests.chaos.expectations import assert_undisturbed, events_of, expect_no_en
 from tests.chaos.harness import Cluster, cluster
 
 STEPS = 40
+SIDE_BY_SIDE = 4
 
 
-@pytest.mark.parametrize(
-    ("fault", "attempts"),
-    [
-        ("task.entry:killgroup", 1),
-        ("claim.after:killgroup", 2),
-        ("spawn.before:killgroup", 2),
-        ("sink.write:killgroup:4", 2),
-        ("heartbeat:killgroup:2", 2),
-        ("finish.before:killgroup", 2),
-        ("finish.stored:killgroup", 2),
-        ("finish.after:killgroup", 1),
-    ],
-)
-def test_a_worker_is_killed(embedded: Cluster, fault: str, attempts: int) -> None:
-    job_id = embedded.submit(iterations=STEPS)
-    doomed = embedded.worker(fault)
-    doomed.process.wait(20)
-    expect_no_engine(embedded)
-    embedded.worker()
-    job = embedded.wait(job_id, "succeeded")
-    assert (job.attempt, job.failures) == (attempts, attempts - 1)
-    assert len(events_of(embedded, job_id, "attempt.lost")) == attempts - 1
-    assert_undisturbed(embedded, job_id, steps=STEPS)
+DEATHS = {
+    "task.entry:killgroup": 1,
+    "claim.after:killgroup": 2,
+    "spawn.before:killgroup": 2,
+    "sink.write:killgroup:4": 2,
+    "heartbeat:killgroup:2": 2,
+    "finish.before:killgroup": 2,
+    "finish.stored:killgroup": 2,
+    "finish.after:killgroup": 1,
+}
+"""Where the first worker dies, and the attempts that the job then takes."""
+
+
+@pytest.fixture(scope="module")
+def deaths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+    """Every death in a cluster of its own, several side by side because each mostly waits."""
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        yield {fault: pool.submit(die, tmp_path_factory.mktemp("death"), fault) for fault in DEATHS}
+
+
+def die(folder: Path, fault: str) -> None:
+    with cluster(folder / "home") as made:
+        job_id = made.submit(iterations=STEPS)
+        made.worker(fault).process.wait(40)
+        expect_no_engine(made)
+        made.worker()
+        job = made.wait(job_id, "succeeded")
+        assert (job.attempt, job.failures) == (DEATHS[fault], DEATHS[fault] - 1)
+        assert len(events_of(made, job_id, "attempt.lost")) == DEATHS[fault] - 1
+        assert_undisturbed(made, job_id, steps=STEPS)
+
+
+@pytest.mark.parametrize("fault", DEATHS)
+def test_a_worker_is_killed(deaths: dict[str, Future[None]], fault: str) -> None:
+    deaths[fault].result()
 
 
 def test_a_worker_is_killed_from_outside_in_the_middle(embedded: Cluster) -> None:
@@ -113,13 +128,14 @@ def test_a_hanging_engine_is_ended_and_its_job_tried_again(tmp_path: Path) -> No
 
 def test_poison_does_not_keep_others_from_running(embedded: Cluster) -> None:
     poison = embedded.submit(seed=POISON_SEED, iterations=STEPS)
-    good = [embedded.submit(seed=seed, iterations=10) for seed in (2, 3)]
+    good = {seed: embedded.submit(seed=seed, iterations=10) for seed in (2, 3)}
     embedded.worker()
     job = embedded.wait(poison, "failed")
     assert job.error is not None
     assert (job.error["code"], job.attempt) == ("poison", 2)
-    for job_id, seed in zip(good, (2, 3), strict=True):
+    for job_id in good.values():
         embedded.wait(job_id, "succeeded")
+    for seed, job_id in good.items():
         assert_undisturbed(embedded, job_id, steps=10, seed=seed)
 
 
@@ -161,8 +177,9 @@ def test_two_workers_share_the_jobs_and_one_is_killed(production: Cluster) -> No
     if production.worker_row(victim).pid != doomed.process.pid:
         doomed = production.workers[1]
     doomed.kill()
-    for seed, job_id in jobs.items():
+    for job_id in jobs.values():
         production.wait(job_id, "succeeded")
+    for seed, job_id in jobs.items():
         assert_undisturbed(production, job_id, steps=STEPS, seed=seed)
     assert production.job(victim).attempt == 2
 

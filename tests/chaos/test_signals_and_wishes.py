@@ -6,6 +6,8 @@ import json
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,31 +43,38 @@ def terminate_twice(worker: WorkerProcess) -> int:
     return worker.terminate()
 
 
-@pytest.mark.parametrize("shut_down", [terminate, terminate_all])
-def test_a_shutdown_hands_the_job_back_at_no_cost(embedded: Cluster, shut_down) -> None:
-    job_id = embedded.submit(iterations=100)
-    worker = embedded.worker()
-    running(embedded, job_id)
-    assert shut_down(worker) == 0
-    assert embedded.engines() == []
-    job = embedded.job(job_id)
-    assert (job.status, job.attempt, job.failures) == ("queued", 1, 0)
-    assert job.checkpoint_step is not None
-    embedded.worker()
-    embedded.wait(job_id, "succeeded")
-    assert "Traceback" not in worker.log.read_text()
-    assert_undisturbed(embedded, job_id, steps=100)
+SHUTDOWNS = {"once": (terminate, True), "all": (terminate_all, True), "twice": (terminate_twice, False)}
+"""How a worker is told to stop, and whether it is told to take its time."""
 
 
-def test_an_impatient_shutdown_loses_nothing(embedded: Cluster) -> None:
-    job_id = embedded.submit(iterations=100)
-    worker = embedded.worker()
-    running(embedded, job_id)
-    terminate_twice(worker)
-    expect_no_engine(embedded)
-    embedded.worker()
-    embedded.wait(job_id, "succeeded")
-    assert_undisturbed(embedded, job_id, steps=100)
+@pytest.fixture(scope="module")
+def shutdowns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+    """Every way in a cluster of its own, side by side because each mostly waits."""
+    with ThreadPoolExecutor(len(SHUTDOWNS)) as pool:
+        yield {way: pool.submit(shut_down, tmp_path_factory.mktemp("shutdown"), way) for way in SHUTDOWNS}
+
+
+def shut_down(folder: Path, way: str) -> None:
+    stop, patient = SHUTDOWNS[way]
+    with cluster(folder / "home") as made:
+        job_id = made.submit(iterations=150)
+        worker = made.worker()
+        running(made, job_id)
+        code = stop(worker)
+        expect_no_engine(made)
+        job = made.job(job_id)
+        if patient:
+            assert code == 0
+            assert (job.status, job.attempt, job.failures) == ("queued", 1, 0)
+        assert "Traceback" not in worker.log.read_text()
+        made.worker()
+        made.wait(job_id, "succeeded")
+        assert_undisturbed(made, job_id, steps=150)
+
+
+@pytest.mark.parametrize("way", SHUTDOWNS)
+def test_a_shutdown_hands_the_job_back(shutdowns: dict[str, Future[None]], way: str) -> None:
+    shutdowns[way].result()
 
 
 def test_an_idle_worker_shuts_down(embedded: Cluster) -> None:
@@ -177,8 +186,9 @@ def test_all_messages_are_lost(embedded: Cluster) -> None:
     wait_for_log(worker, "is ready for")
     shutil.rmtree(embedded.settings.broker_dir)
     jobs[3] = embedded.submit(seed=3, iterations=10)
-    for seed, job_id in jobs.items():
+    for job_id in jobs.values():
         embedded.wait(job_id, "succeeded")
+    for seed, job_id in jobs.items():
         assert_undisturbed(embedded, job_id, steps=10, seed=seed)
 
 
@@ -191,8 +201,9 @@ def test_redis_forgets_everything(production: Cluster, redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url)
     client.flushdb()
     client.close()
-    for seed, job_id in jobs.items():
+    for job_id in jobs.values():
         production.wait(job_id, "succeeded")
+    for seed, job_id in jobs.items():
         assert_undisturbed(production, job_id, steps=20, seed=seed)
 
 
