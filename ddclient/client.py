@@ -257,6 +257,10 @@ class Client:
         """Whether the service and what it depends on are ready."""
         return dict(self._transport.get("/readyz"))
 
+    def workers(self) -> list[dict[str, Any]]:
+        """The workers that are alive, and what they run."""
+        return list(self._transport.get("/v1/workers")["data"])
+
     def login_link(self) -> str:
         """An address that opens the dashboard once, without a key."""
         return str(self._transport.post("/v1/login-links")["url"])

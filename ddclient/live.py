@@ -154,7 +154,7 @@ def update(view: RunView, job: Job) -> None:
     """Bring a view up to date with a job that has just been read."""
     document = job.document
     progress = document.progress
-    view.state, view.phase = document.status, document.phase
+    view.state, view.phase = document.status, None if document.finished else document.phase
     view.done = progress.phase_done if progress else 0
     view.total = progress.phase_total if progress else None
     view.eta_s = progress.eta_s if progress else None

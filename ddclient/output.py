@@ -44,7 +44,7 @@ def emit(document: object, text: str | Table, *, as_json: bool) -> None:
 
 def note(text: str) -> None:
     """Tell the user something that is not the command's result."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(text.rstrip() + "\n")
 
 
 def outcome(document: JobDocument) -> Exit:
@@ -55,7 +55,10 @@ def outcome(document: JobDocument) -> Exit:
 def describe(document: JobDocument) -> str:
     """A job in a few lines."""
     spec = document.spec
-    lines = [f"{document.id}  {document.status}" + (f" ({document.phase})" if document.phase else "")]
+    lines = [
+        f"{document.id}  {document.status}"
+        + (f" ({document.phase})" if document.phase and not document.finished else "")
+    ]
     if document.name:
         lines.append(f"  name      {document.name}")
     lines.append(f"  spec      {summary(spec)}")
