@@ -140,9 +140,9 @@ def hold_freed_memory(most: int = 2**30) -> bool:
     """Have the C library reuse freed blocks of up to ``most`` bytes instead of returning them to the system.
 
     By default it returns every block above 32 MiB, and a feature map of 64 images is one: the system then
-    clears its pages anew for every layer, which takes as long as the arithmetic. Holding them makes an
-    eager pass over 256 images 1.9 times and a training step 1.7 times faster (ConvNet-3 of width 128,
-    32 x 32, one thread; ``python -m benchmarks allocator``), for at most twice ``most`` bytes of idle memory.
+    clears its pages anew for every layer. Holding them makes eager training steps 1.2 to 1.7 times faster
+    (``python -m benchmarks allocator``; the more, the busier the machine is), for at most twice ``most``
+    bytes of idle memory.
 
     Returns:
         Whether the C library has the setting (glibc does).
