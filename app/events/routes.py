@@ -14,7 +14,7 @@ from app.core.paths import JobId
 from app.core.problems import responses
 from app.events import queries
 from app.events.schemas import EventPage, Level, document
-from app.events.stream import Tailer
+from app.events.stream import Start, Tailer
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
@@ -61,6 +61,13 @@ def after_seq(header: LastEventId = None, query: LastEventIdQuery = None) -> int
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise InvalidParameter(f"`Last-Event-ID` is {text[:40]!r}; it must be the `id` of a message of this stream")
     return int(text)
+
+
+def stream_start(
+    principal: JobReader, tailer: TailerDep, header: LastEventId = None, query: LastEventIdQuery = None
+) -> Start:
+    """Where the stream of all jobs begins for this client, fixed before the answer does."""
+    return tailer.start(principal.tenant_id, header or query)
 
 
 @router.get("/jobs/{job_id}/events", responses=responses(InvalidParameter, NotFound))
@@ -113,8 +120,8 @@ async def stream_job_events(
 
 @router.get("/events:stream", response_class=EventSourceResponse)
 async def stream_events(
-    principal: JobReader, tailer: TailerDep, header: LastEventId = None, query: LastEventIdQuery = None
+    principal: JobReader, tailer: TailerDep, start: Annotated[Start, Depends(stream_start)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Follow all jobs: new events as they come; one may come twice around a reconnection, which its `id` tells."""
-    async for message in tailer.tenant(principal.tenant_id, header or query):
+    async for message in tailer.tenant(principal.tenant_id, start):
         yield message

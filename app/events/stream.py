@@ -106,6 +106,14 @@ class Client:
                 self._ready.clear()
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a client begins in the events of a tenant: at a moment, without those that it has."""
+
+    moment: datetime
+    known: frozenset[str]
+
+
 @dataclass
 class _Followed:
     clients: set[Client] = field(default_factory=set, kw_only=True)
@@ -183,20 +191,36 @@ class Tailer:
         finally:
             self._leave(self._jobs, job_id, client)
 
-    async def tenant(self, tenant: str, last_event_id: str | None) -> AsyncIterator[ServerSentEvent]:
-        """New events of all of a tenant's jobs; from ``last_event_id`` on where given.
+    def start(self, tenant: str, last_event_id: str | None) -> Start:
+        """Where a client of a tenant's stream begins: after its last event, or now.
+
+        Args:
+            tenant: whose events.
+            last_event_id: the last event that the client has; where it has none, or one that is not known, it
+                begins now.
+        """
+        with self._database.read() as session:
+            at = queries.recorded_at(session, tenant, last_event_id) if last_event_id else None
+            if last_event_id and at:
+                return Start(at, frozenset({last_event_id}))
+            moment = now(session)
+            recent = queries.since(session, tenant, moment - OVERLAP, LIVE)
+        return Start(moment, frozenset(event.id for event in recent))
+
+    async def tenant(self, tenant: str, start: Start) -> AsyncIterator[ServerSentEvent]:
+        """New events of all of a tenant's jobs, from ``start`` on.
 
         Events of different jobs have no common order, so one may come twice after a reconnection; its ``id`` tells.
         """
         yield ServerSentEvent(retry=RETRY_MS)
-        client, sent = Client(), set[str]()
+        client, known = Client(), set(start.known)
         await self._join_tenant(tenant, client)
         try:
-            for event in await asyncio.to_thread(self._replay, tenant, last_event_id):
-                sent.add(event.id)
-                yield _message(_item(event), str(event.id))
+            for event in await asyncio.to_thread(self._since, tenant, start):
+                known.add(event.id)
+                yield _message(_item(event), event.id)
             async for item in client.items():
-                if item.id not in sent:
+                if item.id not in known:
                     yield _message(item, item.id)
         finally:
             self._leave(self._tenants, tenant, client)
@@ -295,18 +319,15 @@ class Tailer:
         with self._database.read() as session:
             return queries.of_job(session, tenant, job_id, after_seq=after_seq, limit=PAGE)
 
-    def _replay(self, tenant: str, last_event_id: str | None) -> Sequence[Event]:
-        if last_event_id is None:
-            return []
+    def _since(self, tenant: str, start: Start) -> Sequence[Event]:
         with self._database.read() as session:
-            at = queries.recorded_at(session, tenant, last_event_id)
-            events = queries.since(session, tenant, at - OVERLAP, REPLAY) if at else []
-        return [event for event in events if event.id != last_event_id]
+            events = queries.since(session, tenant, start.moment - OVERLAP, REPLAY)
+        return [event for event in events if event.id not in start.known]
 
     def _present(self, tenant: str) -> _FollowedTenant:
         with self._database.read() as session:
             moment = now(session)
-            recent = queries.since(session, tenant, moment - OVERLAP, REPLAY)
+            recent = queries.since(session, tenant, moment - OVERLAP, LIVE)
         return _FollowedTenant(moment, {event.id: event.at for event in recent})
 
     def _read_states(self, job_ids: Sequence[str]) -> dict[str, queries.JobState]:

@@ -15,7 +15,11 @@ export class Live {
     this.#onRefresh = onRefresh;
     for (const part of document.querySelectorAll("[data-live]")) this.#shown.set(part.id, part.innerHTML);
     const source = new EventSource(url);
-    source.onopen = () => this.#say("live");
+    source.onopen = () => {
+      this.#say("live");
+      // Something may have happened between the rendering of the page and now.
+      this.schedule();
+    };
     source.onerror = () => this.#say("lost");
     source.onmessage = () => this.schedule();
     source.addEventListener("progress", () => this.schedule());

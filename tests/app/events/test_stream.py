@@ -172,7 +172,7 @@ class TestJob:
 
         async def main() -> list[ServerSentEvent]:
             streams = [asyncio.create_task(rest(tailer.job("default", job, 0))) for _ in range(3)]
-            streams.append(asyncio.create_task(rest(tailer.tenant("default", None))))
+            streams.append(asyncio.create_task(rest(tailer.tenant("default", tailer.start("default", None)))))
             await asyncio.sleep(0.1)
             await asyncio.to_thread(tailer.stop)
             late = await rest(tailer.job("default", job, 0))
@@ -271,7 +271,7 @@ class TestTenant:
         record(database, first)
 
         async def main() -> list[ServerSentEvent]:
-            stream = tailer.tenant("default", None)
+            stream = tailer.tenant("default", tailer.start("default", None))
             wanted = asyncio.create_task(take(stream, 2))
             await asyncio.sleep(0.2)
             await asyncio.to_thread(record, database, second)
@@ -290,7 +290,7 @@ class TestTenant:
         async def main() -> list[str | None]:
             with database.read() as session:
                 known = queries.of_job(session, "default", job)
-            stream = tailer.tenant("default", known[0].id)
+            stream = tailer.tenant("default", tailer.start("default", known[0].id))
             wanted = asyncio.create_task(take(stream, 4))
             await asyncio.sleep(0.2)
             await asyncio.to_thread(record, database, job, 2)
@@ -302,11 +302,29 @@ class TestTenant:
         ids = run(main)
         assert len(set(ids)) == 4
 
+    def test_nothing_is_lost_between_the_start_and_the_first_look(
+        self, database: Database, add_job: AddJob, tailer: Tailer
+    ) -> None:
+        job = add_job()
+        record(database, job)
+        start = tailer.start("default", None)
+        record(database, job)
+
+        async def main() -> list[ServerSentEvent]:
+            stream = tailer.tenant("default", start)
+            found = await take(stream, 1)
+            await asyncio.to_thread(record, database, job)
+            found += await take(stream, 1)
+            await stream.aclose()
+            return found
+
+        assert [json.loads(message.raw_data)["seq"] for message in run(main)] == [2, 3]
+
     def test_other_tenants_are_silent(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
         job = add_job()
 
         async def main() -> list[ServerSentEvent]:
-            stream = asyncio.create_task(rest(tailer.tenant("rival", None)))
+            stream = asyncio.create_task(rest(tailer.tenant("rival", tailer.start("rival", None))))
             await asyncio.sleep(0.1)
             await asyncio.to_thread(record, database, job, 2)
             await asyncio.sleep(0.2)

@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from app.core.security import Scope
+from app.jobs.models import Job
+from app.system.models import Worker
+
+if TYPE_CHECKING:
+    from tests.app.conftest import Api
+
+MISSING = "job_01m7wfazz0fpcr59g52gcd7d4a"
+HERE = {"Origin": "http://test"}
+
+
+class Page(HTMLParser):
+    """What a browser would load from a page, run in it, or show of it."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        super().__init__()
+        self.answer = answer
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(answer.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def status_of(api: Api, job_id: str) -> str:
+    with api.database.read() as session:
+        return session.execute(select(Job.status).where(Job.id == job_id)).scalar_one()
+
+
+class TestEveryPage:
+    @pytest.fixture
+    def pages(self, api: Api, finished: str, running: str) -> list[Page]:
+        paths = ["/", f"/jobs/{finished}", f"/jobs/{running}", "/system", "/?status=failed", f"/jobs/{MISSING}"]
+        return [*(Page(api.get(path)) for path in paths), Page(api.acting_as(None).get("/"))]
+
+    def test_nothing_but_our_own_files_is_loaded(self, pages: list[Page]) -> None:
+        for page in pages:
+            loaded = [a[key] for _, a in page.tags for key in ("src", "href", "action") if a.get(key)]
+            assert loaded
+            assert [url for url in loaded if not url.startswith(("/", "#")) or url.startswith("//")] == []
+
+    def test_the_content_security_policy_has_nothing_to_forbid(self, pages: list[Page]) -> None:
+        for page in pages:
+            assert "default-src 'self'" in page.answer.headers["Content-Security-Policy"]
+            assert "unsafe" not in page.answer.headers["Content-Security-Policy"]
+            assert page.all("style") == []
+            assert [a for a in page.all("script") if not a.get("src")] == []
+            inline = [name for _, a in page.tags for name in a if name == "style" or name.startswith("on")]
+            assert inline == []
+
+    def test_nothing_is_cached(self, pages: list[Page]) -> None:
+        assert {page.answer.headers["Cache-Control"] for page in pages} == {"no-store"}
+
+    def test_what_a_screen_reader_needs(self, pages: list[Page]) -> None:
+        for page in pages:
+            assert page.all("html")[0]["lang"] == "en"
+            assert len(page.all("h1")) == 1
+            assert len(page.all("main")) == 1
+            assert [a for a in page.all("img") if a.get("alt") is None] == []
+            assert [a for a in page.all("th") if not a.get("scope")] == []
+            identifiers = [a["id"] for _, a in page.tags if a.get("id")]
+            assert len(set(identifiers)) == len(identifiers)
+            labels = {a["aria-labelledby"] for _, a in page.tags if a.get("aria-labelledby")}
+            assert labels <= set(identifiers)
+
+    def test_links_on_the_page_lead_somewhere(self, pages: list[Page]) -> None:
+        for page in pages:
+            identifiers = {a["id"] for _, a in page.tags if a.get("id")}
+            wanted = {a["href"][1:] for a in page.all("a") if a["href"].startswith("#")}
+            assert wanted <= identifiers
+
+    def test_every_file_that_a_page_names_exists(self, api: Api, pages: list[Page]) -> None:
+        named = {a[key] for page in pages for _, a in page.tags for key in ("src", "href") if a.get(key)}
+        static = {url for url in named if url.startswith("/static/")}
+        assert {"/static/app.js", "/static/style.css", "/static/icon.svg"} <= static
+        assert {url: api.get(url).status_code for url in named if not url.startswith("#")} == {
+            url: 200 for url in named if not url.startswith("#")
+        }
+
+
+class TestList:
+    def test_a_row_says_it_all(self, api: Api, finished: str, running: str) -> None:
+        page = Page(api.get("/"))
+        for word in ("succeeded", "running", "A <b>bold</b> name", "DM on Digits 8x8", "2 per class", "cmi 2,000"):
+            assert word in page.text
+        for word in ("88.2 ± 0.8 %", "random 79.0 ± 1.4 %", "+9.2 points", "about 30 s left"):
+            assert word in page.text
+        assert {"/jobs/" + finished, "/jobs/" + running} <= {a["href"] for a in page.all("a")}
+
+    def test_names_cannot_become_markup(self, api: Api, finished: str) -> None:
+        for path in ("/", f"/jobs/{finished}"):
+            assert "<b>bold" not in api.get(path).text
+
+    def test_empty(self, api: Api) -> None:
+        page = Page(api.get("/"))
+        assert "No jobs yet" in page.text
+        assert "ddctl submit --preset quick/dm-mim-cmi-digits --watch" in page.text
+        assert "http://test/v1/jobs" in page.text
+
+    def test_the_command_shown_works(self, api: Api) -> None:
+        body = re.search(r"-d '([^']*)'", Page(api.get("/")).text)
+        assert body is not None
+        assert api.post("/v1/jobs", content=body[1], headers={"Content-Type": "application/json"}).status_code == 201
+
+    @pytest.mark.parametrize(
+        ("query", "shown"),
+        [
+            ("status=running", ["running"]),
+            ("status=succeeded", ["finished"]),
+            ("method=dm&dataset=digits", ["finished", "running"]),
+            ("dataset=mnist", []),
+            ("status=nonsense", ["finished", "running"]),
+        ],
+    )
+    def test_filters(self, api: Api, finished: str, running: str, query: str, shown: list[str]) -> None:
+        page = Page(api.get(f"/?{query}"))
+        found = {a["href"] for a in page.all("a") if a["href"].startswith("/jobs/")}
+        names = {"finished": f"/jobs/{finished}", "running": f"/jobs/{running}"}
+        assert found == {names[name] for name in shown}
+        assert ("No job fits this filter" in page.text) == (not shown)
+
+    def test_page_by_page(self, api: Api, add_job: Callable[..., str]) -> None:
+        jobs = {add_job() for _ in range(60)}
+        first = Page(api.get("/"))
+        (following,) = [a["href"] for a in first.all("a") if a.get("rel") == "next"]
+        second = Page(api.get(str(following)))
+        links = [[a["href"][6:] for a in p.all("a") if a.get("class") == "name"] for p in (first, second)]
+        assert [len(part) for part in links] == [50, 10]
+        assert {*links[0], *links[1]} == jobs
+
+    def test_a_cursor_of_another_filter_starts_afresh(self, api: Api, add_job: Callable[..., str]) -> None:
+        for _ in range(51):
+            add_job()
+        (following,) = [a["href"] for a in Page(api.get("/")).all("a") if a.get("rel") == "next"]
+        answer = api.get(str(following).replace("status=", "status=queued"))
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/?status=queued&method=&dataset=")
+
+    def test_other_tenants_see_nothing(self, rival: Api, finished: str) -> None:
+        assert "No jobs yet" in rival.get("/").text
+
+
+class TestJob:
+    def test_finished(self, api: Api, finished: str) -> None:
+        page = Page(api.get(f"/jobs/{finished}"))
+        for word in ("88.2 ± 0.8 %", "random 79.0 ± 1.4 %", "+9.2 points", "of log 10 = 2.303", "seed 3"):
+            assert word in page.text
+        for word in ("over 2 networks (convnet, depth 3, width 128, norm instance)", "for 300 epochs"):
+            assert word in page.text
+        for word in (
+            "the teacher is <weak>",
+            "bundle.zip",
+            "2.9 KiB",
+            "versions.torch",
+            "2.15.0",
+            "ddctl submit --spec -",
+        ):
+            assert word in page.text
+        assert "data-live-state" not in page.answer.text
+        assert {a["href"] for a in page.all("a")} >= {f"/v1/jobs/{finished}/bundle.zip"}
+        assert [a["action"] for a in page.all("form") if "/jobs/" in a["action"]] == []
+
+    def test_readable_without_scripts(self, api: Api, finished: str) -> None:
+        page = Page(api.get(f"/jobs/{finished}"))
+        assert len(page.all("polyline")) == 4
+        for word in ("mi_lower_bound", "loss/base", "step 0", "step 50", "final"):
+            assert word in page.text
+
+    def test_running(self, api: Api, running: str) -> None:
+        page = Page(api.get(f"/jobs/{running}"))
+        for word in ("Distilling", "step 40 of 100", "about 30 s left", "Comes at the end"):
+            assert word in page.text
+        assert {a["action"] for a in page.all("form") if running in a["action"]} == {
+            f"/jobs/{running}/{verb}" for verb in ("pause", "cancel", "keep")
+        }
+        assert [a["content"] for a in page.all("meta") if a.get("http-equiv") == "refresh"] == ["5"]
+
+    def test_charts_name_their_metrics_and_the_ceiling(self, api: Api, running: str) -> None:
+        charts = [a for a in Page(api.get(f"/jobs/{running}")).all("figure") if a.get("class") == "chart"]
+        assert [a["data-keys"] for a in charts] == ["loss loss/base", "mi_lower_bound", "cmi"]
+        assert [a.get("data-limit-label") for a in charts] == [None, "log 10 = 2.303", None]
+
+    def test_failed(self, api: Api, add_job: Callable[..., str]) -> None:
+        error = {"code": "diverged", "message": "the loss became NaN", "retryable": False, "attempt": 2}
+        page = Page(api.get(f"/jobs/{add_job(status='failed', error=error)}"))
+        assert "diverged in attempt 2 the loss became NaN" in page.text
+        assert "Try again" in page.text
+
+    def test_not_scored(self, api: Api, add_job: Callable[..., str]) -> None:
+        results = {"accuracy": None, "controls": {"random": None}, "epochs": 300, "checkpoint": "last"}
+        assert "Not scored" in Page(api.get(f"/jobs/{add_job(status='succeeded', results=results)}")).text
+
+    def test_several_architectures(self, api: Api, add_job: Callable[..., str]) -> None:
+        def entry(name: str, mean: float) -> dict[str, Any]:
+            accuracy = {"mean": mean, "std": 0.0, "networks": 1, "values": [mean]}
+            return {"network": {"name": name}, "accuracy": accuracy, "controls": {}}
+
+        results = {**entry("convnet", 40), "architectures": [entry("convnet", 40), entry("resnet18", 30)], "epochs": 1,
+                   "checkpoint": "last"}  # fmt: skip
+        page = Page(api.get(f"/jobs/{add_job(status='succeeded', results=results)}"))
+        assert [a["aria-label"] for a in page.all("svg") if a.get("class") == "bars"] == [
+            "distilled 40.0 %",
+            "distilled 30.0 %",
+        ]
+
+    def test_a_damaged_manifest_does_not_take_the_page_down(self, api: Api, finished: str) -> None:
+        for path in (api.settings.home / "artifacts" / "sha256").rglob("*"):
+            if path.is_file():
+                path.write_bytes(b"damaged")
+        answer = api.get(f"/jobs/{finished}")
+        assert answer.status_code == 200
+        assert "versions.torch" not in answer.text
+
+    def test_a_specification_of_an_older_version_is_shown(
+        self, api: Api, finished: str, add_job: Callable[..., str]
+    ) -> None:
+        with api.database.read() as session:
+            spec = dict(session.execute(select(Job.spec).where(Job.id == finished)).scalar_one())
+        answer = api.get(f"/jobs/{add_job(status='succeeded', spec={**spec, 'retired_field': 1})}")
+        assert answer.status_code == 200
+        assert "retired_field" in answer.text
+
+    def test_missing(self, api: Api, rival: Api, finished: str) -> None:
+        for answer in (api.get(f"/jobs/{MISSING}"), rival.get(f"/jobs/{finished}")):
+            assert answer.status_code == 404
+            assert "Not found" in Page(answer).text
+
+
+class TestActions:
+    @pytest.mark.parametrize(
+        ("verb", "status"), [("cancel", "cancelling"), ("keep", "cancelling"), ("pause", "pausing")]
+    )
+    def test_act_and_show_the_job_again(self, api: Api, running: str, verb: str, status: str) -> None:
+        answer = api.post(f"/jobs/{running}/{verb}", headers=HERE)
+        assert (answer.status_code, answer.headers["Location"]) == (303, f"/jobs/{running}")
+        assert status_of(api, running) == status
+        with api.database.read() as session:
+            keep = session.execute(select(Job.keep_result).where(Job.id == running)).scalar_one()
+        assert keep == (verb == "keep")
+
+    def test_resume_and_retry(self, api: Api, add_job: Callable[..., str]) -> None:
+        for verb, before in (("resume", "paused"), ("retry", "failed")):
+            job = add_job(status=before)
+            assert api.post(f"/jobs/{job}/{verb}", headers=HERE).status_code == 303
+            assert status_of(api, job) == "queued"
+
+    def test_what_is_not_possible_is_explained(self, api: Api, finished: str) -> None:
+        answer = api.post(f"/jobs/{finished}/cancel", headers=HERE)
+        assert answer.status_code == 409
+        assert "A job that is succeeded cannot be told to cancel" in Page(answer).text
+
+    @pytest.mark.parametrize("origin", [{}, {"Origin": "null"}, {"Origin": "http://evil.example"}])
+    def test_other_sites_cannot_act(self, api: Api, running: str, origin: dict[str, str]) -> None:
+        assert api.post(f"/jobs/{running}/cancel", headers=origin).status_code == 403
+        assert status_of(api, running) == "running"
+
+    def test_reading_keys_cannot_act(self, api: Api, running: str) -> None:
+        reader = api.acting_as(api.key(scopes=(Scope.JOBS_READ,)))
+        assert reader.post(f"/jobs/{running}/cancel", headers=HERE).status_code == 403
+        assert status_of(api, running) == "running"
+
+    def test_other_tenants_cannot_act(self, rival: Api, api: Api, running: str) -> None:
+        assert rival.post(f"/jobs/{running}/cancel", headers=HERE).status_code == 404
+        assert status_of(api, running) == "running"
+
+    def test_unknown_verbs(self, api: Api, running: str) -> None:
+        assert api.post(f"/jobs/{running}/explode", headers=HERE).status_code == 404
+
+
+class TestLogin:
+    @pytest.mark.parametrize("path", ["/", f"/jobs/{MISSING}", "/system"])
+    def test_asked_for(self, api: Api, path: str) -> None:
+        answer = api.acting_as(None).get(path)
+        assert answer.status_code == 401
+        page = Page(answer)
+        assert "Open the link that ddctl up printed" in page.text
+        assert [a["value"] for a in page.all("input") if a.get("name") == "next"] == [path]
+
+    def send(self, api: Api, **form: str) -> httpx.Response:
+        return api.acting_as(None).post("/login", data=form, headers=HERE)
+
+    def test_a_pasted_key_starts_a_session(self, api: Api, finished: str) -> None:
+        answer = self.send(api, key=f" {api.key()} ", next=f"/jobs/{finished}")
+        assert (answer.status_code, answer.headers["Location"]) == (303, f"/jobs/{finished}")
+        cookie = answer.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "samesite=strict" in cookie.lower()
+        session = {"Cookie": cookie.split(";")[0]}
+        api.client.cookies.clear()
+        assert api.acting_as(None).get(f"/jobs/{finished}", headers=session).status_code == 200
+        assert api.acting_as(None).get(f"/jobs/{finished}").status_code == 401
+
+    @pytest.mark.parametrize("key", ["", "wrong", "dd_local_aaaaaaaa_" + "a" * 43 + "_00000000", "ü"])
+    def test_wrong_key(self, api: Api, key: str) -> None:
+        answer = self.send(api, key=key)
+        assert answer.status_code == 401
+        assert "wrong, expired or revoked" in Page(answer).text
+        assert "Set-Cookie" not in answer.headers
+
+    @pytest.mark.parametrize("onward", ["//evil.example", "https://evil.example", "/\\evil.example", "/\nx", ""])
+    def test_leads_nowhere_else(self, api: Api, onward: str) -> None:
+        assert self.send(api, key=api.key(), next=onward).headers["Location"] == "/"
+
+    def test_other_sites_cannot_log_in(self, api: Api) -> None:
+        answer = api.acting_as(None).post("/login", data={"key": api.key()}, headers={"Origin": "http://evil.example"})
+        assert answer.status_code == 403
+        assert "Set-Cookie" not in answer.headers
+
+
+class TestSystem:
+    def test_workers_and_queue(self, api: Api, rival: Api, running: str) -> None:
+        assert "No worker is running" in Page(api.get("/system")).text
+        with api.database.write() as session:
+            common = {"host": "box", "pid": 7, "device_class": "cpu", "facts": {}}
+            session.add(Worker(id="wrk_1", name="one@box", state="busy", job_id=running, **common))
+            session.add(Worker(id="wrk_2", name="two@box", state="idle", **common))
+        page = Page(api.get("/system"))
+        for word in ("one@box", "two@box", "pid 7", "Running 1"):
+            assert word in page.text
+        assert f"/jobs/{running}" in {a["href"] for a in page.all("a")}
+        theirs = rival.get("/system").text
+        assert running not in theirs
+        assert "another tenant" in theirs
+
+
+class TestStatic:
+    def test_sent_once(self, api: Api) -> None:
+        anybody = api.acting_as(None)
+        first = anybody.get("/static/style.css")
+        assert (first.status_code, first.headers["Content-Type"]) == (200, "text/css; charset=utf-8")
+        again = anybody.get("/static/style.css", headers={"If-None-Match": first.headers["ETag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+    @pytest.mark.parametrize("name", ["missing.js", "..%2fpages.py", "pages.py", "%2e%2e%2ftemplates%2fbase.html"])
+    def test_only_what_is_there(self, api: Api, name: str) -> None:
+        assert api.get(f"/static/{name}").status_code == 404

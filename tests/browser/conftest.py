@@ -1,0 +1,125 @@
+"""A real server and a real browser, and a record of everything that should not happen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+
+from app.core.database import Database
+from app.core.settings import Settings
+
+START_S = 40
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running API and the state that it serves."""
+
+    url: str
+    key: str
+    settings: Settings
+    database: Database
+
+    def login_link(self) -> str:
+        answer = httpx.post(f"{self.url}/v1/login-links", headers={"Authorization": f"Bearer {self.key}"})
+        return str(answer.raise_for_status().json()["url"])
+
+
+@dataclass
+class Watch:
+    """What a browser complains about, and where it goes."""
+
+    complaints: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+
+    def attach(self, page: Page) -> None:
+        page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self._note)
+
+    def _note(self, request: Request) -> None:
+        self.hosts.add(httpx.URL(request.url).netloc.decode())
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    home = tmp_path_factory.mktemp("home")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {**os.environ, "DD_HOME": str(home), "DD_PORT": str(port), "DD_LOG_LEVEL": "error"}
+    process = subprocess.Popen([sys.executable, "-m", "app"], env=environment)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait(url, process)
+        settings = Settings(home=home)
+        database = Database(settings)
+        yield Service(url, settings.api_key_file.read_text().strip(), settings, database)
+        database.dispose()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the API ended before it answered"
+        try:
+            httpx.get(f"{url}/healthz").raise_for_status()
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail(f"the API did not answer within {START_S} s")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        executable = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=executable, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(15_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def watch(service: Service) -> Iterator[Watch]:
+    """Fails the test that made the browser complain, or reach for anything but the service."""
+    watch = Watch()
+    yield watch
+    assert watch.complaints == []
+    assert watch.hosts <= {httpx.URL(service.url).netloc.decode()}
+
+
+@pytest.fixture
+def page(service: Service, context: BrowserContext, watch: Watch) -> Page:
+    """A page that is logged in through a login link."""
+    page = context.new_page()
+    watch.attach(page)
+    page.goto(service.login_link())
+    return page

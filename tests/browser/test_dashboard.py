@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import update
+
+from app.artifacts.service import publish
+from app.core.ids import new_id
+from app.core.storage import open_store
+from app.events import repository as events
+from app.jobs.models import Job
+from app.metrics.repository import ingest
+from ddcore.spec import parse
+
+if TYPE_CHECKING:
+    from tests.browser.conftest import Service, Watch
+
+pytestmark = pytest.mark.browser
+
+SPEC = {"dataset": "digits", "ipc": 2, "method": {"name": "dm", "iterations": 1000}, "regularizers": {"cmi": 2000}}
+
+
+class Worker:
+    """Does to the database what a worker does."""
+
+    def __init__(self, service: Service, folder: Path) -> None:
+        self._database = service.database
+        self._store = open_store(service.settings)
+        self._folder = folder
+        self.job = new_id("job")
+        spec = parse(SPEC)
+        with self._database.write() as session:
+            session.add(
+                Job(
+                    id=self.job, tenant_id="default", name=self.job[-6:], labels={}, priority=5,
+                    spec=spec.model_dump(mode="json"), dataset="digits", method="dm", device_class="any",
+                    max_runtime_s=3600, max_queue_s=3600, status="running", phase="distilling", owner="wrk_1",
+                    max_attempts=3, attempt=1, total_steps=1000, phase_total=1000,
+                )
+            )  # fmt: skip
+
+    def report(self, steps: range) -> None:
+        points = []
+        for step in steps:
+            values = {"loss": 100 * math.exp(-step / 300), "mi_lower_bound": 2 * step / 1000, "cmi": 1 / (step + 1)}
+            points += [(step, 1_700_000_000_000 + step, name, value) for name, value in values.items()]
+        with self._database.write() as session:
+            ingest(session, self.job, "default", points)
+            self._change(session, step=steps[-1], phase_done=steps[-1])
+
+    def snapshot(self, step: int) -> None:
+        buffer = io.BytesIO()
+        Image.new("L", (16, 80), step % 256).save(buffer, "PNG")
+        path = self._folder / f"{step}.png"
+        path.write_bytes(buffer.getvalue())
+        with self._database.write() as session:
+            publish(session, self._store, self.job, 0, "snapshot", path, "image/png", step)
+            self._change(session)
+
+    def finish(self) -> None:
+        def score(mean: float) -> dict[str, Any]:
+            return {"mean": mean, "std": 0.5, "networks": 2, "values": [mean - 0.5, mean + 0.5]}
+
+        results = {"accuracy": score(90), "controls": {"random": score(80)}, "epochs": 3, "checkpoint": "last"}
+        with self._database.write() as session:
+            self._change(session, status="succeeded", results=results, step=1000, phase_done=1000)
+            events.append(session, self.job, "job.state_changed", "info", "running → succeeded")
+
+    def _change(self, session: Any, **values: Any) -> None:
+        session.execute(update(Job).where(Job.id == self.job).values(version=Job.version + 1, **values))
+
+
+@pytest.fixture
+def worker(service: Service, tmp_path: Path) -> Worker:
+    return Worker(service, tmp_path)
+
+
+@pytest.fixture
+def open_job(service: Service, page: Page, worker: Worker) -> Callable[[], Page]:
+    def go() -> Page:
+        page.goto(f"{service.url}/jobs/{worker.job}")
+        return page
+
+    return go
+
+
+def points(count: int) -> re.Pattern[str]:
+    """The outline of a line through so many points."""
+    return re.compile(f"^M[^L]*(L[^L]*){{{count - 1}}}$")
+
+
+class TestLive:
+    def test_curves_grow_while_the_job_runs(self, worker: Worker, open_job: Callable[[], Page]) -> None:
+        worker.report(range(10, 201, 10))
+        page = open_job()
+        expect(page.locator("#state [data-live-state]")).to_have_text("live")
+        line = page.locator('[data-title^="Conditional"] path.line')
+        expect(line).to_have_attribute("d", points(20))
+        expect(page.locator("path.limit")).to_have_count(1)
+        worker.report(range(210, 401, 10))
+        expect(page.locator("#state")).to_contain_text("step 400 of 1,000")
+        expect(line).to_have_attribute("d", points(40))
+        expect(page.locator("#readings tbody tr").first).to_contain_text("400")
+
+    def test_the_first_reading_and_the_first_picture_appear(self, worker: Worker, open_job: Callable[[], Page]) -> None:
+        page = open_job()
+        expect(page.locator("#images")).to_contain_text("No picture yet")
+        expect(page.locator("#readings")).to_contain_text("No readings yet")
+        worker.report(range(10, 51, 10))
+        worker.snapshot(50)
+        expect(page.locator("#readings tbody tr")).to_have_count(3)
+        expect(page.locator("#images output")).to_have_text("step 50")
+        assert page.locator("#images img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 16
+
+    def test_the_end_brings_the_score(self, worker: Worker, open_job: Callable[[], Page]) -> None:
+        worker.report(range(10, 51, 10))
+        page = open_job()
+        expect(page.locator("#state [data-live-state]")).to_have_text("live")
+        worker.finish()
+        expect(page.locator("#state .chip")).to_have_text("succeeded")
+        expect(page.locator("#result")).to_contain_text("90.0 ± 0.5 %")
+        expect(page.locator("#result")).to_contain_text("+10.0 points")
+        expect(page.locator("#events")).to_contain_text("running → succeeded")
+        expect(page.locator("#actions button")).to_have_count(0)
+
+    def test_the_list_follows(self, service: Service, page: Page, worker: Worker) -> None:
+        page.goto(service.url)
+        row = page.locator("tr", has_text=worker.job[-6:])
+        expect(row.locator(".chip")).to_have_text("running")
+        expect(page.locator("[data-live-state]")).to_have_text("live")
+        worker.finish()
+        expect(row.locator(".chip")).to_have_text("succeeded")
+        expect(row).to_contain_text("90.0 ± 0.5 %")
+
+    def test_what_the_reader_does_survives_a_refresh(self, worker: Worker, open_job: Callable[[], Page]) -> None:
+        worker.report(range(10, 51, 10))
+        page = open_job()
+        expect(page.locator("#state [data-live-state]")).to_have_text("live")
+        page.get_by_text("Full specification").click()
+        page.get_by_role("button", name="Pause").focus()
+        worker.report(range(60, 101, 10))
+        expect(page.locator("#state")).to_contain_text("step 100 of 1,000")
+        assert page.evaluate("document.activeElement.textContent") == "Pause"
+        expect(page.locator("#specification")).to_have_attribute("open", "")
+
+
+class TestChart:
+    def test_pointer_and_keyboard_read_values(self, worker: Worker, open_job: Callable[[], Page]) -> None:
+        worker.report(range(10, 101, 10))
+        page = open_job()
+        chart = page.locator('[data-title="Loss and its parts"]')
+        expect(chart.locator("path.line")).to_be_visible()
+        chart.locator("svg").hover()
+        expect(chart.locator(".readout")).to_contain_text("step 50")
+        page.mouse.move(0, 0)
+        expect(chart.locator(".readout")).to_be_hidden()
+        chart.locator("svg").focus()
+        page.keyboard.press("End")
+        expect(chart.locator(".readout")).to_contain_text("step 100")
+        page.keyboard.press("ArrowLeft")
+        expect(chart.locator(".readout")).to_contain_text("step 90")
+        expect(chart.locator("[aria-live]")).to_contain_text("step 90")
+        assert "Loss and its parts. loss 71.65 at step 100" in str(chart.locator("svg").get_attribute("aria-label"))
+
+    def test_logarithmic_axis(self, worker: Worker, open_job: Callable[[], Page]) -> None:
+        worker.report(range(10, 1001, 10))
+        page = open_job()
+        chart = page.locator('[data-title="Conditional mutual information"]')
+        expect(chart.locator("path.line")).to_be_visible()
+        toggle = chart.get_by_role("button")
+        before = chart.locator("path.line").get_attribute("d")
+        toggle.click()
+        expect(toggle).to_have_attribute("aria-pressed", "true")
+        assert chart.locator("path.line").get_attribute("d") != before
+        expect(chart.locator("text", has_text="0.01").first).to_be_visible()
+
+
+class TestPictures:
+    def test_scrubber_and_film(self, worker: Worker, open_job: Callable[[], Page]) -> None:
+        for step in (0, 100, 200):
+            worker.snapshot(step)
+        page = open_job()
+        expect(page.locator("#images output")).to_have_text("step 200")
+        last = page.locator("[data-frame]").get_attribute("src")
+        page.locator("[data-scrubber]").focus()
+        page.keyboard.press("Home")
+        expect(page.locator("#images output")).to_have_text("step 0")
+        assert page.locator("[data-frame]").get_attribute("src") != last
+        page.get_by_role("button", name="Play").click()
+        expect(page.locator("#images output")).to_have_text("step 200")
+        expect(page.get_by_role("button", name="Play")).to_be_visible()
+
+
+class TestUse:
+    def test_cancel_asks_first(self, worker: Worker, open_job: Callable[[], Page]) -> None:
+        page = open_job()
+        page.once("dialog", lambda dialog: dialog.dismiss())
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#state .chip")).to_have_text("running")
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#state .chip")).to_have_text("cancelling")
+
+    def test_sign_in_with_a_key_and_out(self, service: Service, browser: Browser) -> None:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(f"{service.url}/system")
+        page.get_by_label("Or paste an API key").fill(service.key)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="System")).to_be_visible()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        context.close()
+
+    def test_the_filter_stands_in_the_address(self, service: Service, page: Page, worker: Worker) -> None:
+        page.goto(service.url)
+        page.get_by_label("State").select_option("queued")
+        page.wait_for_url("**/?status=queued&*")
+        expect(page.get_by_text("No job fits this filter")).to_be_visible()
+
+    @pytest.mark.parametrize("width", [360, 768, 1280])
+    def test_nothing_is_wider_than_the_screen(
+        self, worker: Worker, open_job: Callable[[], Page], service: Service, width: int
+    ) -> None:
+        worker.report(range(10, 101, 10))
+        page = open_job()
+        page.set_viewport_size({"width": width, "height": 800})
+        expect(page.locator('[data-title^="Conditional"] path.line')).to_be_visible()
+        overhang = "document.documentElement.scrollWidth - innerWidth"
+        assert page.evaluate(overhang) <= 0
+        page.goto(service.url)
+        assert page.evaluate(overhang) <= 0
+
+    def test_the_documentation_of_the_api_works_offline(self, service: Service, page: Page, watch: Watch) -> None:
+        page.goto(f"{service.url}/docs")
+        expect(page.get_by_text("/v1/jobs/{job_id}/metrics:query")).to_be_visible()
