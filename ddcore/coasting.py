@@ -2,15 +2,12 @@
 
 IDM, BACON, IID and IDC call their optimiser after the loss of every class. It moves the whole tensor of
 images each time, so that a class goes on coasting on its velocity while the others have their turn: in a
-sweep over C classes, class c coasts c steps, takes its own step, and coasts C - 1 - c more. Classes do not
-see each other's images, hence
+sweep over C classes, class c coasts c steps, takes its own step, and coasts C - 1 - c more. The losses of
+different classes do not depend on each other's images, so :func:`coast_before_`, one batched gradient and
+:func:`step_and_coast_` equal the sequential loop up to rounding (methods/matching, E0).
 
->>> images, velocity = torch.zeros(2, 1, 1, 1), torch.ones(2, 1, 1, 1)
->>> coast_before_(images, velocity, classes=2, lr=0.1, momentum=0.5)
-
-then one batched gradient, then :func:`step_and_coast_`, equals the sequential loop up to rounding (methods/matching,
-E0). At a momentum of 0.5 and 10 classes the velocity has all but vanished at the next sweep: plain SGD at twice the
-learning rate, where one joint step a sweep would carry momentum over.
+At a momentum of 0.5 and 10 classes the velocity has all but vanished at the next sweep: this is plain SGD at
+twice the learning rate, where one joint step a sweep would carry momentum over.
 """
 
 from __future__ import annotations
@@ -84,6 +81,11 @@ def coast_(
     """Take steps without a gradient, in place: x <- x - lr v (m + ... + m^k), v <- m^k v.
 
     A coasting pixel never turns round, so clamping it once at the end equals clamping it after every step.
+
+    >>> images, velocity = torch.zeros(2, 1), torch.ones(2, 1)
+    >>> coast_(images, velocity, torch.tensor([1, 2]), lr=1.0, momentum=0.5)
+    >>> images.flatten().tolist(), velocity.flatten().tolist()
+    ([-0.5, -0.75], [0.5, 0.25])
 
     Args:
         images: (C * n, ...) floating point, class-major.

@@ -37,7 +37,7 @@ def row_cosine(synthetic: Gradient, real: Gradient) -> Tensor:
 
     A node is a row of a weight flattened to (out, in * k * k), (out, in) or, for layer normalisation,
     (C, H * W). One-dimensional parameters (every bias, every scale and shift) contribute nothing. A row of
-    zeros has cosine 0 and passes no gradient.
+    zeros has cosine 0.
 
     >>> gradient = {"weight": torch.eye(2), "bias": torch.ones(2)}
     >>> round(row_cosine(gradient, {"weight": -torch.eye(2), "bias": torch.zeros(2)}).item(), 4)
@@ -51,7 +51,8 @@ def row_cosine(synthetic: Gradient, real: Gradient) -> Tensor:
 
 def cosine(synthetic: Gradient, real: Gradient) -> Tensor:
     """1 - cosine of all parameters as one vector, biases included (``cos`` of the released code)."""
-    return 1 - inner_product(synthetic, real) / (_norm(synthetic) * _norm(real) + EPSILON)
+    norms = _norm([synthetic[name] for name in real]) * _norm(list(real.values()))
+    return 1 - inner_product(synthetic, real) / (norms + EPSILON)
 
 
 def squared(synthetic: Gradient, real: Gradient) -> Tensor:
@@ -69,8 +70,8 @@ def _row_cosine(synthetic: Tensor, real: Tensor) -> Tensor:
     return (1 - (synthetic * real).sum(dim=1) / (norms + EPSILON)).sum()
 
 
-def _norm(gradient: Gradient) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(torch.cat([part.flatten() for part in gradient.values()]))
+def _norm(parts: list[Tensor]) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(torch.cat([part.flatten() for part in parts]))
     return norm
 
 
