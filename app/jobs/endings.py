@@ -59,12 +59,14 @@ def release(session: Session, claimed: Claim, reason: str) -> bool:
 def expire(session: Session, claimed: Claim) -> bool:
     """The job has used up its running time; its last checkpoint stays."""
     state = _state(session, claimed.job_id, claimed.fence)
-    target = State.CANCELLED if state is State.CANCELLING else State.EXPIRED
+    if state is State.CANCELLING:
+        return release(session, claimed, "cancelled")
     message = "`limits.max_runtime_s` is used up; raise it and `:retry`, or take fewer iterations"
     error = Failure("max_runtime_exceeded", message, retryable=False).describe(claimed.attempt)
     return transition(
-        session, claimed.job_id, target, Actor.WORKER, fence=claimed.fence, values={"error": error}, message=message
-    )
+        session, claimed.job_id, State.EXPIRED, Actor.WORKER, fence=claimed.fence, values={"error": error},
+        message=message,
+    )  # fmt: skip
 
 
 def fail(session: Session, claimed: Claim, failure: Failure, backoff_s: float) -> Verdict | None:

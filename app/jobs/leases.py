@@ -82,9 +82,9 @@ def claim(session: Session, worker_id: str, device_class: str, lease_s: float) -
         row = session.execute(_next(device_class, full).with_for_update(of=Job, skip_locked=True)).one_or_none()
         if row is None:
             return None
-        if row.max_running is None or _has_room(session, row.tenant_id, row.max_running):
+        if row.max_running is None or _has_room(session, row.Job.tenant_id, row.max_running):
             return _take(session, row.Job, worker_id, lease_s)
-        full.add(row.tenant_id)
+        full.add(row.Job.tenant_id)
 
 
 def runnable(session: Session, device_class: str) -> bool:
