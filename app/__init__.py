@@ -1,1 +1,1 @@
-"""app."""
+"""The service: REST, persistence, artifacts and the dashboard. Never loads torch."""

@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan,
         dependencies=[Depends(known_parameters)],
+        responses=problems.ANY_PROBLEM,
     )
     database = Database(settings)
     signer = load_signer(settings)

@@ -32,7 +32,7 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self.engine = _engine(settings)
-        self._readers = self.engine.execution_options(postgresql_readonly=True)
+        self._readers = self.engine.execution_options(**_reading(self.engine))
         self._writers = self.engine.execution_options(**{WRITE: True})
 
     @contextmanager
@@ -50,6 +50,13 @@ class Database:
     def dispose(self) -> None:
         """Close every idle connection."""
         self.engine.dispose()
+
+
+def _reading(engine: Engine) -> dict[str, Any]:
+    # SQLite's read transactions have one snapshot anyway, and _begin_sqlite makes them read-only.
+    if engine.dialect.name == "sqlite":
+        return {}
+    return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
 def now(session: Session) -> datetime:

@@ -60,6 +60,15 @@ def responses(*problems: type[errors.ServiceError]) -> dict[int | str, dict[str,
     return by_status
 
 
+ANY_PROBLEM: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "Every failure is a problem document; `GET /problems` lists them all.",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+    }
+}
+"""OpenAPI entry of what any route can answer with; it replaces the framework's own, which would be wrong."""
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of ``app`` with a problem document."""
     app.add_exception_handler(errors.ServiceError, _handle)

@@ -38,6 +38,9 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 WAIT_EVERY_S = 0.5
 REFUSALS = responses(NotFound, IllegalTransition)
+REPLAYED: dict[int | str, dict[str, Any]] = {
+    200: {"model": JobDocument, "description": "The first answer to this Idempotency-Key, once more."}
+}
 
 Submitted = Annotated[
     dict[str, Any],
@@ -60,7 +63,10 @@ Action = Callable[[JobService], JobDocument]
 
 
 @router.post(
-    "", status_code=201, response_model=JobDocument, responses=responses(Invalid, IdempotencyMismatch, QuotaExceeded)
+    "",
+    status_code=201,
+    response_model=JobDocument,
+    responses={**REPLAYED, **responses(Invalid, IdempotencyMismatch, QuotaExceeded)},
 )
 def submit(
     body: Submitted,
@@ -204,7 +210,7 @@ def retry(
     "/{job_id}:clone",
     status_code=201,
     response_model=JobDocument,
-    responses=responses(NotFound, Invalid, QuotaExceeded),
+    responses={**REPLAYED, **responses(NotFound, Invalid, IdempotencyMismatch, QuotaExceeded)},
 )
 def clone(
     job_id: JobId,

@@ -33,6 +33,14 @@ class TestTransactions:
         with database.read() as session:
             assert priority(session, job_id) == 2
 
+    def test_read_sees_one_state(self, database: Database, add_job: Callable[..., str]) -> None:
+        job_id = add_job(priority=1)
+        with database.read() as session:
+            assert priority(session, job_id) == 1
+            with database.write() as other:
+                other.execute(update(Job).values(priority=2))
+            assert priority(session, job_id) == 1
+
     def test_error_undoes_everything(self, database: Database, add_job: Callable[..., str]) -> None:
         job_id = add_job(priority=1)
 

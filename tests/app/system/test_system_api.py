@@ -119,6 +119,14 @@ class TestDocumentation:
                 assert operation["summary"], (method, path)
                 assert operation.get("description"), (method, path)
 
+    def test_failures_are_documented_as_what_they_are(self, api: Api) -> None:
+        document = api.get("/openapi.json").json()
+        assert "HTTPValidationError" not in document["components"]["schemas"]
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                kinds = operation["responses"]["default"]["content"]
+                assert list(kinds) == ["application/problem+json"], (method, path)
+
     def test_submission_schema_has_both_spellings(self, api: Api) -> None:
         schema = api.get("/openapi.json").json()["components"]["schemas"]["JobSubmission"]["properties"]
         assert {"dataset", "ipc", "method", "preset", "name", "labels", "priority", "limits"} <= set(schema)
