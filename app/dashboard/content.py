@@ -22,6 +22,8 @@ from app.metrics import queries as metrics
 
 SHOWN_EVENTS = 60
 SPARK_POINTS = 60
+PROGRESS = "job.progress"
+"""Events of this type say what the page shows anyway."""
 MANIFEST_LIMIT = 1 << 20
 ORIGIN = ("seed", "schema_version", "dataset", "images", "normalization", "compute", "versions")
 DOWNLOADS = ("bundle", "synthetic_images", "npz", "image_folder", "manifest", "eval_report", "preview", "log")
@@ -57,6 +59,7 @@ class Content:
     pictures: Sequence[Artifact]
     downloads: Sequence[Artifact]
     events: Sequence[Event]
+    last_seq: int
     manifest: Artifact | None
 
 
@@ -70,7 +73,8 @@ def of_job(session: Session, tenant: str, view: JobView) -> Content:
         readings=[Reading(one, _spark(session, one)) for one in series],
         pictures=_pictures(found),
         downloads=sorted((a for a in found if a.kind in DOWNLOADS), key=lambda a: DOWNLOADS.index(a.kind)),
-        events=events.newest(session, tenant, job_id, SHOWN_EVENTS),
+        events=events.newest(session, tenant, job_id, SHOWN_EVENTS, without=(PROGRESS,)),
+        last_seq=next((event.seq for event in events.newest(session, tenant, job_id, 1)), 0),
         manifest=next((a for a in reversed(found) if a.kind == "manifest"), None),
     )
 

@@ -6,41 +6,50 @@ import json
 import shlex
 from typing import Any
 
+from pydantic import BaseModel
+
 from app.jobs.schemas import JobDocument
-from ddcore.spec import JobSpec, SpecError, parse
+from ddcore.spec import SpecError, parse
 
 
 def submission(job: JobDocument) -> dict[str, Any]:
     """The shortest body that submits this job again: fields at their defaults are left out."""
     try:
-        body = _short(parse(job.spec))
+        body = _changed(parse(job.spec))
     except SpecError:
         # Written by an older version whose fields have changed since; shown as it is.
         body = dict(job.spec)
     return {"name": job.name, **body} if job.name else body
 
 
-def _short(spec: JobSpec) -> dict[str, Any]:
-    body = spec.model_dump(mode="json", exclude_defaults=True)
-    for field, config in (("method", spec.method), ("network", spec.network)):
-        if field in body:
-            body[field] = _component(config)
-    if spec.regularizers:
-        body["regularizers"] = {r.name: _strength(_component(r)) for r in spec.regularizers}
+def _changed(config: BaseModel) -> dict[str, Any]:
+    """The fields of a configuration that are not at their defaults."""
+    fields = type(config).model_fields
+    values = {name: getattr(config, name) for name in fields}
+    changed = {
+        name: value for name, value in values.items() if value != fields[name].get_default(call_default_factory=True)
+    }
+    body = {name: _plain(value) for name, value in changed.items() if name != "name"}
+    if "regularizers" in body:
+        body["regularizers"] = {regularizer.name: _strength(regularizer) for regularizer in values["regularizers"]}
     return body
 
 
-def _component(config: Any) -> Any:
-    changed = config.model_dump(mode="json", exclude_defaults=True)
-    changed.pop("name", None)
-    return {"name": config.name, **changed} if changed else config.name
+def _plain(value: Any) -> Any:
+    """The short spelling: a component with nothing changed is its name."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if not isinstance(value, BaseModel):
+        return value
+    body, name = _changed(value), getattr(value, "name", None)
+    if name is None:
+        return body
+    return {"name": name, **body} if body else name
 
 
-def _strength(component: Any) -> Any:
-    if isinstance(component, str):
-        return {}
-    named = {name: value for name, value in component.items() if name != "name"}
-    return named["weight"] if named.keys() == {"weight"} else named
+def _strength(regularizer: BaseModel) -> Any:
+    body = _changed(regularizer)
+    return body["weight"] if body.keys() == {"weight"} else body
 
 
 def curl(job: JobDocument, base_url: str) -> str:

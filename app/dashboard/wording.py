@@ -98,8 +98,8 @@ def stamp(moment: datetime | None) -> str:
 def flat(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """The leaves of a JSON object, each with the path to it.
 
-    >>> flat({"a": {"b": 1, "c": [1, 2]}, "d": None})
-    [('a.b', '1'), ('a.c', '1, 2')]
+    >>> flat({"a": {"b": 1, "c": [1, 2]}, "d": None, "e": True})
+    [('a.b', '1'), ('a.c', '1, 2'), ('e', 'yes')]
     """
     rows: list[tuple[str, str]] = []
     for name, value in document.items():
@@ -108,6 +108,8 @@ def flat(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
             rows += flat(value, f"{path}.")
         elif isinstance(value, list):
             rows.append((path, ", ".join(str(item) for item in value)))
+        elif isinstance(value, bool):
+            rows.append((path, "yes" if value else "no"))
         elif value is not None:
             rows.append((path, str(value)))
     return rows

@@ -42,9 +42,9 @@ def of_job(
     return session.execute(select(Event).where(*wanted).order_by(Event.seq).limit(limit)).scalars().all()
 
 
-def newest(session: Session, tenant: str, job_id: str, limit: int) -> Sequence[Event]:
-    """The last events of a tenant's job, newest first."""
-    of_job = (Event.job_id == job_id, Event.tenant_id == tenant)
+def newest(session: Session, tenant: str, job_id: str, limit: int, *, without: Collection[str] = ()) -> Sequence[Event]:
+    """The last events of a tenant's job, newest first, but for some types."""
+    of_job = (Event.job_id == job_id, Event.tenant_id == tenant, Event.type.not_in(without))
     return session.execute(select(Event).where(*of_job).order_by(Event.seq.desc()).limit(limit)).scalars().all()
 
 

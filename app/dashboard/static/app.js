@@ -35,16 +35,15 @@ function announce(button, word) {
   setTimeout(() => { button.textContent = before; }, 1600);
 }
 
-const job = document.querySelector("[data-job]")?.dataset.job;
+const { job, seq } = document.querySelector("[data-job]")?.dataset ?? {};
 const curvesRoot = document.querySelector("[data-curves]");
 const curves = job && curvesRoot ? new Curves(job, curvesRoot) : null;
 const scrubber = job ? new Scrubber(document.getElementById("images")) : null;
 curves?.refresh();
 
 if (document.querySelector("[data-live-state]")) {
-  const seen = document.querySelector("#events .seq")?.textContent ?? "0";
   const stream = job
-    ? `/v1/jobs/${job}/events:stream?progress=true&last_event_id=${seen}`
+    ? `/v1/jobs/${job}/events:stream?progress=true&last_event_id=${seq}`
     : "/v1/events:stream";
   const every = Number(document.querySelector("[data-every]")?.dataset.every ?? 0);
   new Live(stream, {
