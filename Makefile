@@ -30,6 +30,8 @@ bench: install
 lock: install
 	$(BIN)/pip-compile --quiet --all-extras --strip-extras --no-header --no-annotate --no-emit-index-url \
 	  --no-emit-trusted-host --no-emit-find-links --output-file constraints.txt pyproject.toml
+	# The extras name the project itself, which pip-compile pins by its path.
+	sed -i '/^ddservice @ /d' constraints.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info
