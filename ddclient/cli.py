@@ -7,6 +7,7 @@ Exit status: 0 the job succeeded (or the command did), 1 it failed or expired, 2
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import traceback
@@ -54,6 +55,7 @@ def invoke(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         status = app(list(arguments), prog_name="ddctl", standalone_mode=False)
+        sys.stdout.flush()
         return status if isinstance(status, int) else Exit.SUCCEEDED
     except TyperException as error:
         return _report({"code": "usage", "message": error.format_message()}, Exit.BAD_INPUT, as_json=as_json)
@@ -68,9 +70,9 @@ def invoke(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _report({"code": "interrupted", "message": "interrupted"}, Exit.DETACHED, as_json=as_json)
     except BrokenPipeError:
-        # the reader of our output has gone (`ddctl list | head`); the interpreter must not try to flush at its end
-        sys.stdout = None
-        return Exit.SUCCEEDED
+        # the reader of our output has gone (`ddctl list | head`); what is left must not be flushed at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
     except OSError as error:
         return _report({"code": "os_error", "message": str(error)}, Exit.FAILED, as_json=as_json)
     except Exception as error:

@@ -265,7 +265,7 @@ class Client:
         """An address that opens the dashboard once, without a key."""
         return str(self._transport.post("/v1/login-links")["url"])
 
-    def wait(self, job: Job, seconds: float) -> JobDocument:
+    def next_document(self, job: Job, seconds: float) -> JobDocument:
         """The job's document once its version changes, or after ``seconds``, whichever is first."""
         query = {"wait": min(int(seconds) or 1, LONG_POLL_S), "version": job.document.version}
         return JobDocument.model_validate(self._transport.get(f"/v1/jobs/{job.id}", **query))

@@ -13,11 +13,10 @@ from ddclient.client import Client
 from ddclient.embedded import Service
 from ddclient.errors import ClientError, JobFailedError
 from ddclient.job import Job
-from ddclient.live import RunView, classes_of, display, update
+from ddclient.live import watch
 
 PRESET = "quick/dm-mim-cmi-digits"
 LONGEST_S = 900.0
-PAUSE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,18 +43,10 @@ def demonstrate(service: Service, spec: Mapping[str, Any], out: Path) -> Outcome
     with Client(service.url, service.api_key) as client:
         started = time.monotonic()
         job = client.submit(spec, name="demo")
-        view = RunView(job.id, classes_of(job.document.spec))
-        with display() as screen:
-            while not job.refresh().document.finished:
-                service.check()
-                if time.monotonic() - started > LONGEST_S:
-                    raise ClientError(f"{job.id} is still {job.status} after {LONGEST_S / 60:g} minutes; giving up")
-                update(view, job)
-                screen.show(view)
-                time.sleep(PAUSE_S)
-            update(view, job)
-            screen.show(view)
+        watch(job, timeout=LONGEST_S, check=service.check)
         seconds = time.monotonic() - started
+        if not job.document.finished:
+            raise ClientError(f"{job.id} is still {job.status} after {LONGEST_S / 60:g} minutes; giving up")
         if job.status != "succeeded":
             failure = job.document.error
             raise JobFailedError(job.id, job.status, failure.message if failure else None)

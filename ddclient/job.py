@@ -66,16 +66,16 @@ class Job:
             JobFailedError: the job failed, expired or was cancelled.
             TimeoutError: the time is up.
         """
+        deadline = None if timeout is None else time.monotonic() + timeout
         if progress:
             from ddclient.live import watch
 
             watch(self, timeout=timeout)
-        deadline = None if timeout is None else time.monotonic() + timeout
         while not self.document.finished:
             left = LONG_POLL_S if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"{self.id} is still {self.status} after {timeout:g} seconds")
-            self.document = self.client.wait(self, left)
+            self.document = self.client.next_document(self, left)
             if on_change is not None:
                 on_change(self.document)
         if self.status != "succeeded":

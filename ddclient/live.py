@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -55,7 +55,9 @@ class RunView:
             rows.append(numbers)
         if self.note:
             rows.append(Text(self.note, style="dim"))
-        return Panel(Group(*rows), title=self.title, title_align="left", border_style=STYLES.get(self.state, "blue"))
+        return Panel(
+            Group(*rows), title=Text(self.title), title_align="left", border_style=STYLES.get(self.state, "blue")
+        )
 
     def line(self) -> str:
         """The run in one line, for logs."""
@@ -134,13 +136,31 @@ def display(console: Console | None = None) -> Iterator[Display]:
 
 
 def watch(
-    job: Job, *, timeout: float | None = None, console: Console | None = None, pause_s: float = 0.5
+    job: Job,
+    *,
+    timeout: float | None = None,
+    check: Callable[[], None] | None = None,
+    console: Console | None = None,
+    pause_s: float = 0.5,
 ) -> JobDocument:
-    """Show a job until it ends, is paused, or ``timeout`` seconds have passed; returns its last document."""
+    """Show a job until it ends, is paused, or ``timeout`` seconds have passed.
+
+    Args:
+        job: the job.
+        timeout: seconds, or ``None`` for no limit.
+        check: called before every look; what it raises ends the watching.
+        console: where to show it. Default: standard error.
+        pause_s: seconds between two looks.
+
+    Returns:
+        The job's last document.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
     view = RunView(job.id, classes_of(job.document.spec))
     with display(console) as screen:
         while True:
+            if check is not None:
+                check()
             job.refresh()
             update(view, job)
             screen.show(view)

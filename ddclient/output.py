@@ -37,7 +37,7 @@ def emit(document: object, text: str | Table, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(document, default=_plain, indent=2) + "\n")
     elif isinstance(text, Table):
-        Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(text)
+        Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False).print(text)
     else:
         sys.stdout.write(text + "\n")
 

@@ -21,11 +21,11 @@ def main() -> None:
     with Client() as client, tempfile.TemporaryDirectory() as folder:
         job = client.distill(
             "digits",
-            method={"name": "dm", "iterations": 100, "batch_real": 32},
+            method={"name": "dm", "iterations": 50, "batch_real": 32},
             ipc=2,
             regularizers={"mim": {"relative": 1.0}},
             network={"name": "convnet", "width": 32},
-            evaluation={"repeats": 2, "epochs": 100},
+            evaluation={"repeats": 2, "epochs": 50},
         )
         results = job.wait(progress=True).results or {}
         bundle = job.download(folder)
@@ -33,7 +33,7 @@ def main() -> None:
 
         network = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-        for _ in range(50):
+        for _ in range(30):
             for images, labels in DataLoader(bundle.as_torch(), batch_size=20, shuffle=True):
                 optimizer.zero_grad()
                 loss = nn.functional.cross_entropy(network(images), labels)

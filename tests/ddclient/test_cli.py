@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,9 +30,8 @@ def ddctl(service: FakeService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def connect(**options: Any) -> Client:
         return Client("http://service.test", "dd_key", transport=httpx.MockTransport(service), **options)
 
-    for module in ("jobs", "catalog"):
+    for module in ("jobs", "catalog", "system"):
         monkeypatch.setattr(f"ddclient.commands.{module}.Client", connect)
-    monkeypatch.setattr("ddclient.doctor.Client", connect)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         status = cli.invoke(arguments)
@@ -215,6 +217,11 @@ def test_methods_and_presets(ddctl: Ddctl, service: FakeService) -> None:
     assert len(json.loads(ddctl("presets", "--json")[1])) == 2
 
 
+def test_login_prints_a_link(ddctl: Ddctl, service: FakeService) -> None:
+    service.on("POST", "/v1/login-links", {"url": "http://service.test/login?token=once", "expires_in_s": 300})
+    assert ddctl("login")[1] == "http://service.test/login?token=once\n"
+
+
 def test_version(ddctl: Ddctl) -> None:
     assert ddctl("version")[1].count(".") == 2
     assert set(json.loads(ddctl("version", "--json")[1])) == {"version"}
@@ -224,3 +231,14 @@ def test_without_arguments_the_help_comes(ddctl: Ddctl) -> None:
     status, out, err = ddctl()
     assert (status, err) == (Exit.BAD_INPUT, "")
     assert "Exit status: 0 succeeded" in out
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_gets_no_trace(unbuffered: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "ddclient.cli", "version"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (Exit.FAILED, "")

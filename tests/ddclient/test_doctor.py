@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ddclient import Client, cli, doctor
+from ddclient.doctor import Finding
+from ddclient.errors import Exit
+from tests.ddclient.conftest import FakeService
+
+
+@pytest.fixture
+def findings(service: FakeService, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Examine this machine, with a service in miniature."""
+
+    def connect(**options: Any) -> Client:
+        return Client("http://service.test", "dd_key", transport=httpx.MockTransport(service), **options)
+
+    monkeypatch.setattr(doctor, "Client", connect)
+
+    def run(data_root: Path = tmp_path / "data") -> Mapping[str, Finding]:
+        return {finding.name: finding for finding in doctor.examine(data_root)}
+
+    return run
+
+
+def test_a_sound_machine(findings: Any, service: FakeService) -> None:
+    service.on("GET", "/readyz", {"status": "ready"})
+    found = findings()
+    assert list(found) == ["versions", "compute", "data", "settings", "disk", "service"]
+    assert [name for name, finding in found.items() if finding.verdict == "error"] == []
+    assert "bf16" in found["compute"].text
+    assert found["versions"].facts["torch"]
+    assert found["service"].facts["health"] == {"status": "ready"}
+
+
+def test_datasets_are_listed_with_their_splits(findings: Any, tmp_path: Path) -> None:
+    (tmp_path / "cifar10" / "data").mkdir(parents=True)
+    for name in ("train-00000-of-00001", "test-00000-of-00001"):
+        (tmp_path / "cifar10" / "data" / f"{name}.parquet").touch()
+    facts = findings(tmp_path)["data"].facts
+    assert facts["found"]["cifar10"] == ["test", "train"]
+    assert "mnist" in facts["absent"]
+
+
+def test_secrets_are_masked(findings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DD_DATABASE_URL", "postgresql+psycopg://user:opensesame@db/ddservice")
+    monkeypatch.setenv("DD_BROKER_URL", "redis://:opensesame@redis:6379/0")
+    monkeypatch.setenv("DD_PEPPER", "opensesame")
+    settings = findings()["settings"]
+    assert settings.facts["DD_DATABASE_URL"] == "postgresql+psycopg://user:********@db/ddservice"
+    assert "opensesame" not in repr(settings)
+
+
+def test_a_bad_setting_is_an_error_with_its_reason(findings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DD_AUTH", "false")
+    monkeypatch.setenv("DD_HOST", "0.0.0.0")
+    settings = findings()["settings"]
+    assert settings.verdict == "error"
+    assert "without API keys" in settings.text
+    assert "Traceback" not in settings.text
+
+
+def test_a_machine_without_the_engine_is_told_what_to_install(findings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    compute = findings()["compute"]
+    assert (compute.verdict, "ddservice[engine]" in compute.text) == ("warning", True)
+
+
+def test_a_broken_library_does_not_hide_the_rest(findings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Finding:
+        raise RuntimeError("operator does not exist")
+
+    monkeypatch.setattr(doctor, "_compute", broken)
+    found = findings()
+    assert found["compute"] == Finding("compute", "error", "RuntimeError: operator does not exist", {})
+    assert found["disk"].verdict in {"ok", "warning"}
+
+
+def test_no_service_is_a_warning(findings: Any, service: FakeService) -> None:
+    service.on("GET", "/readyz", httpx.ConnectError("connection refused"))
+    assert findings()["service"].verdict == "warning"
+
+
+def test_an_error_decides_the_exit_status(
+    findings: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda root: [Finding("disk", "error", "[full] disk", {"free": 0})])
+    assert cli.invoke(["doctor"]) == Exit.FAILED
+    assert "[full] disk" in capsys.readouterr().out
