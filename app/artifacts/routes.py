@@ -26,7 +26,7 @@ from app.core.storage import (
     iter_verified,
     read_verified,
 )
-from app.events import queries as jobs
+from app.jobs import ownership
 
 router = APIRouter(prefix="/v1", tags=["artifacts"])
 
@@ -95,8 +95,7 @@ def list_artifacts(
 ) -> ArtifactList:
     """List the files that a job has made so far."""
     with database.read() as session:
-        if not jobs.visible(session, principal.tenant_id, job_id):
-            raise NotFound(f"there is no job {job_id}")
+        ownership.check(session, principal.tenant_id, job_id)
         found = repository.of_job(session, principal.tenant_id, job_id, kind)
     return ArtifactList(data=[document(artifact) for artifact in found])
 

@@ -55,12 +55,6 @@ def states(session: Session, job_ids: Collection[str]) -> dict[str, JobState]:
     return {row.id: JobState(*row) for row in rows}
 
 
-def visible(session: Session, tenant: str, job_id: str) -> bool:
-    """Whether a tenant has this job."""
-    mine = (Job.id == job_id, Job.tenant_id == tenant, Job.deleted_at.is_(None))
-    return session.execute(select(Job.id).where(*mine)).first() is not None
-
-
 def between(session: Session, job_id: str, after_seq: int, last_seq: int) -> Sequence[Event]:
     """Events of a job after ``after_seq`` up to ``last_seq``, in order."""
     numbers = (Event.job_id == job_id, Event.seq > after_seq, Event.seq <= last_seq)

@@ -10,11 +10,11 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.core.dependencies import DatabaseDep, JobReader
 from app.core.errors import InvalidParameter, NotFound
-from app.core.paths import JobId
 from app.core.problems import responses
 from app.events import queries
 from app.events.schemas import EventPage, Level, document
 from app.events.stream import Start, Tailer
+from app.jobs.ownership import OwnJob
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
@@ -32,21 +32,6 @@ async def get_tailer(request: Request) -> Tailer:
 
 
 TailerDep = Annotated[Tailer, Depends(get_tailer)]
-
-
-def own_job(job_id: JobId, principal: JobReader, database: DatabaseDep) -> str:
-    """Identifier of a job that the principal has.
-
-    Raises:
-        NotFound: it has no such job.
-    """
-    with database.read() as session:
-        if not queries.visible(session, principal.tenant_id, job_id):
-            raise NotFound(f"there is no job {job_id}")
-    return job_id
-
-
-OwnJob = Annotated[str, Depends(own_job)]
 
 
 def after_seq(header: LastEventId = None, query: LastEventIdQuery = None) -> int:

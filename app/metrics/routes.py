@@ -11,9 +11,10 @@ from pydantic import StringConstraints
 from app.core.database import Database
 from app.core.dependencies import DatabaseDep, JobReader
 from app.core.errors import InvalidParameter, NotFound
-from app.core.paths import JOB_ID, JobId
+from app.core.paths import JOB_ID
 from app.core.problems import responses
-from app.events import queries as jobs
+from app.jobs import ownership
+from app.jobs.ownership import OwnJob
 from app.metrics import service
 from app.metrics.schemas import Aggregate, MetricList, Series, SeriesList
 from app.metrics.service import LAST_STEP, Window
@@ -33,10 +34,9 @@ Agg = Annotated[
 
 
 @router.get("/jobs/{job_id}/metrics", responses=responses(NotFound))
-def list_metrics(job_id: JobId, principal: JobReader, database: DatabaseDep) -> MetricList:
+def list_metrics(job_id: OwnJob, principal: JobReader, database: DatabaseDep) -> MetricList:
     """List the metrics of a job, with their extremes and last readings."""
     with database.read() as session:
-        _check(jobs.visible(session, principal.tenant_id, job_id), job_id)
         return MetricList(data=service.summaries(session, principal.tenant_id, job_id))
 
 
@@ -46,7 +46,7 @@ def list_metrics(job_id: JobId, principal: JobReader, database: DatabaseDep) -> 
     responses=responses(InvalidParameter, NotFound),
 )
 def query_metrics(
-    job_id: JobId,
+    job_id: OwnJob,
     principal: JobReader,
     database: DatabaseDep,
     key: Annotated[list[MetricName] | None, Query(max_length=MAX_KEYS, description="Metrics; default: all.")] = None,
@@ -59,7 +59,6 @@ def query_metrics(
     """Read metrics over a range of steps, in a bounded number of rows that hide no spike."""
     window = _window(step_from, step_to, max_points, agg)
     with database.read() as session:
-        _check(jobs.visible(session, principal.tenant_id, job_id), job_id)
         found = service.series(session, principal.tenant_id, job_id, key, window)
     unknown = sorted(set(key or ()) - found.keys())
     names = [name for name in dict.fromkeys(key) if name in found] if key else sorted(found)
@@ -89,14 +88,9 @@ def _compared(database: Database, tenant: str, job_ids: list[str], key: str, win
     found: list[Series] = []
     with database.read() as session:
         for job_id in job_ids:
-            _check(jobs.visible(session, tenant, job_id), job_id)
+            ownership.check(session, tenant, job_id)
             found.extend(service.series(session, tenant, job_id, [key], window).values())
     return SeriesList(agg=window.agg, series=found, unknown=[] if found else [key])
-
-
-def _check(visible: bool, job_id: str) -> None:
-    if not visible:
-        raise NotFound(f"there is no job {job_id}")
 
 
 def _window(step_from: int | None, step_to: int | None, max_points: int, agg: Aggregate) -> Window:

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from app.core.database import Database
 from app.metrics import queries
@@ -202,9 +202,3 @@ class TestReduced:
             found = queries.reduced(session, series, 0, 10**7, 100)
         assert found.exact
         assert [row.vlast for row in found.rows] == [float(step) for step in range(0, 1_000_000, 10_000)]
-
-
-def test_points_stay_few_where_nothing_is_reported(database: Database, add_job: AddJob) -> None:
-    add_job()
-    with database.read() as session:
-        assert session.execute(select(func.count()).select_from(MetricLast)).scalar_one() == 0
