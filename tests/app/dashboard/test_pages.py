@@ -336,7 +336,7 @@ class TestSystem:
             session.add(Worker(id="wrk_1", name="one@box", state="busy", job_id=running, **common))
             session.add(Worker(id="wrk_2", name="two@box", state="idle", **common))
         page = Page(api.get("/system"))
-        for word in ("one@box", "two@box", "pid 7", "Running 1"):
+        for word in ("one@box", "two@box", "pid 7", "Running 1", "busy", "idle"):
             assert word in page.text
         assert f"/jobs/{running}" in {a["href"] for a in page.all("a")}
         theirs = rival.get("/system").text
