@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -47,9 +48,10 @@ class RunView:
 
     def panel(self) -> Panel:
         """The run as a rich panel."""
-        rows: list[Table | Text | ProgressBar] = [self._headline()]
+        rows: list[Table | Text | Padding] = [self._headline()]
         if self.total:
-            rows.append(ProgressBar(total=self.total, completed=self.done))
+            # a bar by itself does not end its line
+            rows.append(Padding(ProgressBar(total=self.total, completed=self.done), 0))
         numbers = self._numbers()
         if numbers.row_count:
             rows.append(numbers)

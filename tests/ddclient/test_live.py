@@ -34,6 +34,7 @@ def test_the_panel_shows_progress_time_left_and_the_bound_with_its_ceiling() -> 
         series={"loss": [3.0, 1.0], "mi_lower_bound": [1.5], "cmi": [0.25]},
     )  # fmt: skip
     shown = rendered(view)
+    assert [line.split()[1] for line in shown.splitlines()[1:-1]][-3:] == ["loss", "mi_lower_bound", "cmi"]
     for part in ("running", "distilling", "30/200", "1 min 15 s left", "1.5 of at most 2.303 nats", "0.25 nats", "█▁"):
         assert part in shown
 

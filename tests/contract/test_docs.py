@@ -1,0 +1,44 @@
+"""What the documentation names exists."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from app.core.errors import CODES
+from app.core.settings import FROM_FILE, Settings
+from ddclient.cli import app as ddctl
+from tests.contract.conftest import ROOT
+
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/api.md", "docs/operations.md")
+LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]+)")
+SETTING = re.compile(r"\bDD_[A-Z_]+\b")
+ELSEWHERE = {"DD_URL", "DD_API_KEY", "DD_PUBLISH", "DD_REQUIRE"}
+"""Read by the client, by the compose file and by the tests."""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    folder = (ROOT / page).parent
+    missing = [m["path"] for m in LINK.finditer((ROOT / page).read_text("utf-8")) if not (folder / m["path"]).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_setting_exists(page: str) -> None:
+    known = {f"DD_{name.upper()}" for name in Settings.model_fields} | {f"DD_{name.upper()}_FILE" for name in FROM_FILE}
+    assert set(SETTING.findall((ROOT / page).read_text("utf-8"))) <= known | ELSEWHERE
+
+
+def test_every_command_exists() -> None:
+    known = {command.name or str(getattr(command.callback, "__name__", "")) for command in ddctl.registered_commands}
+    text = "\n".join((ROOT / page).read_text("utf-8") for page in PAGES)
+    named = set(re.findall(r"\bddctl ([a-z][a-z-]+)", text))
+    assert named <= known
+
+
+def test_the_table_of_refusals_is_complete() -> None:
+    rows = re.findall(r"^\| ([0-9, ]+) \|", (ROOT / "docs/api.md").read_text("utf-8"), re.MULTILINE)
+    listed = {int(status) for row in rows for status in row.split(",")}
+    assert listed == {error.status for error in CODES.values()}
