@@ -76,6 +76,8 @@ class Compute:
     ) -> Compute:
         """Turn what was asked for into what this machine can do.
 
+        The process as a whole is set up too: TF32 on CUDA, :func:`hold_freed_memory` on a CPU.
+
         Args:
             device: ``auto`` (CUDA where present), ``cpu``, ``cuda`` or ``cuda:N``.
             precision: ``auto`` is bf16 where the hardware computes in it and, on a CPU, the passes
@@ -86,8 +88,6 @@ class Compute:
             macs_per_image: cost of one image, see :func:`ddcore.nets.macs`.
             cache: folder in which compiled code is kept between processes.
             log: receives one message where less is done than was asked for; the default is a logger.
-
-        The process as a whole is set up too: TF32 on CUDA, :func:`hold_freed_memory` on a CPU.
 
         Raises:
             ConfigurationError: the device does not exist.
@@ -192,7 +192,7 @@ def _compiled(device: torch.device, request: Literal["auto", "on", "off"], macs:
         return False
     eager_s = macs / EAGER_MACS_PER_S[device.type]
     if request == "auto" and eager_s < WARM_UP_S:
-        tell("info", f"network passes run eagerly: about {eager_s:.0f} s of them is too little to earn compilation")
+        tell("info", f"network passes run eagerly: about {eager_s:.0f} s of work is too little to earn compilation")
         return False
     obstacle = missing_compiler(device)
     if obstacle is not None:

@@ -59,7 +59,7 @@ class Functional:
         self._templates = {mode: _skeleton(template).train(mode) for mode in (False, True)}
         skeleton = self._templates[True]
         self.names = tuple(name for name, _ in skeleton.named_parameters())
-        self.per_sample = not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in skeleton.modules())
+        self.per_sample = not any(isinstance(m, nn.BatchNorm2d) for m in skeleton.modules())
         pixels = template.shape[1] * template.shape[2]
         self.piece = compute.piece_for(pixels, training=False)
         self.grad_piece = compute.piece_for(pixels, training=True)
