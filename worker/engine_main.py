@@ -8,6 +8,7 @@ Where datasets and caches are comes from ``DD_DATA_ROOT`` and ``DD_CACHE_DIR``.
 from __future__ import annotations
 
 import argparse
+import errno
 import faulthandler
 import json
 import logging
@@ -34,6 +35,7 @@ from worker.engine_guard import StopRequest, die_with_parent
 from worker.faults import fault_point
 from worker.protocol import FrameWriter
 
+_LONGEST_MESSAGE = 10_000
 _PROGRESS_S = 0.5
 """Least seconds between two progress frames."""
 
@@ -167,14 +169,15 @@ def report(error: Exception) -> tuple[int, protocol.Failed]:
     if isinstance(error, CheckpointError | DistillationError):
         return protocol.EXIT_FAILED, _failed(error.code, str(error), error.retryable)
     if isinstance(error, OSError):
+        code = "no_space" if error.errno == errno.ENOSPC else "io_error"
         reason = error.strerror or type(error).__name__
-        return protocol.EXIT_FAILED, _failed("io_error", f"reading or writing files failed: {reason}", True)
+        return protocol.EXIT_FAILED, _failed(code, f"reading or writing files failed: {reason}", True)
     message = f"the engine failed unexpectedly ({type(error).__name__}); the job's log has the details"
     return protocol.EXIT_FAILED, _failed("internal_error", message, False)
 
 
 def _failed(code: str, message: str, retryable: bool) -> protocol.Failed:
-    return protocol.Failed(code=code, message=message, retryable=retryable)
+    return protocol.Failed(code=code, message=message[:_LONGEST_MESSAGE], retryable=retryable)
 
 
 if __name__ == "__main__":

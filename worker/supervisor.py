@@ -273,14 +273,14 @@ class _Attempt:
             _log.error("this worker lost too many different jobs and claims no more; check its device")
         return endings.fail(session, self._claim, ended, self._settings.backoff_s) is not None
 
-    def _persist(self, act: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
+    def _persist(self, act: Callable[[], None], patience_s: float | None = None) -> None:
         """Do something that needs database and store, again and again until it works.
 
         Raises:
             LeaseLostError: the lease ended before it worked.
-            StorageError, OSError: it did not work for ``patience_s`` seconds.
+            StorageError, OSError: it did not work for ``patience_s`` (default: ``PATIENCE_S``) seconds.
         """
-        impatient_at = time.monotonic() + patience_s
+        impatient_at = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
         while True:
             try:
                 act()

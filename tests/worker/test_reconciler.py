@@ -1,0 +1,143 @@
+"""Rounds of the reconciler."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
+
+from app.core import broker
+from app.core.storage import LocalStore
+from app.core.tables import clock
+from app.jobs import fleet, outbox
+from app.jobs.models import Job
+from app.system.models import Worker
+from tests.chaos.harness import Cluster
+from tests.worker.conftest import claim
+from worker.reconciler import Reconciler
+
+
+@pytest.fixture
+def reconciler(service: Cluster) -> Reconciler:
+    return Reconciler(service.settings, service.database, LocalStore(service.home / "artifacts"))
+
+
+def hire(service: Cluster, state: str = "idle") -> None:
+    with service.database.write() as session:
+        row = Worker(id=f"wrk_{state}", name="w", host="h", pid=1, device_class="cpu", facts={}, state=state)
+        fleet.register(session, row)
+
+
+def rings(service: Cluster) -> int:
+    return len(list((service.settings.broker_dir / "queue").glob(f"*.{broker.queue_of('cpu')}.msg")))
+
+
+def change(service: Cluster, **values: Any) -> None:
+    with service.database.write() as session:
+        session.execute(update(Job).values(values).execution_options(synchronize_session=False))
+
+
+def test_a_lapsed_lease_goes_back_to_the_queue_and_rings(service: Cluster, reconciler: Reconciler) -> None:
+    hire(service)
+    job_id = service.submit(ring=False)
+    with service.database.write() as session:
+        session.query(outbox.Outbox).delete()
+    claim(service, lease_s=0.05)
+    time.sleep(0.1)
+    assert reconciler.round()
+    assert service.job(job_id).status == "queued"
+    assert rings(service) == 2  # the doorbell that is owed, and one for the idle worker
+
+
+def test_a_long_wait_ends(service: Cluster, reconciler: Reconciler) -> None:
+    job_id = service.submit(ring=False)
+    change(service, queued_at=clock(-700_000))
+    reconciler.round()
+    assert service.job(job_id).status == "expired"
+
+
+def test_nobody_is_rung_for_nothing(service: Cluster, reconciler: Reconciler) -> None:
+    hire(service)
+    reconciler.round()
+    service.submit(ring=False)
+    change(service, not_before=clock(60))
+    with service.database.write() as session:
+        session.query(outbox.Outbox).delete()
+    reconciler.round()
+    assert rings(service) == 0
+    change(service, not_before=None)
+    reconciler.round()
+    assert rings(service) == 1
+
+
+def test_a_busy_worker_is_not_rung(service: Cluster, reconciler: Reconciler) -> None:
+    hire(service, "busy")
+    service.submit(ring=False)
+    with service.database.write() as session:
+        session.query(outbox.Outbox).delete()
+    reconciler.round()
+    assert rings(service) == 0
+
+
+def test_one_leads_at_a_time(service: Cluster, reconciler: Reconciler) -> None:
+    other = Reconciler(service.settings, service.database, LocalStore(service.home / "artifacts"))
+    assert reconciler.round()
+    assert not other.round()
+    assert reconciler.round()
+    time.sleep(1.1)
+    assert other.round()
+    assert not reconciler.round()
+
+
+def test_one_step_that_fails_does_not_keep_the_others_from_their_work(
+    service: Cluster, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("select", {}, Exception("locked"))
+
+    job_id = service.submit(ring=False)
+    change(service, queued_at=clock(-700_000))
+    monkeypatch.setattr("worker.reconciler.endings.lapsed", fail)
+    assert reconciler.round()
+    assert service.job(job_id).status == "expired"
+
+
+def test_a_database_that_is_away_is_waited_for(
+    service: Cluster, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("select", {}, Exception("away"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.reconciler.fleet.lead", fail)
+        assert not reconciler.round()
+    assert reconciler.round()
+
+
+def test_it_goes_round_until_it_is_told_to_end(service: Cluster, reconciler: Reconciler) -> None:
+    ended = threading.Event()
+    thread = threading.Thread(target=reconciler.run, args=(ended,))
+    thread.start()
+    job_id = service.submit(ring=False)
+    change(service, queued_at=clock(-700_000))
+    service.wait(job_id, lambda job: job.status == "expired", timeout=5)
+    ended.set()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_unused_content_is_deleted_in_the_end(
+    service: Cluster, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr("worker.reconciler.artifacts.collect", lambda *arguments: calls.append(arguments) or 0)
+    reconciler.round()
+    assert calls == []
+    monkeypatch.setattr("worker.reconciler.time.monotonic", lambda: 1e9)
+    reconciler.round()
+    reconciler.round()
+    assert len(calls) == 1

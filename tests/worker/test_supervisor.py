@@ -1,0 +1,197 @@
+"""An attempt from claim to end, without Celery: what goes wrong around the engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
+
+from app.core.storage import LocalStore, StorageError
+from app.jobs import fleet
+from app.jobs.models import Job
+from app.system.models import Worker
+from tests.chaos.expectations import assert_undisturbed
+from tests.chaos.harness import ROOT, Cluster
+from tests.worker.conftest import claim
+from worker import supervisor as module
+from worker.supervisor import Supervisor
+
+
+@pytest.fixture
+def store(service: Cluster) -> LocalStore:
+    return LocalStore(service.home / "artifacts")
+
+
+@pytest.fixture
+def supervisor(service: Cluster, store: LocalStore) -> Supervisor:
+    return Supervisor(service.settings, service.database, store, "wrk_test", lambda: False)
+
+
+def run(service: Cluster, supervisor: Supervisor, **fields: int) -> Job:
+    job_id = service.submit(ring=False, iterations=10, **fields)
+    supervisor.supervise(claim(service, service.settings.lease_s))
+    return service.job(job_id)
+
+
+def odd_engine(folder: Path, monkeypatch: pytest.MonkeyPatch, supervisor: Supervisor, code: str) -> None:
+    """Let a few lines be the engine; ``finish(n)`` writes everything but the n-th file, and says it is done."""
+    (folder / "odd_engine.py").write_text(
+        "import os, sys\nfrom pathlib import Path\nfrom worker import protocol\nfrom worker.protocol import *\n"
+        "run = Path(sys.argv[2]); writer = FrameWriter(int(sys.argv[4]))\n" + code
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{ROOT}")
+    supervisor.settings = supervisor.settings.model_copy(update={"engine_module": "odd_engine"})
+
+
+def test_a_job_is_run(service: Cluster, supervisor: Supervisor, store: LocalStore) -> None:
+    job = run(service, supervisor)
+    assert (job.status, job.step, job.results) == ("succeeded", 10, {"accuracy": None, "controls": {}})
+    assert_undisturbed(service, job.id, steps=10)
+    (images,) = service.artifacts(job.id, "synthetic_images")
+    assert (images.shape, images.dtype, images.attempt) == ([32], "U8", 1)
+    assert not (service.settings.runs_dir / job.id).exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "status"),
+    [
+        ("sys.exit(3)", "engine_lost", "queued"),
+        ("os.abort()", "engine_lost", "queued"),
+        ("sys.exit(76)", "out_of_memory", "queued"),
+        ("writer.send(Failed(code='diverged', message='NaN', retryable=False)); sys.exit(1)", "diverged", "failed"),
+        ("writer.send(Done(steps=1, finalized=False, results={}))", "incomplete_bundle", "queued"),
+    ],
+)
+def test_an_engine_that_fails(
+    service: Cluster, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, error: str,
+    status: str,
+) -> None:  # fmt: skip
+    odd_engine(tmp_path, monkeypatch, supervisor, f"print('trouble', flush=True)\n{code}")
+    job = run(service, supervisor)
+    assert job.status == status
+    assert job.error is not None
+    assert job.error["code"] == error
+    (log,) = service.artifacts(job.id, "log")
+    assert log.media_type.startswith("text/plain")
+
+
+def test_an_engine_that_cannot_be_started(service: Cluster, supervisor: Supervisor) -> None:
+    supervisor.settings = supervisor.settings.model_copy(update={"engine_module": "no.such.module"})
+    job = run(service, supervisor)
+    assert (job.status, job.failures) == ("queued", 1)
+
+
+def test_a_bug_in_the_supervisor_does_not_leave_the_job_hanging(
+    service: Cluster, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*_: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr("worker.sink.Sink.write", bug)
+    job = run(service, supervisor)
+    assert job.status == "queued"
+    assert job.error is not None
+    assert job.error["code"] == "supervisor_error"
+    assert "oops" not in job.error["message"]
+    assert service.engines() == []
+
+
+def test_a_worker_that_loses_three_jobs_is_quarantined(
+    service: Cluster, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with service.database.write() as session:
+        row = Worker(id="wrk_test", name="w", host="h", pid=1, device_class="cpu", facts={}, state="idle")
+        fleet.register(session, row)
+    odd_engine(tmp_path, monkeypatch, supervisor, "os.abort()")
+    supervisor.settings = supervisor.settings.model_copy(update={"backoff_s": 60})
+    for seed in range(3):
+        run(service, supervisor, seed=seed)
+    with service.database.read() as session:
+        assert session.execute(select(Worker.state)).scalar_one() == "quarantined"
+
+
+def test_a_store_that_is_down_for_a_moment_is_waited_for(
+    service: Cluster, supervisor: Supervisor, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, calls = store.put_file, []
+
+    def sometimes(path: Path):
+        calls.append(path.name)
+        if len(calls) in (1, 2, 5):
+            raise StorageError("the store is down")
+        return put(path)
+
+    monkeypatch.setattr(store, "put_file", sometimes)
+    job = run(service, supervisor)
+    assert (job.status, job.failures) == ("succeeded", 0)
+    assert_undisturbed(service, job.id, steps=10)
+
+
+def test_a_store_that_stays_down_costs_an_attempt(
+    service: Cluster, supervisor: Supervisor, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(path: Path) -> None:
+        raise StorageError("the store is down")
+
+    monkeypatch.setattr(store, "put_file", never)
+    monkeypatch.setattr(module, "PATIENCE_S", 0.2)
+    job = run(service, supervisor)
+    assert (job.status, job.failures) == ("queued", 1)
+    assert job.error is not None
+    assert job.error["retryable"]
+
+
+def test_a_database_that_is_away_for_a_moment_is_waited_for(
+    service: Cluster, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = module.leases.hold, []
+
+    def sometimes(*arguments: object) -> bool:
+        calls.append(1)
+        if len(calls) in (1, 3, 4):
+            raise OperationalError("update", {}, Exception("database is locked"))
+        return real(*arguments)
+
+    monkeypatch.setattr(module.leases, "hold", sometimes)
+    job = run(service, supervisor)
+    assert (job.status, job.failures) == ("succeeded", 0)
+    assert_undisturbed(service, job.id, steps=10)
+
+
+def test_a_job_that_was_taken_over_is_left_alone(service: Cluster, supervisor: Supervisor) -> None:
+    job_id = service.submit(ring=False, iterations=10)
+    claimed = claim(service, service.settings.lease_s)
+    with service.database.write() as session:
+        session.execute(update(Job).values(fence=Job.fence + 1).execution_options(synchronize_session=False))
+    before = service.job(job_id)
+    supervisor.supervise(claimed)
+    assert service.job(job_id).version == before.version
+    assert not (service.settings.runs_dir / job_id).exists()
+
+
+def test_a_draining_worker_hands_the_job_back(service: Cluster, supervisor: Supervisor) -> None:
+    supervisor.draining = lambda: True
+    job = run(service, supervisor)
+    assert (job.status, job.failures, job.attempt) == ("queued", 0, 1)
+    assert job.error is None
+
+
+def test_a_cut_short_bundle_of_a_job_nobody_cancelled_counts_as_its_result(
+    service: Cluster, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody sent the engine a signal by hand; the images are what there is."""
+    code = """
+(run / "out").mkdir()
+header = b'{"images":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+(run / "out" / "distilled.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+for name in ("bundle.zip", "distilled.npz", "image_folder.zip", "out/manifest.json", "out/preview.png"):
+    (run / name).write_bytes(b"x")
+writer.send(Done(steps=4, finalized=True, results={"accuracy": None}))
+"""
+    odd_engine(tmp_path, monkeypatch, supervisor, code)
+    job = run(service, supervisor)
+    assert (job.status, job.step) == ("succeeded", 4)
+    assert json.loads(json.dumps(job.results)) == {"accuracy": None}
