@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import importlib.util
 import json
 import os
 import signal
@@ -30,6 +31,8 @@ GRACE_S = 30.0
 """Time the children get to stop by themselves."""
 LOG_LINES = 15
 PARTS = {"api": "app", "worker": "worker"}
+NEEDS = {"server": ("fastapi", "sqlalchemy", "celery"), "worker": ("fastapi", "sqlalchemy", "celery", "torch")}
+"""Extras of the package, and what tells whether they are installed."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -74,8 +77,10 @@ class Service:
         """Start both children and return once the API is ready.
 
         Raises:
-            ClientError: another launcher uses the folder, a child died, or the API is not ready in time.
+            ClientError: something is not installed, another launcher uses the folder, a child died, or
+                the API is not ready in time.
         """
+        require("worker")
         for folder in (self.home, self.home / "logs"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._take_lock()
@@ -225,8 +230,24 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def become(module: str, environment: Mapping[str, str]) -> NoReturn:
-    """Turn this process into one part of the service."""
+def require(extra: str) -> None:
+    """Refuse to go on without an extra of the package; nothing is imported to find out.
+
+    Raises:
+        ClientError: it is not installed.
+    """
+    missing = [name for name in NEEDS[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ClientError(f"this needs `pip install 'ddservice[{extra}]'` (missing: {', '.join(missing)})")
+
+
+def become(module: str, environment: Mapping[str, str], *, extra: str) -> NoReturn:
+    """Turn this process into one part of the service, which needs an extra of the package.
+
+    Raises:
+        ClientError: the extra is not installed.
+    """
+    require(extra)
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", module], {**os.environ, **environment})  # noqa: S606 - ours
 

@@ -44,17 +44,17 @@ def api(
 ) -> None:
     """Run the API alone."""
     given = {"DD_HOST": host, "DD_PORT": None if port is None else str(port)}
-    embedded.become("app", {name: value for name, value in given.items() if value is not None})
+    embedded.become("app", {name: value for name, value in given.items() if value is not None}, extra="server")
 
 
 def worker() -> None:
     """Run one worker; it takes one job at a time."""
-    embedded.become("worker", {})
+    embedded.become("worker", {}, extra="worker")
 
 
 def migrate() -> None:
     """Bring the database to the schema of this version."""
-    embedded.become("app.migrate", {})
+    embedded.become("app.migrate", {}, extra="server")
 
 
 def demo(

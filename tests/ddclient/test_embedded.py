@@ -125,6 +125,15 @@ def test_a_child_that_will_not_stop_is_killed(service: Service, parts: Path, mon
     assert worker.returncode == -signal.SIGKILL
 
 
+def test_a_client_without_the_service_is_told_what_to_install(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(embedded.NEEDS, "worker", ("fastapi", "no_such_package"))
+    with pytest.raises(ClientError, match=r"pip install 'ddservice\[worker\]'` \(missing: no_such_package\)"):
+        service.start()
+    assert not service.home.exists()
+
+
 def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
