@@ -55,6 +55,7 @@ class Compute:
         compiled: whether passes go through ``torch.compile``.
         piece: images (of 32 x 32) a pass takes at a time without autograd.
         training_piece: the same with autograd.
+        graph: images (of 32 x 32) whose graphs may be in memory at once; whoever has more goes group by group.
     """
 
     device: torch.device
@@ -62,6 +63,7 @@ class Compute:
     compiled: bool = False
     piece: int = 32
     training_piece: int = 32
+    graph: int = 512
 
     @staticmethod
     def choose(
@@ -108,7 +110,7 @@ class Compute:
         elif bf16 and not computes_bf16(where):
             tell("warning", f"bf16 was asked for, but {where} does not compute in it: expect it to be slow")
         piece, training_piece = _pieces(where, bf16, compiled)
-        return Compute(where, "bf16" if bf16 else "fp32", compiled, piece, training_piece)
+        return Compute(where, "bf16" if bf16 else "fp32", compiled, piece, training_piece, max(512, training_piece))
 
     def describe(self) -> dict[str, Any]:
         """What the bytes of a result may depend on besides the specification, for the manifest."""
@@ -132,8 +134,11 @@ class Compute:
         A piece of the reference size, scaled so that its feature maps take the same memory, as a
         power of two of at least 8.
         """
-        scaled = (self.training_piece if training else self.piece) * _REFERENCE_PIXELS // pixels
-        return max(_SMALLEST_PIECE, 1 << max(scaled, 1).bit_length() - 1)
+        return _for_pixels(self.training_piece if training else self.piece, pixels)
+
+    def graph_for(self, pixels: int) -> int:
+        """Images whose graphs may be in memory at once, for images of ``pixels`` = height x width."""
+        return _for_pixels(self.graph, pixels)
 
 
 def hold_freed_memory(most: int = 2**30) -> bool:
@@ -207,6 +212,11 @@ def _pieces(device: torch.device, bf16: bool, compiled: bool) -> tuple[int, int]
     if compiled and bf16:
         return 32, 64
     return (16, 32) if compiled else (32, 32)
+
+
+def _for_pixels(images: int, pixels: int) -> int:
+    scaled = images * _REFERENCE_PIXELS // pixels
+    return max(_SMALLEST_PIECE, 1 << max(scaled, 1).bit_length() - 1)
 
 
 def _to_logger(level: Literal["info", "warning"], message: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -38,6 +38,21 @@ class SyntheticSet:
     def classes(self) -> int:
         """Number of classes."""
         return len(self.labels) // self.ipc
+
+    def class_groups(self, images: int) -> Iterator[range]:
+        """Groups of consecutive classes with at most ``images`` images each, but at least one class.
+
+        As few groups as that allows, and of even size, so that few batch sizes occur.
+        """
+        at_most = max(1, images // self.ipc)
+        groups = -(-self.classes // at_most)
+        size = -(-self.classes // groups)
+        for first in range(0, self.classes, size):
+            yield range(first, min(first + size, self.classes))
+
+    def rows(self, classes: range) -> slice:
+        """Rows of consecutive classes."""
+        return slice(classes.start * self.ipc, classes.stop * self.ipc)
 
     @property
     def gradient(self) -> Tensor:

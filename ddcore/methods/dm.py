@@ -66,7 +66,7 @@ class DM(Method[DMConfig, DMStep]):
     def backward(self, step: DMStep) -> Readings:
         real = self._real_means(step)
         loss = torch.zeros((), device=real.device)
-        for classes in self._pieces(step.synthetic):
+        for classes in self._groups(step.synthetic):
             part = mean_embedding_distance(real[classes.start : classes.stop], self._synthetic_means(step, classes))
             part.backward()
             loss += part.detach()
@@ -82,20 +82,17 @@ class DM(Method[DMConfig, DMStep]):
 
     def _synthetic_means(self, step: DMStep, classes: range) -> Tensor:
         """(len(classes), F) means over each class's synthetic images, differentiable to the images."""
-        ipc = step.synthetic.ipc
-        images = step.synthetic.images[classes.start * ipc : classes.stop * ipc]
+        ipc, images = step.synthetic.ipc, step.synthetic.images[step.synthetic.rows(classes)]
         draws = step.draws[classes.start : classes.stop]
         images = augment.apply_by_class(draws, images, [ipc] * len(classes))
         features = self.run.functional.features(step.params, images)
         by_class: Tensor = features.unflatten(0, (len(classes), ipc))
         return by_class.mean(dim=1)
 
-    def _pieces(self, synthetic: SyntheticSet) -> Iterator[range]:
-        """Runs of whole classes whose graphs fit together: memory is bounded, and the sum is exact.
+    def _groups(self, synthetic: SyntheticSet) -> Iterator[range]:
+        """Groups of classes whose graphs fit into memory together; the sum over them is exact.
 
-        Batch statistics couple the classes (Zhao & Bilen, section 3.3), so such networks take one piece.
+        Batch statistics couple the classes (Zhao & Bilen, section 3.3), so such networks take all at once.
         """
         functional = self.run.functional
-        most = max(1, functional.grad_piece // synthetic.ipc) if functional.per_sample else synthetic.classes
-        for first in range(0, synthetic.classes, most):
-            yield range(first, min(first + most, synthetic.classes))
+        return synthetic.class_groups(functional.graph_images if functional.per_sample else len(synthetic))

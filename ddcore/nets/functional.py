@@ -50,7 +50,8 @@ class Functional:
         names: names of the trainable parameters; every other entry of :data:`Params` is a buffer.
         per_sample: whether no pass lets one image influence another (there is no batch normalisation).
         piece: images a pass without autograd takes at a time.
-        grad_piece: the same with autograd; callers that go piece by piece to bound memory use it too.
+        grad_piece: the same with autograd.
+        graph_images: images whose graphs may be in memory at once; callers with more go group by group.
     """
 
     def __init__(self, template: Network, compute: Compute) -> None:
@@ -63,6 +64,7 @@ class Functional:
         pixels = template.shape[1] * template.shape[2]
         self.piece = compute.piece_for(pixels, training=False)
         self.grad_piece = compute.piece_for(pixels, training=True)
+        self.graph_images = compute.graph_for(pixels)
         self._initial = list(_initial_values(skeleton))
         self._passes: dict[tuple[Tap, bool], Pass] = {}
 

@@ -33,14 +33,14 @@ class CMI(Regularizer[CMIConfig]):
 
     @override
     def backward(self, step: Step, weight: float) -> Readings:
-        """Go class by class: the graph holds a few classes at a time and the sum is exact."""
+        """Go group of classes by group: few graphs are in memory at once, and the sum is exact."""
         synthetic, functional = step.synthetic, self._pool.functional
         params = self._pool.draw(self.run.random.host_stream("cmi/teacher"))
-        classes_a_piece = max(1, functional.grad_piece // synthetic.ipc)
         total = torch.zeros((), device=synthetic.images.device)
-        for rows in torch.arange(len(synthetic), device=total.device).split(classes_a_piece * synthetic.ipc):
+        for classes in synthetic.class_groups(functional.graph_images):
+            rows = synthetic.rows(classes)
             features = functional.features(params, synthetic.images[rows])
-            part = empirical_cmi(features, synthetic.labels[rows]) * (len(rows) / len(synthetic))
+            part = empirical_cmi(features, synthetic.labels[rows]) * (len(classes) / synthetic.classes)
             (weight * part).backward()
             total += part.detach()
         return {"loss/cmi": total}

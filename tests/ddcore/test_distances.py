@@ -21,9 +21,7 @@ def printed(fill: Fill) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return dict(zip(names, real, strict=True)), dict(zip(names, synthetic, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("distance", "expected"), [(row_cosine, 2.918462), (squared, 30.190023), (cosine, 0.775301)]
-)
+@pytest.mark.parametrize(("distance", "expected"), [(row_cosine, 2.918462), (squared, 30.190023), (cosine, 0.775301)])
 def test_printed_values(distance: Callable[..., Tensor], expected: float, fill: Fill) -> None:
     real, synthetic = printed(fill)
     assert distance(synthetic, real).item() == pytest.approx(expected, rel=1e-5)

@@ -57,6 +57,17 @@ def test_a_sum_that_overflows_is_not_mistaken_for_divergence() -> None:
     synthetic.check_finite(1)
 
 
+@pytest.mark.parametrize(
+    ("images", "expected"), [(1, [1] * 10), (3, [1] * 10), (12, [4, 4, 2]), (29, [5, 5]), (30, [10]), (500, [10])]
+)
+def test_groups_of_classes_are_few_even_and_cover_all(images: int, expected: list[int]) -> None:
+    synthetic = SyntheticSet(torch.zeros(30, 1, 2, 2), ipc=3, lr=1, momentum=0)
+    groups = list(synthetic.class_groups(images))
+    assert [len(group) for group in groups] == expected
+    assert [c for group in groups for c in group] == list(range(10))
+    assert torch.cat([synthetic.labels[synthetic.rows(group)] for group in groups]).equal(synthetic.labels)
+
+
 def test_images_that_are_not_whole_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="whole classes of 2"):
         SyntheticSet(torch.zeros(3, 1, 2, 2), ipc=2, lr=1, momentum=0)

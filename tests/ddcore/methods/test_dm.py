@@ -57,12 +57,12 @@ def published_loop(dm: DM, step: DMStep) -> tuple[float, Tensor]:
 
 
 @pytest.mark.parametrize("norm", ["instance", "layer", "none"])
-@pytest.mark.parametrize("piece", [4, 128])
+@pytest.mark.parametrize("piece", [1, 128])
 def test_one_pass_for_all_classes_equals_the_loop_over_classes(
     make_run: Callable[..., Run], norm: str, piece: int
 ) -> None:
     run = make_run(
-        compute=Compute(CPU, piece=piece, training_piece=piece),
+        compute=Compute(CPU, piece=piece, training_piece=piece, graph=piece),
         method={"name": "dm", "batch_real": 16},
         network={"name": "convnet", "width": 8, "norm": norm},
     )
@@ -80,12 +80,13 @@ def test_one_pass_for_all_classes_equals_the_loop_over_classes(
 
 def test_batch_norm_takes_the_statistics_of_all_classes_together(make_run: Callable[..., Run]) -> None:
     run = make_run(
-        compute=Compute(CPU, piece=8, training_piece=8), network={"name": "convnet", "width": 8, "norm": "batch"}
+        compute=Compute(CPU, piece=8, training_piece=8, graph=8),
+        network={"name": "convnet", "width": 8, "norm": "batch"},
     )
     dm = DM(run.spec.method, run)
     synthetic = dm.start()
     step = dm.draw(0, synthetic)
-    assert [len(piece) for piece in dm._pieces(synthetic)] == [synthetic.classes]
+    assert [len(group) for group in dm._groups(synthetic)] == [synthetic.classes]
     loss = dm.backward(step)["loss/base"].item()
 
     network = build(run.spec.network, run.dataset.shape, 3).train()
