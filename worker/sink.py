@@ -104,10 +104,13 @@ class Sink:
 
     def _advance(self, frames: Sequence[Frame]) -> dict[str, Any]:
         """Columns of the job that show how far it is after these frames."""
+        columns: dict[str, Any] = {}
         for frame in frames:
             self._position = self._position.after(frame)
+            # Of every position on the way: the last step of one phase may come together with the next phase.
+            columns |= self._position.columns()
         self._position = replace(self._position, per_s=self._speed.at(self._position))
-        return self._position.columns()
+        return columns | self._position.columns()
 
     def _upload(self, frames: Sequence[Frame]) -> dict[int, _Stored]:
         """Store the files that frames name, by the frame's place; of several checkpoints only the last counts."""

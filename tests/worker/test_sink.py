@@ -55,6 +55,13 @@ def test_progress_shows_in_the_job(desk: Desk, sink: Sink) -> None:
     assert [event.message for event in progress] == ["distilling 4 of 10", "evaluating 1 of 3"]
 
 
+def test_the_last_step_counts_also_when_the_next_phase_came_with_it(desk: Desk, sink: Sink) -> None:
+    sink.write([PhaseStarted(phase="distilling", total=10), Progress(done=7, total=10)])
+    sink.write([Progress(done=10, total=10), PhaseStarted(phase="evaluating", total=3)])
+    job = desk.cluster.job(desk.claimed.job_id)
+    assert (job.phase, job.phase_done, job.phase_total, job.step) == ("evaluating", 0, 3, 10)
+
+
 def test_speed_is_steps_a_second_of_one_phase(desk: Desk, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 2.0, 4.0])
     monkeypatch.setattr("worker.sink.time.monotonic", lambda: next(clock))
