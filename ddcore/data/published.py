@@ -47,8 +47,9 @@ def read(name: str, data_root: Path | None, cache: Path | None) -> tuple[ImageSe
         try:
             return _split(name, loader, place, True, download), _split(name, loader, place, False, download)
         except (OSError, RuntimeError, EOFError, ValueError, AssertionError) as error:
-            # What follows the first sentence is advice to a caller of torchvision.
-            reasons.append(f"{'download to ' if download else ''}{place}: {str(error).split('. ')[0]}")
+            # What follows the first sentence is advice to a caller of torchvision, or addresses that it tried.
+            reason = str(error).partition("\n")[0].split(". ")[0].rstrip(":")
+            reasons.append(f"{'download to ' if download else ''}{place}: {reason}")
     raise DataError(_unavailable(name, data_root, reasons or ["no folder to look in was given"]))
 
 
