@@ -13,6 +13,7 @@ from celery import Celery, signals
 from pydantic import ValidationError
 
 from app.core import broker
+from app.core import logging as log
 from app.core.database import Database
 from app.core.ids import new_id
 from app.core.settings import Settings, explain
@@ -96,9 +97,7 @@ def main() -> int:
     """Start the worker that the settings describe."""
     try:
         settings = Settings()
-        logging.basicConfig(
-            stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-        )
+        log.configure(settings)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         return Main(settings).run()
     except ValidationError as error:

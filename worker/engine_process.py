@@ -19,6 +19,7 @@ from worker.run_folder import RunFolder
 from worker.spool import SpooledQueue
 
 PASSED_ON = (
+    "CC",
     "CUBLAS_WORKSPACE_CONFIG",
     "CUDA_VISIBLE_DEVICES",
     "CXX",
@@ -28,6 +29,7 @@ PASSED_ON = (
     "LANG",
     "LC_ALL",
     "LD_LIBRARY_PATH",
+    "LOGNAME",
     "MKL_NUM_THREADS",
     "NVIDIA_VISIBLE_DEVICES",
     "OMP_NUM_THREADS",
@@ -36,6 +38,7 @@ PASSED_ON = (
     "SSL_CERT_FILE",
     "TMPDIR",
     "TZ",
+    "USER",
     "VIRTUAL_ENV",
 )
 """Variables that an engine inherits; nothing else, so no database, no broker, no secret."""

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ddcore.hooks import Phase
 
@@ -33,6 +33,14 @@ EXIT_DATA_ERROR = 78
 
 class ProtocolError(Exception):
     """The stream of frames is broken and cannot be read further."""
+
+
+def _storable(value: object) -> object:
+    """Text that every database takes: without NUL and without halves of surrogate pairs, as file names may hold."""
+    return value.encode("utf-8", "replace").decode().replace("\0", "?") if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_storable)]
 
 
 class _Frame(BaseModel):
@@ -94,7 +102,7 @@ class Log(_Frame):
 
     type: Literal["log"] = "log"
     level: Literal["info", "warning"]
-    message: str
+    message: Text
 
 
 class Done(_Frame):
@@ -110,8 +118,8 @@ class Failed(_Frame):
     """The run ended without a result; ``message`` is for the user."""
 
     type: Literal["failed"] = "failed"
-    code: str
-    message: str
+    code: Text
+    message: Text
     retryable: bool
 
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.artifacts import service as artifacts
+from app.core import logging as log
 from app.core.database import Database
 from app.core.ids import new_id
 from app.core.settings import Settings, explain
@@ -122,7 +123,6 @@ class Reconciler:
 
 def main() -> int:
     """Run alone until SIGTERM or SIGINT."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     ended = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -132,14 +132,16 @@ def main() -> int:
         signal.signal(number, end)
     try:
         settings = Settings()
+        log.configure(settings)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         database = Database(settings)
         await_schema(database, ended)
         Reconciler(settings, database, open_store(settings)).run(ended)
     except ValidationError as error:
-        _log.error("%s", explain(error))
+        sys.stderr.write(f"{explain(error)}\n")
         return 2
     except (SchemaError, ValueError) as error:
-        _log.error("%s", error)
+        sys.stderr.write(f"{error}\n")
         return 2
     return 0
 

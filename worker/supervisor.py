@@ -31,6 +31,8 @@ from worker.sink import LeaseLostError, Sink
 
 BATCH = 500
 """Frames written in one transaction at most."""
+_HOPELESS = 12
+"""Warnings' worth of silence after which an engine is ended: an epoch on a slow machine may take most of an hour."""
 _TICK_S = 0.05
 _DRAIN_LOOK_S = 0.2
 _RETRY_S = 1.0
@@ -211,7 +213,7 @@ class _Attempt:
             self._warned_of_silence = True
             with suppress(*TRANSIENT):
                 self._sink.warn([f"stalled: the engine has said nothing for {silent_s:.0f} s"])
-        return Reason.STALL if silent_s >= 2 * self._settings.stall_s else None
+        return Reason.STALL if silent_s >= _HOPELESS * self._settings.stall_s else None
 
     def _pass_on(self, engine: EngineProcess) -> None:
         """Write what has come in, every second or when there is much; what cannot be written now is kept."""

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from celery import shared_task
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import broker
 from app.core.database import Database
@@ -49,24 +50,34 @@ class Post:
         try:
             with self.drain.heeding_sigterm():
                 Supervisor(self.settings, self.database, self.store, self.worker_id, self.drain).supervise(claimed)
-                self._say("idle")
+                self._rest()
                 outbox.publish_pending(self.database, self.settings)
         finally:
             _log.info("attempt %s of %s is over", claimed.attempt, claimed.job_id)
         return True
 
     def _claim(self) -> Claim | None:
-        with self.database.write() as session:
-            if not fleet.may_claim(session, self.worker_id):
-                return None
-            claimed = leases.claim(session, self.worker_id, self.device_class, self.settings.lease_s)
-            if claimed is not None:
-                fleet.set_state(session, self.worker_id, "busy", claimed.job_id)
-            return claimed
+        try:
+            with self.database.write() as session:
+                if not fleet.may_claim(session, self.worker_id):
+                    return None
+                claimed = leases.claim(session, self.worker_id, self.device_class, self.settings.lease_s)
+                if claimed is None:
+                    fleet.set_state(session, self.worker_id, "idle")
+                else:
+                    fleet.set_state(session, self.worker_id, "busy", claimed.job_id)
+                return claimed
+        except SQLAlchemyError as error:
+            # Whatever waits is rung for again.
+            _log.warning("no job can be claimed: the database does not answer (%s)", type(error).__name__)
+            return None
 
-    def _say(self, state: fleet.WorkerState) -> None:
-        with self.database.write() as session:
-            fleet.set_state(session, self.worker_id, state)
+    def _rest(self) -> None:
+        try:
+            with self.database.write() as session:
+                fleet.set_state(session, self.worker_id, "idle")
+        except SQLAlchemyError as error:
+            _log.warning("the worker cannot say that it is idle (%s)", type(error).__name__)
 
 
 _posts: dict[int, Post] = {}

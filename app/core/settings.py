@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     reconcile_s: float = Field(5, gt=0, description="Seconds between two rounds of the reconciler.")
     stop_grace_s: float = Field(60, gt=0, description="Seconds an engine gets to save its state before it is killed.")
     stall_s: float = Field(
-        600, gt=0, description="Seconds of an engine's silence before a warning; twice that ends it."
+        600, gt=0, description="Seconds of an engine's silence before a warning; twelve times that ends it."
     )
     backoff_s: float = Field(30, ge=0, description="First pause before a failed job is tried again; it doubles.")
 

@@ -117,7 +117,7 @@ def test_the_newest_checkpoint_rots(embedded: Cluster) -> None:
 
 
 def test_a_hanging_engine_is_ended_and_its_job_tried_again(tmp_path: Path) -> None:
-    with cluster(tmp_path / "home", DD_STALL_S="0.6") as made:
+    with cluster(tmp_path / "home", DD_STALL_S="0.2") as made:
         job_id = made.submit(seed=HANG_SEED, iterations=STEPS)
         made.worker()
         job = made.wait(job_id, "succeeded")

@@ -85,6 +85,12 @@ def test_a_frame_over_the_limit_is_not_sent() -> None:
         encode(protocol.Log(level="info", message="x" * MAX_FRAME))
 
 
+def test_text_is_made_fit_for_every_database() -> None:
+    frame = protocol.Log(level="info", message="a\0b \udcff größer")
+    assert frame.message == "a?b ? größer"
+    assert list(Decoder().feed(encode(frame))) == [frame]
+
+
 def test_a_stream_that_ends_inside_a_frame_says_so() -> None:
     decoder = Decoder()
     assert list(decoder.feed(encode(FRAMES[0])[:-1])) == []

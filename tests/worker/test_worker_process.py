@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, select
+from sqlalchemy.exc import OperationalError
 
 from app.core.database import Database
 from app.core.settings import Settings
@@ -210,3 +211,21 @@ def test_wrong_settings_are_named_without_a_traceback(module: str, tmp_path: Pat
     assert ended.returncode == 2
     assert "DD_LEASE_S" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_database_that_is_away_costs_a_doorbell_not_the_worker(
+    service: Cluster, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("select", {}, Exception("away"))
+
+    job_id = service.submit(ring=False, iterations=5)
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.tasks.leases.claim", away)
+        assert not post.answer()
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.tasks.Post._rest", lambda _: None)
+        assert post.answer()
+    assert (service.job(job_id).status, state(service)) == ("succeeded", "busy")
+    assert not post.answer()
+    assert state(service) == "idle"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -333,3 +334,35 @@ def test_a_job_that_waits_too_long_expires(database: Database, add_job: AddJob) 
     assert job(database, late).status == "expired"
     with database.read() as session:
         assert leases.unfinished(session, [late, fresh, "job_none"]) == {fresh}
+
+
+def test_a_cancel_and_a_finish_at_once_end_legally(database: Database, add_job: AddJob) -> None:
+    """The finish always wins in the end: before the wish, or over it."""
+    for _ in range(25):
+        taken = claimed_after(database, add_job)
+        barrier = Barrier(2)
+
+        def wish(taken: Claim = taken, barrier: Barrier = barrier) -> bool:
+            barrier.wait()
+            with database.write() as session:
+                return transition(session, taken.job_id, State.CANCELLING, Actor.API)
+
+        def finish(taken: Claim = taken, barrier: Barrier = barrier) -> bool:
+            barrier.wait()
+            with database.write() as session:
+                return endings.succeed(session, taken, {}, 100)
+
+        with ThreadPoolExecutor(2) as pool:
+            wished, finished = pool.submit(wish), pool.submit(finish)
+        assert finished.result()
+        assert job(database, taken.job_id).status == "succeeded"
+        with database.read() as session:
+            moves = [
+                event.data["to"]
+                for event in session.scalars(
+                    select(Event)
+                    .where(Event.job_id == taken.job_id, Event.type == "job.state_changed")
+                    .order_by(Event.seq)
+                )
+            ]
+        assert moves == (["running", "cancelling", "succeeded"] if wished.result() else ["running", "succeeded"])
