@@ -39,22 +39,24 @@ def _with(*terms: dict[str, Any], seed: int = 0, **fields: Any) -> dict[str, Any
     return {**CIFAR10_IPC10, "regularizers": list(terms), "seed": seed, **fields}
 
 
-def _cmi(strength: float) -> dict[str, Any]:
-    return {"name": "cmi", "relative": strength}
-
-
-def _mim(strength: float, **fields: Any) -> dict[str, Any]:
-    return {"name": "mim", "relative": strength, **fields}
+def _term(name: str, strength: float, seed: int, **fields: Any) -> dict[str, Any]:
+    """A job with one regulariser; its control is that of the plain job of the same seed."""
+    evaluation = {**CIFAR10_IPC10["evaluation"], "controls": []}
+    return _with({"name": name, "relative": strength, **fields}, seed=seed, evaluation=evaluation)
 
 
 STUDIES: Mapping[str, Mapping[str, dict[str, Any]]] = {
     "dm": {
         "cifar10 ipc 10 seed 0": _with(),
         "cifar10 ipc 10 seed 1": _with(seed=1),
-        "mnist ipc 1": MNIST_IPC1,
+        "mnist ipc 1 seed 0": MNIST_IPC1,
     },
-    "mim": {f"mim {r} seed {s}": _with(_mim(r), seed=s) for s in (0, 1) for r in (0.5, 1.0, 2.0)},
-    "cmi": {f"cmi {r} seed {s}": _with(_cmi(r), seed=s) for s in (0, 1) for r in (0.1, 0.2, 0.5)},
+    "mim": {f"relative {r} seed {s}": _term("mim", r, s) for r, s in ((1.0, 0), (1.0, 1), (3.0, 0))},
+    "mim-infonce": {
+        f"relative {r} seed {s}": _term("mim", r, s, objective="infonce", layers="last")
+        for r, s in ((1.0, 0), (1.0, 1))
+    },
+    "cmi": {f"relative {r} seed {s}": _term("cmi", r, s) for r, s in ((0.2, 0), (0.2, 1), (0.5, 0))},
     "precision": {
         f"{p} seed {s}": _with(seed=s, precision=p, compile="on") for s in (0, 1, 2) for p in ("fp32", "bf16")
     },
@@ -95,7 +97,7 @@ def run_job(fields: dict[str, Any], cache: Path) -> dict[str, Any]:
     return {
         "job": fields,
         "accuracy": result.results["accuracy"],
-        "random": result.results["controls"]["random"],
+        "random": result.results["controls"].get("random"),
         "probe": result.results["probe"],
         "minutes": round((time.perf_counter() - start) / 60, 2),
         "minutes_by_phase": {phase: round(seconds / 60, 2) for phase, seconds in recorder.seconds.items()},
@@ -120,12 +122,16 @@ def main() -> None:
             document["jobs"][name] = {**job, "date": datetime.now(UTC).isoformat(timespec="seconds")}
             document |= {"command": f"python -m benchmarks.quality {study} --cache CACHE", "machine": machine()}
             path.write_text(json.dumps(document) + "\n")
-            a, r = job["accuracy"], job["random"]
-            print(
-                f"{study}: {name}: {a['mean']:.1f} +- {a['std']:.1f} (random {r['mean']:.1f}), "
-                f"{job['minutes']} min, MI bound {job['probe']['mi_lower_bound']:.3f}, CMI {job['probe']['cmi']:.4f}",
-                flush=True,
-            )
+            print(f"{study}: {name}: {_summary(job)}", flush=True)
+
+
+def _summary(job: Mapping[str, Any]) -> str:
+    accuracy, random, probe = job["accuracy"], job["random"], job["probe"]
+    control = f" (random {random['mean']:.1f})" if random else ""
+    return (
+        f"{accuracy['mean']:.1f} +- {accuracy['std']:.1f}{control}, {job['minutes']} min, "
+        f"MI bound {probe['mi_lower_bound']:.3f}, CMI {probe['cmi']:.4f}"
+    )
 
 
 if __name__ == "__main__":
