@@ -94,6 +94,7 @@ class InnerSGD:
             path.append({**path[-1], **{name: path[-1][name] - self.lr * velocity[name] for name in names}})
         return path
 
+    @torch.no_grad()
     def backward(
         self, path: Sequence[Params], final: Params, images: Tensor, labels: Tensor, *, curvature: bool = True
     ) -> OuterGradient:

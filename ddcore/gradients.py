@@ -9,7 +9,8 @@ parameters, whose latter part is the Hessian times v. Here they are, each with t
 * Losses are means over images that a network treats one by one, so batches go through in pieces that fit
   the cache, exactly; only a distance needs its whole class at once.
 * Second derivatives are nested ``torch.func`` transforms in one compiled function where the run compiles, and
-  plain double backward otherwise: eager, the transforms cost a quarter more (``python -m benchmarks matching``).
+  plain double backward otherwise: uncompiled, the transforms take a sixth more time and twice the memory
+  (``python -m benchmarks second-order``).
 """
 
 from __future__ import annotations
@@ -74,8 +75,9 @@ class Gradients:
             piece, instead of its running statistics (DC, section 2: it freezes them before it matches). The
             buffers are left alone either way. Other networks ignore it.
         vectorized: whether gradients of several classes come from one ``torch.func.vmap`` instead of a loop; by
-            default on CUDA, where a loop waits for launches. On a CPU it is 3 to 4 times *slower*, because
-            its grouped convolutions leave the fast kernels (``python -m benchmarks class-gradients``).
+            default on CUDA, where a loop waits for launches. On a CPU it is a fifth *slower* and takes three times
+            the memory, because its grouped convolutions leave the fast kernels (``python -m benchmarks
+            class-gradients``).
     """
 
     def __init__(
@@ -106,14 +108,16 @@ class Gradients:
         """
         trained = {name: params[name].detach().requires_grad_() for name in self.names}
         state = {**self._constants(params), **trained}
-        losses, gradients = [], []
+        total = torch.zeros((), dtype=images.dtype, device=images.device)
+        gradient: Params = {}
         for piece in self._pieces(images, labels):
             with torch.enable_grad():
                 logits = self.functional.logits(state, piece.images, training=self._batch_statistics)
                 loss = (piece.weights * self.criterion(logits, piece.labels)).sum()
-            gradients.append(dict(zip(trained, torch.autograd.grad(loss, list(trained.values())), strict=True)))
-            losses.append(loss.detach())
-        return torch.stack(losses).sum(), _total(gradients)
+            parts = torch.autograd.grad(loss, list(trained.values()))
+            gradient = _added(gradient, dict(zip(trained, parts, strict=True)))
+            total = total + loss.detach()
+        return total, gradient
 
     def class_gradients(self, params: Params, images: Tensor, labels: Tensor, counts: Sequence[int]) -> Params:
         r"""Gradient of each class's mean loss (DC, section 2: the real gradients).
@@ -176,14 +180,24 @@ class Gradients:
         soft = labels.is_floating_point()
         derivation = self._derivation(inner_product, soft=soft, curvature=curvature)
         trained, constants = self._split(params, vector)
-        parts = [derivation(trained, constants, piece, vector) for piece in self._pieces(images, labels)]
-        slopes, count = [part[2] for part in parts], len(images)
+        gradient: Params = {}
+        of_params: Params = {}
+        values, of_images, of_labels = [], [], []
+        for piece in self._pieces(images, labels):
+            value, part, slopes = derivation(trained, constants, piece, vector)
+            values.append(value)
+            gradient = _added(gradient, part)
+            of_images.append(slopes.images)
+            if slopes.labels is not None:
+                of_labels.append(slopes.labels)
+            if slopes.params is not None:
+                of_params = _added(of_params, slopes.params)
         return Products(
-            gradient=_total([part[1] for part in parts]),
-            inner=torch.stack([part[0] for part in parts]).sum(),
-            images=torch.cat([slope.images for slope in slopes])[:count],
-            labels=torch.cat([slope.labels for slope in slopes if slope.labels is not None])[:count] if soft else None,
-            params=_total([slope.params for slope in slopes if slope.params is not None]) if curvature else None,
+            gradient=gradient,
+            inner=torch.stack(values).sum(),
+            images=torch.cat(of_images)[: len(images)],
+            labels=torch.cat(of_labels)[: len(images)] if soft else None,
+            params=of_params if curvature else None,
         )
 
     def _vectorized_gradients(self, params: Params, images: Tensor, labels: Tensor, classes: int) -> Params:
@@ -259,5 +273,6 @@ def _copied(tensors: Params) -> Params:
     return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
-def _total(parts: Sequence[Params]) -> Params:
-    return {name: torch.stack([part[name] for part in parts]).sum(dim=0) for name in parts[0]}
+def _added(total: Params, part: Params) -> Params:
+    """The sum by parameter; an empty ``total`` is zero."""
+    return {name: total[name] + value for name, value in part.items()} if total else part

@@ -278,12 +278,17 @@ def test_a_rate_of_zero_still_has_a_slope() -> None:
 def test_the_same_training_twice_gives_the_same_bytes_and_changes_nothing() -> None:
     params, images, labels, distance = problem()
     before = {name: value.clone() for name, value in params.items()}
-    sgd = InnerSGD(Gradients(functional()), minibatches(4), 4, 0.05, 0.5)
+    lr = torch.tensor(0.05, dtype=torch.float64, requires_grad=True)
+    images.requires_grad_()
+    sgd = InnerSGD(Gradients(functional()), minibatches(4), 4, lr, 0.5)
     first, again = (differentiate(sgd, params, images, labels, distance)[1] for _ in range(2))
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.lr, again.lr)
     assert all(torch.equal(params[name], before[name]) for name in params)
-    assert not images.requires_grad
+    assert images.grad is None
+    assert lr.grad is None
+    assert not first.images.requires_grad
+    assert not first.lr.requires_grad
 
 
 def test_constant_batches_have_no_slope_in_the_images() -> None:

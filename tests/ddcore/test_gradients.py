@@ -27,9 +27,9 @@ needs_compiler = pytest.mark.skipif(missing_compiler(CPU) is not None, reason=st
 compiles = pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")
 
 
-def functional(norm: Any = "instance", compute: Compute | None = None) -> Functional:
+def functional(norm: Any = "instance", compute: Compute | None = None, depth: int = 2) -> Functional:
     """A ConvNet whose passes with autograd take 8 images at a time."""
-    config = ConvNetConfig(width=8, depth=2, norm=norm)
+    config = ConvNetConfig(width=8, depth=depth, norm=norm)
     return Functional(build(config, SHAPE, CLASSES), compute or Compute(CPU, training_piece=0))
 
 
@@ -347,7 +347,8 @@ def single(params: Params) -> Params:
 @compiles
 @pytest.mark.slow
 def test_compiled_second_derivatives_equal_eager_ones_in_pieces_and_do_not_recompile() -> None:
-    eager, fast = Gradients(functional()), Gradients(functional(compute=Compute(CPU, compiled=True, training_piece=0)))
+    compiled = Compute(CPU, compiled=True, training_piece=0)
+    eager, fast = Gradients(functional(depth=1)), Gradients(functional(compute=compiled, depth=1))
     target = single(direction(eager.functional))
     torch._dynamo.utils.counters.clear()
     for seed in (0, 1):
@@ -369,8 +370,8 @@ def test_compiled_second_derivatives_equal_eager_ones_in_pieces_and_do_not_recom
 @pytest.mark.slow
 @pytest.mark.skipif(not computes_bf16(CPU), reason="the processor does not compute in bfloat16")
 def test_bf16_stays_inside_the_network() -> None:
-    exact = Gradients(functional())
-    rough = Gradients(functional(compute=Compute(CPU, "bf16", compiled=True)))
+    exact = Gradients(functional(depth=1))
+    rough = Gradients(functional(compute=Compute(CPU, "bf16", compiled=True), depth=1))
     params, (images, labels) = single(parameters(exact.functional)), batch(8)
     _, target = exact.loss_and_gradient(params, *(images.float().flip(3), labels))
     (_, expected), (value, slope) = (
