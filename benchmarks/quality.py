@@ -52,10 +52,7 @@ STUDIES: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "mnist ipc 1 seed 0": MNIST_IPC1,
     },
     "mim": {f"relative {r} seed {s}": _term("mim", r, s) for r, s in ((1.0, 0), (1.0, 1), (3.0, 0))},
-    "mim-infonce": {
-        f"relative {r} seed {s}": _term("mim", r, s, objective="infonce", layers="last")
-        for r, s in ((1.0, 0), (1.0, 1))
-    },
+    "mim-paper": {"relative 1.0 seed 0": _term("mim", 1.0, 0, objective="nce", layers="blocks")},
     "cmi": {f"relative {r} seed {s}": _term("cmi", r, s) for r, s in ((0.2, 0), (0.2, 1), (0.5, 0))},
     "precision": {
         f"{p} seed {s}": _with(seed=s, precision=p, compile="on") for s in (0, 1, 2) for p in ("fp32", "bf16")

@@ -57,10 +57,14 @@ class MIMConfig(Weighted):
 
     name: Literal["mim"] = "mim"
     objective: Literal["nce", "infonce"] = Field(
-        "nce", description="`nce`: the classification bound of the paper (eq. 16); `infonce`: its in-batch form."
+        "infonce",
+        description="`nce`: the classification loss as printed (eq. 16); `infonce`: its in-batch form, which was "
+        "measured to help more (docs/methods.md).",
     )
     layers: Literal["blocks", "last"] = Field(
-        "blocks", description="Activations compared: the output of every block, or only the last features."
+        "last",
+        description="Activations compared: the output of every block, as in the paper, or only the last features, "
+        "which was measured to help more.",
     )
     layer_decay: float = Field(
         2.0, ge=1, description="beta of eq. 17: layer k of K weighs beta^-(K-1-k); 1 weighs all alike."
@@ -76,7 +80,7 @@ class MIMConfig(Weighted):
     population: int | None = Field(None, ge=1, description="M of eq. 15. Default: the number of real training images.")
     critic_bias: Literal["paper", "frozen", "learned"] = Field(
         "learned",
-        description="Offset of the critic's logit: log(M/N) as printed; the partition function of the first "
+        description="Offset of the logit of `nce`: log(M/N) as printed; the partition function of the first "
         "batch, frozen; or learned with the heads.",
     )
     batch_real: int = Field(50, ge=1, description="Real images of each class a step.")

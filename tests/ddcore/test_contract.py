@@ -18,6 +18,7 @@ from pydantic import Field
 from safetensors.torch import load_file
 
 from ddcore import engine
+from ddcore.compute import missing_compiler
 from ddcore.errors import Interrupted
 from ddcore.methods.dm import DM
 from ddcore.objective import Readings
@@ -72,10 +73,10 @@ def digest(folder: Path) -> str:
     return hashlib.sha256((folder / "out" / "distilled.safetensors").read_bytes()).hexdigest()
 
 
-def check(names: tuple[str, ...], folder: Path, cache: Path, recorder: Any) -> None:
+def check(names: tuple[str, ...], folder: Path, cache: Path, recorder: Any, **fields: Any) -> None:
     """The promises: finite readings, respect of the seed, exact resumption, a bundle that loads."""
     terms = names[1:]
-    spec = parse(job(*names))
+    spec = parse(job(*names, **fields))
     assert parse(json.loads(spec.model_dump_json())) == spec
 
     whole = recorder()
@@ -95,7 +96,7 @@ def check(names: tuple[str, ...], folder: Path, cache: Path, recorder: Any) -> N
     assert bundle["images"].dtype == torch.float32
     assert bundle["labels"].tolist() == [c for c in range(10) for _ in range(2)]
 
-    other = parse(job(*names, seed=1))
+    other = parse(job(*names, seed=1, **fields))
     distil(other, folder / "seed", cache, recorder())
     assert digest(folder / "seed") != digest(folder / "whole")
 
@@ -119,6 +120,19 @@ def check(names: tuple[str, ...], folder: Path, cache: Path, recorder: Any) -> N
 @pytest.mark.parametrize("names", combinations(), ids="+".join)
 def test_contract(names: tuple[str, ...], tmp_path: Path, cache: Path, recorder: Any) -> None:
     check(names, tmp_path, cache, recorder)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler")
+@pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")
+@pytest.mark.parametrize("method", [name for name in METHODS if (name, *REGULARIZERS) in combinations()])
+def test_contract_compiled(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
+    check((method, *REGULARIZERS), tmp_path, cache, recorder, compile="on", precision="bf16")
+
+
+@pytest.mark.parametrize("names", combinations(), ids="+".join)
+def test_contract_in_bf16(names: tuple[str, ...], tmp_path: Path, cache: Path, recorder: Any) -> None:
+    check(names, tmp_path, cache, recorder, precision="bf16")
 
 
 @pytest.fixture

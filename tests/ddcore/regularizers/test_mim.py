@@ -21,7 +21,8 @@ TEACHER = {"network": {"name": "convnet", "width": 8}, "epochs": 2}
 
 
 def ready(make_run: Callable[..., Run], **fields: Any) -> tuple[MIM, Run]:
-    term = {"name": "mim", "weight": 2.0, "teacher": TEACHER, "batch_real": 6, "projection": 16, **fields}
+    paper = {"objective": "nce", "layers": "blocks"}
+    term = {"name": "mim", "weight": 2.0, "teacher": TEACHER, "batch_real": 6, "projection": 16, **paper, **fields}
     run = make_run(ipc=2, regularizers=[term])
     mim = MIM(run.spec.regularizers[0], run)
     mim.prepare()
@@ -29,7 +30,8 @@ def ready(make_run: Callable[..., Run], **fields: Any) -> tuple[MIM, Run]:
 
 
 def critic(bias: str) -> Critic:
-    config = MIMConfig.model_validate({"weight": 1, "critic_bias": bias, "projection": 2, "temperature": 0.5})
+    fields = {"weight": 1, "objective": "nce", "critic_bias": bias, "projection": 2, "temperature": 0.5}
+    config = MIMConfig.model_validate(fields)
     made = Critic(2, config, negatives=2, population=4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         for head in made.heads:
