@@ -345,8 +345,7 @@ def _check(spec: JobSpec, dataset: Dataset) -> None:
 def _images_forwarded(spec: JobSpec, dataset: Dataset) -> int:
     """Rough work of a job in forward passes of one image, to decide whether compiling is earned."""
     classes = len(dataset.classes)
-    batch = min(getattr(spec.method, "batch_real", spec.ipc), max(dataset.class_counts))
-    distilling = spec.method.iterations * classes * (batch + 3 * spec.ipc)
+    distilling = int(spec.method.iterations * spec.method.image_passes(spec.ipc, classes, max(dataset.class_counts)))
     runs = spec.evaluation.repeats * (1 + len(spec.evaluation.controls))
     return distilling + runs * spec.evaluation.epochs * 3 * classes * spec.ipc
 

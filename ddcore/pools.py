@@ -53,11 +53,16 @@ class TeacherPool:
     def prepare(self) -> None:
         """Have every teacher at hand; training goes on where an interrupted job left off."""
         for index in range(len(self.params), self.config.pool):
-            self.params.append(self._read(index) or self._train(index))
+            self.params.append(self._read(index) or self._train(index, index, self.config.pool))
 
     def draw(self, generator: torch.Generator) -> Params:
         """Pick one teacher uniformly, by a generator on the CPU."""
         return self.params[int(torch.randint(len(self.params), (), generator=generator))]
+
+    def draw_alone(self, generator: torch.Generator) -> Params:
+        """Pick one teacher uniformly, by a generator on the CPU, and have no other: for a run that needs one."""
+        index = int(torch.randint(self.config.pool, (), generator=generator))
+        return self._read(index) or self._train(index, 0, 1)
 
     def digest(self) -> str:
         """SHA-256 of everything that the teachers' weights depend on except their place in the pool."""
@@ -88,7 +93,8 @@ class TeacherPool:
             self._run.callback.on_log("warning", f"a cached teacher is damaged and will be trained again ({error})")
             return None
 
-    def _train(self, index: int) -> Params:
+    def _train(self, index: int, place: int, total: int) -> Params:
+        """Train the teacher with this index, as the one at ``place`` of ``total`` that the run trains."""
         run, config = self._run, self.config
         generator = torch.Generator(run.compute.device).manual_seed(stream_seed(index, "teacher"))
         params = self.functional.new(generator)
@@ -99,10 +105,10 @@ class TeacherPool:
             weight_decay=config.weight_decay,
             batch_size=config.batch_size,
         )
-        run.callback.on_phase("pretraining", config.pool * config.epochs)
+        run.callback.on_phase("pretraining", total * config.epochs)
 
         def on_epoch(done: int) -> None:
-            run.callback.on_progress(index * config.epochs + done, config.pool * config.epochs)
+            run.callback.on_progress(place * config.epochs + done, total * config.epochs)
 
         train.train(
             self.functional,

@@ -7,18 +7,27 @@ seen to convolve. Its spread is that of the machines; overheads and compilation 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from app.jobs.schemas import Estimate, PlannedPhase, Seconds
-from ddcore.spec import DATASETS, CMIConfig, ConvNetConfig, DatasetFacts, JobSpec, MIMConfig, NetworkConfig
+from ddcore.spec import (
+    DATASETS,
+    CMIConfig,
+    ConvNetConfig,
+    DatasetFacts,
+    FeatureCoresetConfig,
+    JobSpec,
+    MIMConfig,
+    NetworkConfig,
+)
 
 TRAINING = 3
 """Passes of an image that goes forward and backward."""
 SPEED: Mapping[str, tuple[float, float]] = {"cpu": (8e10, 8e11), "cuda": (5e12, 1e14)}
 """Floating-point operations a second: two cores uncompiled to compiled bf16, small to large accelerator."""
-RESNET18_FLOP = 1.11e9
-"""ResNet-18 on one image of 32 x 32 pixels; convolutions grow with the number of pixels."""
+FLOP: Mapping[str, float] = {"mlp": 8.2e5, "lenet": 1.3e6, "alexnet": 4.9e8, "vgg11": 3.06e8, "resnet18": 1.11e9}
+"""Networks of one size, on one image of 3 x 32 x 32; convolutions grow with the number of pixels."""
 BASIS = (
     "image passes (forward 1, backward 2) times the convolutions of the network, at 80 to 800 GFLOP/s on a CPU "
     "and 5 to 100 TFLOP/s on an accelerator; overheads and compilation are not counted"
@@ -39,6 +48,8 @@ def plan(spec: JobSpec) -> list[PlannedPhase]:
     facts = DATASETS.get(spec.dataset)
     parts = list(_parts(spec, facts)) if facts else []
     teachers = [r.teacher.pool for r in spec.regularizers if isinstance(r, CMIConfig | MIMConfig)]
+    if isinstance(spec.method, FeatureCoresetConfig):
+        teachers.append(1)
     sets = len(spec.evaluation.networks or (spec.network,)) * spec.evaluation.repeats * _sides(spec)
     units = {"pretraining": sum(teachers), "distilling": spec.method.iterations, "evaluating": sets}
     phases = ["loading", *(phase for phase, work in units.items() if work), "finalizing"]
@@ -78,7 +89,7 @@ def flop_per_image(network: NetworkConfig, shape: tuple[int, int, int]) -> float
     """
     channels, height, width = shape
     if not isinstance(network, ConvNetConfig):
-        return RESNET18_FLOP * height * width / 1024
+        return FLOP.get(network.name, max(FLOP.values())) * height * width / 1024
     total, size, incoming = 0.0, max(height, width), channels
     for _ in range(network.depth_for(size)):
         total += 2 * 9 * incoming * network.width * size * size
@@ -90,7 +101,11 @@ def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
     classes = len(facts.classes)
     synthetic = spec.ipc * classes
     steps = spec.method.iterations
-    yield Part("distilling", steps * _METHODS.get(spec.method.name, _first_order)(spec, facts), spec.network)
+    yield Part("distilling", steps * spec.method.image_passes(spec.ipc, classes, facts.smallest_class), spec.network)
+    if isinstance(spec.method, FeatureCoresetConfig):
+        # One network is trained, whatever the pool's size, and every real image passes through it.
+        looking = (TRAINING * spec.method.teacher.epochs + 1) * facts.train_size
+        yield Part("pretraining", looking, spec.method.teacher.network)
     for regularizer in spec.regularizers:
         real = min(getattr(regularizer, "batch_real", 0), facts.smallest_class) * classes
         teacher = regularizer.teacher if isinstance(regularizer, CMIConfig | MIMConfig) else None
@@ -108,17 +123,3 @@ def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
 def _sides(spec: JobSpec) -> int:
     """Sets that are scored: the distilled one and its controls."""
     return 1 + len(spec.evaluation.controls)
-
-
-def _first_order(spec: JobSpec, facts: DatasetFacts) -> float:
-    """A forward pass of the real batch of every class, and a training pass of the synthetic images."""
-    classes = len(facts.classes)
-    real = min(getattr(spec.method, "batch_real", 256), facts.smallest_class)
-    return float(classes * (real + TRAINING * spec.ipc))
-
-
-def _nothing(_spec: JobSpec, _facts: DatasetFacts) -> float:
-    return 0.0
-
-
-_METHODS: Mapping[str, Callable[[JobSpec, DatasetFacts], float]] = {"dm": _first_order, "random": _nothing}

@@ -1,34 +1,120 @@
-"""Coresets: real images kept by a rule, the floor that every distillation result must beat."""
+"""Coresets: real images kept by a rule, the floor that every distillation result must beat (methods/matching, 1).
+
+Cui et al., "DC-BENCH: Dataset Condensation Benchmark", NeurIPS 2022 (arXiv 2207.09639).
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import TypeVar
+
+import torch
+from torch import Tensor
 from typing_extensions import override
 
+from ddcore import selection
 from ddcore.errors import ConfigurationError
 from ddcore.objective import Method, Readings, Step
 from ddcore.registry import implements
 from ddcore.run import Run
-from ddcore.spec import RandomConfig
-from ddcore.synthetic import SyntheticSet
+from ddcore.spec import CoresetConfig, FeatureCoresetConfig, HerdingConfig, KCenterConfig, KMeansConfig, RandomConfig
+from ddcore.synthetic import SyntheticSet, real_rows
+
+C = TypeVar("C", bound=CoresetConfig)
+F = TypeVar("F", bound=FeatureCoresetConfig)
+
+_PIECE = 512
+"""Real images that are normalised at a time on their way through the network."""
 
 
-@implements(RandomConfig)
-class RandomSubset(Method[RandomConfig, Step]):
-    """``ipc`` real images of each class, drawn uniformly without replacement."""
+class Coreset(Method[C, Step]):
+    """Real images as they are: a rule says which, and no step is taken."""
 
-    def __init__(self, config: RandomConfig, run: Run) -> None:
+    def __init__(self, config: C, run: Run) -> None:
         super().__init__(config, run)
         if run.spec.init != "real":
-            raise ConfigurationError("`random` keeps real images, so `init` must be 'real'")
+            raise ConfigurationError(f"`{config.name}` keeps real images, so `init` must be 'real'")
+
+    @abstractmethod
+    def rows(self) -> Tensor:
+        """Training rows to keep, (C * ipc,) int64, class-major and distinct."""
 
     @override
     def start(self) -> SyntheticSet:
-        return self.run.synthetic_set(lr=0.0, momentum=0.0)
+        return SyntheticSet(self.run.real_images(self.rows()), self.run.spec.ipc, lr=0.0, momentum=0.0)
 
     @override
     def draw(self, index: int, synthetic: SyntheticSet) -> Step:
-        raise ConfigurationError("`random` keeps images as they are; set `method.iterations` to 0")
+        raise self._stepless()
 
     @override
     def backward(self, step: Step) -> Readings:
-        raise ConfigurationError("`random` keeps images as they are; set `method.iterations` to 0")
+        raise self._stepless()
+
+    def _stepless(self) -> ConfigurationError:
+        return ConfigurationError(f"`{self.config.name}` keeps images as they are; set `method.iterations` to 0")
+
+
+@implements(RandomConfig)
+class RandomSubset(Coreset[RandomConfig]):
+    """``ipc`` real images of each class, drawn uniformly without replacement."""
+
+    @override
+    def rows(self) -> Tensor:
+        return real_rows(self.run.dataset.train, self.run.spec.ipc, self.run.random.host_stream("init"))
+
+
+class FeatureCoreset(Coreset[F]):
+    """A rule on the features (the classifier's inputs) that one network, trained on the real images, gives a class."""
+
+    def __init__(self, config: F, run: Run) -> None:
+        super().__init__(config, run)
+        self._pool = run.teachers(config.teacher)
+
+    @abstractmethod
+    def select(self, features: Tensor) -> Tensor:
+        """``ipc`` distinct rows, (ipc,) int64, of the features (N, F) of one class."""
+
+    @override
+    def prepare(self) -> None:
+        self._params = self._pool.draw_alone(self.run.random.host_stream("method/teacher"))
+
+    @override
+    def rows(self) -> Tensor:
+        labels, kept = self.run.dataset.train.labels.cpu(), []
+        for label in range(len(self.run.dataset.classes)):
+            rows = (labels == label).nonzero().flatten()
+            kept.append(rows[self.select(self._features(rows))])
+        return torch.cat(kept)
+
+    def _features(self, rows: Tensor) -> Tensor:
+        """(len(rows), F) float32, of un-augmented images and in evaluation mode."""
+        pieces = (self.run.real_images(piece) for piece in rows.split(_PIECE))
+        return self._pool.functional.features_no_grad(self._params, pieces, training=False)
+
+
+@implements(HerdingConfig)
+class Herding(FeatureCoreset[HerdingConfig]):
+    """Images whose running mean feature stays closest to the mean of their class."""
+
+    @override
+    def select(self, features: Tensor) -> Tensor:
+        return selection.herding(features, self.run.spec.ipc)
+
+
+@implements(KCenterConfig)
+class KCenter(FeatureCoreset[KCenterConfig]):
+    """Images that leave none of their class far away."""
+
+    @override
+    def select(self, features: Tensor) -> Tensor:
+        return selection.k_center(features, self.run.spec.ipc)
+
+
+@implements(KMeansConfig)
+class KMeans(FeatureCoreset[KMeansConfig]):
+    """Images nearest to the centroids of their class's clusters."""
+
+    @override
+    def select(self, features: Tensor) -> Tensor:
+        return selection.k_means(features, self.run.spec.ipc, self.run.random.host_stream("method/clusters"))

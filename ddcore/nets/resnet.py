@@ -18,23 +18,37 @@ POOL = 4
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes.
 
-    def __init__(self, norm: Norm, inputs: int, outputs: int, stride: int, size: tuple[int, int]) -> None:
+    Args:
+        norm: normalisation after each convolution, instance or batch.
+        inputs: channels.
+        outputs: channels.
+        stride: by which the maps shrink.
+        size: height and width of the output.
+        pooled: whether average pooling shrinks the maps after the first convolution, which then has stride 1.
+    """
+
+    def __init__(
+        self, norm: Norm, inputs: int, outputs: int, stride: int, size: tuple[int, int], *, pooled: bool
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        shrink = nn.AvgPool2d(stride) if pooled and stride != 1 else nn.Identity()
+        step = 1 if pooled else stride
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=step, padding=1, bias=False)
         self.norm1 = normalization(norm, outputs, *size)
+        self.shrink = shrink
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.norm2 = normalization(norm, outputs, *size)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), normalization(norm, outputs, *size)
+                nn.Conv2d(inputs, outputs, 1, stride=step, bias=False), shrink, normalization(norm, outputs, *size)
             )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
-        y = F.relu(self.norm1(self.conv1(x)))
+        y = self.shrink(F.relu(self.norm1(self.conv1(x))))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
@@ -43,19 +57,15 @@ class ResNet18(Network):
     """ResNet-18 with instance or batch normalisation; its blocks are the four stages.
 
     Raises:
-        ConfigurationError: instance normalisation on images of 8 pixels or less, whose last maps
-            would be single pixels and so always zero.
+        ConfigurationError: instance normalisation on images so small that the last maps would be single
+            pixels and so always zero; pooling where nothing would be left of the image.
     """
 
     def __init__(self, config: ResNet18Config, shape: Shape, classes: int) -> None:
         super().__init__(shape, classes)
         channels, height, width = shape
-        if config.norm == "instance" and min(height, width) <= 8:
-            raise ConfigurationError(
-                f"ResNet-18 with instance normalisation reduces {height} x {width} images to single pixels, "
-                "which it would normalise to zero; use images of at least 9 x 9, `norm`: 'batch', or the "
-                "`convnet` network"
-            )
+        pooled = config.downsampling == "pooling"
+        _check_size(config, height, width)
         self.stem = nn.Sequential(
             nn.Conv2d(channels, 64, 3, padding=1, bias=False),
             normalization(config.norm, 64, height, width),
@@ -64,13 +74,13 @@ class ResNet18(Network):
         channels = 64
         stages = []
         for outputs, stride in STAGES:
-            height, width = -(-height // stride), -(-width // stride)
-            first = BasicBlock(config.norm, channels, outputs, stride, (height, width))
-            second = BasicBlock(config.norm, outputs, outputs, 1, (height, width))
+            height, width = (side // stride if pooled else -(-side // stride) for side in (height, width))
+            first = BasicBlock(config.norm, channels, outputs, stride, (height, width), pooled=pooled)
+            second = BasicBlock(config.norm, outputs, outputs, 1, (height, width), pooled=pooled)
             stages.append(nn.Sequential(first, second))
             channels = outputs
         self.stages = nn.ModuleList(stages)
-        self.window = (min(POOL, height), min(POOL, width))
+        self.window = (1, 1) if pooled else (min(POOL, height), min(POOL, width))
         self.classifier = nn.Linear(channels * (height // self.window[0]) * (width // self.window[1]), classes)
 
     def block_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -83,5 +93,18 @@ class ResNet18(Network):
         return tuple(outputs)
 
     def pool(self, last: Tensor) -> Tensor:
-        """Average over windows of 4 x 4."""
+        """Average over windows of 4 x 4; nothing where the stages pool."""
         return F.avg_pool2d(last, self.window)
+
+
+def _check_size(config: ResNet18Config, height: int, width: int) -> None:
+    """Refuse images whose last maps would be empty, or single pixels that instance normalisation makes zero."""
+    smallest = {("stride", "instance"): 9, ("pooling", "instance"): 16, ("pooling", "batch"): 8}
+    least = smallest.get((config.downsampling, config.norm), 1)
+    if min(height, width) < least:
+        fate = "single pixels, which it would normalise to zero" if config.norm == "instance" else "nothing"
+        remedy = ", `norm`: 'batch'" if config.norm == "instance" else ", `downsampling`: 'stride'"
+        raise ConfigurationError(
+            f"ResNet-18 with {config.norm} normalisation reduces {height} x {width} images to {fate}; use images of "
+            f"at least {least} x {least}{remedy}, or the `convnet` network"
+        )

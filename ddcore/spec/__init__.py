@@ -14,8 +14,19 @@ from ddcore.spec.base import (
 from ddcore.spec.datasets import DATASETS, DatasetFacts
 from ddcore.spec.errors import Problem, SpecError, nearest
 from ddcore.spec.job import AUGMENTATIONS, EvaluationConfig, JobSpec, check_dataset_name, parse
-from ddcore.spec.methods import DMConfig, RandomConfig
-from ddcore.spec.networks import ConvNetConfig, ResNet18Config
+from ddcore.spec.methods import (
+    CoresetConfig,
+    DCConfig,
+    DMConfig,
+    DSAConfig,
+    FeatureCoresetConfig,
+    GradientMatchingConfig,
+    HerdingConfig,
+    KCenterConfig,
+    KMeansConfig,
+    RandomConfig,
+)
+from ddcore.spec.networks import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, ResNet18Config, VGG11Config
 from ddcore.spec.presets import Preset, all_presets
 from ddcore.spec.regularizers import CMIConfig, MIMConfig, TeacherConfig
 
@@ -25,13 +36,24 @@ __all__ = [
     "METHODS",
     "NETWORKS",
     "REGULARIZERS",
+    "AlexNetConfig",
     "CMIConfig",
     "ConvNetConfig",
+    "CoresetConfig",
+    "DCConfig",
     "DMConfig",
+    "DSAConfig",
     "DatasetFacts",
     "EvaluationConfig",
+    "FeatureCoresetConfig",
+    "GradientMatchingConfig",
+    "HerdingConfig",
     "JobSpec",
+    "KCenterConfig",
+    "KMeansConfig",
+    "LeNetConfig",
     "MIMConfig",
+    "MLPConfig",
     "MethodConfig",
     "NetworkConfig",
     "Preset",
@@ -41,6 +63,7 @@ __all__ = [
     "ResNet18Config",
     "SpecError",
     "TeacherConfig",
+    "VGG11Config",
     "all_presets",
     "check_dataset_name",
     "method_config",

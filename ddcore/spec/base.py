@@ -8,12 +8,15 @@ A method, regulariser or network is announced by one frozen pydantic model whose
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from ddcore.spec.errors import nearest
+from ddcore.spec.errors import Problem, nearest
+
+if TYPE_CHECKING:
+    from ddcore.spec.job import JobSpec
 
 
 class SpecModel(BaseModel):
@@ -124,6 +127,25 @@ class MethodConfig(Component):
 
     iterations: int
     """Steps of the synthetic set (image updates, or the method's outer iterations)."""
+
+    job_defaults: ClassVar[Mapping[str, str]] = {}
+    """Fields of the job that this method's source sets otherwise, by name; what a job says itself prevails."""
+
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
+        """What in a job cannot work with this method; nothing by default."""
+        yield from ()
+
+    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
+        """Rough work of one step: images forward through the network, a backward pass counting as two.
+
+        By default the real batch goes forward, and the synthetic images forward and backward.
+
+        Args:
+            ipc: synthetic images of each class.
+            classes: how many there are.
+            class_size: real images of a class, which caps the batch.
+        """
+        return classes * (min(int(getattr(self, "batch_real", 0)), class_size) + 3 * ipc)
 
 
 class RegularizerConfig(Component):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ddcore.spec import presets
-from ddcore.spec.base import AnyMethod, AnyNetwork, AnyRegularizer, SpecModel
+from ddcore.spec.base import METHODS, AnyMethod, AnyNetwork, AnyRegularizer, MethodConfig, SpecModel
 from ddcore.spec.datasets import DATASETS
 from ddcore.spec.errors import Problem, SpecError, nearest, problems
 from ddcore.spec.networks import ConvNetConfig
@@ -78,9 +78,11 @@ class JobSpec(SpecModel):
     augmentation: str = Field(
         "auto",
         description="Operations of differentiable Siamese augmentation joined by `_`, `none`, or `auto` "
-        "(all, without flip where a mirrored image changes its class).",
+        "(all, without flip where a mirrored image changes its class). Default: `auto`, but `none` for `dc`.",
     )
-    init: Literal["real", "noise"] = Field("real", description="Start from random real images or from N(0, 1).")
+    init: Literal["real", "noise"] = Field(
+        "real", description="Start from random real images or from N(0, 1). Default: `real`, but `noise` for `dc`."
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="Everything random follows from it.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the network passes; losses, statistics and images stay float32."
@@ -91,6 +93,19 @@ class JobSpec(SpecModel):
     snapshots: SnapshotsConfig = SnapshotsConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_method_has_it(cls, data: object) -> object:
+        """Fill in what the method's source prescribes where the job says nothing."""
+        if not isinstance(data, Mapping):
+            return data
+        method = data.get("method")
+        if isinstance(method, MethodConfig):
+            return {**method.job_defaults, **data}
+        name = method.get("name") if isinstance(method, Mapping) else method
+        known = METHODS.get(name) if isinstance(name, str) else None
+        return {**known.job_defaults, **data} if known else data
 
     @field_validator("regularizers", mode="before")
     @classmethod
@@ -184,7 +199,7 @@ def _impossible(spec: JobSpec) -> list[Problem]:
         if spec.method.iterations == 0:
             detail = f"`{spec.method.name}` takes no steps, so `{regularizer.name}` could not act; drop it"
             found.append(Problem(f"/regularizers/{index}", "nothing_to_regularise", detail))
-    return found
+    return [*found, *spec.method.impossible(spec)]
 
 
 def _check_augmentation(value: str) -> str:

@@ -10,9 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ddcore.compute import Compute
 from ddcore.errors import ConfigurationError
-from ddcore.nets import ConvNet, Network, build, macs, network
-from ddcore.spec import ConvNetConfig, NetworkConfig, ResNet18Config
+from ddcore.nets import ConvNet, Functional, Network, build, macs, network
+from ddcore.spec import (
+    AlexNetConfig,
+    ConvNetConfig,
+    LeNetConfig,
+    MLPConfig,
+    NetworkConfig,
+    ResNet18Config,
+    VGG11Config,
+)
 
 Fill = Callable[..., Tensor]
 
@@ -27,6 +36,17 @@ Fill = Callable[..., Tensor]
         (ConvNetConfig(depth=4), (3, 64, 64), 200, 857_160),
         (ResNet18Config(), (3, 32, 32), 10, 11_173_962),
         (ResNet18Config(norm="batch"), (3, 32, 32), 10, 11_173_962),
+        (ResNet18Config(downsampling="pooling"), (3, 32, 32), 10, 11_250_762),
+        (ResNet18Config(downsampling="pooling", norm="batch"), (3, 32, 32), 10, 11_250_762),
+        (ResNet18Config(downsampling="pooling"), (1, 28, 28), 10, 11_213_770),
+        (MLPConfig(), (1, 28, 28), 10, 118_282),
+        (MLPConfig(), (3, 32, 32), 10, 411_146),
+        (LeNetConfig(), (1, 28, 28), 10, 61_706),
+        (LeNetConfig(), (3, 32, 32), 10, 62_006),
+        (AlexNetConfig(), (3, 32, 32), 10, 1_872_202),
+        (AlexNetConfig(norm="batch"), (3, 32, 32), 10, 1_874_122),
+        (VGG11Config(), (3, 32, 32), 10, 9_231_114),
+        (VGG11Config(norm="batch"), (3, 32, 32), 10, 9_231_114),
     ],
 )
 def test_parameter_counts_are_the_published_ones(
@@ -51,6 +71,18 @@ def test_multiply_accumulates_are_the_published_ones(config: NetworkConfig, mill
         (ConvNetConfig(width=4, depth=2), (3, 12, 8), [(4, 6, 4), (4, 3, 2)]),
         (ResNet18Config(), (3, 16, 16), [(64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2)]),
         (ResNet18Config(), (3, 9, 9), [(64, 9, 9), (128, 5, 5), (256, 3, 3), (512, 2, 2)]),
+        (
+            ResNet18Config(downsampling="pooling"),
+            (1, 28, 28),
+            [(64, 28, 28), (128, 14, 14), (256, 7, 7), (512, 3, 3)],
+        ),
+        (MLPConfig(width=6), (3, 5, 4), [(6, 1, 1), (6, 1, 1)]),
+        (LeNetConfig(), (1, 28, 28), [(6, 14, 14), (16, 5, 5)]),
+        (LeNetConfig(), (3, 16, 20), [(6, 6, 8), (16, 1, 2)]),
+        (AlexNetConfig(), (1, 28, 28), [(128, 16, 16), (192, 8, 8), (256, 8, 8), (192, 8, 8), (192, 4, 4)]),
+        (AlexNetConfig(norm="batch"), (3, 8, 8), [(128, 4, 4), (192, 2, 2), (256, 2, 2), (192, 2, 2), (192, 1, 1)]),
+        (VGG11Config(), (1, 28, 28), [(64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2), (512, 1, 1)]),
+        (VGG11Config(norm="batch"), (3, 40, 64), [(64, 20, 32), (128, 10, 16), (256, 5, 8), (512, 2, 4), (512, 1, 2)]),
     ],
 )
 def test_taps_show_every_block_and_agree_with_each_other(
@@ -69,6 +101,49 @@ def test_taps_show_every_block_and_agree_with_each_other(
 def test_resnet_averages_windows_of_four_and_keeps_two_by_two_of_64_pixels() -> None:
     assert build(ResNet18Config(), (3, 32, 32), 10).classifier.in_features == 512
     assert build(ResNet18Config(), (3, 64, 64), 10).classifier.in_features == 2048
+
+
+def test_pooling_resnet_pools_between_the_convolutions_of_a_block_and_before_the_norm_of_its_shortcut(
+    fill: Fill,
+) -> None:
+    net = build(ResNet18Config(downsampling="pooling"), (3, 16, 16), 3)
+    x = fill(2, 64, 16, 16)
+    block = net.get_submodule("stages.1.0")
+    state = block.state_dict()
+    inner = F.relu(F.group_norm(F.conv2d(x, state["conv1.weight"], padding=1), 128))
+    inner = F.group_norm(F.conv2d(F.avg_pool2d(inner, 2), state["conv2.weight"], padding=1), 128)
+    beside = F.group_norm(F.avg_pool2d(F.conv2d(x, state["shortcut.0.weight"]), 2), 128)
+    torch.testing.assert_close(block(x), F.relu(inner + beside))
+    assert net.classifier.in_features == 512 * 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        (MLPConfig(width=8), 8),
+        (LeNetConfig(), 16),
+        (AlexNetConfig(), 8),
+        (AlexNetConfig(norm="batch"), 8),
+        (VGG11Config(), 32),
+        (ResNet18Config(downsampling="pooling"), 16),
+    ],
+)
+def test_every_network_is_a_function_of_parameters_that_are_drawn_as_the_framework_does(
+    config: NetworkConfig, size: int, fill: Fill
+) -> None:
+    template = build(config, (3, size, size), 5)
+    functional = Functional(template, Compute(torch.device("cpu")))
+    params = functional.new(torch.Generator().manual_seed(0))
+    assert {name: p.shape for name, p in params.items()} == {n: p.shape for n, p in template.state_dict().items()}
+    for name, drawn in params.items():
+        if drawn.is_floating_point():
+            assert drawn.abs().max() == pytest.approx(float(template.state_dict()[name].abs().max()), rel=0.5, abs=1e-6)
+    template.load_state_dict(params)
+    x = fill(2, 3, size, size, a=0.37)
+    torch.testing.assert_close(functional.logits(params, x), template.train()(x), rtol=1e-4, atol=1e-5)
+    taps = functional.taps(params, x, training=False)
+    assert all(block.ndim == 4 for block in taps.blocks)
+    torch.testing.assert_close(functional.features(params, x, training=False), taps.features)
 
 
 @torch.no_grad()
@@ -111,7 +186,16 @@ def test_activations_and_pooling(
         (ConvNetConfig(depth=6), (1, 28, 28), r"32 x 32 pixels allow 5"),
         (ConvNetConfig(depth=1), (3, 1, 9), r"1 x 9 pixels allow 0; use larger images"),
         (ConvNetConfig(width=6, norm="group"), (3, 8, 8), r"`width` is 6; choose a multiple of 4"),
-        (ResNet18Config(), (3, 8, 8), r"at least 9 x 9"),
+        (ResNet18Config(), (3, 8, 8), r"at least 9 x 9, `norm`: 'batch'"),
+        (ResNet18Config(downsampling="pooling"), (3, 15, 15), r"at least 16 x 16, `norm`: 'batch'"),
+        (
+            ResNet18Config(downsampling="pooling", norm="batch"),
+            (3, 7, 9),
+            r"to nothing; use .* `downsampling`: 'stride'",
+        ),
+        (LeNetConfig(), (3, 15, 32), r"LeNet .* 15 x 32 pixels; use images of at least 16 x 16, or the `convnet`"),
+        (AlexNetConfig(), (3, 7, 8), r"AlexNet .* at least 8 x 8"),
+        (VGG11Config(), (3, 28, 28), r"VGG-11 .* at least 32 x 32"),
         (ConvNetConfig(), (0, 8, 8), r"each at least 1"),
     ],
 )
@@ -126,7 +210,9 @@ def test_a_configuration_has_one_builder() -> None:
     class Toy(NetworkConfig):
         name: Literal["toy"] = "toy"
 
-    with pytest.raises(ConfigurationError, match="no network implements `toy`; known: convnet, resnet18"):
+    with pytest.raises(
+        ConfigurationError, match="no network implements `toy`; known: alexnet, convnet, lenet, mlp, resnet18, vgg11"
+    ):
         build(Toy(), (3, 8, 8), 2)
 
     def make_toy(config: Toy, shape: tuple[int, int, int], classes: int) -> Network:

@@ -73,7 +73,7 @@ def test_specification_is_frozen() -> None:
         ({"init": "zeros"}, "/init", "`init` is 'zeros', but must be one of 'real' or 'noise'"),
         ({"device": "tpu"}, "/device", "`device` is 'tpu'"),
         ({"dataset": ""}, "/dataset", "`dataset` is ''"),
-        ({"method": "dmm"}, "/method", "unknown method 'dmm', did you mean 'dm'?; known: dm, random"),
+        ({"method": "dmm"}, "/method", "unknown method 'dmm', did you mean 'dm'?; known: dc, dm, dsa, herding"),
         ({"method": 5}, "/method", "a method is given by its name, or as an object with a `name`"),
         ({"method": {"lr_img": 1}}, "/method", "a method is given by its name, or as an object with a `name`"),
         ({"method": {"name": "dm", "lr_image": 1}}, "/method/lr_image", "did you mean `lr_img`?"),
@@ -118,6 +118,19 @@ def test_specification_is_frozen() -> None:
         ({"evaluation": {"augmentation": "mixup"}}, "/evaluation/augmentation", "unknown augmentation 'mixup'"),
         ({"ipc": 1, "regularizers": {"cmi": 1}}, "/regularizers/0", "CMI is identically zero with one image a class"),
         ({"method": "random", "regularizers": {"mim": 1}}, "/regularizers/0", "`random` takes no steps"),
+        (
+            {"method": "herding", "init": "noise"},
+            "/init",
+            "`herding` keeps real images, but `init` is 'noise'; use 'real'",
+        ),
+        (
+            {"method": "dc", "augmentation": "auto"},
+            "/augmentation",
+            "`dc` matches images as they are, but `augmentation` is 'auto'; use 'none', or the method `dsa`",
+        ),
+        ({"method": "dsa", "augmentation": "none"}, "/augmentation", "`dsa` without augmentation is `dc`; use 'auto'"),
+        ({"method": {"name": "dc", "outer_loop": 0}}, "/method/outer_loop", "must be at least 1"),
+        ({"method": {"name": "dsa", "distance": "l2"}}, "/method/distance", "must be one of 'ours', 'mse' or 'cos'"),
         ({"ipc": 5001}, "/ipc", "the smallest class of cifar10 has 5000 training images"),
         ({"preset": "paper/dm-cifar10-ipc11"}, "/preset", "did you mean 'paper/dm-cifar10-ipc1"),
         ({"preset": 3}, "/preset", "unknown preset 3"),
@@ -133,6 +146,15 @@ def test_all_faults_are_told_at_once() -> None:
     assert set(faults({"ipc": 0, "regularizers": {"mim": math.nan}, "seeed": 1})) == {
         "/dataset", "/method", "/ipc", "/regularizers/0/weight", "/seeed",
     }  # fmt: skip
+
+
+def test_a_method_sets_what_its_paper_prescribes_and_the_job_does_not_say() -> None:
+    assert (parse({**JOB, "method": "dc"}).init, parse({**JOB, "method": "dc"}).augmentation) == ("noise", "none")
+    assert (parse({**JOB, "method": "dsa"}).init, parse({**JOB, "method": "dsa"}).augmentation) == ("real", "auto")
+    spec = parse({**JOB, "method": {"name": "dc"}, "init": "real"})
+    assert spec.init == "real"
+    assert parse(spec.model_dump(mode="json")) == spec
+    assert parse({**JOB, "method": spec.method}).init == "noise"
 
 
 def test_regulariser_listed_twice() -> None:

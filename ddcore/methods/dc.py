@@ -1,0 +1,168 @@
+"""DC and DSA: one SGD step on synthetic images should go where one on real images goes, as a network learns.
+
+Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021 (arXiv 2006.05929);
+Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021 (arXiv 2102.08259).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from ddcore import distances
+from ddcore.data import augment
+from ddcore.gradients import Gradients
+from ddcore.nets.functional import Params
+from ddcore.objective import Method, Readings, Step
+from ddcore.registry import implements
+from ddcore.run import Run
+from ddcore.second_order import Reading
+from ddcore.spec import DCConfig, DSAConfig, GradientMatchingConfig
+from ddcore.synthetic import SyntheticSet
+from ddcore.train import Recipe, train
+
+C = TypeVar("C", bound=GradientMatchingConfig)
+
+DISTANCES: Mapping[str, Reading] = {
+    "ours": distances.row_cosine,
+    "mse": distances.squared,
+    "cos": distances.cosine,
+}
+"""Distances of gradients by the names of the released code."""
+
+WARM_UP = 16
+"""Real images of each class whose statistics batch normalisation takes over before it is frozen."""
+
+
+@dataclass(frozen=True)
+class MatchingStep(Step):
+    """The network as it stands, a real batch of each class, and one augmentation for each class."""
+
+    params: Params
+    rows: tuple[Tensor, ...]
+    draws: tuple[augment.Draw, ...]
+
+
+class GradientMatching(Method[C, MatchingStep]):
+    """Layer-wise matching of the gradients of each class's mean loss, in the parameters of a network in training.
+
+    A step of the run is an image step: step ``index`` is image step t = ``index`` mod T of outer iteration
+    k = ``index`` // T. At t = 0 the network is drawn anew; after every other step but t = T - 1 it is trained
+    on the synthetic images. So the position follows from the number of steps, and a checkpoint adds the network.
+    """
+
+    def __init__(self, config: C, run: Run) -> None:
+        super().__init__(config, run)
+        self._steps_per_network, self._epochs = config.loops(run.spec.ipc)
+        self._gradients = Gradients(run.functional)
+        self._distance = DISTANCES[config.distance]
+
+    @override
+    def start(self) -> SyntheticSet:
+        self._params = self.run.functional.new(self.run.random.stream("method/network"))
+        return self.run.synthetic_set(lr=self.config.lr_img, momentum=self.config.momentum)
+
+    @override
+    def draw(self, index: int, synthetic: SyntheticSet) -> MatchingStep:
+        run, random = self.run, self.run.random
+        if index % self._steps_per_network == 0:
+            run.functional.init_(self._params, random.stream("method/network"))
+        self._warm_up()
+        rows = tuple(run.sampler.draw_each(self.config.batch_real, random.host_stream("method/real")))
+        draws = tuple(
+            augment.draw(run.strategy, None, run.dataset.shape, random.host_stream("method/augment"))
+            for _ in range(synthetic.classes)
+        )
+        return MatchingStep(index, synthetic, self._params, rows, draws)
+
+    @override
+    def backward(self, step: MatchingStep) -> Readings:
+        """sum_c D(grad CE(A_c(S_c)), grad CE(A_c(R_c))), class by class: graphs of one class are in memory at once."""
+        total = torch.zeros((), device=step.synthetic.images.device)
+        for classes in self._groups(step):
+            targets = self._real_gradients(step, classes)
+            for place, label in enumerate(classes):
+                target = {name: gradient[place] for name, gradient in targets.items()}
+                total += self._match(step, label, target)
+        return {"loss/base": total}
+
+    @override
+    def advance(self, step: MatchingStep) -> None:
+        """Train the network on the synthetic images, with SGD that has neither momentum nor decay."""
+        if (step.index + 1) % self._steps_per_network == 0 or self._epochs == 0:
+            return
+        train(
+            self.run.functional,
+            step.params,
+            step.synthetic.images.detach(),
+            step.synthetic.labels,
+            Recipe(
+                epochs=self._epochs,
+                lr=self.config.lr_net,
+                momentum=0.0,
+                weight_decay=0.0,
+                batch_size=self.config.batch_train,
+                strategy=self.run.strategy,
+            ),
+            self.run.random.host_stream("method/train"),
+        )
+
+    def _match(self, step: MatchingStep, label: int, target: Params) -> Tensor:
+        """Add the slope of one class's distance to the images of the class; the distance, a scalar."""
+        synthetic, rows = step.synthetic, step.synthetic.rows(range(label, label + 1))
+        images = synthetic.images[rows].detach().requires_grad_()
+        augmented = augment.apply(step.draws[label], images)
+        value, slope = self._gradients.distance_gradient(
+            step.params, augmented.detach(), synthetic.labels[rows], target, self._distance
+        )
+        (of_images,) = torch.autograd.grad(augmented, images, slope)
+        synthetic.gradient[rows] += of_images
+        return value
+
+    def _real_gradients(self, step: MatchingStep, classes: range) -> Params:
+        """Gradients on each class's augmented real batch, by parameter (len(classes), ...), as constants."""
+        rows = step.rows[classes.start : classes.stop]
+        sizes = [len(of_class) for of_class in rows]
+        images = self.run.real_images(torch.cat(rows))
+        images = augment.apply_by_class(step.draws[classes.start : classes.stop], images, sizes)
+        labels = torch.tensor(classes).repeat_interleave(torch.tensor(sizes)).to(images.device)
+        return self._gradients.class_gradients(step.params, images, labels, sizes)
+
+    def _groups(self, step: MatchingStep) -> Iterator[range]:
+        """As many classes as one pass over real images takes; their gradients are all that is kept of them."""
+        size = max(1, self.run.functional.grad_piece // max(len(rows) for rows in step.rows))
+        for first in range(0, step.synthetic.classes, size):
+            yield range(first, min(first + size, step.synthetic.classes))
+
+    @torch.no_grad()
+    def _warm_up(self) -> None:
+        """Give batch normalisation the statistics of real images; matching then leaves it frozen, as published."""
+        if self.run.functional.per_sample:
+            return
+        rows = self.run.sampler.draw_each(WARM_UP, self.run.random.host_stream("method/warm-up"))
+        self.run.functional.logits(self._params, self.run.real_images(torch.cat(rows)), training=True)
+
+    @override
+    def state(self) -> dict[str, Tensor]:
+        return dict(self._params)
+
+    @override
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        for name, tensor in self._params.items():
+            tensor.copy_(state[name])
+
+
+@implements(DCConfig)
+class DC(GradientMatching[DCConfig]):
+    """Gradient matching of images as they are."""
+
+
+@implements(DSAConfig)
+class DSA(GradientMatching[DSAConfig]):
+    """Gradient matching under one augmentation for each class and step; the network trains on augmented images."""

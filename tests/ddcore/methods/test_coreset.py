@@ -1,0 +1,97 @@
+"""Coresets keep the images that their rule names, as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddcore import selection
+from ddcore.errors import ConfigurationError
+from ddcore.methods.coreset import FeatureCoreset
+from ddcore.nets import build
+from ddcore.objective import Method
+from ddcore.registry import build_method
+from ddcore.run import Run
+
+TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1, "pool": 50}
+
+
+def ready(make_run: Callable[..., Run], name: str, **fields: Any) -> tuple[Method[Any, Any], Run]:
+    run = make_run(method={"name": name, "teacher": TEACHER}, ipc=3, **fields)
+    method = build_method(run.spec.method, run)
+    method.prepare()
+    return method, run
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("herding", selection.herding),
+        ("k_center", selection.k_center),
+        ("k_means", lambda features, n: selection.k_means(features, n, torch.Generator().manual_seed(0))),
+    ],
+)
+def test_images_are_those_of_the_rule_on_the_features_of_the_teacher(
+    make_run: Callable[..., Run], name: str, rule: Callable[[Tensor, int], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, name, lambda features, n, *_: rule(features, n))
+    method, run = ready(make_run, name)
+    assert isinstance(method, FeatureCoreset)
+    network = build(run.spec.method.teacher.network, run.dataset.shape, 3).eval()  # type: ignore[attr-defined]
+    network.load_state_dict(method._params)
+    expected = []
+    for label in range(3):
+        rows = (run.dataset.train.labels == label).nonzero().flatten()
+        images = run.dataset.normalize(run.dataset.train.images[rows])
+        with torch.no_grad():
+            expected.append(images[rule(network.features(images), 3)])
+    synthetic = method.start()
+    assert torch.equal(synthetic.images.detach(), torch.cat(expected))
+    assert synthetic.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert (synthetic.lr, synthetic.momentum) == (0, 0)
+
+
+def test_random_keeps_distinct_images_of_each_class(make_run: Callable[..., Run]) -> None:
+    run = make_run(method="random", ipc=5)
+    synthetic = build_method(run.spec.method, run).start()
+    images = run.real_images(torch.arange(len(run.dataset.train)))
+    same = (synthetic.images.detach()[:, None] == images[None]).flatten(2).all(dim=2)
+    assert same.sum(dim=1).tolist() == [1] * 15
+    assert same.any(dim=0).sum() == 15
+    assert run.dataset.train.labels[same.int().argmax(dim=1)].tolist() == synthetic.labels.tolist()
+
+
+def test_the_seed_decides_on_one_teacher_and_only_that_is_trained(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    weights = []
+    for seed in (0, 1, 0):
+        run = make_run(method={"name": "herding", "teacher": TEACHER}, seed=seed)
+        run.cache = tmp_path
+        method = build_method(run.spec.method, run)
+        method.prepare()
+        assert isinstance(method, FeatureCoreset)
+        weights.append(method._params["classifier.weight"])
+    assert torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[0], weights[1])
+    assert len(list(tmp_path.glob("teachers/*/*.safetensors"))) == 2
+
+
+def test_no_step_can_be_taken(make_run: Callable[..., Run]) -> None:
+    run = make_run(method="random")
+    method = build_method(run.spec.method, run)
+    for step in (lambda: method.draw(0, method.start()), lambda: method.backward(None)):
+        with pytest.raises(
+            ConfigurationError, match=r"`random` keeps images as they are; set `method.iterations` to 0"
+        ):
+            step()
+
+
+def test_noise_is_refused_also_where_the_specification_was_not_parsed(make_run: Callable[..., Run]) -> None:
+    run = make_run(method="random")
+    run.spec = run.spec.model_copy(update={"init": "noise"})
+    with pytest.raises(ConfigurationError, match="`random` keeps real images"):
+        build_method(run.spec.method, run)
