@@ -30,8 +30,8 @@ def herding(features: Tensor, n: int) -> Tensor:
     Raises:
         ValueError: ``n`` is out of range.
 
-    >>> herding(torch.tensor([[0.0], [1.0], [5.0]]), 2).tolist()
-    [1, 0]
+    >>> herding(torch.tensor([[0.0], [1.0], [2.0], [9.0]]), 2).tolist()
+    [2, 1]
     """
     features = _checked(features, n)
     mean, norms = features.mean(dim=0), features.square().sum(dim=1)
@@ -60,8 +60,8 @@ def k_center(features: Tensor, n: int) -> Tensor:
     Raises:
         ValueError: ``n`` is out of range.
 
-    >>> k_center(torch.tensor([[0.0], [1.0], [5.0]]), 2).tolist()
-    [1, 2]
+    >>> k_center(torch.tensor([[0.0], [1.0], [2.0], [9.0]]), 2).tolist()
+    [2, 3]
     """
     features = _checked(features, n)
     chosen = [int((features - features.mean(dim=0)).square().sum(dim=1).argmin())]

@@ -39,7 +39,7 @@ class CMI(Regularizer[CMIConfig]):
         total = torch.zeros((), device=synthetic.images.device)
         for classes in synthetic.class_groups(functional.graph_images):
             rows = synthetic.rows(classes)
-            features = functional.features(params, synthetic.images[rows])
+            features = functional.features(params, synthetic.images[rows], training=False)
             part = empirical_cmi(features, synthetic.labels[rows]) * (len(classes) / synthetic.classes)
             (weight * part).backward()
             total += part.detach()

@@ -129,7 +129,7 @@ class MIM(Regularizer[MIMConfig]):
 
     def _activations(self, params: Params, images: Tensor) -> list[Tensor]:
         """One (N, D) float32 matrix for each compared layer."""
-        taps = self._pool.functional.taps(params, images)
+        taps = self._pool.functional.taps(params, images, training=False)
         if self.config.layers == "last":
             return [taps.features]
         return [self._pooled(block) for block in taps.blocks]

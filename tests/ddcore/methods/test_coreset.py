@@ -15,9 +15,11 @@ from ddcore.errors import ConfigurationError
 from ddcore.methods.coreset import FeatureCoreset
 from ddcore.nets import build
 from ddcore.objective import Method
+from ddcore.randomness import Randomness
 from ddcore.registry import build_method
 from ddcore.run import Run
 
+Rule = Callable[[Tensor, int], Tensor]
 TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1, "pool": 50}
 
 
@@ -28,18 +30,19 @@ def ready(make_run: Callable[..., Run], name: str, **fields: Any) -> tuple[Metho
     return method, run
 
 
+def by_k_means() -> Rule:
+    generator = Randomness(0, torch.device("cpu")).host_stream("method/clusters")
+    return lambda features, n: selection.k_means(features, n, generator)
+
+
 @pytest.mark.parametrize(
-    ("name", "rule"),
-    [
-        ("herding", selection.herding),
-        ("k_center", selection.k_center),
-        ("k_means", lambda features, n: selection.k_means(features, n, torch.Generator().manual_seed(0))),
-    ],
+    ("name", "make_rule"),
+    [("herding", lambda: selection.herding), ("k_center", lambda: selection.k_center), ("k_means", by_k_means)],
 )
 def test_images_are_those_of_the_rule_on_the_features_of_the_teacher(
-    make_run: Callable[..., Run], name: str, rule: Callable[[Tensor, int], Tensor], monkeypatch: pytest.MonkeyPatch
+    make_run: Callable[..., Run], name: str, make_rule: Callable[[], Rule]
 ) -> None:
-    monkeypatch.setattr(selection, name, lambda features, n, *_: rule(features, n))
+    rule = make_rule()
     method, run = ready(make_run, name)
     assert isinstance(method, FeatureCoreset)
     network = build(run.spec.method.teacher.network, run.dataset.shape, 3).eval()  # type: ignore[attr-defined]

@@ -126,12 +126,14 @@ def test_one_augmentation_is_drawn_for_each_class_and_used_on_both_sides(
     synthetic = method.start()
     step = method.draw(0, synthetic)
     assert len(step.draws) == synthetic.classes
-    seen: list[tuple[int, int]] = []
-    apply = augment.apply
-    monkeypatch.setattr(augment, "apply", lambda drawn, x: seen.append((id(drawn), len(x))) or apply(drawn, x))
+    on_real: list[augment.Draw] = []
+    on_own: list[augment.Draw] = []
+    by_class, alone = augment.apply_by_class, augment.apply
+    monkeypatch.setattr(augment, "apply_by_class", lambda d, x, n: on_real.extend(d) or by_class(d, x, n))
+    monkeypatch.setattr("ddcore.methods.dc.augment.apply", lambda d, x: on_own.append(d) or alone(d, x))
     method.backward(step)
-    for drawn in step.draws:
-        assert [n for one, n in seen if one == id(drawn)] == [16, 2]
+    assert [id(drawn) for drawn in on_real] == [id(drawn) for drawn in step.draws]
+    assert {id(drawn) for drawn in step.draws} <= {id(drawn) for drawn in on_own}
     assert all(p.numel() == 1 for drawn in step.draws for p in drawn.parameters)
     again = method.draw(1, synthetic)
     assert [d.operation for d in step.draws] != [d.operation for d in again.draws] or any(

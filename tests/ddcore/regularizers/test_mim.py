@@ -11,19 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ddcore.data.images import Dataset
 from ddcore.information import Pairs, nce_loss, paper_logits
 from ddcore.objective import Step
 from ddcore.regularizers.mim import MIM, Critic
 from ddcore.run import Run
 from ddcore.spec import MIMConfig
+from tests.ddcore.conftest import blobs
 
 TEACHER = {"network": {"name": "convnet", "width": 8}, "epochs": 2}
 
 
-def ready(make_run: Callable[..., Run], **fields: Any) -> tuple[MIM, Run]:
+def ready(make_run: Callable[..., Run], dataset: Dataset | None = None, **fields: Any) -> tuple[MIM, Run]:
     paper = {"objective": "nce", "layers": "blocks"}
     term = {"name": "mim", "weight": 2.0, "teacher": TEACHER, "batch_real": 6, "projection": 16, **paper, **fields}
-    run = make_run(ipc=2, regularizers=[term])
+    run = make_run(dataset=dataset, ipc=2, regularizers=[term])
     mim = MIM(run.spec.regularizers[0], run)
     mim.prepare()
     return mim, run
@@ -152,3 +154,28 @@ def test_state_continues_heads_and_their_optimiser_exactly(make_run: Callable[..
             term.advance(Step(index, synthetic))
     assert mim.state().keys() == other.state().keys()
     assert all(torch.equal(value, other.state()[key]) for key, value in mim.state().items())
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "layers"),
+    [
+        ({"name": "mlp", "width": 8}, 8, 2),
+        ({"name": "alexnet"}, 8, 5),
+        ({"name": "alexnet", "norm": "batch"}, 8, 5),
+        ({"name": "lenet"}, 16, 2),
+        ({"name": "vgg11"}, 32, 5),
+        ({"name": "resnet18", "downsampling": "pooling"}, 16, 4),
+    ],
+)
+def test_the_blocks_of_every_network_can_be_compared(
+    make_run: Callable[..., Run], network: dict[str, Any], size: int, layers: int
+) -> None:
+    data = blobs(per_class=3, shape=(3, size, size))
+    mim, run = ready(make_run, data, teacher={"network": network, "epochs": 1}, batch_real=2)
+    assert len(mim._critics) == layers
+    synthetic = run.synthetic_set(1.0, 0.0)
+    before = {name: value.clone() for name, value in mim._pool.params[0].items()}
+    reading = mim.backward(Step(0, synthetic), 1.0)["loss/mim"]
+    assert math.isfinite(reading)
+    assert bool((synthetic.gradient.flatten(1).abs().amax(dim=1) > 0).all())
+    assert all(torch.equal(value, before[name]) for name, value in mim._pool.params[0].items()), "teachers are frozen"
