@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from app.jobs.estimate import estimate, flop_per_image, plan
-from ddcore.spec import ConvNetConfig, ResNet18Config, parse
+from ddcore.nets import build, macs
+from ddcore.spec import NETWORKS, ConvNetConfig, ResNet18Config, parse
 
 DM = {"dataset": "cifar10", "ipc": 10, "method": {"name": "dm", "iterations": 100}, "evaluation": {"repeats": 0}}
 
@@ -22,6 +23,32 @@ def test_passes_of_dm_are_counted_by_hand() -> None:
     found = estimate(parse(DM))
     assert found is not None
     assert found.image_passes == 100 * 10 * (256 + 3 * 10)
+
+
+def test_passes_of_gradient_matching_are_counted_by_hand() -> None:
+    """Real images forward and backward, synthetic ones through second derivatives, and nine trainings in ten steps."""
+    found = estimate(parse({**DM, "method": {"name": "dsa", "iterations": 100}}))
+    assert found is not None
+    assert found.image_passes == pytest.approx(100 * 10 * (3 * 256 + 9 * 10 + 3 * 50 * 10 * 9 / 10))
+
+
+def test_a_coreset_costs_the_training_of_one_network_and_a_look_at_every_image() -> None:
+    spec = parse({**DM, "method": {"name": "herding", "teacher": {"epochs": 4, "pool": 20}}})
+    found = estimate(spec)
+    assert found is not None
+    assert found.image_passes == (3 * 4 + 1) * 50_000
+    assert [(phase.phase, phase.units) for phase in plan(spec)] == [
+        ("loading", None), ("pretraining", 1), ("finalizing", None),
+    ]  # fmt: skip
+    random = estimate(parse({**DM, "method": "random"}))
+    assert random is not None
+    assert random.flop == 0
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_network_has_a_price_of_its_own(name: str) -> None:
+    by_count = 2 * macs(build(NETWORKS[name](), (3, 32, 32), 10))
+    assert flop_per_image(NETWORKS[name](), (3, 32, 32)) == pytest.approx(by_count, rel=0.02)
 
 
 def test_real_batch_is_capped_at_the_class() -> None:

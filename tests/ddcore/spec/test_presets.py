@@ -1,10 +1,14 @@
 import pytest
 
-from ddcore.spec import DATASETS, SpecError, all_presets, parse
+from ddcore.spec import DATASETS, GradientMatchingConfig, SpecError, all_presets, parse
 
 PROMISED = [
     "paper/dm-cifar10-ipc1", "paper/dm-cifar10-ipc10", "paper/dm-cifar10-ipc50",
     "paper/dm-mnist-ipc1", "paper/dm-mnist-ipc10", "quick/dm-digits", "quick/dm-mim-cmi-digits",
+    "quick/dc-digits", "quick/dsa-digits", "quick/herding-digits",
+    *(f"paper/{method}-{dataset}-ipc{ipc}" for method in ("dc", "dsa")
+      for dataset in ("mnist", "fashion_mnist", "svhn", "cifar10", "cifar100") for ipc in (1, 10, 50)
+      if (method, dataset, ipc) != ("dc", "cifar100", 50)),
 ]  # fmt: skip
 
 
@@ -32,6 +36,22 @@ def test_paper_presets_hold_the_published_setting() -> None:
     }  # fmt: skip
     assert spec.augmentation == "color_crop_cutout_scale_rotate"
     assert (spec.evaluation.epochs, spec.evaluation.lr, spec.evaluation.batch_size) == (1000, 0.01, 256)
+
+
+@pytest.mark.parametrize("name", [name for name in PROMISED if name.startswith(("paper/dc", "paper/dsa"))])
+def test_gradient_matching_presets_are_1001_networks_with_the_published_loops(name: str) -> None:
+    spec = parse({"preset": name})
+    assert isinstance(spec.method, GradientMatchingConfig)
+    loops = {1: (1, 1), 10: (10, 50), 50: (50, 10)}[spec.ipc]
+    assert (spec.method.outer_loop, spec.method.inner_loop) == loops
+    assert spec.method.iterations == 1001 * loops[0]
+    assert (spec.method.lr_img, spec.method.momentum, spec.method.lr_net) == (0.1, 0.5, 0.01)
+    if spec.method.name == "dc":
+        assert (spec.init, spec.augmentation) == ("noise", "none")
+        assert spec.evaluation.epochs == (1000 if spec.dataset == "mnist" else 300)
+    else:
+        assert (spec.init, spec.evaluation.epochs) == ("real", 1000)
+        assert ("flip" in spec.augmentation) == (spec.dataset not in ("mnist", "svhn"))
 
 
 def test_fields_override_a_preset_object_by_object() -> None:
