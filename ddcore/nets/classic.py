@@ -98,13 +98,7 @@ class AlexNet(Convolutional):
         height, width = (side + 2 * extra for side in shape[1:])
         channels = shape[0]
         blocks: list[nn.Module] = []
-        for outputs, kernel, pooled in (
-            (128, 5, True),
-            (192, 5, True),
-            (256, 3, False),
-            (192, 3, False),
-            (192, 3, True),
-        ):
+        for outputs, kernel, pooled in ALEXNET_LAYERS:
             padding = kernel // 2 if blocks else kernel // 2 + extra
             layers = [
                 nn.Conv2d(channels, outputs, kernel, padding=padding),

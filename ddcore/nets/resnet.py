@@ -33,17 +33,16 @@ class BasicBlock(nn.Module):
         self, norm: Norm, inputs: int, outputs: int, stride: int, size: tuple[int, int], *, pooled: bool
     ) -> None:
         super().__init__()
-        shrink = nn.AvgPool2d(stride) if pooled and stride != 1 else nn.Identity()
         step = 1 if pooled else stride
+        self.shrink = nn.AvgPool2d(stride) if pooled and stride != 1 else nn.Identity()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=step, padding=1, bias=False)
         self.norm1 = normalization(norm, outputs, *size)
-        self.shrink = shrink
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.norm2 = normalization(norm, outputs, *size)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=step, bias=False), shrink, normalization(norm, outputs, *size)
+                nn.Conv2d(inputs, outputs, 1, stride=step, bias=False), self.shrink, normalization(norm, outputs, *size)
             )
 
     def forward(self, x: Tensor) -> Tensor:
