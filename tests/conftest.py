@@ -17,6 +17,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+DATA_ROOT = os.environ.get("DD_DATA_ROOT")
+for _name in list(os.environ):
+    # The settings of whoever runs the tests are not those of the services that the tests start.
+    if _name.startswith("DD_") and not _name.startswith(("DD_TEST_", "DD_REQUIRE")):
+        del os.environ[_name]
+
 POSTGRES_URL = os.environ.get("DD_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 REDIS_URL = os.environ.get("DD_TEST_REDIS", "redis://127.0.0.1:6379/15")
 
@@ -31,10 +37,9 @@ def _listens(url: str, default_port: int) -> str | None:
 
 
 def _data() -> str | None:
-    root = os.environ.get("DD_DATA_ROOT")
-    if root is None:
+    if DATA_ROOT is None:
         return "DD_DATA_ROOT is not set"
-    missing = [name for name in ("cifar10", "mnist") if not (Path(root) / name).is_dir()]
+    missing = [name for name in ("cifar10", "mnist") if not (Path(DATA_ROOT) / name).is_dir()]
     return f"DD_DATA_ROOT holds no {' and no '.join(missing)}" if missing else None
 
 
@@ -69,7 +74,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """Folder of the real datasets; the test must carry the marker ``data``."""
-    return Path(os.environ["DD_DATA_ROOT"]).resolve()
+    if DATA_ROOT is None:
+        pytest.fail("a test uses `data_root` without the marker `data`")
+    return Path(DATA_ROOT).resolve()
 
 
 @pytest.fixture(scope="session")
