@@ -125,9 +125,19 @@ def test_contract(names: tuple[str, ...], tmp_path: Path, cache: Path, recorder:
 @pytest.mark.slow
 @pytest.mark.skipif(missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler")
 @pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")
-@pytest.mark.parametrize("method", [name for name in METHODS if (name, *REGULARIZERS) in combinations()])
-def test_contract_compiled(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
-    check((method, *REGULARIZERS), tmp_path, cache, recorder, compile="on", precision="bf16")
+def test_compiled_passes_resume_exactly(tmp_path: Path, cache: Path, recorder: Any) -> None:
+    """One method stands for all: compiling is the networks' affair, and each graph costs seconds."""
+    fields = {"compile": "on", "precision": "bf16", "evaluation": {"repeats": 0}}
+    spec = parse(job("dm", "cmi", **fields))
+    whole = recorder()
+    distil(spec, tmp_path / "whole", cache, whole)
+    with pytest.raises(Interrupted):
+        distil(spec, tmp_path / "parts", cache, recorder(stop_after=3))
+    rest = recorder()
+    distil(spec, tmp_path / "parts", cache, rest)
+    assert rest.resumed == [(3, True)]
+    assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
+    assert rest.metrics[STEPS] == whole.metrics[STEPS]
 
 
 @pytest.mark.parametrize("names", combinations(), ids="+".join)
