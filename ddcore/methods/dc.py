@@ -7,7 +7,6 @@ Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", I
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -17,8 +16,9 @@ from typing_extensions import override
 from ddcore import distances
 from ddcore.data import augment
 from ddcore.gradients import Gradients
+from ddcore.methods.matching import MatchingStep, draw_step
 from ddcore.nets.functional import Params
-from ddcore.objective import Method, Readings, Step
+from ddcore.objective import Method, Readings
 from ddcore.registry import implements
 from ddcore.run import Run
 from ddcore.second_order import Reading
@@ -37,15 +37,6 @@ DISTANCES: Mapping[str, Reading] = {
 
 WARM_UP = 16
 """Real images of each class whose statistics batch normalisation takes over before it is frozen."""
-
-
-@dataclass(frozen=True)
-class MatchingStep(Step):
-    """The network as it stands, a real batch of each class, and one augmentation for each class."""
-
-    params: Params
-    rows: tuple[Tensor, ...]
-    draws: tuple[augment.Draw, ...]
 
 
 class GradientMatching(Method[C, MatchingStep]):
@@ -69,16 +60,10 @@ class GradientMatching(Method[C, MatchingStep]):
 
     @override
     def draw(self, index: int, synthetic: SyntheticSet) -> MatchingStep:
-        run, random = self.run, self.run.random
         if index % self._steps_per_network == 0:
-            run.functional.init_(self._params, random.stream("method/network"))
+            self.run.functional.init_(self._params, self.run.random.stream("method/network"))
         self._warm_up()
-        rows = tuple(run.sampler.draw_each(self.config.batch_real, random.host_stream("method/real")))
-        draws = tuple(
-            augment.draw(run.strategy, None, run.dataset.shape, random.host_stream("method/augment"))
-            for _ in range(synthetic.classes)
-        )
-        return MatchingStep(index, synthetic, self._params, rows, draws)
+        return draw_step(self.run, index, synthetic, self._params, self.config.batch_real)
 
     @override
     def backward(self, step: MatchingStep) -> Readings:

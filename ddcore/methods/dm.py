@@ -6,27 +6,17 @@ Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023 (arXi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from ddcore.data import augment
-from ddcore.nets.functional import Params
-from ddcore.objective import Method, Readings, Step
+from ddcore.methods.matching import MatchingStep, draw_step
+from ddcore.objective import Method, Readings
 from ddcore.registry import implements
 from ddcore.spec import DMConfig
 from ddcore.synthetic import SyntheticSet
-
-
-@dataclass(frozen=True)
-class DMStep(Step):
-    """A random network, a real batch of each class, and one augmentation for each class."""
-
-    params: Params
-    rows: tuple[Tensor, ...]
-    draws: tuple[augment.Draw, ...]
 
 
 def mean_embedding_distance(real: Tensor, synthetic: Tensor) -> Tensor:
@@ -43,7 +33,7 @@ def mean_embedding_distance(real: Tensor, synthetic: Tensor) -> Tensor:
 
 
 @implements(DMConfig)
-class DM(Method[DMConfig, DMStep]):
+class DM(Method[DMConfig, MatchingStep]):
     """Distribution matching."""
 
     @override
@@ -52,18 +42,12 @@ class DM(Method[DMConfig, DMStep]):
         return self.run.synthetic_set(lr=self.config.lr_img, momentum=self.config.momentum)
 
     @override
-    def draw(self, index: int, synthetic: SyntheticSet) -> DMStep:
-        run, random = self.run, self.run.random
-        run.functional.init_(self._params, random.stream("method/network"))
-        rows = tuple(run.sampler.draw_each(self.config.batch_real, random.host_stream("method/real")))
-        draws = tuple(
-            augment.draw(run.strategy, None, run.dataset.shape, random.host_stream("method/augment"))
-            for _ in range(synthetic.classes)
-        )
-        return DMStep(index, synthetic, self._params, rows, draws)
+    def draw(self, index: int, synthetic: SyntheticSet) -> MatchingStep:
+        self.run.functional.init_(self._params, self.run.random.stream("method/network"))
+        return draw_step(self.run, index, synthetic, self._params, self.config.batch_real)
 
     @override
-    def backward(self, step: DMStep) -> Readings:
+    def backward(self, step: MatchingStep) -> Readings:
         real = self._real_means(step)
         loss = torch.zeros((), device=real.device)
         for classes in self._groups(step.synthetic):
@@ -73,14 +57,14 @@ class DM(Method[DMConfig, DMStep]):
         return {"loss/base": loss}
 
     @torch.no_grad()
-    def _real_means(self, step: DMStep) -> Tensor:
+    def _real_means(self, step: MatchingStep) -> Tensor:
         """(C, F) float32 means over each class's real batch, never entering autograd."""
         sizes = [len(rows) for rows in step.rows]
         images = augment.apply_by_class(step.draws, self.run.real_images(torch.cat(step.rows)), sizes)
         features = self.run.functional.features(step.params, images)
         return torch.stack([part.mean(dim=0) for part in features.split(sizes)])
 
-    def _synthetic_means(self, step: DMStep, classes: range) -> Tensor:
+    def _synthetic_means(self, step: MatchingStep, classes: range) -> Tensor:
         """(len(classes), F) means over each class's synthetic images, differentiable to the images."""
         ipc, images = step.synthetic.ipc, step.synthetic.images[step.synthetic.rows(classes)]
         draws = step.draws[classes.start : classes.stop]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -217,8 +217,3 @@ def _check_augmentation(value: str) -> str:
     if len(set(operations)) < len(operations):
         raise ValueError(f"augmentation '{value}' names an operation twice")
     return value
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of the full spelling."""
-    return JobSpec.model_json_schema()

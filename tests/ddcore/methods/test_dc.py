@@ -13,7 +13,8 @@ from torch import Tensor
 from ddcore.compute import Compute
 from ddcore.data import augment
 from ddcore.gradients import Gradients
-from ddcore.methods.dc import DISTANCES, GradientMatching, MatchingStep
+from ddcore.methods.dc import DISTANCES, GradientMatching
+from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
 from ddcore.registry import build_method

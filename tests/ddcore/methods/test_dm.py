@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ddcore.compute import Compute
 from ddcore.data import augment
-from ddcore.methods.dm import DM, DMStep, mean_embedding_distance
+from ddcore.methods.dm import DM, mean_embedding_distance
+from ddcore.methods.matching import MatchingStep
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
 from ddcore.run import Run
@@ -39,7 +40,7 @@ def test_printed_loss_and_gradient_of_the_tiny_convnet(fill: Callable[..., Tenso
     assert synthetic.grad.norm().item() == pytest.approx(0.0279126, rel=1e-4)
 
 
-def published_loop(dm: DM, step: DMStep) -> tuple[float, Tensor]:
+def published_loop(dm: DM, step: MatchingStep) -> tuple[float, Tensor]:
     """One class after another, one graph for all, as the released code goes about it."""
     run, ipc = dm.run, step.synthetic.ipc
     images = step.synthetic.images.detach().clone().requires_grad_()
