@@ -31,6 +31,7 @@ from ddcore.randomness import Randomness
 from ddcore.registry import build_method, build_regularizer
 from ddcore.run import Run
 from ddcore.spec import JobSpec, parse
+from ddcore.spec.job import ipc_exceeds_class
 from ddcore.synthetic import SyntheticSet
 from ddcore.weighting import Weighted
 
@@ -203,10 +204,10 @@ class _Engine:
 
     def _take_step(self) -> Readings:
         synthetic = self.synthetic
-        synthetic.clear_gradient()
+        synthetic.begin_step()
         step: Step = self.method.draw(self.step, synthetic)
         readings = self.method.backward(step)
-        method_norm = synthetic.gradient.norm()
+        method_norm = synthetic.gradient_norm()
         for weighted in self.regularizers:
             readings |= weighted.backward(step, method_norm)
         self._check_finite(readings)
@@ -234,12 +235,19 @@ class _Engine:
         self.callback.on_metrics(self.step, {"loss": total, **values, **self._reading})
 
     def _snapshot(self) -> None:
-        png = bundle.preview_png(self._pixels(), self.synthetic.labels, self.context.dataset.classes)
-        self.callback.on_snapshot(self.step, png)
+        synthetic = self.synthetic
+        shown = self.context.dataset.denormalize(synthetic.decoder.shown(synthetic.stored.detach(), synthetic.ipc))
+        labels = torch.arange(synthetic.classes).repeat_interleave(len(shown) // synthetic.classes)
+        self.callback.on_snapshot(self.step, bundle.preview_png(shown, labels, self.context.dataset.classes))
 
     def _pixels(self) -> Tensor:
         """The synthetic images in pixel units, as the bundle stores them."""
         return self.context.dataset.denormalize(self.synthetic.images.detach())
+
+    def _stored_pixels(self) -> Tensor | None:
+        """What a decoder makes those images of, in pixel units; nothing where they are stored themselves."""
+        stored = self.synthetic.stored.detach()
+        return self.context.dataset.denormalize(stored).cpu() if self.synthetic.decoder.views > 1 else None
 
     def _checkpoint_due(self) -> bool:
         every = self.spec.checkpoints.every
@@ -307,6 +315,7 @@ class _Engine:
             augmentation=spec.augmentation,
             compute=context.compute,
             seed=spec.seed,
+            control_ipc=spec.ipc,
             done=self.scores,
             on_network=self._scored,
             callback=self.callback,
@@ -323,6 +332,7 @@ class _Engine:
         return bundle.Distilled(
             images=self._pixels().cpu(),
             labels=self.synthetic.labels.cpu(),
+            stored=self._stored_pixels(),
             spec=self.spec,
             dataset=bundle.DatasetReference.of(context.dataset),
             results=results,
@@ -334,20 +344,18 @@ def _check(spec: JobSpec, dataset: Dataset) -> None:
     """Refuse what only the loaded dataset can tell."""
     counts = dataset.class_counts
     smallest = min(counts)
-    if spec.init == "real" and spec.ipc > smallest:
+    if spec.init == "real" and spec.images_per_class > smallest:
         name = dataset.classes[counts.index(smallest)]
-        raise ConfigurationError(
-            f"`ipc` is {spec.ipc}, but class '{name}' of {spec.dataset} has {smallest} training images and `init` is "
-            f"'real'; choose 1 to {smallest}, or `init`: 'noise'"
-        )
+        raise ConfigurationError(ipc_exceeds_class(spec, f"class '{name}' of {spec.dataset}", smallest))
 
 
 def _images_forwarded(spec: JobSpec, dataset: Dataset) -> int:
     """Rough work of a job in forward passes of one image, to decide whether compiling is earned."""
     classes = len(dataset.classes)
-    distilling = int(spec.method.iterations * spec.method.image_passes(spec.ipc, classes, max(dataset.class_counts)))
+    a_step = spec.method.image_passes(spec.images_per_class, classes, max(dataset.class_counts))
     runs = spec.evaluation.repeats * (1 + len(spec.evaluation.controls))
-    return distilling + runs * spec.evaluation.epochs * 3 * classes * spec.ipc
+    scoring = runs * spec.evaluation.epochs * 3 * classes * spec.images_per_class
+    return int(spec.method.iterations * a_step) + scoring
 
 
 def _probe_kind(spec: JobSpec, dataset: Dataset, work: int) -> ProbeKind:

@@ -56,6 +56,7 @@ def evaluate(
     augmentation: str,
     compute: Compute,
     seed: int,
+    control_ipc: int | None = None,
     done: Sequence[Score] = (),
     on_network: Callable[[Score], None] | None = None,
     callback: Callback | None = None,
@@ -72,6 +73,8 @@ def evaluate(
         augmentation: of the training images where ``config`` names none.
         compute: device, precision and compilation.
         seed: decides initial weights, order, augmentation and controls.
+        control_ipc: real images of each class in a control; by default as many as the set has. A decoder makes more
+            images of the same storage, and storage is what controls are compared by.
         done: scores of an earlier, interrupted call with the same arguments; they are not computed again.
         on_network: told each new score.
         callback: told of progress, in training epochs.
@@ -97,7 +100,9 @@ def evaluate(
         if trial in scores:
             continue
         generator = torch.Generator().manual_seed(trial.seed(seed))
-        training_set = (images, labels) if trial.set == DISTILLED else random_subset(dataset, labels, generator)
+        training_set = (images, labels)
+        if trial.set != DISTILLED:
+            training_set = random_subset(dataset, labels, generator, control_ipc)
         progress = _Progress(observer, position * recipe.epochs, len(trials) * recipe.epochs)
         scores[trial] = _score(
             functionals[trial.network], training_set, dataset, recipe, generator, progress, check_stop
@@ -125,19 +130,24 @@ def published_recipe(config: EvaluationConfig, strategy: Strategy) -> Recipe:
     )
 
 
-def random_subset(dataset: Dataset, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def random_subset(
+    dataset: Dataset, labels: Tensor, generator: torch.Generator, ipc: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Real training images, as many of each class as a set has, drawn uniformly without replacement.
 
     Args:
         dataset: its training images are drawn from; a class with too few gives all it has.
         labels: of the set to match, (N,) int64 or (N, classes) probabilities (the largest counts).
         generator: CPU generator.
+        ipc: images of every class, whatever the set has.
 
     Returns:
         Normalised float32 images and int64 labels, class-major.
     """
     hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
     wanted = torch.bincount(hard.cpu(), minlength=len(dataset.classes)).tolist()
+    if ipc is not None:
+        wanted = [ipc] * len(dataset.classes)
     sampler = ClassSampler(dataset.train.labels, len(dataset.classes))
     drawn = sampler.draw_each(max(wanted), generator)
     rows = torch.cat([of_class[:count] for of_class, count in zip(drawn, wanted, strict=True)])

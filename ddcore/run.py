@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddcore import nets
+from ddcore import decoders, nets
 from ddcore.compute import Compute
 from ddcore.data.augment import Strategy
 from ddcore.data.images import Dataset
 from ddcore.data.sampling import ClassSampler
+from ddcore.decoders import Decoder
 from ddcore.hooks import Callback
 from ddcore.nets.functional import Functional
 from ddcore.pools import TeacherPool
@@ -68,14 +69,26 @@ class Run:
             self._pools[config] = TeacherPool(config, self)
         return self._pools[config]
 
-    def starting_images(self) -> Tensor:
-        """Images that ``spec.init`` asks for: random real ones, or N(0, 1) noise."""
-        generator = self.random.host_stream("init")
+    def starting_images(self, decoder: Decoder | None = None) -> Tensor:
+        """Rows that ``spec.init`` asks for, ready to be decoded: of random real images, or N(0, 1) noise."""
+        decoder = decoder or self.decoder()
+        generator, ipc = self.random.host_stream("init"), self.spec.ipc
         if self.spec.init == "real":
-            return self.real_images(real_rows(self.dataset.train, self.spec.ipc, generator))
-        shape = (len(self.dataset.classes) * self.spec.ipc, *self.dataset.shape)
+            rows = real_rows(self.dataset.train, ipc * decoder.views, generator)
+            return decoder.encode(self.real_images(rows), ipc)
+        shape = (len(self.dataset.classes) * ipc, *self.dataset.shape)
         return torch.randn(shape, generator=generator).to(self.compute.device)
 
-    def synthetic_set(self, lr: float, momentum: float) -> SyntheticSet:
-        """The starting images with momentum SGD."""
-        return SyntheticSet(self.starting_images(), self.spec.ipc, lr=lr, momentum=momentum)
+    def decoder(self) -> Decoder:
+        """The decoder that the job asks for.
+
+        Raises:
+            ConfigurationError: it does not fit the images.
+        """
+        return decoders.build(self.spec.decoder, self.dataset.shape)
+
+    def synthetic_set(self, lr: float, momentum: float, *, class_steps: bool = False) -> SyntheticSet:
+        """The starting images with momentum SGD: one step for all of them, or one for each class."""
+        decoder = self.decoder()
+        start = self.starting_images(decoder)
+        return SyntheticSet(start, self.spec.ipc, lr=lr, momentum=momentum, decoder=decoder, class_steps=class_steps)

@@ -2,99 +2,169 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ddcore.data.images import ImageSet
+from ddcore.decoders import Decoder, Identity
 from ddcore.errors import DivergedError
+from ddcore.learned import Learned, LearnedByClass
 
 
 class SyntheticSet:
-    """Synthetic images in normalised pixel space, class-major, with momentum SGD on all of them.
+    """Synthetic images in normalised pixel space, class-major, with momentum SGD on what is stored of them.
+
+    Objectives look at images (``images``, ``images_of``), which a decoder makes of stored rows; gradients flow back
+    to the rows and to whatever the decoder learns itself.
+
+    Args:
+        stored: (C * ipc, ...) rows to start from, ordered by class; they are copied and never clamped.
+        ipc: stored rows of each class.
+        lr: learning rate of the rows.
+        momentum: of their SGD, 0 to 1.
+        decoder: makes images of rows; by default every row is an image.
+        class_steps: whether the optimiser of the rows steps once for each class instead of once for all.
+        others: what else is learned, by name (a learning rate, soft labels); regularisers do not pull on it.
 
     Attributes:
-        images: (C * ipc, channels, H, W) float32 leaf tensor, rows ordered by class; never clamped.
-        labels: (C * ipc,) int64, ``0 … 0, 1 … 1, …``.
-        ipc: images per class.
-        velocity: momentum buffer, shaped like ``images``.
+        stored: the rows, a float32 leaf tensor.
+        ipc: stored rows of each class.
+        per_class: images of each class.
+        labels: (C * per_class,) int64, ``0 … 0, 1 … 1, …``.
+        decoder: makes images of rows.
+        learned: every learned tensor by name, ``images`` (the rows) first.
     """
 
-    def __init__(self, images: Tensor, ipc: int, *, lr: float, momentum: float) -> None:
-        if images.ndim != 4 or len(images) % ipc:
-            raise ValueError(f"images {tuple(images.shape)} are not whole classes of {ipc}")
-        self.images = images.detach().to(torch.float32, copy=True).requires_grad_()
-        self.labels = torch.arange(len(images) // ipc, device=images.device).repeat_interleave(ipc)
+    def __init__(
+        self,
+        stored: Tensor,
+        ipc: int,
+        *,
+        lr: float,
+        momentum: float,
+        decoder: Decoder | None = None,
+        class_steps: bool = False,
+        others: Mapping[str, Learned] | None = None,
+    ) -> None:
+        if len(stored) % ipc:
+            raise ValueError(f"rows {tuple(stored.shape)} are not whole classes of {ipc}")
         self.ipc = ipc
-        self.lr = lr
-        self.momentum = momentum
-        self.velocity = torch.zeros_like(self.images)
+        self.decoder = decoder or Identity()
+        self.classes = len(stored) // ipc
+        self.per_class = ipc * self.decoder.views
+        self.labels = torch.arange(self.classes, device=stored.device).repeat_interleave(self.per_class)
+        rows = (
+            LearnedByClass(stored, classes=self.classes, lr=lr, momentum=momentum)
+            if class_steps
+            else Learned(stored, lr=lr, momentum=momentum)
+        )
+        self._of_images = {"images": rows, **self.decoder.learned}
+        self.learned: Mapping[str, Learned] = {**self._of_images, **(others or {})}
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.labels) // self.ipc
+    def device(self) -> torch.device:
+        """Where the set lives."""
+        return self.labels.device
+
+    @property
+    def stored(self) -> Tensor:
+        """(C * ipc, ...) rows, a leaf tensor."""
+        return self.learned["images"].value
+
+    @property
+    def images(self) -> Tensor:
+        """All (C * per_class, channels, H, W) images, differentiable to the rows."""
+        return self.decoder.decode(self.stored, self.ipc)
+
+    def images_of(self, classes: range) -> Tensor:
+        """Images of consecutive classes, (len(classes) * per_class, channels, H, W), differentiable to the rows."""
+        return self.decoder.decode(self.stored[classes.start * self.ipc : classes.stop * self.ipc], self.ipc)
+
+    def labels_of(self, classes: range) -> Tensor:
+        """Labels of those images."""
+        return self.labels[classes.start * self.per_class : classes.stop * self.per_class]
 
     def class_groups(self, images: int) -> Iterator[range]:
         """Groups of consecutive classes with at most ``images`` images each, but at least one class.
 
         As few groups as that allows, and of even size, so that few batch sizes occur.
         """
-        at_most = max(1, images // self.ipc)
+        at_most = max(1, images // self.per_class)
         groups = -(-self.classes // at_most)
         size = -(-self.classes // groups)
         for first in range(0, self.classes, size):
             yield range(first, min(first + size, self.classes))
 
-    def rows(self, classes: range) -> slice:
-        """Rows of consecutive classes."""
-        return slice(classes.start * self.ipc, classes.stop * self.ipc)
-
     @property
     def gradient(self) -> Tensor:
-        """Gradient accumulated so far in this step, zeros where no objective has added any."""
-        if self.images.grad is None:
-            self.images.grad = torch.zeros_like(self.images)
-        return self.images.grad
+        """Gradient of the rows accumulated so far in this step, zeros where no objective has added any."""
+        return self.learned["images"].gradient
+
+    def gradient_norm(self) -> Tensor:
+        """Norm (a scalar) of the gradient in everything that the images are made of."""
+        norm: Tensor = torch.stack([part.gradient.norm() for part in self._of_images.values()]).norm()
+        return norm
+
+    def take_gradient(self) -> list[Tensor]:
+        """Remove and return the gradient in everything that the images are made of."""
+        gradients = [part.gradient for part in self._of_images.values()]
+        for part in self._of_images.values():
+            part.clear_gradient()
+        return gradients
+
+    def add_gradient(self, gradients: Sequence[Tensor], weight: float = 1.0) -> None:
+        """Add ``weight`` times what :meth:`take_gradient` returned."""
+        for part, gradient in zip(self._of_images.values(), gradients, strict=True):
+            part.gradient.add_(gradient, alpha=weight)
 
     def clear_gradient(self) -> None:
-        """Start a step with no gradient."""
-        self.images.grad = None
+        """Forget all gradients."""
+        for part in self.learned.values():
+            part.clear_gradient()
 
-    @torch.no_grad()
+    def begin_step(self) -> None:
+        """Be where the gradient of the coming step is to be taken, with no gradient yet."""
+        self.clear_gradient()
+        for part in self.learned.values():
+            part.begin_step()
+
     def step(self) -> None:
-        """Take one SGD step on all images at once: v <- momentum v + g, x <- x - lr v."""
-        self.velocity.mul_(self.momentum).add_(self.gradient)
-        self.images.sub_(self.velocity, alpha=self.lr)
+        """Take one optimiser step on everything that is learned."""
+        for part in self.learned.values():
+            part.step()
 
     def check_finite(self, step: int) -> None:
-        """Refuse images that have become NaN or infinite, so that no checkpoint ever holds them.
+        """Refuse tensors that have become NaN or infinite, so that no checkpoint ever holds them.
 
         Raises:
-            DivergedError: naming the step and the first class concerned.
+            DivergedError: naming the step, and the first class concerned where it is the images.
         """
-        images = self.images.detach()
-        if bool(torch.isfinite(images.sum())) or bool(torch.isfinite(images).all()):
-            return
-        row = int((~torch.isfinite(images)).flatten(1).any(dim=1).nonzero()[0])
-        raise DivergedError(
-            f"the synthetic images became NaN or infinite at step {step} (class {int(self.labels[row])}); those of "
-            "the last checkpoint are kept. Lower `method.lr_img` or the regulariser weights, or use `precision`: 'fp32'"
-        )
+        for name, part in self.learned.items():
+            value = part.value.detach()
+            if bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all()):
+                continue
+            where = ""
+            if name == "images":
+                row = int((~torch.isfinite(value)).flatten(1).any(dim=1).nonzero()[0])
+                where = f" (class {row // self.ipc})"
+            raise DivergedError(
+                f"the synthetic {name} became NaN or infinite at step {step}{where}; those of the last checkpoint are "
+                "kept. Lower `method.lr_img` or the regulariser weights, or use `precision`: 'fp32'"
+            )
 
     def state(self) -> dict[str, Tensor]:
         """Tensors that a checkpoint keeps."""
-        return {"images": self.images.detach(), "velocity": self.velocity}
+        return {f"{name}/{key}": t for name, part in self.learned.items() for key, t in part.state().items()}
 
-    @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from a checkpoint's tensors."""
-        self.images.copy_(state["images"])
-        self.velocity.copy_(state["velocity"])
+        for name, part in self.learned.items():
+            part.load_state({key: state[f"{name}/{key}"] for key in part.state()})
 
 
 def real_rows(train: ImageSet, ipc: int, generator: torch.Generator) -> Tensor:

@@ -47,15 +47,15 @@ class Weighted:
 
     def _calibrate(self, step: Step, method_norm: Tensor) -> tuple[float, Readings]:
         synthetic = step.synthetic
-        others = synthetic.gradient.clone()
-        synthetic.clear_gradient()
+        others = synthetic.take_gradient()
         readings = self.regularizer.backward(step, 1.0)
-        own = synthetic.gradient
-        self._norms += torch.stack([method_norm, own.norm()]).double().cpu()
+        self._norms += torch.stack([method_norm, synthetic.gradient_norm()]).double().cpu()
+        own = synthetic.take_gradient()
         self._steps += 1
         of_method, of_term = self._norms.tolist()
         weight = self.config.relative * of_method / of_term if of_term > 0 else 0.0
-        synthetic.images.grad = others.add_(own, alpha=weight)
+        synthetic.add_gradient(others)
+        synthetic.add_gradient(own, weight)
         if self._steps >= self.config.calibration_steps:
             self.weight = self._frozen(weight, of_term)
         return weight, readings

@@ -99,9 +99,13 @@ def flop_per_image(network: NetworkConfig, shape: tuple[int, int, int]) -> float
 
 def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
     classes = len(facts.classes)
-    synthetic = spec.ipc * classes
+    synthetic = spec.images_per_class * classes
     steps = spec.method.iterations
-    yield Part("distilling", steps * spec.method.image_passes(spec.ipc, classes, facts.smallest_class), spec.network)
+    yield Part(
+        "distilling",
+        steps * spec.method.image_passes(spec.images_per_class, classes, facts.smallest_class),
+        spec.network,
+    )
     if isinstance(spec.method, FeatureCoresetConfig):
         # One network is trained, whatever the pool's size, and every real image passes through it.
         looking = (TRAINING * spec.method.teacher.epochs + 1) * facts.train_size

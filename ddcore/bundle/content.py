@@ -73,6 +73,8 @@ class Distilled:
         results: accuracy, controls and probe, as the evaluation and the engine report them.
         compute: device, precision and compilation of the run.
         soft_labels: float32 (N, classes) probabilities where labels were learned.
+        stored: float32 (M, C, H, W) in pixel units: what the decoder of ``spec`` makes the images of, ``spec.ipc`` of
+            each class in the order of the labels; ``None`` where the images themselves are stored.
         versions: of the software that bytes depend on.
 
     Raises:
@@ -86,6 +88,7 @@ class Distilled:
     results: Mapping[str, Any]
     compute: Mapping[str, Any]
     soft_labels: Tensor | None = None
+    stored: Tensor | None = None
     versions: Mapping[str, str] = field(default_factory=_all_versions)
 
     def __post_init__(self) -> None:
@@ -94,6 +97,8 @@ class Distilled:
         _require(self.labels, "labels", torch.int64, (count,))
         if self.soft_labels is not None:
             _require(self.soft_labels, "soft_labels", torch.float32, (count, classes))
+        if self.stored is not None:
+            _require(self.stored, "stored", torch.float32, (self.spec.ipc * classes, *self.dataset.shape))
         if not bool(self.images.isfinite().all()):
             raise ValueError("images hold values that are NaN or infinite")
         if count == 0 or not 0 <= int(self.labels.min()) <= int(self.labels.max()) < classes:
@@ -102,6 +107,12 @@ class Distilled:
     def training_images(self) -> Tensor:
         """The images in normalised units, float32: exactly what networks are to be trained on."""
         return normalize(self.images, self.dataset.mean, self.dataset.std)
+
+    def shown(self) -> tuple[Tensor, Tensor]:
+        """Images to look at, in pixel units, and their labels: the stored ones where a decoder makes more of them."""
+        if self.stored is None:
+            return self.images, self.labels
+        return self.stored, torch.arange(len(self.dataset.classes)).repeat_interleave(self.spec.ipc)
 
     def training_labels(self) -> Tensor:
         """The learned probabilities where there are any, otherwise the labels."""

@@ -25,6 +25,7 @@ from ddcore.spec import SpecError, parse
 
 MANIFEST = "manifest.json"
 TENSORS = "distilled.safetensors"
+STORED = "stored.safetensors"
 PARQUET = "data/train-00000-of-00001.parquet"
 CARD = "README.md"
 PREVIEW = "preview.png"
@@ -44,9 +45,11 @@ def write(out: Path, content: Distilled) -> None:
     files = {
         TENSORS: save_safetensors(_tensors(content)),
         PARQUET: _parquet(content),
-        PREVIEW: preview_png(content.images, content.labels, content.dataset.classes),
+        PREVIEW: preview_png(*content.shown(), content.dataset.classes),
         CARD: card(content).encode(),
     }
+    if content.stored is not None:
+        files[STORED] = save_safetensors({"images": content.stored.contiguous()})
     for name, data in files.items():
         write_atomically(out / name, data)
     facts = {name: FileFacts(bytes=len(data), sha256=_sha256(data)) for name, data in files.items()}
@@ -63,7 +66,8 @@ def read(out: Path) -> Distilled:
         DataError: no bundle, a file is missing or changed, or it was written by a newer version.
     """
     manifest = read_manifest(out)
-    tensors = _verified_tensors(out, manifest)
+    tensors = _verified_tensors(out, manifest, TENSORS)
+    stored = _verified_tensors(out, manifest, STORED) if STORED in manifest.files else {}
     try:
         return Distilled(
             images=tensors["images"],
@@ -73,6 +77,7 @@ def read(out: Path) -> Distilled:
             results=manifest.results,
             compute=manifest.compute,
             soft_labels=tensors.get("soft_labels"),
+            stored=stored.get("images"),
             versions=manifest.versions,
         )
     except (SpecError, KeyError, ValueError) as error:
@@ -129,13 +134,13 @@ def _verify(out: Path, files: Mapping[str, FileFacts]) -> None:
             raise DataError(f"{path} was changed or damaged: its SHA-256 is not the one in {MANIFEST}; fetch it again")
 
 
-def _verified_tensors(out: Path, manifest: Manifest) -> dict[str, Tensor]:
-    if TENSORS not in manifest.files:
-        raise DataError(f"{out / MANIFEST} does not list {TENSORS}")
+def _verified_tensors(out: Path, manifest: Manifest, name: str) -> dict[str, Tensor]:
+    if name not in manifest.files:
+        raise DataError(f"{out / MANIFEST} does not list {name}")
     try:
-        return load_safetensors((out / TENSORS).read_bytes())
+        return load_safetensors((out / name).read_bytes())
     except SafetensorError as error:
-        raise DataError(f"{out / TENSORS} is not a safetensors file: {error}") from error
+        raise DataError(f"{out / name} is not a safetensors file: {error}") from error
 
 
 def _tensors(content: Distilled) -> dict[str, Tensor]:

@@ -47,9 +47,11 @@ class Normalization(_Part):
 
 
 class Decoder(_Part):
-    """How stored images become training images."""
+    """What made `images` of what `stored.safetensors` holds; `identity` where the images are stored themselves."""
 
-    name: Literal["identity"] = "identity"
+    model_config = ConfigDict(extra="allow")
+
+    name: str = "identity"
 
 
 class Recipe(_Part):
@@ -122,6 +124,7 @@ def manifest_of(content: Distilled, files: Mapping[str, FileFacts]) -> Manifest:
             shape=dataset.shape,
         ),
         normalization=Normalization(mean=dataset.mean, std=dataset.std),
+        decoder=Decoder(**content.spec.decoder.model_dump(mode="json")),
         recipe=_recipe(content),
         results=_finite(content.results),
         spec=content.spec.model_dump(mode="json"),

@@ -62,6 +62,7 @@ def train_on(
         augmentation=content.spec.augmentation,
         compute=_same_compute(content, cache, observer),
         seed=content.spec.seed,
+        control_ipc=content.spec.ipc,
         callback=observer,
     )
 

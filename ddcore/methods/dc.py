@@ -49,7 +49,7 @@ class GradientMatching(Method[C, MatchingStep]):
 
     def __init__(self, config: C, run: Run) -> None:
         super().__init__(config, run)
-        self._steps_per_network, self._epochs = config.loops(run.spec.ipc)
+        self._steps_per_network, self._epochs = config.loops(run.spec.images_per_class)
         self._gradients = Gradients(run.functional)
         self._distance = DISTANCES[config.distance]
 
@@ -68,7 +68,7 @@ class GradientMatching(Method[C, MatchingStep]):
     @override
     def backward(self, step: MatchingStep) -> Readings:
         """sum_c D(grad CE(A_c(S_c)), grad CE(A_c(R_c))), class by class: graphs of one class are in memory at once."""
-        total = torch.zeros((), device=step.synthetic.images.device)
+        total = torch.zeros((), device=step.synthetic.device)
         for classes in self._groups(step):
             targets = self._real_gradients(step, classes)
             for place, label in enumerate(classes):
@@ -99,14 +99,12 @@ class GradientMatching(Method[C, MatchingStep]):
 
     def _match(self, step: MatchingStep, label: int, target: Params) -> Tensor:
         """Add the slope of one class's distance to the images of the class; the distance, a scalar."""
-        synthetic, rows = step.synthetic, step.synthetic.rows(range(label, label + 1))
-        images = synthetic.images[rows].detach().requires_grad_()
-        augmented = augment.apply(step.draws[label], images)
+        only = range(label, label + 1)
+        augmented = augment.apply(step.draws[label], step.synthetic.images_of(only))
         value, slope = self._gradients.distance_gradient(
-            step.params, augmented.detach(), synthetic.labels[rows], target, self._distance
+            step.params, augmented.detach(), step.synthetic.labels_of(only), target, self._distance
         )
-        (of_images,) = torch.autograd.grad(augmented, images, slope)
-        synthetic.gradient[rows] += of_images
+        augmented.backward(slope)
         return value
 
     def _real_gradients(self, step: MatchingStep, classes: range) -> Params:

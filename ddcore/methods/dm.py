@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.data import augment
 from ddcore.methods.matching import MatchingStep, draw_step
 from ddcore.objective import Method, Readings
 from ddcore.registry import implements
@@ -48,30 +47,13 @@ class DM(Method[DMConfig, MatchingStep]):
 
     @override
     def backward(self, step: MatchingStep) -> Readings:
-        real = self._real_means(step)
-        loss = torch.zeros((), device=real.device)
+        loss = torch.zeros((), device=step.synthetic.device)
         for classes in self._groups(step.synthetic):
-            part = mean_embedding_distance(real[classes.start : classes.stop], self._synthetic_means(step, classes))
+            real = step.real_means[classes.start : classes.stop]
+            part = mean_embedding_distance(real, step.synthetic_features(classes).mean(dim=1))
             part.backward()
             loss += part.detach()
         return {"loss/base": loss}
-
-    @torch.no_grad()
-    def _real_means(self, step: MatchingStep) -> Tensor:
-        """(C, F) float32 means over each class's real batch, never entering autograd."""
-        sizes = [len(rows) for rows in step.rows]
-        images = augment.apply_by_class(step.draws, self.run.real_images(torch.cat(step.rows)), sizes)
-        features = self.run.functional.features(step.params, images)
-        return torch.stack([part.mean(dim=0) for part in features.split(sizes)])
-
-    def _synthetic_means(self, step: MatchingStep, classes: range) -> Tensor:
-        """(len(classes), F) means over each class's synthetic images, differentiable to the images."""
-        ipc, images = step.synthetic.ipc, step.synthetic.images[step.synthetic.rows(classes)]
-        draws = step.draws[classes.start : classes.stop]
-        images = augment.apply_by_class(draws, images, [ipc] * len(classes))
-        features = self.run.functional.features(step.params, images)
-        by_class: Tensor = features.unflatten(0, (len(classes), ipc))
-        return by_class.mean(dim=1)
 
     def _groups(self, synthetic: SyntheticSet) -> Iterator[range]:
         """Groups of classes whose graphs fit into memory together; the sum over them is exact.

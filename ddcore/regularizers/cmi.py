@@ -23,8 +23,8 @@ class CMI(Regularizer[CMIConfig]):
 
     def __init__(self, config: CMIConfig, run: Run) -> None:
         super().__init__(config, run)
-        if run.spec.ipc == 1:
-            raise ConfigurationError("CMI is identically zero with one image a class; use `ipc` 2 or more, or drop it")
+        for _, detail in config.impossible(run.spec):
+            raise ConfigurationError(detail)
         self._pool = run.teachers(config.teacher)
 
     @override
@@ -36,11 +36,10 @@ class CMI(Regularizer[CMIConfig]):
         """Go group of classes by group: few graphs are in memory at once, and the sum is exact."""
         synthetic, functional = step.synthetic, self._pool.functional
         params = self._pool.draw(self.run.random.host_stream("cmi/teacher"))
-        total = torch.zeros((), device=synthetic.images.device)
+        total = torch.zeros((), device=synthetic.device)
         for classes in synthetic.class_groups(functional.graph_images):
-            rows = synthetic.rows(classes)
-            features = functional.features(params, synthetic.images[rows], training=False)
-            part = empirical_cmi(features, synthetic.labels[rows]) * (len(classes) / synthetic.classes)
+            features = functional.features(params, synthetic.images_of(classes), training=False)
+            part = empirical_cmi(features, synthetic.labels_of(classes)) * (len(classes) / synthetic.classes)
             (weight * part).backward()
             total += part.detach()
         return {"loss/cmi": total}

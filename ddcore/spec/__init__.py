@@ -1,17 +1,21 @@
 """The menu: what a user may ask for. Needs pydantic and the standard library, never torch."""
 
 from ddcore.spec.base import (
+    DECODERS,
     METHODS,
     NETWORKS,
     REGULARIZERS,
+    DecoderConfig,
     MethodConfig,
     NetworkConfig,
     RegularizerConfig,
+    decoder_config,
     method_config,
     network_config,
     regularizer_config,
 )
 from ddcore.spec.datasets import DATASETS, DatasetFacts
+from ddcore.spec.decoders import IdentityConfig, MosaicConfig
 from ddcore.spec.errors import Problem, SpecError, nearest
 from ddcore.spec.job import AUGMENTATIONS, EvaluationConfig, JobSpec, check_dataset_name, parse
 from ddcore.spec.methods import (
@@ -33,6 +37,7 @@ from ddcore.spec.regularizers import CMIConfig, MIMConfig, TeacherConfig
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
+    "DECODERS",
     "METHODS",
     "NETWORKS",
     "REGULARIZERS",
@@ -44,10 +49,12 @@ __all__ = [
     "DMConfig",
     "DSAConfig",
     "DatasetFacts",
+    "DecoderConfig",
     "EvaluationConfig",
     "FeatureCoresetConfig",
     "GradientMatchingConfig",
     "HerdingConfig",
+    "IdentityConfig",
     "JobSpec",
     "KCenterConfig",
     "KMeansConfig",
@@ -55,6 +62,7 @@ __all__ = [
     "MIMConfig",
     "MLPConfig",
     "MethodConfig",
+    "MosaicConfig",
     "NetworkConfig",
     "Preset",
     "Problem",
@@ -66,6 +74,7 @@ __all__ = [
     "VGG11Config",
     "all_presets",
     "check_dataset_name",
+    "decoder_config",
     "method_config",
     "nearest",
     "network_config",

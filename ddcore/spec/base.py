@@ -1,8 +1,8 @@
 """The common base of every specification model, and the tables of what can be asked for.
 
-A method, regulariser or network is announced by one frozen pydantic model whose ``name`` field is a
-``Literal``. Decorating it with :func:`method_config`, :func:`regularizer_config` or
-:func:`network_config` is all it takes to make the name known to the API, the client and the engine.
+A method, regulariser, network or decoder is announced by one frozen pydantic model whose ``name`` field is a
+``Literal``. Decorating it with :func:`method_config`, :func:`regularizer_config`, :func:`network_config` or
+:func:`decoder_config` is all it takes to make the name known to the API, the client and the engine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SpecModel(BaseModel):
 
 
 class Component(SpecModel):
-    """Something chosen by name: a method, a regulariser or a network.
+    """Something chosen by name: a method, a regulariser, a network or a decoder.
 
     Subclasses narrow ``name`` to a ``Literal`` with that name as its default.
     """
@@ -128,8 +128,11 @@ class MethodConfig(Component):
     iterations: int
     """Steps of the synthetic set (image updates, or the method's outer iterations)."""
 
-    job_defaults: ClassVar[Mapping[str, str]] = {}
+    job_defaults: ClassVar[Mapping[str, Any]] = {}
     """Fields of the job that this method's source sets otherwise, by name; what a job says itself prevails."""
+
+    decoders: ClassVar[tuple[str, ...]] = ("identity", "mosaic")
+    """Decoders that this method can learn through."""
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
         """What in a job cannot work with this method; nothing by default."""
@@ -141,7 +144,7 @@ class MethodConfig(Component):
         By default the real batch goes forward, and the synthetic images forward and backward.
 
         Args:
-            ipc: synthetic images of each class.
+            ipc: synthetic images of each class, decoded.
             classes: how many there are.
             class_size: real images of a class, which caps the batch.
         """
@@ -154,6 +157,19 @@ class RegularizerConfig(Component):
     weight: float | None = None
     relative: float | None = None
 
+    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:  # noqa: ARG002 - for those that override it
+        """What in a job cannot work with this regulariser, as (code, sentence); nothing by default."""
+        yield from ()
+
+
+class DecoderConfig(Component):
+    """Base of all decoder configurations."""
+
+    @property
+    def views(self) -> int:
+        """Images that come out of each stored one."""
+        return 1
+
 
 class NetworkConfig(Component):
     """Base of all network configurations."""
@@ -162,6 +178,7 @@ class NetworkConfig(Component):
 METHODS: Catalog[MethodConfig] = Catalog("method")
 REGULARIZERS: Catalog[RegularizerConfig] = Catalog("regulariser")
 NETWORKS: Catalog[NetworkConfig] = Catalog("network")
+DECODERS: Catalog[DecoderConfig] = Catalog("decoder")
 
 
 class _Menu:
@@ -186,10 +203,12 @@ class _Menu:
 AnyMethod = Annotated[MethodConfig, _Menu(METHODS)]
 AnyRegularizer = Annotated[RegularizerConfig, _Menu(REGULARIZERS)]
 AnyNetwork = Annotated[NetworkConfig, _Menu(NETWORKS)]
+AnyDecoder = Annotated[DecoderConfig, _Menu(DECODERS)]
 
 M = TypeVar("M", bound=MethodConfig)
 R = TypeVar("R", bound=RegularizerConfig)
 N = TypeVar("N", bound=NetworkConfig)
+D = TypeVar("D", bound=DecoderConfig)
 
 
 def method_config(cls: type[M]) -> type[M]:
@@ -207,4 +226,10 @@ def regularizer_config(cls: type[R]) -> type[R]:
 def network_config(cls: type[N]) -> type[N]:
     """Class decorator: announce a network."""
     NETWORKS.register(cls)
+    return cls
+
+
+def decoder_config(cls: type[D]) -> type[D]:
+    """Class decorator: announce a decoder."""
+    DECODERS.register(cls)
     return cls

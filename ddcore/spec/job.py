@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ddcore.spec import presets
-from ddcore.spec.base import METHODS, AnyMethod, AnyNetwork, AnyRegularizer, MethodConfig, SpecModel
+from ddcore.spec.base import METHODS, AnyDecoder, AnyMethod, AnyNetwork, AnyRegularizer, MethodConfig, SpecModel
 from ddcore.spec.datasets import DATASETS
+from ddcore.spec.decoders import IdentityConfig
 from ddcore.spec.errors import Problem, SpecError, nearest, problems
 from ddcore.spec.networks import ConvNetConfig
 
@@ -75,6 +76,11 @@ class JobSpec(SpecModel):
     method: AnyMethod
     regularizers: tuple[AnyRegularizer, ...] = ()
     network: AnyNetwork = Field(default_factory=ConvNetConfig, description="Network the method matches with.")
+    decoder: AnyDecoder = Field(
+        default_factory=IdentityConfig,
+        description="How stored images become training images. Default: `identity`, but what its paper has for a "
+        "method that stores mosaics.",
+    )
     augmentation: str = Field(
         "auto",
         description="Operations of differentiable Siamese augmentation joined by `_`, `none`, or `auto` "
@@ -93,6 +99,11 @@ class JobSpec(SpecModel):
     snapshots: SnapshotsConfig = SnapshotsConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def images_per_class(self) -> int:
+        """Training images of each class that come out of the decoder."""
+        return self.ipc * self.decoder.views
 
     @model_validator(mode="before")
     @classmethod
@@ -183,23 +194,35 @@ def _impossible(spec: JobSpec) -> list[Problem]:
     """Combinations that cannot work, found before anything is queued."""
     found = []
     facts = DATASETS.get(spec.dataset)
-    if facts is not None and spec.init == "real" and spec.ipc > facts.smallest_class:
-        detail = (
-            f"`ipc` is {spec.ipc}, but the smallest class of {spec.dataset} has {facts.smallest_class} training "
-            f"images and `init` is 'real'; choose 1 to {facts.smallest_class}, or `init`: 'noise'"
-        )
+    if facts is not None and spec.init == "real" and spec.images_per_class > facts.smallest_class:
+        detail = ipc_exceeds_class(spec, f"the smallest class of {spec.dataset}", facts.smallest_class)
         found.append(Problem("/ipc", "ipc_exceeds_class", detail))
+    if spec.decoder.name not in spec.method.decoders:
+        detail = (
+            f"`{spec.method.name}` cannot learn through the decoder '{spec.decoder.name}'; "
+            f"use {' or '.join(repr(name) for name in spec.method.decoders)}"
+        )
+        found.append(Problem("/decoder", "decoder_without_method", detail))
     for index, regularizer in enumerate(spec.regularizers):
-        if regularizer.name == "cmi" and spec.ipc == 1:
-            detail = (
-                "CMI is identically zero with one image a class (a class of one has no spread); "
-                "use `ipc` 2 or more, or drop `cmi`"
-            )
-            found.append(Problem(f"/regularizers/{index}", "cmi_needs_several_images", detail))
+        found += [Problem(f"/regularizers/{index}", code, detail) for code, detail in regularizer.impossible(spec)]
         if spec.method.iterations == 0:
             detail = f"`{spec.method.name}` takes no steps, so `{regularizer.name}` could not act; drop it"
             found.append(Problem(f"/regularizers/{index}", "nothing_to_regularise", detail))
     return [*found, *spec.method.impossible(spec)]
+
+
+def ipc_exceeds_class(spec: JobSpec, where: str, smallest: int) -> str:
+    """Say that a job starts from more real images of a class than there are.
+
+    Args:
+        spec: the job.
+        where: the class, in words.
+        smallest: how many training images it has.
+    """
+    most = smallest // spec.decoder.views
+    each = f" of {spec.decoder.views} tiles" if spec.decoder.views > 1 else ""
+    way_out = f"choose 1 to {most}, or `init`: 'noise'" if most else "use `init`: 'noise' or another decoder"
+    return f"`ipc` is {spec.ipc}{each}, but {where} has {smallest} training images and `init` is 'real'; {way_out}"
 
 
 def _check_augmentation(value: str) -> str:

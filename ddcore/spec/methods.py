@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -97,7 +97,7 @@ class DCConfig(GradientMatchingConfig):
 
     title: ClassVar[str] = "Gradient matching"
     citation: ClassVar[str] = "Zhao, Mopuri & Bilen, Dataset Condensation, ICLR 2021 (arXiv 2006.05929)"
-    job_defaults: ClassVar[Mapping[str, str]] = {"init": "noise", "augmentation": "none"}
+    job_defaults: ClassVar[Mapping[str, Any]] = {"init": "noise", "augmentation": "none"}
 
     name: Literal["dc"] = "dc"
 
@@ -129,6 +129,8 @@ class DSAConfig(GradientMatchingConfig):
 
 class CoresetConfig(MethodConfig):
     """What every rule that keeps real images shares."""
+
+    decoders: ClassVar[tuple[str, ...]] = ("identity",)
 
     iterations: int = Field(0, ge=0, le=0, description="A coreset takes no steps.")
 

@@ -8,12 +8,16 @@ over the first ``calibration_steps`` steps, then frozen into an absolute weight 
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from ddcore.spec.base import AnyNetwork, RegularizerConfig, SpecModel, regularizer_config
 from ddcore.spec.networks import ConvNetConfig
+
+if TYPE_CHECKING:
+    from ddcore.spec.job import JobSpec
 
 
 class TeacherConfig(SpecModel):
@@ -100,3 +104,12 @@ class CMIConfig(Weighted):
 
     name: Literal["cmi"] = "cmi"
     teacher: TeacherConfig = Field(default_factory=TeacherConfig, description="Pool of pretrained networks.")
+
+    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+        """One image a class, which has no spread."""
+        if job.images_per_class == 1:
+            detail = (
+                "CMI is identically zero with one image a class (a class of one has no spread); "
+                "use `ipc` 2 or more, the decoder 'mosaic', or drop `cmi`"
+            )
+            yield "cmi_needs_several_images", detail

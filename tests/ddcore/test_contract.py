@@ -92,9 +92,13 @@ def check(names: tuple[str, ...], folder: Path, cache: Path, recorder: Any, **fi
     assert result.results["controls"]["random"]["networks"] == 1
 
     bundle = load_file(folder / "whole" / "out" / "distilled.safetensors")
-    assert bundle["images"].shape == (20, 1, 8, 8)
+    assert bundle["images"].shape == (10 * spec.images_per_class, 1, 8, 8)
     assert bundle["images"].dtype == torch.float32
-    assert bundle["labels"].tolist() == [c for c in range(10) for _ in range(2)]
+    assert bundle["labels"].tolist() == [c for c in range(10) for _ in range(spec.images_per_class)]
+    stored = folder / "whole" / "out" / "stored.safetensors"
+    assert stored.exists() == (spec.decoder.views > 1)
+    if stored.exists():
+        assert load_file(stored)["images"].shape == (10 * spec.ipc, 1, 8, 8)
 
     other = parse(job(*names, seed=1, **fields))
     distil(other, folder / "seed", cache, recorder())
@@ -120,6 +124,12 @@ def check(names: tuple[str, ...], folder: Path, cache: Path, recorder: Any, **fi
 @pytest.mark.parametrize("names", combinations(), ids="+".join)
 def test_contract(names: tuple[str, ...], tmp_path: Path, cache: Path, recorder: Any) -> None:
     check(names, tmp_path, cache, recorder)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if "mosaic" in METHODS[m].decoders])
+def test_contract_with_mosaics(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
+    """Through a decoder, and with one image a class: its tiles are enough for every regulariser."""
+    check((method, *REGULARIZERS), tmp_path, cache, recorder, decoder="mosaic", ipc=1)
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def test_groups_of_classes_are_few_even_and_cover_all(images: int, expected: lis
     groups = list(synthetic.class_groups(images))
     assert [len(group) for group in groups] == expected
     assert [c for group in groups for c in group] == list(range(10))
-    assert torch.cat([synthetic.labels[synthetic.rows(group)] for group in groups]).equal(synthetic.labels)
+    assert torch.cat([synthetic.labels_of(group) for group in groups]).equal(synthetic.labels)
 
 
 def test_images_that_are_not_whole_classes_are_refused() -> None:

@@ -56,7 +56,7 @@ def test_images_are_those_of_the_rule_on_the_features_of_the_teacher(
     synthetic = method.start()
     assert torch.equal(synthetic.images.detach(), torch.cat(expected))
     assert synthetic.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
-    assert (synthetic.lr, synthetic.momentum) == (0, 0)
+    assert (synthetic.learned["images"].lr, synthetic.learned["images"].momentum) == (0, 0)
 
 
 def test_random_keeps_distinct_images_of_each_class(make_run: Callable[..., Run]) -> None:

@@ -223,7 +223,8 @@ def test_starting_images_follow_the_job(make_run: Make) -> None:
     images = dsa.run.real_images(torch.arange(len(dsa.run.dataset.train)))
     for starting, found in ((noise, False), (real, True)):
         assert bool((starting[:, None] == images[None]).flatten(2).all(dim=2).any(dim=1).all()) is found
-    assert (dc.start().lr, dc.start().momentum) == (0.1, 0.5)
+    rows = dc.start().learned["images"]
+    assert (rows.lr, rows.momentum) == (0.1, 0.5)
 
 
 def test_loops_are_those_of_the_table_unless_given() -> None:

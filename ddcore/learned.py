@@ -1,0 +1,103 @@
+"""Tensors that distillation learns, each with momentum SGD of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from ddcore.coasting import Bounds, coast_before_, step_and_coast_
+
+
+class Learned:
+    """A tensor that one SGD step moves as a whole: v <- m v + g, x <- x - lr v.
+
+    Attributes:
+        value: float32 leaf tensor, a copy of what it started from.
+        velocity: momentum buffer of the same shape.
+        lr: learning rate.
+        momentum: m, 0 to 1.
+    """
+
+    def __init__(self, start: Tensor, *, lr: float, momentum: float) -> None:
+        self.value = start.detach().to(torch.float32, copy=True).requires_grad_()
+        self.velocity = torch.zeros_like(self.value)
+        self.lr = lr
+        self.momentum = momentum
+
+    @property
+    def gradient(self) -> Tensor:
+        """Gradient accumulated so far in this step, zeros where no objective has added any."""
+        if self.value.grad is None:
+            self.value.grad = torch.zeros_like(self.value)
+        return self.value.grad
+
+    def clear_gradient(self) -> None:
+        """Start over with no gradient."""
+        self.value.grad = None
+
+    def begin_step(self) -> None:
+        """Move to where the gradient of the coming step is to be taken: nowhere, for one step of the whole."""
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Follow the gradient."""
+        self.velocity.mul_(self.momentum).add_(self.gradient)
+        self.value.sub_(self.velocity, alpha=self.lr)
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors that a checkpoint keeps."""
+        return {"value": self.value.detach(), "velocity": self.velocity}
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a checkpoint's tensors."""
+        self.value.copy_(state["value"])
+        self.velocity.copy_(state["velocity"])
+
+
+class LearnedByClass(Learned):
+    """Class-major rows whose optimiser steps once for each class, in closed form (methods/matching, E0).
+
+    Args:
+        start: (classes * rows, ...), class after class.
+        classes: how many there are.
+        lr: learning rate.
+        momentum: of SGD, 0 to 1.
+        bounds: clamp to these after every step; ``None`` for no clamp.
+    """
+
+    def __init__(
+        self, start: Tensor, *, classes: int, lr: float, momentum: float, bounds: Bounds | None = None
+    ) -> None:
+        super().__init__(start, lr=lr, momentum=momentum)
+        self.classes = classes
+        self.bounds = bounds
+
+    @override
+    @torch.no_grad()
+    def begin_step(self) -> None:
+        """Coast each class to its turn in the sweep."""
+        coast_before_(
+            self.value,
+            self.velocity,
+            classes=self.classes,
+            lr=self.lr,
+            momentum=self.momentum,
+            bounds=self.bounds,
+        )
+
+    @override
+    @torch.no_grad()
+    def step(self) -> None:
+        step_and_coast_(
+            self.value,
+            self.velocity,
+            self.gradient,
+            classes=self.classes,
+            lr=self.lr,
+            momentum=self.momentum,
+            bounds=self.bounds,
+        )

@@ -1,0 +1,71 @@
+"""Decoders, against the printed values of methods/matching E1 and slow references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ddcore import decoders
+from ddcore.decoders import Identity, Mosaic
+from ddcore.errors import ConfigurationError
+from ddcore.spec import IdentityConfig, MosaicConfig
+
+Fill = Callable[..., Tensor]
+
+
+def test_views_of_one_image_have_the_printed_sums(fill: Fill) -> None:
+    """E1, IDM decode: printed column by column (TL, BL, TR, BR), decoded row by row."""
+    views = Mosaic(2, (1, 8, 8)).decode(fill(1, 1, 8, 8, a=0.37), 1)
+    sums = views.flatten(1).sum(dim=1)[[0, 2, 1, 3]]
+    assert sums.tolist() == pytest.approx([5.023028, 4.723911, -0.997149, 2.664735], rel=1e-5)
+    assert views[0, 0, 0, :4].tolist() == pytest.approx([0, 0.0904039, 0.2712116, 0.4397835], rel=1e-5)
+
+
+def test_a_shrunk_tile_has_the_printed_sum(fill: Fill) -> None:
+    """E1, IDM half-size."""
+    stored = Mosaic(2, (1, 8, 8)).encode(fill(1, 1, 8, 8, a=0.37).repeat(4, 1, 1, 1), 1)
+    tile = stored[0, 0, :4, :4]
+    assert tile.sum().item() == pytest.approx(0.7134078, rel=1e-5)
+    assert tile[0].tolist() == pytest.approx([0.0887292, 0.0598709, -0.0003037, -0.0603194], rel=1e-4)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_images_come_out_class_by_class_and_view_by_view(factor: int) -> None:
+    rows, shape = 2, (3, 12, 12)
+    decoder = Mosaic(factor, shape)
+    stored = torch.randn(3 * rows, *shape, generator=torch.Generator().manual_seed(0))
+    images = decoder.decode(stored, rows)
+    side, place = 12 // factor, 0
+    for label in range(3):
+        for view in range(factor**2):
+            top, left = (view // factor) * side, (view % factor) * side
+            for row in range(rows):
+                tile = stored[label * rows + row, :, top : top + side, left : left + side]
+                expected = F.interpolate(tile[None], size=(12, 12), mode="bilinear", align_corners=False)[0]
+                torch.testing.assert_close(images[place], expected)
+                place += 1
+    assert place == len(images)
+
+
+def test_encoding_puts_each_shrunk_image_where_it_decodes_from() -> None:
+    decoder = Mosaic(2, (1, 8, 8))
+    flat = torch.arange(2 * 3 * 4, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    torch.testing.assert_close(decoder.decode(decoder.encode(flat, 3), 3), flat.contiguous())
+    halved = decoder.encode(torch.arange(64.0).view(1, 1, 8, 8).repeat(4, 1, 1, 1), 1)[0, 0, :4, :4]
+    means = torch.arange(64.0).view(4, 2, 4, 2).mean(dim=(1, 3))
+    torch.testing.assert_close(halved, means)
+
+
+def test_no_decoder_changes_nothing() -> None:
+    images = torch.randn(4, 1, 4, 4)
+    assert Identity().decode(images, 2) is images
+    assert decoders.build(IdentityConfig(), (1, 4, 4)).views == 1
+
+
+def test_a_factor_that_does_not_fit_is_refused_with_those_that_do() -> None:
+    with pytest.raises(ConfigurationError, match=r"`decoder.factor` is 3.*28 x 28.*choose one of 2, 4, 7, 14"):
+        decoders.build(MosaicConfig(factor=3), (1, 28, 28))

@@ -1,0 +1,52 @@
+"""Learned tensors, against the framework's own SGD."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ddcore.learned import Learned, LearnedByClass
+
+
+def test_class_steps_of_the_momentum_check() -> None:
+    """Matching, E0: loss x^2 / 2, x = (1, 2, 3), lr 0.1, momentum 0.5, two sweeps of class steps."""
+    learned = LearnedByClass(torch.tensor([1.0, 2.0, 3.0]), classes=3, lr=0.1, momentum=0.5)
+    for _ in range(2):
+        learned.clear_gradient()
+        learned.begin_step()
+        (learned.value.square().sum() / 2).backward()
+        learned.step()
+    assert learned.value.tolist() == pytest.approx([0.65875, 1.365, 2.19], rel=1e-6)
+
+
+def test_class_steps_equal_a_loop_of_the_frameworks_sgd_over_classes() -> None:
+    start = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    learned = LearnedByClass(start, classes=3, lr=0.2, momentum=0.5)
+    reference = start.clone().requires_grad_()
+    sgd = torch.optim.SGD([reference], lr=0.2, momentum=0.5)
+    for sweep in range(4):
+        learned.clear_gradient()
+        learned.begin_step()
+        (learned.value.sin().sum() * (sweep + 1)).backward()
+        learned.step()
+        for label in range(3):
+            sgd.zero_grad(set_to_none=False)
+            (reference[2 * label : 2 * label + 2].sin().sum() * (sweep + 1)).backward()
+            sgd.step()
+    torch.testing.assert_close(learned.value, reference, rtol=1e-5, atol=1e-6)
+
+
+def test_state_goes_on_where_it_was_saved() -> None:
+    def steps(learned: Learned, count: int) -> None:
+        for _ in range(count):
+            learned.clear_gradient()
+            learned.value.square().sum().backward()
+            learned.step()
+
+    whole, first = (Learned(torch.arange(3.0), lr=0.1, momentum=0.9) for _ in range(2))
+    steps(whole, 5)
+    steps(first, 2)
+    second = Learned(torch.zeros(3), lr=0.1, momentum=0.9)
+    second.load_state({name: tensor.clone() for name, tensor in first.state().items()})
+    steps(second, 3)
+    assert torch.equal(whole.value, second.value)
