@@ -1,4 +1,4 @@
-"""What every distillation method can be told. Sources: methods/matching, one section a method."""
+"""Gradient matching, with augmentation and without. Source: methods/matching, sections 2 and 3."""
 
 from __future__ import annotations
 
@@ -9,27 +9,9 @@ from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.errors import Problem
-from ddcore.spec.regularizers import TeacherConfig
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
-
-
-@method_config
-class DMConfig(MethodConfig):
-    """Match the class means of the embeddings of real and synthetic images under random networks."""
-
-    title: ClassVar[str] = "Distribution matching"
-    citation: ClassVar[str] = "Zhao & Bilen, WACV 2023 (arXiv 2110.04181)"
-    cost: ClassVar[str] = "light: one forward pass of the real batch a step, no second derivatives"
-
-    name: Literal["dm"] = "dm"
-    iterations: int = Field(20_000, ge=1, le=10_000_000, description="Image steps (paper: 20,000).")
-    lr_img: float = Field(
-        1.0, gt=0, description="Learning rate of the images; 1 presumes losses summed over features and classes."
-    )
-    momentum: float = Field(0.5, ge=0, lt=1, description="Momentum of the image optimiser (SGD).")
-    batch_real: int = Field(256, ge=1, description="Real images of each class a step; capped at the class size.")
 
 
 class GradientMatchingConfig(MethodConfig):
@@ -125,69 +107,3 @@ class DSAConfig(GradientMatchingConfig):
         if job.augmentation == "none":
             detail = "`dsa` without augmentation is `dc`; use 'auto' or some operations, or the method `dc`"
             yield Problem("/augmentation", "method_needs_augmentation", detail)
-
-
-class CoresetConfig(MethodConfig):
-    """What every rule that keeps real images shares."""
-
-    decoders: ClassVar[tuple[str, ...]] = ("identity",)
-
-    iterations: int = Field(0, ge=0, le=0, description="A coreset takes no steps.")
-
-    def impossible(self, job: JobSpec) -> Iterator[Problem]:
-        """Noise to start from."""
-        if job.init != "real":
-            detail = f"`{self.name}` keeps real images, but `init` is '{job.init}'; use 'real'"
-            yield Problem("/init", "coreset_is_real", detail)
-
-
-@method_config
-class RandomConfig(CoresetConfig):
-    """Keep real images drawn uniformly from each class: the floor that distillation has to beat."""
-
-    title: ClassVar[str] = "Random subset"
-    citation: ClassVar[str] = "baseline of every table; Cui et al., DC-BENCH, NeurIPS 2022 (arXiv 2207.09639)"
-    cost: ClassVar[str] = "free: nothing is optimised"
-
-    name: Literal["random"] = "random"
-
-
-class FeatureCoresetConfig(CoresetConfig):
-    """What the rules that look at features of a trained network share."""
-
-    cost: ClassVar[str] = "light: a network trained on the real images, then one forward pass of them"
-
-    teacher: TeacherConfig = Field(
-        default_factory=lambda: TeacherConfig(pool=20),
-        description="Networks whose features are compared. The seed decides on one of the pool; only that is trained.",
-    )
-
-
-@method_config
-class HerdingConfig(FeatureCoresetConfig):
-    """Keep the real images whose running mean stays closest to their class mean in feature space."""
-
-    title: ClassVar[str] = "Herding"
-    citation: ClassVar[str] = "Welling, ICML 2009; Rebuffi et al., iCaRL, CVPR 2017 (arXiv 1611.07725)"
-
-    name: Literal["herding"] = "herding"
-
-
-@method_config
-class KCenterConfig(FeatureCoresetConfig):
-    """Keep real images that leave none of their class far away in feature space, greedily."""
-
-    title: ClassVar[str] = "K-Center"
-    citation: ClassVar[str] = "Sener & Savarese, ICLR 2018 (arXiv 1708.00489); Farahani & Hekmatfar, 2009"
-
-    name: Literal["k_center"] = "k_center"
-
-
-@method_config
-class KMeansConfig(FeatureCoresetConfig):
-    """Keep the real images nearest to the centroids of their class's k-means clusters in feature space."""
-
-    title: ClassVar[str] = "K-means"
-    citation: ClassVar[str] = "Cui et al., DC-BENCH, NeurIPS 2022 (arXiv 2207.09639)"
-
-    name: Literal["k_means"] = "k_means"
