@@ -14,16 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ddcore.compute import Compute
+from ddcore.compute import Compute, compile_for_each_shape
 from ddcore.nets.network import Network, Tap, Taps
 
 Params = dict[str, Tensor]
 """Parameters and buffers of one network by their names in the template; float32, counters int64."""
 
 Pass = Callable[[Params, Tensor], tuple[Tensor, ...]]
-
-RECOMPILE_LIMIT = 128
-"""Compiled variants a pass may have: one for each batch shape and each set of tensors with gradients."""
 
 _GRANULARITY = 16
 
@@ -163,10 +160,7 @@ class Functional:
                 return self.plain(tap, params, x, training=training)
 
             if self.compute.compiled:
-                # The stub of the framework's overloads lacks two of the arguments it documents.
-                one_pass = torch.compile(  # type: ignore[call-overload]
-                    one_pass, fullgraph=True, dynamic=False, isolate_recompiles=True, recompile_limit=RECOMPILE_LIMIT
-                )
+                one_pass = compile_for_each_shape(one_pass)
             self._passes[key] = one_pass
         return self._passes[key]
 
