@@ -149,8 +149,8 @@ class Compute:
 def compile_for_each_shape(function: F) -> F:
     """Compile a function that meets few shapes, each of them many times: one variant for each, none dynamic.
 
-    Functions made of one piece of code keep their variants apart. Versions of the framework that cannot (before
-    2.12) count the variants of all of them together, so the limit is raised for the process.
+    Functions made of one piece of code keep their variants apart. Versions of the framework that cannot (2.11
+    is one) count the variants of all of them together, so the limit is raised for the process.
     """
     options: dict[str, Any] = {"isolate_recompiles": True, "recompile_limit": RECOMPILE_LIMIT}
     if not options.keys() <= inspect.signature(torch.compile).parameters.keys():
