@@ -60,7 +60,9 @@ class MatchingStep(Step):
         return augment.apply_by_class(draws, self.synthetic.images_of(classes), sizes)
 
 
-def draw_step(run: Run, index: int, synthetic: SyntheticSet, params: Params, batch_real: int) -> MatchingStep:
+def draw_step(
+    run: Run, index: int, synthetic: SyntheticSet, params: Params, batch_real: int, *, fresh_network: bool = True
+) -> MatchingStep:
     """Draw the real batches and the augmentations of a step, class by class.
 
     Args:
@@ -69,8 +71,9 @@ def draw_step(run: Run, index: int, synthetic: SyntheticSet, params: Params, bat
         synthetic: what is being learned.
         params: the network of the step.
         batch_real: real images of each class; capped at the class size.
+        fresh_network: whether that network is another one than in the step before.
     """
     rows = run.sampler.draw_each(batch_real, run.random.host_stream("method/real"))
     generator = run.random.host_stream("method/augment")
     draws = tuple(augment.draw(run.strategy, None, run.dataset.shape, generator) for _ in range(synthetic.classes))
-    return MatchingStep(index, synthetic, run, params, tuple(rows), draws)
+    return MatchingStep(index, synthetic, run, params, tuple(rows), draws, fresh_network=fresh_network)

@@ -32,7 +32,7 @@ from ddcore.spec.methods import (
 )
 from ddcore.spec.networks import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, ResNet18Config, VGG11Config
 from ddcore.spec.presets import Preset, all_presets
-from ddcore.spec.regularizers import CMIConfig, MIMConfig, TeacherConfig
+from ddcore.spec.regularizers import CMIConfig, IIDConfig, MIMConfig, TeacherConfig
 
 __all__ = [
     "AUGMENTATIONS",
@@ -54,6 +54,7 @@ __all__ = [
     "FeatureCoresetConfig",
     "GradientMatchingConfig",
     "HerdingConfig",
+    "IIDConfig",
     "IdentityConfig",
     "JobSpec",
     "KCenterConfig",

@@ -134,6 +134,9 @@ class MethodConfig(Component):
     decoders: ClassVar[tuple[str, ...]] = ("identity", "mosaic")
     """Decoders that this method can learn through."""
 
+    matches_features: ClassVar[bool] = False
+    """Whether each step has a network, a real batch and an augmentation of each class that regularisers can share."""
+
     def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
         """What in a job cannot work with this method; nothing by default."""
         yield from ()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ddcore.spec.base import AnyNetwork, RegularizerConfig, SpecModel, regularizer_config
+from ddcore.spec.base import METHODS, AnyNetwork, RegularizerConfig, SpecModel, regularizer_config
 from ddcore.spec.networks import ConvNetConfig
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class TeacherConfig(SpecModel):
     epochs: int = Field(4, ge=1, le=1000, description="Training epochs on the real set (papers: 40).")
     lr: float = Field(0.01, gt=0, description="Learning rate (SGD, constant).")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum.")
-    weight_decay: float = Field(1e-3, ge=0, description="Weight decay (CMI: 1e-3).")
+    weight_decay: float = Field(1e-3, ge=0, description="Weight decay (CMI: 1e-3; IID: 5e-4).")
     batch_size: int = Field(128, ge=1, description="Images a training step (papers: 256).")
 
 
@@ -113,3 +113,61 @@ class CMIConfig(Weighted):
                 "use `ipc` 2 or more, the decoder 'mosaic', or drop `cmi`"
             )
             yield "cmi_needs_several_images", detail
+
+
+@regularizer_config
+class IIDConfig(Weighted):
+    """Gather the images of a class in a teacher's feature space, and match how channels of features vary together.
+
+    ``weight`` or ``relative`` scales the sum of both parts; at a weight of 1 their coefficients are the two lambdas
+    of the paper.
+    """
+
+    title: ClassVar[str] = "Inter-sample and inter-feature relations"
+    citation: ClassVar[str] = "Deng et al., CVPR 2024 (arXiv 2404.00563)"
+    cost: ClassVar[str] = (
+        "one forward and backward of the synthetic set through the method's network, and one through a teacher, a step"
+    )
+
+    name: Literal["iid"] = "iid"
+    covariance: float = Field(
+        0.01,
+        ge=0,
+        description="lambda_CM, coefficient of covariance matching (published: 0.01 with DM, 0.03 with IDM, for "
+        "CIFAR-10 at 10 images per class); 0 leaves it out.",
+    )
+    centralization: float = Field(
+        0.05,
+        ge=0,
+        description="lambda_CC, coefficient of class centralisation (published: 0.05 with DM, 0.01 with IDM); 0 "
+        "leaves it out, and needs no teachers.",
+    )
+    teacher: TeacherConfig = Field(default_factory=TeacherConfig, description="Pool of pretrained networks.")
+
+    @model_validator(mode="after")
+    def _some_part(self) -> IIDConfig:
+        if not self.covariance and not self.centralization:
+            raise ValueError("`iid` has a `covariance` and a `centralization` of 0, which leaves nothing; raise one")
+        return self
+
+    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+        """One image a class; a method that compares no features; a network that mixes the images of a batch."""
+        if job.images_per_class == 1:
+            detail = (
+                "IID does nothing with one image a class (a class of one has neither spread nor covariance); "
+                "use `ipc` 2 or more, the decoder 'mosaic', or drop `iid`"
+            )
+            yield "iid_needs_several_images", detail
+        if not job.method.matches_features:
+            fitting = sorted(name for name, method in METHODS.items() if method.matches_features)
+            detail = (
+                f"`iid` compares what a method compares, a real batch and the synthetic images under one network, and "
+                f"`{job.method.name}` has no such pair; use it with {', '.join(fitting)}, or drop it"
+            )
+            yield "iid_needs_matching", detail
+        if self.covariance and getattr(job.network, "norm", None) == "batch":
+            detail = (
+                "`iid` compares covariances class by class, but batch normalisation lets the classes of a batch "
+                "influence each other; use `network.norm`: 'instance', or `covariance`: 0"
+            )
+            yield "iid_needs_single_images", detail

@@ -29,13 +29,12 @@ def test_pieces_of_classes_add_up_to_the_gradient_of_the_whole(make_run: Callabl
     run = make_run(compute=compute, ipc=6, regularizers=[{"name": "cmi", "weight": 3, "teacher": TEACHER}])
     cmi = ready(run)
     synthetic = run.synthetic_set(1.0, 0.5)
-    stream = run.random.state()
     value = cmi.backward(Step(0, synthetic), 3.0)["loss/cmi"].item()
 
-    run.random.load_state(stream)
-    params = cmi._pool.draw(run.random.host_stream("cmi/teacher"))
+    teacher = cmi._teacher
+    params = teacher._pool[int(cmi.state()["teacher"])]
     images = synthetic.images.detach().clone().requires_grad_()
-    whole = empirical_cmi(cmi._pool.functional.features(params, images), synthetic.labels)
+    whole = empirical_cmi(teacher.functional.features(params, images), synthetic.labels)
     (3.0 * whole).backward()
     assert value == pytest.approx(whole.item(), rel=1e-5)
     assert images.grad is not None
@@ -60,3 +59,14 @@ def test_one_image_a_class_is_refused_with_the_reason(make_run: Callable[..., Ru
     run.spec = run.spec.model_copy(update={"ipc": 1})
     with pytest.raises(ConfigurationError, match="identically zero"):
         CMI(config, run)
+
+
+def test_the_teacher_stays_as_long_as_the_network_of_the_method(make_run: Callable[..., Run]) -> None:
+    many = {**TEACHER, "pool": 40, "epochs": 1}
+    run = make_run(ipc=2, regularizers=[{"name": "cmi", "weight": 1, "teacher": many}])
+    cmi, synthetic, seen = ready(run), run.synthetic_set(1.0, 0.5), []
+    for index in range(9):
+        cmi.backward(Step(index, synthetic, fresh_network=index % 3 == 0), 1.0)
+        seen.append(int(cmi.state()["teacher"]))
+    assert seen[0::3] == seen[1::3] == seen[2::3]
+    assert len(set(seen)) == 3
