@@ -139,7 +139,9 @@ def test_contract(names: tuple[str, ...], tmp_path: Path, cache: Path, recorder:
 def test_contract_with_mosaics(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
     """Through a decoder, and with one image a class: its tiles are enough for every regulariser."""
     fields = {"decoder": "mosaic", "ipc": 1}
-    check((method, *fitting(method, **fields)), tmp_path, cache, recorder, **fields)
+    terms = fitting(method, **fields)
+    assert terms == fitting(method)
+    check((method, *terms), tmp_path, cache, recorder, **fields)
 
 
 @pytest.mark.slow

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from ddcore import engine
 from ddcore.compute import Compute
-from ddcore.errors import ConfigurationError
+from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.information import empirical_cmi
 from ddcore.objective import Step
 from ddcore.regularizers.cmi import CMI
 from ddcore.run import Run
+from ddcore.spec import parse
 
 TEACHER = {"network": {"name": "convnet", "width": 8}, "epochs": 2, "pool": 2}
 
@@ -70,3 +74,27 @@ def test_the_teacher_stays_as_long_as_the_network_of_the_method(make_run: Callab
         seen.append(int(cmi.state()["teacher"]))
     assert seen[0::3] == seen[1::3] == seen[2::3]
     assert len(set(seen)) == 3
+
+
+def test_a_teacher_kept_over_an_interruption_gives_the_same_readings(
+    tmp_path: Path, cache: Path, recorder: Any
+) -> None:
+    """Stopped in the middle of an outer iteration, among enough teachers that another would be drawn."""
+    spec = parse(
+        {
+            "dataset": "digits",
+            "ipc": 2,
+            "method": {"name": "dc", "iterations": 6, "outer_loop": 3, "inner_loop": 1, "batch_real": 8},
+            "network": {"name": "convnet", "width": 4, "depth": 2},
+            "regularizers": [{"name": "cmi", "weight": 1, "teacher": {**TEACHER, "pool": 6, "epochs": 1}}],
+            "metrics": {"every": 1, "probe": "random"},
+            "evaluation": {"repeats": 0},
+        }
+    )
+    whole, first, second = recorder(), recorder(stop_after=2), recorder()
+    engine.run(spec, tmp_path / "whole", run_dir=tmp_path / "a", cache=cache, callback=whole)
+    with pytest.raises(Interrupted):
+        engine.run(spec, tmp_path / "parts", run_dir=tmp_path / "b", cache=cache, callback=first)
+    engine.run(spec, tmp_path / "parts", run_dir=tmp_path / "b", cache=cache, callback=second)
+    assert second.resumed == [(2, True)]
+    assert {**first.metrics, **second.metrics} == whole.metrics
