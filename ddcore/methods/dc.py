@@ -63,7 +63,7 @@ class GradientMatching(Method[C, MatchingStep]):
         if index % self._steps_per_network == 0:
             self.run.functional.init_(self._params, self.run.random.stream("method/network"))
         self._warm_up()
-        return draw_step(self.run, index, synthetic, self._params, self.config.batch_real)
+        return draw_step(self.run, index, synthetic, self._params, self.config.batch_real, training=False)
 
     @override
     def backward(self, step: MatchingStep) -> Readings:

@@ -22,6 +22,8 @@ class GradientMatchingConfig(MethodConfig):
         "training of a network on them"
     )
 
+    matches_features: ClassVar[bool] = True
+
     iterations: int = Field(
         10_010,
         ge=1,
