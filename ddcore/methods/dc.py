@@ -64,7 +64,15 @@ class GradientMatching(Method[C, MatchingStep]):
         if fresh:
             self.run.functional.init_(self._params, self.run.random.stream("method/network"))
         self._warm_up()
-        return draw_step(self.run, index, synthetic, self._params, self.config.batch_real, fresh_network=fresh)
+        return draw_step(
+            self.run,
+            index,
+            synthetic,
+            self._params,
+            self.config.batch_real,
+            training=False,
+            fresh_network=fresh,
+        )
 
     @override
     def backward(self, step: MatchingStep) -> Readings:

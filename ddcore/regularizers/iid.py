@@ -19,6 +19,7 @@ from ddcore.pools import DrawnTeacher
 from ddcore.registry import implements
 from ddcore.run import Run
 from ddcore.spec import IIDConfig
+from ddcore.spec.base import features_unmatched
 
 
 def covariances(maps: Tensor) -> Tensor:
@@ -71,7 +72,7 @@ class IID(Regularizer[IIDConfig]):
     @override
     def backward(self, step: Step, weight: float) -> Readings:
         if not isinstance(step, MatchingStep):
-            raise ConfigurationError(f"`{self.run.spec.method.name}` has no real batch for `iid` to compare with")
+            raise ConfigurationError(features_unmatched(self.config.name, self.run.spec.method.name))
         parts = {}
         if self.config.covariance:
             parts["covariance"] = self._match(step, weight * self.config.covariance)
@@ -83,9 +84,8 @@ class IID(Regularizer[IIDConfig]):
     def _match(self, step: MatchingStep, weight: float) -> Tensor:
         """Add the slope of sum_c ||Cov(R_c) - Cov(S_c)||^2; the sum, a scalar."""
         total = torch.zeros((), device=step.synthetic.device)
-        for classes in step.synthetic.class_groups(self.run.functional.graph_images):
-            of_class = step.real_features[classes.start : classes.stop]
-            real = torch.stack([covariances(self._maps(features)) for features in of_class])
+        for classes in step.class_groups():
+            real = torch.stack([covariances(self._maps(features)) for features in step.real_features_of(classes)])
             part = covariance_distance(real, covariances(self._maps(step.synthetic_features(classes))))
             (weight * part).backward()
             total += part.detach()

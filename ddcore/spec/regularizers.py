@@ -13,11 +13,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ddcore.spec.base import METHODS, AnyNetwork, RegularizerConfig, SpecModel, regularizer_config
+from ddcore.spec.base import AnyNetwork, RegularizerConfig, SpecModel, regularizer_config
 from ddcore.spec.networks import ConvNetConfig
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
+
+BACON_VARIANT = (
+    "`released`: likelihood and variation of class means with the deviation exp(std), as in the code that gave the "
+    "published figures (its third term is identically zero); `paper`: all three terms as printed, over every pair of "
+    "a synthetic and a real image, with the deviation std."
+)
+BACON_TRADE_OFF = "lambda: weight of the variation, 1 - lambda being that of the clip term (published: 0.8)."
 
 
 class TeacherConfig(SpecModel):
@@ -128,6 +135,7 @@ class IIDConfig(Weighted):
     cost: ClassVar[str] = (
         "one forward and backward of the synthetic set through the method's network, and one through a teacher, a step"
     )
+    compares_features: ClassVar[bool] = True
 
     name: Literal["iid"] = "iid"
     covariance: float = Field(
@@ -151,23 +159,44 @@ class IIDConfig(Weighted):
         return self
 
     def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
-        """One image a class; a method that compares no features; a network that mixes the images of a batch."""
+        """One image a class, and a network that mixes the images of a batch."""
         if job.images_per_class == 1:
             detail = (
                 "IID does nothing with one image a class (a class of one has neither spread nor covariance); "
                 "use `ipc` 2 or more, the decoder 'mosaic', or drop `iid`"
             )
             yield "iid_needs_several_images", detail
-        if not job.method.matches_features:
-            fitting = sorted(name for name, method in METHODS.items() if method.matches_features)
-            detail = (
-                f"`iid` compares what a method compares, a real batch and the synthetic images under one network, and "
-                f"`{job.method.name}` has no such pair; use it with {', '.join(fitting)}, or drop it"
-            )
-            yield "iid_needs_matching", detail
         if self.covariance and getattr(job.network, "norm", None) == "batch":
             detail = (
                 "`iid` compares covariances class by class, but batch normalisation lets the classes of a batch "
                 "influence each other; use `network.norm`: 'instance', or `covariance`: 0"
             )
             yield "iid_needs_single_images", detail
+
+
+@regularizer_config
+class BACONTermConfig(Weighted):
+    """Raise the likelihood of the synthetic features under the real ones of their class, and keep them close."""
+
+    title: ClassVar[str] = "Bayesian-risk term"
+    citation: ClassVar[str] = "Zhou et al., BACON, 2024 (arXiv 2406.01112)"
+    cost: ClassVar[str] = "one forward and backward of the synthetic set; the method's real features are shared"
+    compares_features: ClassVar[bool] = True
+
+    name: Literal["bacon"] = "bacon"
+    variant: Literal["released", "paper"] = Field("released", description=BACON_VARIANT)
+    trade_off: float = Field(0.8, ge=0, le=1, description=BACON_TRADE_OFF)
+
+    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+        """A method that draws a single real image."""
+        batch_real = getattr(job.method, "batch_real", None)
+        if batch_real == 1:
+            yield "batch_without_spread", spread_of_one(self.name, batch_real)
+
+
+def spread_of_one(name: str, batch_real: int) -> str:
+    """Say that a distance divides by a standard deviation that the real batch does not have."""
+    return (
+        f"`{name}` measures the spread of the real features of a class, but `method.batch_real` is {batch_real}; "
+        "use 2 or more"
+    )

@@ -33,6 +33,7 @@ def job(method: str, *regularizers: str, **fields: Any) -> dict[str, Any]:
     known = METHODS[method].model_fields
     iterations = 0 if any(getattr(m, "le", None) == 0 for m in known["iterations"].metadata) else STEPS
     small = {"iterations": iterations, "batch_real": 8}
+    small |= {"queue_size": 4, "grow_every": 1, "network_steps": 2, "eval_interval": 4}
     teacher = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
     return {
         "dataset": "digits",

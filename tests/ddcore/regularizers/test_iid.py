@@ -144,7 +144,7 @@ JOB = {"dataset": "cifar10", "ipc": 2, "method": "dm", "regularizers": {"iid": 1
     ("change", "detail"),
     [
         ({"ipc": 1}, "IID does nothing with one image a class"),
-        ({"method": "random"}, "`random` has no such pair; use it with"),
+        ({"method": "random"}, "`random` matches none; use one of"),
         ({"network": {"name": "convnet", "norm": "batch"}}, "use `network.norm`: 'instance', or `covariance`: 0"),
         (
             {"regularizers": {"iid": {"weight": 1, "covariance": 0, "centralization": 0}}},
@@ -176,7 +176,7 @@ def test_features_without_positions_are_refused_by_name(make_run: Make, network:
 
 def test_what_only_the_engine_sees_is_refused_there_as_well(make_run: Make) -> None:
     iid, step = ready(make_run)
-    with pytest.raises(ConfigurationError, match="`dm` has no real batch"):
+    with pytest.raises(ConfigurationError, match="`dm` matches none"):
         iid.backward(Step(0, step.synthetic), 1.0)
     step.run.spec = step.run.spec.model_copy(update={"ipc": 1})
     with pytest.raises(ConfigurationError, match="one image a class"):
