@@ -15,6 +15,7 @@ from typing_extensions import override
 from ddcore import selection
 from ddcore.errors import ConfigurationError
 from ddcore.objective import Method, Readings, Step
+from ddcore.pools import TeacherPool
 from ddcore.registry import implements
 from ddcore.run import Run
 from ddcore.spec import CoresetConfig, FeatureCoresetConfig, HerdingConfig, KCenterConfig, KMeansConfig, RandomConfig
@@ -69,7 +70,7 @@ class FeatureCoreset(Coreset[F]):
 
     def __init__(self, config: F, run: Run) -> None:
         super().__init__(config, run)
-        self._pool = run.teachers(config.teacher)
+        self._pool = TeacherPool(config.teacher, run)
 
     @abstractmethod
     def select(self, features: Tensor) -> Tensor:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from ddcore.compute import Compute, compile_for_each_shape
-from ddcore.nets.network import Network, Tap, Taps
+from ddcore.nets.network import Network, Shape, Tap, Taps
 
 Params = dict[str, Tensor]
 """Parameters and buffers of one network by their names in the template; float32, counters int64."""
@@ -64,6 +65,24 @@ class Functional:
         self.graph_images = compute.graph_for(pixels)
         self._initial = list(_initial_values(skeleton))
         self._passes: dict[tuple[Tap, bool], Pass] = {}
+
+    @cached_property
+    def feature_map(self) -> Shape | None:
+        """Channels, height and width of the map that features are flattened from; ``None`` where they are no map."""
+        skeleton = self._templates[False]
+        with torch.no_grad():
+            last = skeleton.pool(skeleton.block_outputs(torch.empty((1, *self.shape), device="meta"))[-1])
+        return (last.shape[1], last.shape[2], last.shape[3]) if last.ndim == 4 else None
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable parameters of one network."""
+        return sum(math.prod(shape) for name, shape, _, _ in self._initial if name in self.names)
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Bytes of one network's parameters and buffers."""
+        return sum(math.prod(shape) * dtype.itemsize for _, shape, dtype, _ in self._initial)
 
     def new(self, generator: torch.Generator) -> Params:
         """Parameters of a freshly initialised network, on the device of the run, without gradients.

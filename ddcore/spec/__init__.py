@@ -19,20 +19,24 @@ from ddcore.spec.decoders import IdentityConfig, MosaicConfig
 from ddcore.spec.errors import Problem, SpecError, nearest
 from ddcore.spec.job import AUGMENTATIONS, EvaluationConfig, JobSpec, check_dataset_name, parse
 from ddcore.spec.methods import (
+    BACONConfig,
     CoresetConfig,
     DCConfig,
     DMConfig,
     DSAConfig,
     FeatureCoresetConfig,
+    FeatureMatchingConfig,
     GradientMatchingConfig,
     HerdingConfig,
+    IDMConfig,
     KCenterConfig,
     KMeansConfig,
+    QueueMatchingConfig,
     RandomConfig,
 )
 from ddcore.spec.networks import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, ResNet18Config, VGG11Config
 from ddcore.spec.presets import Preset, all_presets
-from ddcore.spec.regularizers import CMIConfig, MIMConfig, TeacherConfig
+from ddcore.spec.regularizers import BACONTermConfig, CMIConfig, IIDConfig, MIMConfig, TeacherConfig
 
 __all__ = [
     "AUGMENTATIONS",
@@ -42,6 +46,8 @@ __all__ = [
     "NETWORKS",
     "REGULARIZERS",
     "AlexNetConfig",
+    "BACONConfig",
+    "BACONTermConfig",
     "CMIConfig",
     "ConvNetConfig",
     "CoresetConfig",
@@ -52,8 +58,11 @@ __all__ = [
     "DecoderConfig",
     "EvaluationConfig",
     "FeatureCoresetConfig",
+    "FeatureMatchingConfig",
     "GradientMatchingConfig",
     "HerdingConfig",
+    "IDMConfig",
+    "IIDConfig",
     "IdentityConfig",
     "JobSpec",
     "KCenterConfig",
@@ -66,6 +75,7 @@ __all__ = [
     "NetworkConfig",
     "Preset",
     "Problem",
+    "QueueMatchingConfig",
     "RandomConfig",
     "RegularizerConfig",
     "ResNet18Config",

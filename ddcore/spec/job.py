@@ -8,7 +8,16 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ddcore.spec import presets
-from ddcore.spec.base import METHODS, AnyDecoder, AnyMethod, AnyNetwork, AnyRegularizer, MethodConfig, SpecModel
+from ddcore.spec.base import (
+    METHODS,
+    AnyDecoder,
+    AnyMethod,
+    AnyNetwork,
+    AnyRegularizer,
+    MethodConfig,
+    SpecModel,
+    features_unmatched,
+)
 from ddcore.spec.datasets import DATASETS
 from ddcore.spec.decoders import IdentityConfig
 from ddcore.spec.errors import Problem, SpecError, nearest, problems
@@ -205,6 +214,9 @@ def _impossible(spec: JobSpec) -> list[Problem]:
         found.append(Problem("/decoder", "decoder_without_method", detail))
     for index, regularizer in enumerate(spec.regularizers):
         found += [Problem(f"/regularizers/{index}", code, detail) for code, detail in regularizer.impossible(spec)]
+        if regularizer.compares_features and not spec.method.matches_features:
+            detail = features_unmatched(regularizer.name, spec.method.name)
+            found.append(Problem(f"/regularizers/{index}", "no_features_to_compare", detail))
         if spec.method.iterations == 0:
             detail = f"`{spec.method.name}` takes no steps, so `{regularizer.name}` could not act; drop it"
             found.append(Problem(f"/regularizers/{index}", "nothing_to_regularise", detail))

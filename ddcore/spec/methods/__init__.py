@@ -9,17 +9,22 @@ from ddcore.spec.methods.coreset import (
     RandomConfig,
 )
 from ddcore.spec.methods.dc import DCConfig, DSAConfig, GradientMatchingConfig
-from ddcore.spec.methods.dm import DMConfig
+from ddcore.spec.methods.dm import DMConfig, FeatureMatchingConfig
+from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
 
 __all__ = [
+    "BACONConfig",
     "CoresetConfig",
     "DCConfig",
     "DMConfig",
     "DSAConfig",
     "FeatureCoresetConfig",
+    "FeatureMatchingConfig",
     "GradientMatchingConfig",
     "HerdingConfig",
+    "IDMConfig",
     "KCenterConfig",
     "KMeansConfig",
+    "QueueMatchingConfig",
     "RandomConfig",
 ]
