@@ -19,6 +19,7 @@ from ddcore.spec.decoders import IdentityConfig, MosaicConfig
 from ddcore.spec.errors import Problem, SpecError, nearest
 from ddcore.spec.job import AUGMENTATIONS, EvaluationConfig, JobSpec, check_dataset_name, parse
 from ddcore.spec.methods import (
+    CAFEConfig,
     CoresetConfig,
     DCConfig,
     DMConfig,
@@ -42,6 +43,7 @@ __all__ = [
     "NETWORKS",
     "REGULARIZERS",
     "AlexNetConfig",
+    "CAFEConfig",
     "CMIConfig",
     "ConvNetConfig",
     "CoresetConfig",

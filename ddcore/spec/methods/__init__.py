@@ -1,5 +1,6 @@
 """What every distillation method can be told, a file for each family."""
 
+from ddcore.spec.methods.cafe import CAFEConfig
 from ddcore.spec.methods.coreset import (
     CoresetConfig,
     FeatureCoresetConfig,
@@ -12,6 +13,7 @@ from ddcore.spec.methods.dc import DCConfig, DSAConfig, GradientMatchingConfig
 from ddcore.spec.methods.dm import DMConfig
 
 __all__ = [
+    "CAFEConfig",
     "CoresetConfig",
     "DCConfig",
     "DMConfig",
