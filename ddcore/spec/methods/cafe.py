@@ -28,11 +28,11 @@ class CAFEConfig(MethodConfig):
 
     name: Literal["cafe"] = "cafe"
     iterations: int = Field(
-        40_020,
+        200_100,
         ge=1,
         le=10_000_000,
-        description="Image steps, at most: the run also ends after `networks`. The released code counts networks "
-        "only, each with as many image steps as it needs, but at least `window`.",
+        description="Image steps, at most: the run also ends after `networks`. The released code counts only these, "
+        "each with as many image steps as it takes, from `window` on; the default is so many that they decide.",
     )
     networks: int | None = Field(
         2001,

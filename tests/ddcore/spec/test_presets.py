@@ -1,11 +1,13 @@
 import pytest
 
-from ddcore.spec import DATASETS, GradientMatchingConfig, SpecError, all_presets, parse
+from ddcore.spec import DATASETS, CAFEConfig, GradientMatchingConfig, SpecError, all_presets, parse
 
 PROMISED = [
     "paper/dm-cifar10-ipc1", "paper/dm-cifar10-ipc10", "paper/dm-cifar10-ipc50",
     "paper/dm-mnist-ipc1", "paper/dm-mnist-ipc10", "quick/dm-digits", "quick/dm-mim-cmi-digits",
-    "quick/dc-digits", "quick/dsa-digits", "quick/herding-digits",
+    "quick/dc-digits", "quick/dsa-digits", "quick/herding-digits", "quick/cafe-digits",
+    *(f"paper/{method}-{dataset}-ipc{ipc}" for method in ("cafe", "cafe_dsa")
+      for dataset in ("mnist", "fashion_mnist", "svhn", "cifar10", "cifar100") for ipc in (1, 10, 50)),
     *(f"paper/{method}-{dataset}-ipc{ipc}" for method in ("dc", "dsa")
       for dataset in ("mnist", "fashion_mnist", "svhn", "cifar10", "cifar100") for ipc in (1, 10, 50)
       if (method, dataset, ipc) != ("dc", "cifar100", 50)),
@@ -52,6 +54,23 @@ def test_gradient_matching_presets_are_1001_networks_with_the_published_loops(na
     else:
         assert (spec.init, spec.evaluation.epochs) == ("real", 1000)
         assert ("flip" in spec.augmentation) == (spec.dataset not in ("mnist", "svhn"))
+
+
+@pytest.mark.parametrize("name", [name for name in PROMISED if name.startswith("paper/cafe")])
+def test_cafe_presets_are_2001_networks_from_noise_with_the_released_setting(name: str) -> None:
+    spec, released = parse({"preset": name}), CAFEConfig()
+    assert spec.method == released
+    assert isinstance(spec.method, CAFEConfig)
+    assert (spec.method.networks, spec.method.halve_at) == (2001, (1200, 1600, 1800))
+    assert (spec.method.lambda_1, spec.method.lambda_2, spec.method.weight_discrimination) == (0.04, 0.03, 0.01)
+    assert spec.method.iterations == 2001 * spec.method.max_image_steps, "the number of networks decides"
+    assert spec.init == "noise"
+    if name.startswith("paper/cafe_dsa"):
+        assert ("flip" in spec.augmentation) == (spec.dataset not in ("mnist", "svhn"))
+        assert (spec.evaluation.augmentation, spec.evaluation.epochs) == (None, 1000)
+    else:
+        assert spec.augmentation == "none"
+        assert spec.evaluation.epochs == (1000 if spec.dataset == "mnist" else 600)
 
 
 def test_fields_override_a_preset_object_by_object() -> None:
