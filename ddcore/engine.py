@@ -190,10 +190,10 @@ class _Engine:
         total = self.spec.method.iterations
         self.callback.on_phase("distilling", total)
         self.callback.on_progress(self.step, total)
-        while self.step < total:
+        while self.step < total and not self.method.finished():
             readings = self._take_step()
             self.step += 1
-            last = self.step == total
+            last = self.step == total or self.method.finished()
             if last or self.step == 1 or self.step % self.spec.metrics.every == 0:
                 self._report(readings)
             if last or self.step % self.spec.snapshots.every == 0:

@@ -87,6 +87,10 @@ class Method(Stateful, ABC, Generic[M, S]):
     def advance(self, step: S) -> None:
         """Do the inner work that follows the image step."""
 
+    def finished(self) -> bool:
+        """Whether the run ends here, before ``config.iterations`` steps; never, by default."""
+        return False
+
 
 class Regularizer(Stateful, ABC, Generic[R]):
     """A term beside the method, built for one run from its configuration."""

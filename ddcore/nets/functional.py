@@ -148,12 +148,14 @@ class Functional:
         """One uncompiled pass over a whole batch: to be nested in ``torch.func`` transforms.
 
         Returns:
-            (logits,), (features,) or, for ``taps``, (*blocks, features, logits); float32, or float64 where
-            everything passed is.
+            (logits,), (features,), for ``taps`` (*blocks, features, logits), for ``levels`` those of
+            :meth:`Network.levels`; float32, or float64 where everything passed is.
         """
         with self.compute.autocast():
             output = functional_call(self._templates[training], params, (x,), {"tap": tap})
-        outputs = (*output.blocks, output.features, output.logits) if isinstance(output, Taps) else (output,)
+        if isinstance(output, Taps):
+            output = (*output.blocks, output.features, output.logits)
+        outputs = output if isinstance(output, tuple) else (output,)
         return tuple(tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in outputs)
 
     def _run(self, tap: Tap, params: Params, x: Tensor, training: bool) -> tuple[Tensor, ...]:

@@ -20,6 +20,7 @@ from ddcore.spec.errors import Problem, SpecError, nearest
 from ddcore.spec.job import AUGMENTATIONS, EvaluationConfig, JobSpec, check_dataset_name, parse
 from ddcore.spec.methods import (
     BACONConfig,
+    CAFEConfig,
     CoresetConfig,
     DCConfig,
     DMConfig,
@@ -48,6 +49,7 @@ __all__ = [
     "AlexNetConfig",
     "BACONConfig",
     "BACONTermConfig",
+    "CAFEConfig",
     "CMIConfig",
     "ConvNetConfig",
     "CoresetConfig",

@@ -32,7 +32,14 @@ def job(method: str, *regularizers: str, **fields: Any) -> dict[str, Any]:
     """A specification small enough for a test; sizes are cut wherever the configuration has them."""
     known = METHODS[method].model_fields
     iterations = 0 if any(getattr(m, "le", None) == 0 for m in known["iterations"].metadata) else STEPS
-    small = {"iterations": iterations, "batch_real": 8}
+    small = {
+        "iterations": iterations,
+        "batch_real": 8,
+        "window": 3,
+        "query_images": 16,
+        "max_image_steps": 4,
+        "max_network_epochs": 4,
+    }
     small |= {"queue_size": 4, "grow_every": 1, "network_steps": 2, "eval_interval": 4}
     teacher = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
     return {

@@ -1,5 +1,6 @@
 """What every distillation method can be told, a file for each family."""
 
+from ddcore.spec.methods.cafe import CAFEConfig
 from ddcore.spec.methods.coreset import (
     CoresetConfig,
     FeatureCoresetConfig,
@@ -14,6 +15,7 @@ from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
 
 __all__ = [
     "BACONConfig",
+    "CAFEConfig",
     "CoresetConfig",
     "DCConfig",
     "DMConfig",

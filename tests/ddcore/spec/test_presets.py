@@ -8,6 +8,7 @@ from ddcore.spec import (
     DATASETS,
     METHODS,
     REGULARIZERS,
+    CAFEConfig,
     CMIConfig,
     DMConfig,
     FeatureCoresetConfig,
@@ -50,6 +51,16 @@ FIGURES = {
     "dm cifar10": "1: 26.0±0.8, 10: 48.9±0.6, 50: 63.0±0.4, 100: 67.0±0.3, 200: 71.2±0.4, 500: 76.1±0.3, "
     "1000: 79.8±0.3, 1250: 80.8±0.3",
     "dm cifar100": "1: 11.4±0.3, 10: 29.7±0.3, 50: 43.6±0.4",
+    "cafe mnist": "1: 93.1±0.3, 10: 97.2±0.2, 50: 98.6±0.2",
+    "cafe fashion_mnist": "1: 77.1±0.9, 10: 83.0±0.4, 50: 84.8±0.4",
+    "cafe svhn": "1: 42.6±3.3, 10: 75.9±0.6, 50: 81.3±0.3",
+    "cafe cifar10": "1: 30.3±1.1, 10: 46.3±0.6, 50: 55.5±0.6",
+    "cafe cifar100": "1: 12.9±0.3, 10: 27.8±0.3, 50: 37.9±0.3",
+    "cafe_dsa mnist": "1: 90.8±0.5, 10: 97.5±0.1, 50: 98.9±0.2",
+    "cafe_dsa fashion_mnist": "1: 73.7±0.7, 10: 83.0±0.3, 50: 88.2±0.3",
+    "cafe_dsa svhn": "1: 42.9±3.0, 10: 77.9±0.6, 50: 82.3±0.4",
+    "cafe_dsa cifar10": "1: 31.6±0.8, 10: 50.9±0.5, 50: 62.3±0.4",
+    "cafe_dsa cifar100": "1: 14.0±0.3, 10: 31.5±0.2, 50: 42.9±0.2",
     "dm+iid svhn": "10: 75.7±0.3, 50: 85.3±0.2",
     "dm+iid cifar10": "10: 55.1±0.1, 50: 65.1±0.2",
     "dm+iid cifar100": "10: 32.2±0.5, 50: 43.6±0.3",
@@ -200,6 +211,23 @@ def test_gradient_matching_presets_are_1001_networks_with_the_published_loops(na
     else:
         assert (spec.init, spec.evaluation.epochs) == ("real", 1000)
         assert ("flip" in spec.augmentation) == (spec.dataset not in ("mnist", "svhn"))
+
+
+@pytest.mark.parametrize("name", [name for name in all_presets() if name.startswith("paper/cafe")])
+def test_cafe_presets_are_2001_networks_from_noise_with_the_released_setting(name: str) -> None:
+    spec, released = parse({"preset": name}), CAFEConfig()
+    assert spec.method == released
+    assert isinstance(spec.method, CAFEConfig)
+    assert (spec.method.networks, spec.method.halve_at) == (2001, (1200, 1600, 1800))
+    assert (spec.method.lambda_1, spec.method.lambda_2, spec.method.weight_discrimination) == (0.04, 0.03, 0.01)
+    assert spec.method.iterations == 2001 * spec.method.max_image_steps, "the number of networks decides"
+    assert spec.init == "noise"
+    if name.startswith("paper/cafe_dsa"):
+        assert ("flip" in spec.augmentation) == (spec.dataset not in ("mnist", "svhn"))
+        assert (spec.evaluation.augmentation, spec.evaluation.epochs) == (None, 1000)
+    else:
+        assert spec.augmentation == "none"
+        assert spec.evaluation.epochs == (1000 if spec.dataset == "mnist" else 600)
 
 
 def test_fields_override_a_preset_object_by_object() -> None:
