@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ddcore.spec.job import AUGMENTATIONS
+from ddcore.spec.augmentation import AUGMENTATIONS
 
 Strategy = tuple[str, ...]
 """Operations that a draw chooses from, with equal probability; empty for no augmentation."""

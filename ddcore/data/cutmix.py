@@ -21,7 +21,7 @@ def cutmix(
 
     Args:
         images: floating-point (N, C, H, W); not changed.
-        labels: int64 (N,), 0 to ``classes`` - 1.
+        labels: int64 (N,), 0 to ``classes`` - 1, or float32 (N, ``classes``) probabilities.
         classes: how many classes there are.
         generator: CPU generator; decides whether, how much, where and with whom to mix.
         probability: that the batch is mixed, 0 to 1.
@@ -35,15 +35,15 @@ def cutmix(
     >>> labels.tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
-    certain = torch.eye(classes, device=labels.device)[labels]
+    alone = labels if labels.is_floating_point() else torch.eye(classes, device=labels.device)[labels]
     if float(torch.rand((), generator=generator)) >= probability:
-        return images, certain
+        return images, alone
     rows, columns = _box(images.shape[-2:], 1 - _beta(beta, generator), generator)
     partner = torch.randperm(len(images), generator=generator).to(images.device)
     mixed = images.clone()
     mixed[:, :, rows, columns] = images[partner, :, rows, columns]
     pasted = (rows.stop - rows.start) * (columns.stop - columns.start) / math.prod(images.shape[-2:])
-    return mixed, (1 - pasted) * certain + pasted * certain[partner]
+    return mixed, (1 - pasted) * alone + pasted * alone[partner]
 
 
 def _box(sides: Sequence[int], share: float, generator: Generator) -> tuple[slice, slice]:

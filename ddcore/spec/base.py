@@ -134,6 +134,9 @@ class MethodConfig(Component):
     decoders: ClassVar[tuple[str, ...]] = ("identity", "mosaic")
     """Decoders that this method can learn through."""
 
+    learns_lr: ClassVar[bool] = False
+    """Whether the learning rate to train networks with is learned beside the images."""
+
     def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
         """What in a job cannot work with this method; nothing by default."""
         yield from ()
