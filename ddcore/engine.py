@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddcore import bundle, evaluation
+from ddcore import bundle
 from ddcore.checkpoint import Checkpoint, newest_valid, save_checkpoint, versions
 from ddcore.compute import Compute
 from ddcore.data import augment, sources
@@ -22,6 +23,7 @@ from ddcore.data.images import Dataset
 from ddcore.data.sampling import ClassSampler, reserve
 from ddcore.divergence import Pulls
 from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
+from ddcore.evaluation import Evaluation
 from ddcore.hooks import Callback, Stop
 from ddcore.nets import build, macs
 from ddcore.nets.functional import Functional
@@ -128,6 +130,7 @@ class _Engine:
         self.method = build_method(spec.method, self.context)
         self.regularizers = [Weighted(build_regularizer(r, self.context)) for r in spec.regularizers]
         self._pulls = Pulls(spec.method.name)
+        self.evaluation = Evaluation(self.context)
 
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
         spec = self.spec
@@ -178,6 +181,7 @@ class _Engine:
         for weighted in self.regularizers:
             weighted.regularizer.prepare()
         self.probe.prepare()
+        self.evaluation.prepare()
         self.synthetic = self.method.start()
         self._ready = True
         self._resume()
@@ -298,23 +302,23 @@ class _Engine:
         fields = self.spec.model_dump_json(exclude={"metrics", "snapshots", "checkpoints"})
         return hashlib.sha256(f"{fields}/{self.context.dataset.digest}".encode()).hexdigest()
 
+    @cached_property
+    def _training_images(self) -> Tensor:
+        """The images when they are done: through pixel units and back, so that a bundle holds these very numbers."""
+        return self.context.dataset.normalize(self._pixels())
+
+    @cached_property
+    def _soft_labels(self) -> Tensor | None:
+        return self.evaluation.soft_labels(self._training_images)
+
     def _evaluate(self) -> dict[str, Any]:
-        spec, context = self.spec, self.context
-        return evaluation.evaluate(
-            # Through pixel units and back, so that whoever trains on the bundle trains on these very numbers.
-            context.dataset.normalize(self._pixels()),
+        return self.evaluation.score(
+            self._training_images,
             self.synthetic.labels,
-            context.dataset,
-            spec.evaluation,
-            network=spec.network,
-            augmentation=spec.augmentation,
-            compute=context.compute,
-            seed=spec.seed,
-            control_ipc=spec.ipc,
+            soft_labels=self._soft_labels,
+            learning_rate=self.synthetic.learning_rate,
             done=self.scores,
             on_network=self._scored,
-            callback=self.callback,
-            check_stop=self._check_stop,
         )
 
     def _scored(self, score: dict[str, Any]) -> None:
@@ -327,6 +331,8 @@ class _Engine:
         return bundle.Distilled(
             images=self._pixels().cpu(),
             labels=self.synthetic.labels.cpu(),
+            soft_labels=None if self._soft_labels is None else self._soft_labels.cpu(),
+            learning_rate=self.synthetic.learning_rate,
             stored=self._stored_pixels(),
             spec=self.spec,
             dataset=bundle.DatasetReference.of(context.dataset),
@@ -348,8 +354,12 @@ def _images_forwarded(spec: JobSpec, dataset: Dataset) -> int:
     """Rough work of a job in forward passes of one image, to decide whether compiling is earned."""
     classes = len(dataset.classes)
     a_step = spec.method.image_passes(spec.images_per_class, classes, max(dataset.class_counts))
-    runs = spec.evaluation.repeats * (1 + len(spec.evaluation.controls))
-    scoring = runs * spec.evaluation.epochs * 3 * classes * spec.images_per_class
+    scoring = 3 * sum(
+        spec.evaluation.images_trained(
+            network, classes * spec.images_per_class, classes * spec.ipc, sum(dataset.class_counts)
+        )
+        for network in range(max(1, len(spec.evaluation.networks)))
+    )
     return int(spec.method.iterations * a_step) + scoring
 
 

@@ -89,6 +89,11 @@ class SyntheticSet:
         """Labels of those images."""
         return self.labels[classes.start * self.per_class : classes.stop * self.per_class]
 
+    @property
+    def learning_rate(self) -> float | None:
+        """That the set learned for networks to be trained with, as ``lr``; ``None`` where it learned none."""
+        return float(self.learned["lr"].value.detach()) if "lr" in self.learned else None
+
     def class_groups(self, images: int) -> Iterator[range]:
         """Groups of consecutive classes with at most ``images`` images each, but at least one class.
 

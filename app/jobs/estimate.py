@@ -53,8 +53,15 @@ def plan(spec: JobSpec) -> list[PlannedPhase]:
     teachers = [teacher.pool for term in spec.regularizers if (teacher := _teacher(term))]
     if isinstance(spec.method, FeatureCoresetConfig):
         teachers.append(1)
-    sets = len(spec.evaluation.networks or (spec.network,)) * spec.evaluation.repeats * _sides(spec)
-    units = {"pretraining": sum(teachers), "distilling": spec.method.iterations, "evaluating": sets}
+    scoring = spec.evaluation
+    if scoring.needs_teacher:
+        teachers.append(1)
+    trained = sum(len(scoring.conditions(index)) for index in range(len(scoring.networks or (spec.network,))))
+    units = {
+        "pretraining": sum(teachers),
+        "distilling": spec.method.iterations,
+        "evaluating": scoring.repeats * trained,
+    }
     phases = ["loading", *(phase for phase, work in units.items() if work), "finalizing"]
     return [
         PlannedPhase(
@@ -122,10 +129,13 @@ def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
             yield Part("distilling", steps * (real + TRAINING * synthetic), teacher.network)
             yield Part("pretraining", TRAINING * teacher.pool * teacher.epochs * facts.train_size, teacher.network)
     scoring = spec.evaluation
-    for network in scoring.networks or (spec.network,):
+    if scoring.needs_teacher:
+        yield Part("pretraining", TRAINING * scoring.teacher.epochs * facts.train_size, scoring.teacher.network)
+    for index, network in enumerate(scoring.networks or (spec.network,)):
+        trained = scoring.images_trained(index, synthetic, spec.ipc * classes, facts.train_size)
         # The named sets keep about a sixth of their images for testing.
-        passes = TRAINING * (scoring.epochs + 1) * synthetic + facts.train_size / 6
-        yield Part("evaluating", scoring.repeats * _sides(spec) * passes, network)
+        tested = scoring.repeats * len(scoring.conditions(index)) * scoring.tests * facts.train_size / 6
+        yield Part("evaluating", TRAINING * trained + tested, network)
 
 
 def _teacher(regularizer: RegularizerConfig) -> TeacherConfig | None:
@@ -136,8 +146,3 @@ def _teacher(regularizer: RegularizerConfig) -> TeacherConfig | None:
         case IIDConfig() if regularizer.centralization:
             return regularizer.teacher
     return None
-
-
-def _sides(spec: JobSpec) -> int:
-    """Sets that are scored: the distilled one and its controls."""
-    return 1 + len(spec.evaluation.controls)

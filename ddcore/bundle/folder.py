@@ -77,6 +77,7 @@ def read(out: Path) -> Distilled:
             results=manifest.results,
             compute=manifest.compute,
             soft_labels=tensors.get("soft_labels"),
+            learning_rate=manifest.learning_rate,
             stored=stored.get("images"),
             versions=manifest.versions,
         )

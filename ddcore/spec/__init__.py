@@ -1,5 +1,6 @@
 """The menu: what a user may ask for. Needs pydantic and the standard library, never torch."""
 
+from ddcore.spec.augmentation import AUGMENTATIONS, AUGMENTERS
 from ddcore.spec.base import (
     DECODERS,
     METHODS,
@@ -17,7 +18,8 @@ from ddcore.spec.base import (
 from ddcore.spec.datasets import DATASETS, DatasetFacts
 from ddcore.spec.decoders import IdentityConfig, MosaicConfig
 from ddcore.spec.errors import Problem, SpecError, nearest
-from ddcore.spec.job import AUGMENTATIONS, EvaluationConfig, JobSpec, check_dataset_name, parse
+from ddcore.spec.evaluation import DISTILLED, NETWORK_POOLS, Condition, EvaluationConfig, Labels, RobustScore
+from ddcore.spec.job import JobSpec, check_dataset_name, parse
 from ddcore.spec.methods import (
     BACONConfig,
     CAFEConfig,
@@ -37,20 +39,26 @@ from ddcore.spec.methods import (
 )
 from ddcore.spec.networks import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, ResNet18Config, VGG11Config
 from ddcore.spec.presets import Preset, all_presets
+from ddcore.spec.protocols import PROTOCOLS, Protocol
 from ddcore.spec.regularizers import BACONTermConfig, CMIConfig, IIDConfig, MIMConfig, TeacherConfig
 
 __all__ = [
     "AUGMENTATIONS",
+    "AUGMENTERS",
     "DATASETS",
     "DECODERS",
+    "DISTILLED",
     "METHODS",
     "NETWORKS",
+    "NETWORK_POOLS",
+    "PROTOCOLS",
     "REGULARIZERS",
     "AlexNetConfig",
     "BACONConfig",
     "BACONTermConfig",
     "CAFEConfig",
     "CMIConfig",
+    "Condition",
     "ConvNetConfig",
     "CoresetConfig",
     "DCConfig",
@@ -69,6 +77,7 @@ __all__ = [
     "JobSpec",
     "KCenterConfig",
     "KMeansConfig",
+    "Labels",
     "LeNetConfig",
     "MIMConfig",
     "MLPConfig",
@@ -77,10 +86,12 @@ __all__ = [
     "NetworkConfig",
     "Preset",
     "Problem",
+    "Protocol",
     "QueueMatchingConfig",
     "RandomConfig",
     "RegularizerConfig",
     "ResNet18Config",
+    "RobustScore",
     "SpecError",
     "TeacherConfig",
     "VGG11Config",

@@ -138,6 +138,9 @@ class MethodConfig(Component):
     """Whether its steps pass real and synthetic images of a class through one network under one augmentation, so that
     terms which compare the features of both can join."""
 
+    learns_lr: ClassVar[bool] = False
+    """Whether the learning rate to train networks with is learned beside the images."""
+
     def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
         """What in a job cannot work with this method; nothing by default."""
         yield from ()

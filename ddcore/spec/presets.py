@@ -66,7 +66,8 @@ def _completed(fields: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]
 def expand(data: Mapping[str, Any]) -> dict[str, Any]:
     """Lay a job's fields over the preset it names, if it names one.
 
-    Objects are merged field by field; a method or network of another name replaces the preset's.
+    Objects are merged field by field; a method or network of another name replaces the preset's, and so does an
+    evaluation by another protocol.
 
     Raises:
         SpecError: no such preset.
@@ -90,8 +91,13 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         current: Any = merged.get(key)
         both_objects = isinstance(current, Mapping) and isinstance(value, Mapping)
-        if both_objects and key != "regularizers" and value.get("name", current.get("name")) == current.get("name"):
+        if both_objects and key != "regularizers" and _same_kind(current, value):
             merged[key] = _merge(current, value)
         else:
             merged[key] = value
     return merged
+
+
+def _same_kind(current: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
+    """Whether an object only amends another, rather than choosing something else by name."""
+    return all(value.get(key, current.get(key)) == current.get(key) for key in ("name", "protocol"))
