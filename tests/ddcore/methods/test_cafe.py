@@ -15,9 +15,9 @@ from ddcore import engine
 from ddcore.compute import Compute
 from ddcore.data import augment
 from ddcore.data.images import ImageSet, describe
+from ddcore.embeddings import mean_embedding_distance
 from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.methods.cafe import CAFE, Watch, discrimination
-from ddcore.methods.dm import mean_embedding_distance
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.registry import build_method
