@@ -1,6 +1,6 @@
 import pytest
 
-from ddcore.spec import DATASETS, GradientMatchingConfig, SpecError, all_presets, parse
+from ddcore.spec import DATASETS, GradientMatchingConfig, QueueMatchingConfig, SpecError, all_presets, parse
 
 PROMISED = [
     "paper/dm-cifar10-ipc1", "paper/dm-cifar10-ipc10", "paper/dm-cifar10-ipc50",
@@ -9,6 +9,9 @@ PROMISED = [
     *(f"paper/{method}-{dataset}-ipc{ipc}" for method in ("dc", "dsa")
       for dataset in ("mnist", "fashion_mnist", "svhn", "cifar10", "cifar100") for ipc in (1, 10, 50)
       if (method, dataset, ipc) != ("dc", "cifar100", 50)),
+    "quick/idm-digits", "quick/bacon-digits",
+    *(f"paper/{method}-{dataset}-ipc{ipc}" for method in ("idm", "bacon")
+      for dataset in ("svhn", "cifar10", "cifar100") for ipc in (1, 10, 50)),
 ]  # fmt: skip
 
 
@@ -32,7 +35,7 @@ def test_preset_is_a_valid_job_with_a_source(name: str) -> None:
 def test_paper_presets_hold_the_published_setting() -> None:
     spec = parse({"preset": "paper/dm-mnist-ipc10"})
     assert spec.method.model_dump() == {
-        "name": "dm", "iterations": 20_000, "lr_img": 1.0, "momentum": 0.5, "batch_real": 256,
+        "name": "dm", "iterations": 20_000, "lr_img": 1.0, "momentum": 0.5, "batch_real": 256, "distance": "mean",
     }  # fmt: skip
     assert spec.augmentation == "color_crop_cutout_scale_rotate"
     assert (spec.evaluation.epochs, spec.evaluation.lr, spec.evaluation.batch_size) == (1000, 0.01, 256)
@@ -52,6 +55,25 @@ def test_gradient_matching_presets_are_1001_networks_with_the_published_loops(na
     else:
         assert (spec.init, spec.evaluation.epochs) == ("real", 1000)
         assert ("flip" in spec.augmentation) == (spec.dataset not in ("mnist", "svhn"))
+
+
+@pytest.mark.parametrize("name", [name for name in PROMISED if name.startswith(("paper/idm", "paper/bacon"))])
+def test_queue_matching_presets_hold_the_released_commands(name: str) -> None:
+    spec = parse({"preset": name})
+    method = spec.method
+    assert isinstance(method, QueueMatchingConfig)
+    assert method.batch_real == (5000 if spec.ipc == 1 else 256)
+    assert method.grow_every == (5 if spec.ipc == 1 else 30)
+    assert method.eval_interval == (500 if spec.ipc == 50 else 100)
+    many = spec.dataset == "cifar100"
+    assert method.ce_weight == (0.1 if spec.ipc == 50 or (many and spec.ipc == 10) else 0.5)
+    steps = {("idm", 10): 50, ("bacon", 10): 50, ("idm", 50): 40, ("bacon", 50): 50}
+    assert method.network_steps == (steps.get((method.name, spec.ipc), 10) if many else 10)
+    assert (method.iterations, method.lr_img, method.momentum, method.networks_trained) == (20_000, 0.2, 0.5, 2)
+    assert (method.queue_start, method.queue_size, method.batch_train, method.lr_net) == (3, 100, 256, 0.01)
+    assert (spec.decoder.name, spec.images_per_class, spec.init) == ("mosaic", 4 * spec.ipc, "real")
+    assert (spec.evaluation.epochs, spec.evaluation.repeats) == (1000, 5)
+    assert "flip" in spec.augmentation
 
 
 def test_fields_override_a_preset_object_by_object() -> None:
