@@ -1,4 +1,8 @@
-"""One iteration of IDM on CIFAR-10 shapes, IPC 10 as mosaics, 256 real images a class: the released loop, and ours."""
+"""One iteration of IDM on CIFAR-10 shapes, IPC 10 as mosaics, 256 real images a class: the released loop, and ours.
+
+Gradients of single pixels differ by up to 3 percent of the largest, since rounding turns them at the kinks of ReLU;
+with ``activation="swish"`` the uncompiled ways agree to 3e-6.
+"""
 
 from __future__ import annotations
 

@@ -10,30 +10,34 @@ from torch import Tensor
 from ddcore.errors import DivergedError
 from ddcore.synthetic import SyntheticSet
 
+METHOD = "the method"
+"""How the one term is called whose strength is a learning rate; a regulariser may have the same name as a method."""
+
 
 class Pulls:
     """How hard the method and each regulariser pull on the images, step by step.
 
     A term whose gradient overflows shows in its own step. One whose gradient is merely huge throws the images so far
     that whatever looks at them next overflows, innocent or not; so the step before tells whom to name.
-
-    Args:
-        method: name of the method, the only term whose strength is a learning rate and not a weight.
     """
 
-    def __init__(self, method: str) -> None:
-        self._method = method
+    def __init__(self) -> None:
         self._noted: dict[str, tuple[Mapping[str, Tensor], Tensor]] = {}
         self._before: dict[str, float] = {}
 
     def note(self, term: str, readings: Mapping[str, Tensor], synthetic: SyntheticSet) -> Tensor:
         """Take down what a term reports, right after it has added its gradient; nothing waits for a device here.
 
+        Args:
+            term: :data:`METHOD`, or the name of a regulariser.
+            readings: of the term in this step.
+            synthetic: with the gradient of this term and those before it.
+
         Returns:
-            Norm of the gradient accumulated so far, a scalar.
+            Norm of the gradient so far, a scalar.
         """
         norm = synthetic.gradient_norm()
-        self._noted[term] = readings, norm
+        self._noted[term if term == METHOD else f"`{term}`"] = readings, norm
         return norm
 
     def check(self, step: int) -> None:
@@ -53,7 +57,7 @@ class Pulls:
                     raise self._diverged(f"`{name}` became {float(value)} at step {step}", term, thrower)
             total = float(norm)
             if not math.isfinite(total):
-                raise self._diverged(f"the gradient of `{term}` on the images became {total} at step {step}", term)
+                raise self._diverged(f"the gradient of {term} on the images became {total} at step {step}", term)
             norms[term], last = abs(total - last), total
         self._noted, self._before = {}, norms
 
@@ -65,10 +69,10 @@ class Pulls:
         pull = ""
         if thrower is not None:
             pull = (
-                f", after `{thrower}` had pulled hardest (with a gradient of {self._before[thrower]:.1e} on the images)"
+                f", after {thrower} had pulled hardest (with a gradient of {self._before[thrower]:.1e} on the images)"
             )
         culprit = thrower or term
-        remedy = "`method.lr_img`" if culprit == self._method else f"the `weight` or `relative` of `{culprit}`"
+        remedy = "`method.lr_img`" if culprit == METHOD else f"the `weight` or `relative` of {culprit}"
         return DivergedError(
             f"{what}{pull}; the images of the last checkpoint are kept. Lower {remedy}, or use `precision`: 'fp32'"
         )

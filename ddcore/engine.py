@@ -21,7 +21,7 @@ from ddcore.compute import Compute
 from ddcore.data import augment, sources
 from ddcore.data.images import Dataset
 from ddcore.data.sampling import ClassSampler, reserve
-from ddcore.divergence import Pulls
+from ddcore.divergence import METHOD, Pulls
 from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
 from ddcore.evaluation import Evaluation
 from ddcore.hooks import Callback, Stop
@@ -129,7 +129,7 @@ class _Engine:
         self.context = self._context(dataset, cache)
         self.method = build_method(spec.method, self.context)
         self.regularizers = [Weighted(build_regularizer(r, self.context)) for r in spec.regularizers]
-        self._pulls = Pulls(spec.method.name)
+        self._pulls = Pulls()
         self.evaluation = Evaluation(self.context)
 
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
@@ -212,7 +212,7 @@ class _Engine:
         synthetic.begin_step()
         step: Step = self.method.draw(self.step, synthetic)
         readings = self.method.backward(step)
-        method_norm = self._pulls.note(self.spec.method.name, readings, synthetic)
+        method_norm = self._pulls.note(METHOD, readings, synthetic)
         for weighted in self.regularizers:
             of_term = weighted.backward(step, method_norm)
             self._pulls.note(weighted.name, of_term, synthetic)

@@ -20,7 +20,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -38,6 +38,8 @@ from ddcore.spec import TeacherConfig
 
 if TYPE_CHECKING:
     from ddcore.run import Run
+
+T = TypeVar("T")
 
 MEMORY_SHARE = 0.5
 """Part of the free memory that teachers may take; the rest is for the run."""
@@ -151,7 +153,7 @@ class TeacherPool:
         """Train the missing of these teachers, and fill the memory."""
         self._capacity = self._most_in_memory()
         missing = [index for index in indices if not self._kept(index)]
-        random.SystemRandom().shuffle(missing)
+        random.SystemRandom().shuffle(missing)  # so that jobs share the work; no number depends on it
         total = len(missing) * self.config.epochs
         if missing:
             self._run.callback.on_phase("pretraining", total)
@@ -195,28 +197,27 @@ class TeacherPool:
         return None if self._folder is None else self._folder / f"{index:04d}.safetensors"
 
     def _kept(self, index: int) -> bool:
-        """Whether a teacher is in memory, or whole in the cache."""
-        return index in self._held or self._cached(index) is not None
+        """Whether a teacher is in memory, or whole in the cache; a file that was cut off does not open."""
+        return index in self._held or self._look_up(index, lambda _: True) is not None
 
-    def _cached(self, index: int) -> Path | None:
-        """The file of a teacher if there is one, and it opens; one that was cut off does not."""
+    def _read(self, index: int) -> Params | None:
+        device = self._run.compute.device
+        return self._look_up(index, lambda file: {key: file.get_tensor(key).to(device) for key in file.keys()})  # noqa: SIM118
+
+    def _look_up(self, index: int, read: Callable[[Any], T]) -> T | None:
+        """What ``read`` makes of a teacher's file; nothing where there is none, or none that is whole."""
         path = self._path(index)
-        if path is None or not path.is_file():
+        if path is None:
             return None
         try:
-            with safe_open(path, framework="pt"):
-                return path
+            with safe_open(path, framework="pt") as file:
+                return read(file)
+        except FileNotFoundError:
+            return None
         except SafetensorError as error:
             self._run.callback.on_log("warning", f"a cached teacher is damaged and will be trained again ({error})")
             path.unlink(missing_ok=True)
             return None
-
-    def _read(self, index: int) -> Params | None:
-        path = self._cached(index)
-        if path is None:
-            return None
-        with safe_open(path, framework="pt") as file:
-            return {k: file.get_tensor(k).to(self._run.compute.device) for k in file.keys()}  # noqa: SIM118
 
     def _train(self, index: int, on_epoch: Callable[[int], None] | None = None) -> Params:
         run, config = self._run, self.config

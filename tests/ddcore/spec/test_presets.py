@@ -15,6 +15,7 @@ from ddcore.spec import (
     GradientMatchingConfig,
     IIDConfig,
     JobSpec,
+    QueueMatchingConfig,
     SpecError,
     all_presets,
     parse,
@@ -64,11 +65,23 @@ FIGURES = {
     "dm+iid svhn": "10: 75.7±0.3, 50: 85.3±0.2",
     "dm+iid cifar10": "10: 55.1±0.1, 50: 65.1±0.2",
     "dm+iid cifar100": "10: 32.2±0.5, 50: 43.6±0.3",
+    "idm svhn": "1: 65.3, 10: 81.0±0.1, 50: 84.1±0.1",
+    "idm cifar10": "1: 45.2, 10: 58.6±0.1, 50: 67.5±0.1",
+    "idm cifar100": "1: 20.1±0.3, 10: 45.1±0.1, 50: 50.0±0.2",
+    "bacon svhn": "1: 69.44, 10: 84.64, 50: 89.1",
+    "bacon cifar10": "1: 45.62, 10: 62.06, 50: 70.06",
+    "bacon cifar100": "1: 23.68, 10: 46.15, 50: 52.29",
+    "idm+iid svhn": "1: 66.3±0.1, 10: 82.1±0.3, 50: 85.1±0.5",
+    "idm+iid cifar10": "1: 47.1±0.1, 10: 59.9±0.2, 50: 69.0±0.3",
+    "idm+iid cifar100": "1: 24.6±0.1, 10: 45.7±0.4, 50: 51.3±0.4",
+    "idm+cmi svhn": "10: 84.3±0.2, 50: 88.9±0.2",
+    "idm+cmi cifar10": "10: 62.2±0.3, 50: 71.3±0.2",
+    "idm+cmi cifar100": "10: 47.2±0.4, 50: 51.9±0.3",
     "dm+cmi svhn": "10: 77.9±0.4, 50: 84.9±0.4",
     "dm+cmi cifar10": "10: 52.9±0.3, 50: 65.8±0.3",
     "dm+cmi cifar100": "10: 32.5±0.4, 50: 44.9±0.2",
 }
-"""Accuracy by method and dataset: images per class, mean and deviation (methods/matching, figures of 1 to 4, 7, 9)."""
+"""Accuracy by method and dataset: images per class, mean and deviation (methods/matching, 1 to 4 and 6 to 9)."""
 
 CMI_WEIGHTS = {
     "dm": "svhn 18000/500, cifar10 8000/2000, cifar100 2000/500",
@@ -156,11 +169,12 @@ def test_cmi_has_the_released_weight_and_teachers(name: str, weight: float) -> N
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name in all_presets() if name.startswith("paper/dm+iid")])
+@pytest.mark.parametrize("name", [name for name in all_presets() if "+iid-" in name])
 def test_iid_has_the_released_coefficients_and_teachers(name: str) -> None:
     (term,) = parse({"preset": name}).regularizers
     assert isinstance(term, IIDConfig)
-    assert (term.weight, term.covariance, term.centralization) == (1.0, 0.01, 0.05)
+    assert term.weight == 1
+    assert (term.covariance, term.centralization) == ((0.03, 0.01) if "/idm" in name else (0.01, 0.05))
     assert (term.teacher.network.name, term.teacher.epochs, term.teacher.weight_decay) == ("resnet18", 40, 5e-4)
 
 
@@ -192,7 +206,9 @@ def test_dm_learns_at_the_rate_of_the_size_and_mirrors_what_may_be_mirrored(job:
 
 def test_paper_presets_hold_the_published_setting() -> None:
     spec = parse({"preset": "paper/dm-mnist-ipc10"})
-    assert {"lr_img": 1.0, "momentum": 0.5, "batch_real": 256}.items() <= spec.method.model_dump().items()
+    assert spec.method.model_dump() == {
+        "name": "dm", "iterations": 20_000, "lr_img": 1.0, "momentum": 0.5, "batch_real": 256, "distance": "mean",
+    }  # fmt: skip
     assert spec.augmentation == "color_crop_cutout_scale_rotate"
     assert (spec.evaluation.epochs, spec.evaluation.lr, spec.evaluation.batch_size) == (1000, 0.01, 256)
 
@@ -228,6 +244,25 @@ def test_cafe_presets_are_2001_networks_from_noise_with_the_released_setting(nam
     else:
         assert spec.augmentation == "none"
         assert spec.evaluation.epochs == (1000 if spec.dataset == "mnist" else 600)
+
+
+@pytest.mark.parametrize("name", [name for name in all_presets() if name.startswith(("paper/idm", "paper/bacon"))])
+def test_queue_matching_presets_hold_the_released_commands(name: str) -> None:
+    spec = parse({"preset": name})
+    method = spec.method
+    assert isinstance(method, QueueMatchingConfig)
+    assert method.batch_real == (5000 if spec.ipc == 1 else 256)
+    assert method.grow_every == (5 if spec.ipc == 1 else 30)
+    assert method.eval_interval == (500 if spec.ipc == 50 else 100)
+    many = spec.dataset == "cifar100"
+    assert method.ce_weight == (0.1 if spec.ipc == 50 or (many and spec.ipc == 10) else 0.5)
+    steps = {("idm", 10): 50, ("bacon", 10): 50, ("idm", 50): 40, ("bacon", 50): 50}
+    assert method.network_steps == (steps.get((method.name, spec.ipc), 10) if many else 10)
+    assert (method.iterations, method.lr_img, method.momentum, method.networks_trained) == (20_000, 0.2, 0.5, 2)
+    assert (method.queue_start, method.queue_size, method.batch_train, method.lr_net) == (3, 100, 256, 0.01)
+    assert (spec.decoder.name, spec.images_per_class, spec.init) == ("mosaic", 4 * spec.ipc, "real")
+    assert (spec.evaluation.epochs, spec.evaluation.repeats) == (1000, 5)
+    assert "flip" in spec.augmentation
 
 
 def test_fields_override_a_preset_object_by_object() -> None:
