@@ -94,6 +94,10 @@ def released_risk(real: Moments, synthetic: Tensor) -> RiskTerms:
     Args:
         real: statistics (..., F) of each class's real embeddings.
         synthetic: (..., F) class means of synthetic embeddings.
+
+    >>> terms = released_risk(Moments(torch.zeros(1), torch.zeros(1)), torch.tensor([2.0]))
+    >>> [round(term.item(), 4) for term in terms]
+    [2.9189, 1.0, 0.0]
     """
     difference = synthetic - real.mean
     likelihood = _HALF_LOG_2PI + real.deviation + 0.5 * difference.square() * torch.exp(-2 * real.deviation)
@@ -110,6 +114,10 @@ def printed_risk(real: Tensor, synthetic: Tensor) -> RiskTerms:
     Args:
         real: (k, F), k at least 2.
         synthetic: (n, F).
+
+    >>> terms = printed_risk(torch.tensor([[-1.0], [1.0]]), torch.tensor([[1.0]]))
+    >>> [round(term.item(), 4) for term in terms]
+    [1.7655, 0.5, 0.0858]
     """
     deviation = Moments.of(real).deviation.clamp(min=LEAST_DEVIATION)
     # Of n x k x F differences, only those of one part are in memory: the way back computes them once more.

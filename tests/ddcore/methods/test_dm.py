@@ -15,6 +15,7 @@ from ddcore.methods.dm import DM
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
+from ddcore.registry import build_regularizer
 from ddcore.run import Run
 from ddcore.spec import ConvNetConfig
 
@@ -107,3 +108,21 @@ def test_every_step_sees_a_fresh_network_and_its_own_draws(make_run: Callable[..
         rows.append(torch.cat(step.rows))
     assert not torch.equal(weights[0], weights[1])
     assert not torch.equal(rows[0], rows[1])
+
+
+@pytest.mark.parametrize(("distance", "variant"), [("bacon", "released"), ("bacon_paper", "paper")])
+def test_another_distance_takes_the_place_of_the_means(
+    make_run: Callable[..., Run], distance: str, variant: str
+) -> None:
+    """Then the method's part is what the regulariser of that name would add at a weight of 1."""
+    term = {"name": "bacon", "weight": 1, "variant": variant}
+    run = make_run(method={"name": "dm", "batch_real": 8, "distance": distance}, regularizers=[term])
+    dm = DM(run.spec.method, run)
+    synthetic = dm.start()
+    step = dm.draw(0, synthetic)
+    loss, own = dm.backward(step)["loss/base"], synthetic.gradient.clone()
+    synthetic.clear_gradient()
+    added = build_regularizer(run.spec.regularizers[0], run).backward(step, 1.0)["loss/bacon"]
+    assert own.any()
+    assert loss == added
+    assert torch.equal(own, synthetic.gradient)
