@@ -6,14 +6,15 @@ makes them, piece by piece, and only class means leave it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore.nets.functional import RECOMPILE_LIMIT, Functional, Params, piece_size
+from ddcore.compute import compile_for_each_shape
+from ddcore.nets.functional import Functional, Params, piece_size
 
 
 class LevelMeans(NamedTuple):
@@ -44,16 +45,8 @@ class ClassMeans:
         if not functional.per_sample:
             raise ValueError("class means are taken piece by piece, which batch normalisation does not allow")
         self.functional = functional
-        self._sums: Callable[[Params, Tensor, Tensor], tuple[Tensor, ...]] = self._weighted_sums
-        if functional.compute.compiled:
-            # The stub of the framework's overloads lacks two of the arguments it documents.
-            self._sums = torch.compile(  # type: ignore[call-overload]
-                self._weighted_sums,
-                fullgraph=True,
-                dynamic=False,
-                isolate_recompiles=True,
-                recompile_limit=RECOMPILE_LIMIT,
-            )
+        compiled = functional.compute.compiled
+        self._sums = compile_for_each_shape(self._weighted_sums) if compiled else self._weighted_sums
 
     def __call__(self, params: Params, images: Tensor, sizes: Sequence[int]) -> LevelMeans:
         """Means of classes that follow one another.
