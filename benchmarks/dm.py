@@ -35,15 +35,15 @@ def _dataset(classes: int) -> Dataset:
     return describe("cifar10", split(IMAGES_PER_CLASS), split(1))
 
 
-def context(spec: JobSpec, compute: Compute, classes: int = CLASSES) -> Run:
-    """Context of a job on images of CIFAR-10's shape, 1,000 of each class."""
+def random_run(spec: JobSpec, compute: Compute, classes: int = CLASSES) -> Run:
+    """The context of a run on random pixels of CIFAR-10's shape."""
     dataset = _dataset(classes)
     return Run(
         spec=spec,
         dataset=dataset,
         compute=compute,
         functional=Functional(build(spec.network, dataset.shape, classes), compute),
-        strategy=augment.strategy_for("auto", dataset.flip),
+        strategy=augment.strategy_for(spec.augmentation, dataset.flip),
         random=Randomness(0, compute.device),
         sampler=ClassSampler(dataset.train.labels, classes),
         cache=None,
@@ -53,7 +53,7 @@ def context(spec: JobSpec, compute: Compute, classes: int = CLASSES) -> Run:
 
 
 def _ours(compute: Compute) -> Callable[[], Sequence[Tensor]]:
-    run = context(SPEC, compute)
+    run = random_run(SPEC, compute)
     method = DM(DMConfig(batch_real=BATCH_REAL), run)
 
     def work() -> Sequence[Tensor]:
@@ -70,7 +70,7 @@ def _ours(compute: Compute) -> Callable[[], Sequence[Tensor]]:
 
 def _published(device: torch.device) -> Callable[[], Sequence[Tensor]]:
     """Class after class: permute the indices, fetch, augment both sides alike, forward; one backward for all."""
-    run = context(SPEC, Compute(device))
+    run = random_run(SPEC, Compute(device))
     method = DM(DMConfig(batch_real=BATCH_REAL), run)
     pixels = run.dataset.normalize(run.dataset.train.images).to(device)
     of_class = [(run.dataset.train.labels == c).nonzero().flatten() for c in range(CLASSES)]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.dm import context
+from benchmarks.dm import random_run
 from benchmarks.forward import SHAPE
 from benchmarks.harness import Benchmark, Way
 from ddcore.compute import Compute
@@ -34,7 +34,7 @@ def _spec() -> JobSpec:
 def _method(compute: Compute, classes: int) -> IDM:
     spec = _spec()
     assert isinstance(spec.method, IDMConfig)
-    return IDM(spec.method, context(spec, compute, classes))
+    return IDM(spec.method, random_run(spec, compute, classes))
 
 
 def _ours(compute: Compute, classes: int) -> Callable[[], Sequence[Tensor]]:

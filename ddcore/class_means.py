@@ -6,7 +6,7 @@ makes them, piece by piece, and only class means leave it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
