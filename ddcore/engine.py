@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,8 @@ from ddcore.compute import Compute
 from ddcore.data import augment, sources
 from ddcore.data.images import Dataset
 from ddcore.data.sampling import ClassSampler, reserve
-from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
+from ddcore.divergence import Pulls
+from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
 from ddcore.evaluation import Evaluation
 from ddcore.hooks import Callback, Stop
 from ddcore.nets import build, macs
@@ -129,6 +129,7 @@ class _Engine:
         self.context = self._context(dataset, cache)
         self.method = build_method(spec.method, self.context)
         self.regularizers = [Weighted(build_regularizer(r, self.context)) for r in spec.regularizers]
+        self._pulls = Pulls(spec.method.name)
         self.evaluation = Evaluation(self.context)
 
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
@@ -193,10 +194,10 @@ class _Engine:
         total = self.spec.method.iterations
         self.callback.on_phase("distilling", total)
         self.callback.on_progress(self.step, total)
-        while self.step < total:
+        while self.step < total and not self.method.finished():
             readings = self._take_step()
             self.step += 1
-            last = self.step == total
+            last = self.step == total or self.method.finished()
             if last or self.step == 1 or self.step % self.spec.metrics.every == 0:
                 self._report(readings)
             if last or self.step % self.spec.snapshots.every == 0:
@@ -211,24 +212,18 @@ class _Engine:
         synthetic.begin_step()
         step: Step = self.method.draw(self.step, synthetic)
         readings = self.method.backward(step)
-        method_norm = synthetic.gradient_norm()
+        method_norm = self._pulls.note(self.spec.method.name, readings, synthetic)
         for weighted in self.regularizers:
-            readings |= weighted.backward(step, method_norm)
-        self._check_finite(readings)
+            of_term = weighted.backward(step, method_norm)
+            self._pulls.note(weighted.name, of_term, synthetic)
+            readings = {**readings, **of_term}
+        self._pulls.check(self.step + 1)
         synthetic.step()
         synthetic.check_finite(self.step + 1)
         self.method.advance(step)
         for weighted in self.regularizers:
             weighted.regularizer.advance(step)
         return readings
-
-    def _check_finite(self, readings: Readings) -> None:
-        for name, value in readings.items():
-            if not math.isfinite(value):
-                raise DivergedError(
-                    f"`{name}` became {float(value)} at step {self.step + 1}; the images of the last checkpoint are "
-                    "kept. Lower `method.lr_img` or the regulariser weights, or use `precision`: 'fp32'"
-                )
 
     def _report(self, readings: Mapping[str, Tensor]) -> None:
         values = {name: float(value) for name, value in readings.items()}

@@ -17,9 +17,12 @@ from ddcore.spec import (
     ConvNetConfig,
     DatasetFacts,
     FeatureCoresetConfig,
+    IIDConfig,
     JobSpec,
     MIMConfig,
     NetworkConfig,
+    RegularizerConfig,
+    TeacherConfig,
 )
 
 TRAINING = 3
@@ -47,7 +50,7 @@ def plan(spec: JobSpec) -> list[PlannedPhase]:
     """The phases of a job in order, with their work where the dataset's size is known."""
     facts = DATASETS.get(spec.dataset)
     parts = list(_parts(spec, facts)) if facts else []
-    teachers = [r.teacher.pool for r in spec.regularizers if isinstance(r, CMIConfig | MIMConfig)]
+    teachers = [teacher.pool for term in spec.regularizers if (teacher := _teacher(term))]
     if isinstance(spec.method, FeatureCoresetConfig):
         teachers.append(1)
     scoring = spec.evaluation
@@ -119,11 +122,12 @@ def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
         yield Part("pretraining", looking, spec.method.teacher.network)
     for regularizer in spec.regularizers:
         real = min(getattr(regularizer, "batch_real", 0), facts.smallest_class) * classes
-        teacher = regularizer.teacher if isinstance(regularizer, CMIConfig | MIMConfig) else None
-        network = teacher.network if teacher else spec.network
-        yield Part("distilling", steps * (real + TRAINING * synthetic), network)
+        teacher = _teacher(regularizer)
+        if teacher is None or (isinstance(regularizer, IIDConfig) and regularizer.covariance):
+            yield Part("distilling", steps * (real + TRAINING * synthetic), spec.network)
         if teacher:
-            yield Part("pretraining", TRAINING * teacher.pool * teacher.epochs * facts.train_size, network)
+            yield Part("distilling", steps * (real + TRAINING * synthetic), teacher.network)
+            yield Part("pretraining", TRAINING * teacher.pool * teacher.epochs * facts.train_size, teacher.network)
     scoring = spec.evaluation
     if scoring.needs_teacher:
         yield Part("pretraining", TRAINING * scoring.teacher.epochs * facts.train_size, scoring.teacher.network)
@@ -132,3 +136,13 @@ def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
         # The named sets keep about a sixth of their images for testing.
         tested = scoring.repeats * len(scoring.conditions(index)) * scoring.tests * facts.train_size / 6
         yield Part("evaluating", TRAINING * trained + tested, network)
+
+
+def _teacher(regularizer: RegularizerConfig) -> TeacherConfig | None:
+    """The pool that a regulariser has trained, if it needs one."""
+    match regularizer:
+        case MIMConfig() | CMIConfig():
+            return regularizer.teacher
+        case IIDConfig() if regularizer.centralization:
+            return regularizer.teacher
+    return None

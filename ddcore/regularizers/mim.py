@@ -88,7 +88,7 @@ class MIM(Regularizer[MIMConfig]):
     @override
     def prepare(self) -> None:
         self._pool.prepare()
-        params = self._pool.params[0]
+        params = self._pool[0]
         probe = self.run.real_images(torch.zeros(1, dtype=torch.int64, device=self.run.compute.device))
         with torch.no_grad():
             sizes = [layer.shape[1] for layer in self._activations(params, probe)]

@@ -21,21 +21,26 @@ from ddcore.spec.errors import Problem, SpecError, nearest
 from ddcore.spec.evaluation import DISTILLED, NETWORK_POOLS, Condition, EvaluationConfig, Labels, RobustScore
 from ddcore.spec.job import JobSpec, check_dataset_name, parse
 from ddcore.spec.methods import (
+    BACONConfig,
+    CAFEConfig,
     CoresetConfig,
     DCConfig,
     DMConfig,
     DSAConfig,
     FeatureCoresetConfig,
+    FeatureMatchingConfig,
     GradientMatchingConfig,
     HerdingConfig,
+    IDMConfig,
     KCenterConfig,
     KMeansConfig,
+    QueueMatchingConfig,
     RandomConfig,
 )
 from ddcore.spec.networks import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, ResNet18Config, VGG11Config
 from ddcore.spec.presets import Preset, all_presets
 from ddcore.spec.protocols import PROTOCOLS, Protocol
-from ddcore.spec.regularizers import CMIConfig, MIMConfig, TeacherConfig
+from ddcore.spec.regularizers import BACONTermConfig, CMIConfig, IIDConfig, MIMConfig, TeacherConfig
 
 __all__ = [
     "AUGMENTATIONS",
@@ -49,6 +54,9 @@ __all__ = [
     "PROTOCOLS",
     "REGULARIZERS",
     "AlexNetConfig",
+    "BACONConfig",
+    "BACONTermConfig",
+    "CAFEConfig",
     "CMIConfig",
     "Condition",
     "ConvNetConfig",
@@ -60,8 +68,11 @@ __all__ = [
     "DecoderConfig",
     "EvaluationConfig",
     "FeatureCoresetConfig",
+    "FeatureMatchingConfig",
     "GradientMatchingConfig",
     "HerdingConfig",
+    "IDMConfig",
+    "IIDConfig",
     "IdentityConfig",
     "JobSpec",
     "KCenterConfig",
@@ -76,6 +87,7 @@ __all__ = [
     "Preset",
     "Problem",
     "Protocol",
+    "QueueMatchingConfig",
     "RandomConfig",
     "RegularizerConfig",
     "ResNet18Config",

@@ -9,7 +9,16 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ddcore.spec import presets
 from ddcore.spec.augmentation import check_augmentation
-from ddcore.spec.base import METHODS, AnyDecoder, AnyMethod, AnyNetwork, AnyRegularizer, MethodConfig, SpecModel
+from ddcore.spec.base import (
+    METHODS,
+    AnyDecoder,
+    AnyMethod,
+    AnyNetwork,
+    AnyRegularizer,
+    MethodConfig,
+    SpecModel,
+    features_unmatched,
+)
 from ddcore.spec.datasets import DATASETS
 from ddcore.spec.decoders import IdentityConfig
 from ddcore.spec.errors import Problem, SpecError, nearest, problems
@@ -59,11 +68,12 @@ class JobSpec(SpecModel):
     )
     augmentation: str = Field(
         "auto",
-        description="Operations of differentiable Siamese augmentation joined by `_`, `none`, or `auto` "
-        "(all, without flip where a mirrored image changes its class). Default: `auto`, but `none` for `dc`.",
+        description="Operations of differentiable Siamese augmentation joined by `_`, `none`, or `auto` (all, without "
+        "flip where a mirrored image changes its class). Default: `auto`, but `none` for `dc` and `cafe`.",
     )
     init: Literal["real", "noise"] = Field(
-        "real", description="Start from random real images or from N(0, 1). Default: `real`, but `noise` for `dc`."
+        "real",
+        description="Start from random real images or from N(0, 1). Default: `real`, but `noise` for `dc` and `cafe`.",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Everything random follows from it.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -188,6 +198,9 @@ def _impossible(spec: JobSpec) -> list[Problem]:
         found.append(Problem("/decoder", "decoder_without_method", detail))
     for index, regularizer in enumerate(spec.regularizers):
         found += [Problem(f"/regularizers/{index}", code, detail) for code, detail in regularizer.impossible(spec)]
+        if regularizer.compares_features and not spec.method.matches_features:
+            detail = features_unmatched(regularizer.name, spec.method.name)
+            found.append(Problem(f"/regularizers/{index}", "no_features_to_compare", detail))
         if spec.method.iterations == 0:
             detail = f"`{spec.method.name}` takes no steps, so `{regularizer.name}` could not act; drop it"
             found.append(Problem(f"/regularizers/{index}", "nothing_to_regularise", detail))

@@ -1,4 +1,7 @@
-"""Presets: data files with a configuration, its source and the score to expect."""
+"""Presets: data files with a configuration, its source and the score to expect.
+
+A file that names a ``base`` holds what its job has otherwise than that preset's.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class Preset(SpecModel):
 @cache
 def all_presets() -> Mapping[str, Preset]:
     """Every preset that ships with the package, by name such as ``paper/dm-cifar10-ipc10``."""
-    found = {}
+    read = {}
     root = files("ddcore.spec").joinpath("presets")
     for folder in sorted(root.iterdir(), key=lambda entry: entry.name):
         if not folder.is_dir():
@@ -47,8 +50,17 @@ def all_presets() -> Mapping[str, Preset]:
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
             if entry.name.endswith(".toml"):
                 name = f"{folder.name}/{entry.name.removesuffix('.toml')}"
-                found[name] = Preset(name=name, **tomllib.loads(entry.read_text("utf-8")))
-    return found
+                read[name] = tomllib.loads(entry.read_text("utf-8"))
+    return {name: Preset(name=name, **_completed(fields, read)) for name, fields in read.items()}
+
+
+def _completed(fields: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A preset's fields with the job of its base, if it has one, under its own."""
+    rest = {name: value for name, value in fields.items() if name != "base"}
+    if "base" not in fields:
+        return rest
+    base = _completed(others[fields["base"]], others)
+    return {**rest, "job": _merge(base["job"], fields["job"])}
 
 
 def expand(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -223,8 +223,9 @@ def test_methods_and_presets(ddctl: Ddctl, service: FakeService) -> None:
     expected = {"accuracy": 48.9, "tolerance": 1.5, "status": "verified"}
     service.on("GET", "/v1/methods", {"data": [dm]})
     service.on("GET", "/v1/regularizers", {"data": [dm | {"name": "cmi", "kind": "regularizer", "title": "CMI"}]})
+    service.on("GET", "/v1/decoders", {"data": [dm | {"name": "mosaic", "kind": "decoder", "title": "Tiles"}]})
     service.on("GET", "/v1/presets", {"data": [{"name": "p", "title": "t", "expected": expected}, {"name": "q"}]})
-    assert "Distribution matching" in ddctl("methods")[1]
+    assert all(title in ddctl("methods")[1] for title in ("Distribution matching", "CMI", "Tiles"))
     assert "Learning rate of the images." in ddctl("methods", "dm")[1]
     assert "did you mean 'dm'?" in ddctl("methods", "ddm")[2]
     assert "48.9 % ± 1.5 (verified)" in ddctl("presets")[1]

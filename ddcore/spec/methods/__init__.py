@@ -1,5 +1,6 @@
 """What every distillation method can be told, a file for each family."""
 
+from ddcore.spec.methods.cafe import CAFEConfig
 from ddcore.spec.methods.coreset import (
     CoresetConfig,
     FeatureCoresetConfig,
@@ -9,17 +10,23 @@ from ddcore.spec.methods.coreset import (
     RandomConfig,
 )
 from ddcore.spec.methods.dc import DCConfig, DSAConfig, GradientMatchingConfig
-from ddcore.spec.methods.dm import DMConfig
+from ddcore.spec.methods.dm import DMConfig, FeatureMatchingConfig
+from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
 
 __all__ = [
+    "BACONConfig",
+    "CAFEConfig",
     "CoresetConfig",
     "DCConfig",
     "DMConfig",
     "DSAConfig",
     "FeatureCoresetConfig",
+    "FeatureMatchingConfig",
     "GradientMatchingConfig",
     "HerdingConfig",
+    "IDMConfig",
     "KCenterConfig",
     "KMeansConfig",
+    "QueueMatchingConfig",
     "RandomConfig",
 ]

@@ -68,6 +68,18 @@ def test_regulariser_scoring_and_teachers_cost() -> None:
     assert plain.flop < scored.flop
 
 
+def test_iid_passes_the_images_through_both_networks() -> None:
+    plain, both, alone = (
+        estimate(parse({**DM, "regularizers": terms}))
+        for terms in ({}, {"iid": {"weight": 1}}, {"iid": {"weight": 1, "centralization": 0}})
+    )
+    assert plain is not None
+    assert both is not None
+    assert alone is not None
+    assert alone.image_passes - plain.image_passes == 100 * 3 * 100
+    assert both.image_passes - alone.image_passes == 100 * 3 * 100 + 3 * 4 * 50_000
+
+
 def test_scoring_is_counted_by_hand() -> None:
     """Two networks on 100 distilled images, on 100 random ones and on all, with a teacher for the soft labels."""
     scoring = {"repeats": 2, "epochs": 300, "labels": "soft", "controls": ["random", "full"], "full_images": 500_000}

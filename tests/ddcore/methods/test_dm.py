@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ddcore.compute import Compute
 from ddcore.data import augment
-from ddcore.methods.dm import DM, mean_embedding_distance
+from ddcore.embeddings import mean_embedding_distance
+from ddcore.methods.dm import DM
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
@@ -18,12 +19,6 @@ from ddcore.run import Run
 from ddcore.spec import ConvNetConfig
 
 CPU = torch.device("cpu")
-
-
-def test_printed_distance_is_a_sum_over_dimensions(fill: Callable[..., Tensor]) -> None:
-    real, synthetic = fill(6, 4), fill(3, 4, a=0.7, b=0.5)
-    distance = mean_embedding_distance(real.mean(0), synthetic.mean(0))
-    assert distance.item() == pytest.approx(0.146629, rel=1e-5)
 
 
 def test_printed_loss_and_gradient_of_the_tiny_convnet(fill: Callable[..., Tensor]) -> None:
@@ -87,7 +82,7 @@ def test_batch_norm_takes_the_statistics_of_all_classes_together(make_run: Calla
     dm = DM(run.spec.method, run)
     synthetic = dm.start()
     step = dm.draw(0, synthetic)
-    assert [len(group) for group in dm._groups(synthetic)] == [synthetic.classes]
+    assert [len(group) for group in step.class_groups()] == [synthetic.classes]
     loss = dm.backward(step)["loss/base"].item()
 
     network = build(run.spec.network, run.dataset.shape, 3).train()

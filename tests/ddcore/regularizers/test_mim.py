@@ -89,7 +89,7 @@ def test_images_get_the_weighted_sum_and_heads_the_plain_sum(make_run: Callable[
     rows = run.sampler.draw(6, run.random.host_stream("mim/real"))
     labels = torch.arange(3).repeat_interleave(6)
     images = synthetic.images.detach().clone().requires_grad_()
-    params = mim._pool.params[0]
+    params = mim._pool[0]
     pairs = Pairs.of(synthetic.labels, labels)
     heads = [[head.detach().clone().requires_grad_() for head in c.heads] for c in mim._critics]
     losses = []
@@ -174,8 +174,8 @@ def test_the_blocks_of_every_network_can_be_compared(
     mim, run = ready(make_run, data, teacher={"network": network, "epochs": 1}, batch_real=2)
     assert len(mim._critics) == layers
     synthetic = run.synthetic_set(1.0, 0.0)
-    before = {name: value.clone() for name, value in mim._pool.params[0].items()}
+    before = {name: value.clone() for name, value in mim._pool[0].items()}
     reading = mim.backward(Step(0, synthetic), 1.0)["loss/mim"]
     assert math.isfinite(reading)
     assert bool((synthetic.gradient.flatten(1).abs().amax(dim=1) > 0).all())
-    assert all(torch.equal(value, before[name]) for name, value in mim._pool.params[0].items()), "teachers are frozen"
+    assert all(torch.equal(value, before[name]) for name, value in mim._pool[0].items()), "teachers are frozen"
