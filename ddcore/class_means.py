@@ -45,9 +45,8 @@ class ClassMeans:
         if not functional.per_sample:
             raise ValueError("class means are taken piece by piece, which batch normalisation does not allow")
         self.functional = functional
-        self._sums: Callable[[Params, Tensor, Tensor], tuple[Tensor, ...]] = self._weighted_sums
-        if functional.compute.compiled:
-            self._sums = compile_for_each_shape(self._weighted_sums)
+        compiled = functional.compute.compiled
+        self._sums = compile_for_each_shape(self._weighted_sums) if compiled else self._weighted_sums
 
     def __call__(self, params: Params, images: Tensor, sizes: Sequence[int]) -> LevelMeans:
         """Means of classes that follow one another.

@@ -70,6 +70,20 @@ def test_the_exit_status_is_the_outcome_of_the_job(ddctl: Ddctl, service: FakeSe
     assert JOB_ID in err
 
 
+def test_watching_shows_every_control_and_score(ddctl: Ddctl, service: FakeService) -> None:
+    found = {"mean": 65.0, "std": 0.5, "networks": 3}
+    results = {
+        **RESULTS,
+        "controls": {**RESULTS["controls"], "herding": found, "full": found},
+        "scores": {"label_robust": {"score": 31.25}},
+    }
+    service.on("GET", PATH, job_document("succeeded", results=results))
+    _, out, _ = ddctl("watch", JOB_ID)
+    said = " ".join(out.split())
+    assert "real images of the same number chosen by herding: 65.0 % ± 0.5; all real images: 65.0 % ± 0.5" in said
+    assert "label-robust score: 31.2" in said
+
+
 def test_watching_shows_the_score_beside_the_control(ddctl: Ddctl, service: FakeService) -> None:
     service.on("GET", PATH, job_document("succeeded", results=RESULTS))
     status, out, _ = ddctl("watch", JOB_ID)
