@@ -262,7 +262,9 @@ class Evaluation:
             results["architectures"] = entries
         if config.scores:
             results["scores"] = {
-                score: _robust(score, {name: summary(0, c) for name, c in config.ingredients(score).items()})
+                score: _robust(
+                    score, {name: summary(0, c) for name, c in config.ingredients(score, distilled.own_labels).items()}
+                )
                 for score in config.scores
             }
         return results

@@ -187,8 +187,8 @@ class EvaluationConfig(SpecModel):
             *(Condition(name, self.labels) for name in self.controls),
         )
 
-    def ingredients(self, score: RobustScore) -> Mapping[str, Condition]:
-        """What a score is made of, by the names that :mod:`ddcore.ranking` has for it."""
+    def ingredients(self, score: RobustScore, distilled: Labels | None = None) -> Mapping[str, Condition]:
+        """What a score is made of, by the names that :mod:`ddcore.ranking` has for it; see :meth:`compared`."""
         if score == "label_robust":
             return {
                 "full_hard": Condition("full", "hard"),
@@ -197,8 +197,8 @@ class EvaluationConfig(SpecModel):
                 "random_soft": Condition("random", "soft"),
             }
         return {
-            f"{name}_{word}": Condition(name, self.labels, augmented)
-            for name in (DISTILLED, "random")
+            f"{name}_{word}": Condition(name, labels, augmented)
+            for name, labels in ((DISTILLED, distilled or self.labels), ("random", self.labels))
             for word, augmented in (("augmented", True), ("plain", False))
         }
 
@@ -214,7 +214,7 @@ class EvaluationConfig(SpecModel):
         [('distilled', True), ('random', True), ('distilled', False), ('random', False)]
         """
         scores = self.scores if network == 0 else ()
-        beside = (condition for score in scores for condition in self.ingredients(score).values())
+        beside = (condition for score in scores for condition in self.ingredients(score, distilled).values())
         return tuple(dict.fromkeys((*self.compared(distilled), *beside)))
 
     def images_trained(self, network: int, distilled: int, real: int, full: int) -> int:

@@ -335,14 +335,15 @@ def test_robust_scores_are_made_of_their_own_trainings(score: Any, training_set:
     assert {**augmentation, "ingredients": None} == {**ranking.augmentation_robust(**means), "ingredients": None}
 
 
-def test_learned_labels_are_the_soft_ones_of_the_label_robust_score(
-    score: Any, training_set: tuple[Tensor, Tensor]
-) -> None:
+def test_learned_labels_belong_to_the_set_in_every_score(score: Any) -> None:
     learned = torch.softmax(torch.randn(12, 3, generator=torch.Generator().manual_seed(1)), dim=1)
-    fields = {"teacher": TEACHER, "full_images": 60}
-    results = score(soft_labels=learned, scores=("label_robust",), **fields)
-    assert results["scores"]["label_robust"]["ingredients"]["distilled_soft"] == results["accuracy"]
-    assert results["scores"]["label_robust"]["ingredients"]["distilled_hard"] == score()["accuracy"]
+    fields = {"teacher": TEACHER, "full_images": 60, "augmentation": "crop"}
+    results = score(soft_labels=learned, scores=("label_robust", "augmentation_robust"), **fields)
+    label, augmentation = (results["scores"][name]["ingredients"] for name in ("label_robust", "augmentation_robust"))
+    assert label["distilled_soft"] == augmentation["distilled_augmented"] == results["accuracy"]
+    assert label["distilled_hard"] == score(**fields)["accuracy"]
+    plain = score(soft_labels=learned, **{**fields, "augmentation": "none"})
+    assert augmentation["distilled_plain"] == plain["accuracy"]
 
 
 def test_cutmix_counts_as_augmentation(score: Any) -> None:
