@@ -31,7 +31,7 @@ from ddcore.randomness import Randomness
 from ddcore.registry import build_method, build_regularizer
 from ddcore.run import Run
 from ddcore.spec import JobSpec, parse
-from ddcore.spec.job import ipc_exceeds_class
+from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
 from ddcore.synthetic import SyntheticSet
 from ddcore.weighting import Weighted
 
@@ -240,9 +240,10 @@ class _Engine:
         labels = torch.arange(synthetic.classes).repeat_interleave(len(shown) // synthetic.classes)
         self.callback.on_snapshot(self.step, bundle.preview_png(shown, labels, self.context.dataset.classes))
 
-    def _pixels(self) -> Tensor:
-        """The synthetic images in pixel units, as the bundle stores them."""
-        return self.context.dataset.denormalize(self.synthetic.images.detach())
+    def _finished(self) -> tuple[Tensor, Tensor]:
+        """The synthetic images in pixel units, as the bundle stores them, and their labels."""
+        images, labels = self.synthetic.finished()
+        return self.context.dataset.denormalize(images), labels
 
     def _stored_pixels(self) -> Tensor | None:
         """What a decoder makes those images of, in pixel units; nothing where they are stored themselves."""
@@ -267,6 +268,7 @@ class _Engine:
     def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | Weighted | Randomness]]:
         yield "synthetic", self.synthetic
         yield "random", self.context.random
+        yield "batches", self.context.batches
         yield "method", self.method
         for weighted in self.regularizers:
             yield f"regularizer/{weighted.name}", weighted
@@ -305,10 +307,11 @@ class _Engine:
 
     def _evaluate(self) -> dict[str, Any]:
         spec, context = self.spec, self.context
+        pixels, labels = self._finished()
         return evaluation.evaluate(
             # Through pixel units and back, so that whoever trains on the bundle trains on these very numbers.
-            context.dataset.normalize(self._pixels()),
-            self.synthetic.labels,
+            context.dataset.normalize(pixels),
+            labels,
             context.dataset,
             spec.evaluation,
             network=spec.network,
@@ -329,9 +332,10 @@ class _Engine:
 
     def _distilled(self, results: dict[str, Any]) -> bundle.Distilled:
         context = self.context
+        pixels, labels = self._finished()
         return bundle.Distilled(
-            images=self._pixels().cpu(),
-            labels=self.synthetic.labels.cpu(),
+            images=pixels.cpu(),
+            labels=labels.cpu(),
             stored=self._stored_pixels(),
             spec=self.spec,
             dataset=bundle.DatasetReference.of(context.dataset),
@@ -344,7 +348,7 @@ def _check(spec: JobSpec, dataset: Dataset) -> None:
     """Refuse what only the loaded dataset can tell."""
     counts = dataset.class_counts
     smallest = min(counts)
-    if spec.init == "real" and spec.images_per_class > smallest:
+    if starts_from_more_than(spec, smallest):
         name = dataset.classes[counts.index(smallest)]
         raise ConfigurationError(ipc_exceeds_class(spec, f"class '{name}' of {spec.dataset}", smallest))
 

@@ -73,6 +73,19 @@ class ClassSampler:
         # drawing only the rows wanted and striking out repetitions takes; it is exact and has no cases.
         return [rows[torch.randperm(len(rows), generator=generator)[:per_class]] for rows in self._rows_of_class]
 
+    def draw_across(self, count: int, generator: Generator) -> Tensor:
+        """Rows of all classes together, uniformly and without replacement, in random order.
+
+        Args:
+            count: rows wanted; capped at all that can be drawn.
+            generator: CPU generator.
+
+        Returns:
+            int64 (min(count, all),).
+        """
+        rows = torch.cat(self._rows_of_class)
+        return rows[torch.randperm(len(rows), generator=generator)[:count]]
+
 
 def reserve(dataset: Dataset, per_class: int, generator: Generator) -> Tensor:
     """A fixed class-balanced sample of training rows, to be excluded from a :class:`ClassSampler`.

@@ -5,14 +5,17 @@ from ddcore.spec.base import (
     METHODS,
     NETWORKS,
     REGULARIZERS,
+    SAMPLERS,
     DecoderConfig,
     MethodConfig,
     NetworkConfig,
     RegularizerConfig,
+    SamplerConfig,
     decoder_config,
     method_config,
     network_config,
     regularizer_config,
+    sampler_config,
 )
 from ddcore.spec.datasets import DATASETS, DatasetFacts
 from ddcore.spec.decoders import IdentityConfig, MosaicConfig
@@ -33,6 +36,7 @@ from ddcore.spec.methods import (
 from ddcore.spec.networks import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, ResNet18Config, VGG11Config
 from ddcore.spec.presets import Preset, all_presets
 from ddcore.spec.regularizers import CMIConfig, MIMConfig, TeacherConfig
+from ddcore.spec.samplers import RandomSamplerConfig, RepresentativeSamplerConfig
 
 __all__ = [
     "AUGMENTATIONS",
@@ -41,6 +45,7 @@ __all__ = [
     "METHODS",
     "NETWORKS",
     "REGULARIZERS",
+    "SAMPLERS",
     "AlexNetConfig",
     "CMIConfig",
     "ConvNetConfig",
@@ -67,8 +72,11 @@ __all__ = [
     "Preset",
     "Problem",
     "RandomConfig",
+    "RandomSamplerConfig",
     "RegularizerConfig",
+    "RepresentativeSamplerConfig",
     "ResNet18Config",
+    "SamplerConfig",
     "SpecError",
     "TeacherConfig",
     "VGG11Config",
@@ -80,4 +88,5 @@ __all__ = [
     "network_config",
     "parse",
     "regularizer_config",
+    "sampler_config",
 ]

@@ -132,6 +132,14 @@ def test_contract_with_mosaics(method: str, tmp_path: Path, cache: Path, recorde
     check((method, *REGULARIZERS), tmp_path, cache, recorder, decoder="mosaic", ipc=1)
 
 
+@pytest.mark.parametrize("method", [m for m in METHODS if "representative" in METHODS[m].samplers])
+def test_contract_with_representative_batches(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
+    """Drawn anew at step 4, after both interruptions, and from a start that represents its class as well."""
+    sampler = {"name": "representative", "interval": 4, "candidates": 20}
+    start = {} if method == "dc" else {"init": "k_means"}
+    check((method,), tmp_path, cache, recorder, sampler=sampler, **start)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler")
 @pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")
