@@ -93,7 +93,7 @@ def test_random_batches_are_those_of_the_sampler(make_run: Make) -> None:
     assert run.batches.state() == {}
 
 
-@pytest.mark.parametrize("method", ["dm", "dc", "dsa"])
+@pytest.mark.parametrize("method", ["dm", "dc", "dsa", "idc", "dream"])
 def test_matching_methods_may_use_them(method: str) -> None:
     spec = parse({"dataset": "digits", "ipc": 1, "method": method, "sampler": "representative"})
     assert spec.sampler.name == "representative"
