@@ -36,7 +36,7 @@ class AlongRealTraining(GradientMatching[C]):
     """Gradient matching in the weights of convolutions, along the training of networks on real images.
 
     A step of the run is a sweep: one optimiser step for each class, all in closed form (:mod:`ddcore.coasting`). Step
-    ``index`` is inner step t = ``index`` mod T of outer iteration k = ``index`` // T, with T = ``network_steps``. At
+    ``index`` is inner step t = ``index`` mod T of outer iteration k = ``index`` // T, T = ``steps_per_network``. At
     t = 0 the network is drawn anew; after every other step but t = T - 1 it takes one pass over some real images, and
     after that one the synthetic images are clamped to pixel values instead, while no class is under way to its turn.
     """
@@ -60,7 +60,7 @@ class AlongRealTraining(GradientMatching[C]):
             run.random.stream("method/network"),
             lr=config.lr_net,
             momentum=config.momentum_net,
-            weight_decay=config.weight_decay_net,
+            weight_decay=config.weight_decay,
         )
         size = run.dataset.shape[1] / config.lr_side
         lr = config.lr_img * run.spec.ipc / 10 * size**2
@@ -71,7 +71,7 @@ class AlongRealTraining(GradientMatching[C]):
     @override
     def draw(self, index: int, synthetic: SyntheticSet) -> MatchingStep:
         config = self.config
-        if index % config.network_steps == 0:
+        if index % config.steps_per_network == 0:
             self._student.restart(self.run.random.stream("method/network"))
             for _ in range(config.pretrain_epochs):
                 self._train(sum(self.run.sampler.counts))
@@ -89,7 +89,7 @@ class AlongRealTraining(GradientMatching[C]):
     def advance(self, step: MatchingStep) -> None:
         """Train the network, or clamp the images where it has had its day."""
         batch = self.config.batch_train
-        if (step.index + 1) % self.config.network_steps:
+        if (step.index + 1) % self.config.steps_per_network:
             self._train(-(-self.config.train_images // batch) * batch)
         else:
             self._clamp(step.synthetic)
@@ -98,7 +98,7 @@ class AlongRealTraining(GradientMatching[C]):
         """One pass over real images drawn anew, augmented one by one without cutout, and mixed."""
         run, generator = self.run, self.run.random.host_stream("method/train")
         labels, classes = run.dataset.train.labels, len(run.dataset.classes)
-        for rows in run.sampler.draw_across(count, generator).split(self.config.batch_train):
+        for rows in run.sampler.draw_mixed(count, generator).split(self.config.batch_train):
             drawn = augment.draw_stacked(self._training_strategy, len(rows), run.dataset.shape, generator)
             images = augment.apply(drawn, run.real_images(rows))
             expected = labels[rows].to(images.device)

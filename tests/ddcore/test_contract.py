@@ -32,7 +32,7 @@ def job(method: str, *regularizers: str, **fields: Any) -> dict[str, Any]:
     """A specification small enough for a test; sizes are cut wherever the configuration has them."""
     known = METHODS[method].model_fields
     iterations = 0 if any(getattr(m, "le", None) == 0 for m in known["iterations"].metadata) else STEPS
-    small = {"iterations": iterations, "batch_real": 8, "network_steps": 4, "train_images": 32, "batch_train": 16}
+    small = {"iterations": iterations, "batch_real": 8, "steps_per_network": 4, "train_images": 32, "batch_train": 16}
     teacher = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
     return {
         "dataset": "digits",

@@ -34,7 +34,7 @@ class IDCConfig(MethodConfig):
         le=10_000_000,
         description="Sweeps over all classes (paper: 2000 networks of 100 sweeps; 500 of 100 on ImageNet).",
     )
-    network_steps: int = Field(
+    steps_per_network: int = Field(
         100, ge=1, le=100_000, description="Sweeps with each network; the images are clamped after them (paper: 100)."
     )
     distance: Literal["mse", "l1"] = Field(
@@ -70,7 +70,7 @@ class IDCConfig(MethodConfig):
     )
     lr_net: float = Field(0.01, gt=0, description="Learning rate of the network (SGD).")
     momentum_net: float = Field(0.9, ge=0, lt=1, description="Momentum of the network's SGD.")
-    weight_decay_net: float = Field(5e-4, ge=0, description="Weight decay of the network.")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay of the network's SGD.")
     cutmix: float = Field(
         0.5, ge=0, le=1, description="Probability that CutMix (Beta(1, 1)) mixes a batch the network is trained on."
     )
@@ -78,7 +78,7 @@ class IDCConfig(MethodConfig):
     def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
         """Gradients of the real batch, second derivatives of the decoded images, and training on real ones."""
         matched = classes * (3 * min(self.batch_real, class_size) + 9 * min(ipc, self.batch_syn))
-        before = self.pretrain_epochs * classes * class_size / self.network_steps
+        before = self.pretrain_epochs * classes * class_size / self.steps_per_network
         return matched + 3 * (min(self.train_images, classes * class_size) + before)
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:

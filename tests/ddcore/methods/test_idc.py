@@ -34,7 +34,7 @@ def ready(make_run: Make, name: str = "idc", compute: Compute | None = None, **f
         for key in ("ipc", "network", "init", "augmentation", "decoder", "regularizers")
         if key in fields
     }
-    small = {"batch_real": 16, "train_images": 20, "batch_train": 10, "network_steps": 3}
+    small = {"batch_real": 16, "train_images": 20, "batch_train": 10, "steps_per_network": 3}
     run = make_run(compute=compute, method={"name": name, **small, **fields}, **job)
     method = build_method(run.spec.method, run)
     assert isinstance(method, AlongRealTraining)
@@ -175,7 +175,7 @@ def test_the_network_is_trained_on_mixed_augmented_real_images(make_run: Make) -
     run.random.load_state(state)
     generator = run.random.host_stream("method/train")
     sgd = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-    rows = run.sampler.draw_across(30, generator)  # 25 rounded up to whole batches of 10
+    rows = run.sampler.draw_mixed(30, generator)  # 25 rounded up to whole batches of 10
     for batch in rows.split(10):
         images = run.dataset.normalize(run.dataset.train.images[batch])
         drawn = augment.draw_stacked(("color", "crop"), 10, run.dataset.shape, generator)
@@ -193,7 +193,7 @@ def test_the_network_is_trained_on_mixed_augmented_real_images(make_run: Make) -
 def test_a_network_serves_its_steps_and_then_the_images_are_clamped(
     make_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = ready(make_run, network_steps=2, pretrain_epochs=1)
+    method = ready(make_run, steps_per_network=2, pretrain_epochs=1)
     trained: list[int] = []
     train = method._train
     monkeypatch.setattr(method, "_train", lambda count: trained.append(count) or train(count))
