@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 Rate = float | Tensor
-"""A learning rate: one number, or a (C,) tensor with one for each class."""
+"""A learning rate: one number, a (C,) tensor with one for each class, or a tensor with the images' dimensions."""
 
 Bounds = tuple[float, float]
 """Lowest and highest value of a pixel."""
@@ -31,7 +31,7 @@ def coast_before_(
         images: (C * n, ...) floating point, class-major.
         velocity: momentum buffer of the same shape; zeros before the first sweep.
         classes: C, at least 1.
-        lr: learning rate, one for all or (C,).
+        lr: learning rate, one for all, (C,), or one that broadcasts to the images ((1, channels, 1, 1)).
         momentum: of SGD, 0 to 1.
         bounds: clamp the images after every step; they must lie within the bounds already. Images that are
             clamped between sweeps only (IDC, once an outer iteration) need no bounds here: clamp them there.
@@ -91,7 +91,7 @@ def coast_(
         images: (C * n, ...) floating point, class-major.
         velocity: same shape.
         steps: (C,) int64, k of each class, 0 or more.
-        lr: learning rate, one for all or (C,).
+        lr: learning rate, as in :func:`coast_before_`.
         momentum: m, 0 to 1.
         bounds: clamp the images, which lie within the bounds already.
 
@@ -112,8 +112,10 @@ def coast_(
 
 
 def _per_row(values: Rate, images: Tensor, classes: int) -> Tensor:
-    """One value, or one for each class, shaped to multiply class-major images."""
+    """One value, or one for each class, shaped to multiply class-major images; what has their shape stays as it is."""
     values = torch.as_tensor(values, dtype=images.dtype, device=images.device)
+    if values.ndim > 1:
+        return values
     if values.ndim:
         if len(values) != classes:
             raise ValueError(f"{len(values)} learning rates for {classes} classes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
@@ -18,12 +19,26 @@ class Decoder(ABC):
     """A differentiable map from stored rows to images, class by class.
 
     Attributes:
-        views: images that come out of each stored row.
+        views: images that come out of each stored row; for a bounded decoder, of the one it is finished with.
         learned: tensors of the decoder itself that are learned beside the rows, by name.
     """
 
     views: int = 1
     learned: Mapping[str, Learned] = {}
+
+    @property
+    def tiles(self) -> int:
+        """Images that :meth:`encode` makes each stored row of."""
+        return self.views
+
+    @property
+    def finished(self) -> Decoder:
+        """Decoder of the images that are scored and delivered: this one, but where it saves work while learning."""
+        return self
+
+    def count(self, rows: int) -> int:
+        """Images that come out of ``rows`` stored rows of one class."""
+        return rows * self.views
 
     @abstractmethod
     def decode(self, stored: Tensor, rows: int) -> Tensor:
@@ -34,7 +49,7 @@ class Decoder(ABC):
             rows: stored rows of each class.
 
         Returns:
-            (classes * rows * views, C, H, W), class-major; within a class all first views, then all second ones.
+            (classes * count(rows), C, H, W), class-major; within a class all first views, then all second ones.
         """
 
     @abstractmethod
@@ -42,7 +57,7 @@ class Decoder(ABC):
         """Stored rows to start from, given images in the order in which :meth:`decode` returns them.
 
         Args:
-            images: (classes * rows * views, C, H, W), class-major.
+            images: (classes * rows * tiles, C, H, W), class-major.
             rows: stored rows of each class.
         """
 
@@ -67,55 +82,139 @@ class Mosaic(Decoder):
     """Every stored image is a mosaic of factor x factor small ones, each enlarged to full size (IDM 2; IDC 6.2).
 
     Tiles are taken row by row. Enlarging and shrinking are bilinear without aligned corners, so that shrinking by
-    two is the exact mean of 2 x 2 pixels.
+    two is the exact mean of 2 x 2 pixels. Where the factor does not divide a side, the last tiles reach over the
+    border and are filled up.
 
     Args:
         factor: tiles along a side.
-        shape: (channels, height, width) of an image; the factor must divide both sides.
+        shape: (channels, height, width) of an image.
+        filling: what lies beyond the right and the lower border: (channels, 1, 1), or one value.
 
     Raises:
-        ConfigurationError: the factor does not fit the size.
+        ConfigurationError: a tile would show less than 2 x 2 pixels of the stored image.
     """
 
-    def __init__(self, factor: int, shape: tuple[int, int, int]) -> None:
-        _, height, width = shape
-        if height % factor or width % factor or min(height, width) < 2 * factor:
-            fitting = [f for f in range(2, min(height, width) // 2 + 1) if height % f == 0 and width % f == 0]
+    def __init__(self, factor: int, shape: tuple[int, int, int], filling: Tensor | float = 0.0) -> None:
+        height, width = shape[1:]
+        if not _cuts(factor, height, width):
+            fitting = [f for f in range(2, min(height, width) // 2 + 1) if _cuts(f, height, width)]
             raise ConfigurationError(
-                f"`decoder.factor` is {factor}, which does not cut {height} x {width} images into equal tiles of at "
-                f"least 2 pixels; choose one of {', '.join(map(str, fitting)) or 'none (use no decoder)'}"
+                f"`decoder.factor` is {factor}, which does not cut {height} x {width} images into tiles that all show "
+                f"2 x 2 pixels or more; choose one of {', '.join(map(str, fitting)) or 'none (use no decoder)'}"
             )
         self.factor = factor
         self.views = factor**2
         self._shape = shape
+        self._filling = filling
+
+    @property
+    @override
+    def tiles(self) -> int:
+        return self.factor**2
+
+    @override
+    def count(self, rows: int) -> int:
+        return sum(factor**2 * len(range(rows)[part]) for factor, part in self.plan(rows))
+
+    def plan(self, rows: int) -> list[tuple[int, slice]]:
+        """Which of a class's stored rows are cut by which factor, in the order of the images."""
+        return [(self.factor, slice(rows))]
 
     @override
     def decode(self, stored: Tensor, rows: int) -> Tensor:
-        channels, height, width = self._shape
-        f = self.factor
-        tiles = stored.reshape(-1, rows, channels, f, height // f, f, width // f)
-        tiles = tiles.permute(0, 3, 5, 1, 2, 4, 6).reshape(-1, channels, height // f, width // f)
-        return F.interpolate(tiles, size=(height, width), mode="bilinear", align_corners=False)
+        of_class = stored.unflatten(0, (-1, rows))
+        return torch.cat([self._enlarged(of_class[:, part], f) for f, part in self.plan(rows)], dim=1).flatten(0, 1)
 
     @override
     def encode(self, images: Tensor, rows: int) -> Tensor:
         channels, height, width = self._shape
-        f = self.factor
-        tiles = F.interpolate(images, size=(height // f, width // f), mode="bilinear", align_corners=False)
-        tiles = tiles.reshape(-1, f, f, rows, channels, height // f, width // f)
-        return tiles.permute(0, 3, 4, 1, 5, 2, 6).reshape(-1, channels, height, width)
+        of_tile = images.unflatten(0, (-1, self.factor, self.factor, rows))
+        stored = images.new_empty((len(of_tile), rows, *self._shape))
+        for i, vertical in enumerate(_spans(height, self.factor)):
+            for j, horizontal in enumerate(_spans(width, self.factor)):
+                size = (len(vertical), len(horizontal))
+                small = F.interpolate(of_tile[:, i, j].flatten(0, 1), size=size, mode="bilinear", align_corners=False)
+                place = stored[..., vertical.start : vertical.stop, horizontal.start : horizontal.stop]
+                place.copy_(small.unflatten(0, (-1, rows)))
+        return stored.view(-1, channels, height, width)
 
     @override
     def shown(self, stored: Tensor, rows: int) -> Tensor:
         return stored
 
+    def _enlarged(self, stored: Tensor, f: int) -> Tensor:
+        """Views (classes, f * f * rows, C, H, W) of stored images (classes, rows, C, H, W) at one scale."""
+        channels, height, width = self._shape
+        tall, wide = -(-height // f), -(-width // f)
+        tiles = self._padded(stored, tall * f, wide * f).unflatten(4, (f, wide)).unflatten(3, (f, tall))
+        tiles = tiles.permute(0, 3, 5, 1, 2, 4, 6).reshape(-1, channels, tall, wide)
+        images: Tensor = F.interpolate(tiles, size=(height, width), mode="bilinear", align_corners=False)
+        return images.reshape(len(stored), -1, channels, height, width)
 
-def build(config: DecoderConfig, shape: tuple[int, int, int]) -> Decoder:
+    def _padded(self, stored: Tensor, height: int, width: int) -> Tensor:
+        if (height, width) == stored.shape[3:]:
+            return stored
+        canvas = stored.new_empty((*stored.shape[:3], height, width))
+        canvas[...] = self._filling
+        canvas[..., : stored.shape[3], : stored.shape[4]] = stored
+        return canvas
+
+
+class MultiScaleMosaic(Mosaic):
+    """Every stored image is seen whole, in 2 x 2 tiles, and so on to factor x factor (``multi`` of IDC, 6.2)."""
+
+    def __init__(self, factor: int, shape: tuple[int, int, int], filling: Tensor | float = 0.0) -> None:
+        super().__init__(factor, shape, filling)
+        self.views = sum(f**2 for f in range(1, factor + 1))
+
+    @override
+    def plan(self, rows: int) -> list[tuple[int, slice]]:
+        return [(f, slice(rows)) for f in range(1, self.factor + 1)]
+
+
+class BoundedMosaic(Mosaic):
+    """A mosaic of which fewer images are made while it is learned (``bound`` of IDC, 6.2).
+
+    As many of a class's first rows as the bound allows are cut by the full factor, as many of the next as are still
+    possible by one less, and so on; the last are seen whole, so that none is left out.
+
+    Args:
+        factor: tiles along a side.
+        shape: (channels, height, width) of an image.
+        filling: as of a :class:`Mosaic`.
+        bound: images of a class at most; stored rows beyond it are still seen once each.
+    """
+
+    def __init__(
+        self, factor: int, shape: tuple[int, int, int], filling: Tensor | float = 0.0, *, bound: int = 128
+    ) -> None:
+        super().__init__(factor, shape, filling)
+        self._bound = bound
+        self._whole = Mosaic(factor, shape, filling)
+
+    @property
+    @override
+    def finished(self) -> Decoder:
+        return self._whole
+
+    @override
+    def plan(self, rows: int) -> list[tuple[int, slice]]:
+        planned, first, spare = [], 0, max(0, self._bound - rows)
+        for factor in range(self.factor, 0, -1):
+            more = factor**2 - 1
+            cut = min(rows - first, spare // more) if more else rows - first
+            planned.append((factor, slice(first, first + cut)))
+            first, spare = first + cut, spare - cut * more
+        return [(factor, part) for factor, part in planned if part.start < part.stop]
+
+
+def build(config: DecoderConfig, shape: tuple[int, int, int], filling: Tensor | float = 0.0) -> Decoder:
     """The decoder that a job asks for.
 
     Args:
         config: which one, and its options.
         shape: (channels, height, width) of an image.
+        filling: of tiles that reach over the border of an image, (channels, 1, 1) or one value.
 
     Raises:
         ConfigurationError: it does not fit the images.
@@ -123,6 +222,20 @@ def build(config: DecoderConfig, shape: tuple[int, int, int]) -> Decoder:
     match config:
         case IdentityConfig():
             return Identity()
+        case MosaicConfig(scales="multi"):
+            return MultiScaleMosaic(config.factor, shape, filling)
+        case MosaicConfig(scales="bound"):
+            return BoundedMosaic(config.factor, shape, filling, bound=config.bound)
         case MosaicConfig():
-            return Mosaic(config.factor, shape)
+            return Mosaic(config.factor, shape, filling)
     raise LookupError(f"no decoder implements {type(config).__name__}")
+
+
+def _spans(side: int, factor: int) -> list[range]:
+    """Pixels of a side that each tile along it shows; the last show fewer where the factor does not divide it."""
+    size = -(-side // factor)
+    return [range(size * k, min(size * (k + 1), side)) for k in range(factor)]
+
+
+def _cuts(factor: int, height: int, width: int) -> bool:
+    return all(len(span) >= 2 for side in (height, width) for span in _spans(side, factor))

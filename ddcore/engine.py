@@ -33,7 +33,7 @@ from ddcore.randomness import Randomness
 from ddcore.registry import build_method, build_regularizer
 from ddcore.run import Run
 from ddcore.spec import JobSpec, parse
-from ddcore.spec.job import ipc_exceeds_class
+from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
 from ddcore.synthetic import SyntheticSet
 from ddcore.weighting import Weighted
 
@@ -239,9 +239,11 @@ class _Engine:
         labels = torch.arange(synthetic.classes).repeat_interleave(len(shown) // synthetic.classes)
         self.callback.on_snapshot(self.step, bundle.preview_png(shown, labels, self.context.dataset.classes))
 
-    def _pixels(self) -> Tensor:
-        """The synthetic images in pixel units, as the bundle stores them."""
-        return self.context.dataset.denormalize(self.synthetic.images.detach())
+    @cached_property
+    def _finished(self) -> tuple[Tensor, Tensor]:
+        """The synthetic images when they are done, in pixel units as the bundle stores them, and their labels."""
+        images, labels = self.synthetic.finished()
+        return self.context.dataset.denormalize(images), labels
 
     def _stored_pixels(self) -> Tensor | None:
         """What a decoder makes those images of, in pixel units; nothing where they are stored themselves."""
@@ -266,6 +268,7 @@ class _Engine:
     def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | Weighted | Randomness]]:
         yield "synthetic", self.synthetic
         yield "random", self.context.random
+        yield "batches", self.context.batches
         yield "method", self.method
         for weighted in self.regularizers:
             yield f"regularizer/{weighted.name}", weighted
@@ -305,7 +308,7 @@ class _Engine:
     @cached_property
     def _training_images(self) -> Tensor:
         """The images when they are done: through pixel units and back, so that a bundle holds these very numbers."""
-        return self.context.dataset.normalize(self._pixels())
+        return self.context.dataset.normalize(self._finished[0])
 
     @cached_property
     def _soft_labels(self) -> Tensor | None:
@@ -314,7 +317,7 @@ class _Engine:
     def _evaluate(self) -> dict[str, Any]:
         return self.evaluation.score(
             self._training_images,
-            self.synthetic.labels,
+            self._finished[1],
             soft_labels=self._soft_labels,
             learning_rate=self.synthetic.learning_rate,
             done=self.scores,
@@ -328,9 +331,10 @@ class _Engine:
 
     def _distilled(self, results: dict[str, Any]) -> bundle.Distilled:
         context = self.context
+        pixels, labels = self._finished
         return bundle.Distilled(
-            images=self._pixels().cpu(),
-            labels=self.synthetic.labels.cpu(),
+            images=pixels.cpu(),
+            labels=labels.cpu(),
             soft_labels=None if self._soft_labels is None else self._soft_labels.cpu(),
             learning_rate=self.synthetic.learning_rate,
             stored=self._stored_pixels(),
@@ -345,7 +349,7 @@ def _check(spec: JobSpec, dataset: Dataset) -> None:
     """Refuse what only the loaded dataset can tell."""
     counts = dataset.class_counts
     smallest = min(counts)
-    if spec.init == "real" and spec.images_per_class > smallest:
+    if starts_from_more_than(spec, smallest):
         name = dataset.classes[counts.index(smallest)]
         raise ConfigurationError(ipc_exceeds_class(spec, f"class '{name}' of {spec.dataset}", smallest))
 

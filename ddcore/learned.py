@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.coasting import Bounds, coast_before_, step_and_coast_
+from ddcore.coasting import Bounds, Rate, coast_before_, step_and_coast_
 
 
 class Learned:
@@ -17,11 +17,11 @@ class Learned:
     Attributes:
         value: float32 leaf tensor, a copy of what it started from.
         velocity: momentum buffer of the same shape.
-        lr: learning rate.
+        lr: learning rate, one number or a tensor that broadcasts to the value.
         momentum: m, 0 to 1.
     """
 
-    def __init__(self, start: Tensor, *, lr: float, momentum: float) -> None:
+    def __init__(self, start: Tensor, *, lr: Rate, momentum: float) -> None:
         self.value = start.detach().to(torch.float32, copy=True).requires_grad_()
         self.velocity = torch.zeros_like(self.value)
         self.lr = lr
@@ -45,7 +45,10 @@ class Learned:
     def step(self) -> None:
         """Follow the gradient."""
         self.velocity.mul_(self.momentum).add_(self.gradient)
-        self.value.sub_(self.velocity, alpha=self.lr)
+        if isinstance(self.lr, Tensor):
+            self.value.addcmul_(self.velocity, self.lr, value=-1)
+        else:
+            self.value.sub_(self.velocity, alpha=self.lr)
 
     def state(self) -> dict[str, Tensor]:
         """Tensors that a checkpoint keeps."""
@@ -64,14 +67,12 @@ class LearnedByClass(Learned):
     Args:
         start: (classes * rows, ...), class after class.
         classes: how many there are.
-        lr: learning rate.
+        lr: learning rate, one number or a tensor that broadcasts to the rows.
         momentum: of SGD, 0 to 1.
         bounds: clamp to these after every step; ``None`` for no clamp.
     """
 
-    def __init__(
-        self, start: Tensor, *, classes: int, lr: float, momentum: float, bounds: Bounds | None = None
-    ) -> None:
+    def __init__(self, start: Tensor, *, classes: int, lr: Rate, momentum: float, bounds: Bounds | None = None) -> None:
         super().__init__(start, lr=lr, momentum=momentum)
         self.classes = classes
         self.bounds = bounds

@@ -99,10 +99,11 @@ class Probe:
 
     def read(self, synthetic: SyntheticSet) -> dict[str, float]:
         """Readings of the synthetic set as it is: ``mi_lower_bound`` and ``cmi``."""
-        logits, features = self._look(synthetic.images)
-        pairs = Pairs.of(synthetic.labels, self._real_labels)
+        images, labels = synthetic.finished()
+        logits, features = self._look(images)
+        pairs = Pairs.of(labels, self._real_labels)
         bound = infonce_bound(log_ratio(logits, self._real, self._temperature), pairs).item()
-        cmi = empirical_cmi(features, synthetic.labels).item()
+        cmi = empirical_cmi(features, labels).item()
         return {"mi_lower_bound": capped(bound, synthetic.classes), "cmi": max(0.0, cmi)}
 
     def describe(self) -> dict[str, object]:

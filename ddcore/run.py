@@ -9,18 +9,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddcore import decoders, nets
+from ddcore import batches, decoders, nets, selection
+from ddcore.batches import Batches
 from ddcore.compute import Compute
 from ddcore.data.augment import Strategy
-from ddcore.data.images import Dataset
+from ddcore.data.images import Dataset, ImageSet
 from ddcore.data.sampling import ClassSampler
 from ddcore.decoders import Decoder
 from ddcore.hooks import Callback
-from ddcore.nets.functional import Functional
+from ddcore.nets.functional import Functional, Params
 from ddcore.pools import TeacherPool
 from ddcore.randomness import Randomness
 from ddcore.spec import JobSpec, NetworkConfig, TeacherConfig
 from ddcore.synthetic import SyntheticSet, real_rows
+
+_PIECE = 512
+"""Real images that are normalised at a time on their way through a network."""
 
 
 @dataclass
@@ -35,6 +39,7 @@ class Run:
         strategy: operations of Siamese augmentation; empty for none.
         random: named streams of the run's seed.
         sampler: draws real training rows by class, never those of the probe.
+        batches: draws the real rows that a matching method compares with.
         cache: folder shared by jobs for what is trained once; ``None`` keeps nothing.
         callback: observer of the run.
         check_stop: raises ``Interrupted`` when the run has been asked to stop.
@@ -50,14 +55,33 @@ class Run:
     cache: Path | None
     callback: Callback
     check_stop: Callable[[], None]
+    batches: Batches = field(init=False)
     _pools: dict[TeacherConfig, TeacherPool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._images = self.dataset.train.images.to(self.compute.device)
+        self.batches = batches.build(self.spec.sampler, self)
 
     def real_images(self, rows: Tensor) -> Tensor:
         """Normalised training images (len(rows), channels, H, W), float32, on the device."""
         return self.dataset.normalize(self._images[rows.to(self._images.device)])
+
+    def real_features(self, params: Params, rows: Tensor, *, normalize: bool = True) -> Tensor:
+        """Features (len(rows), F) float32 of un-augmented training images, in evaluation mode and without autograd.
+
+        Args:
+            params: a network of the method's architecture.
+            rows: int64.
+            normalize: whether the network sees normalised units, or pixel units.
+        """
+        images = (self.real_images(piece) for piece in rows.split(_PIECE))
+        seen = images if normalize else (self.dataset.denormalize(piece) for piece in images)
+        return self.functional.features_no_grad(params, seen, training=False)
+
+    def level(self, value: float) -> Tensor:
+        """A pixel value, 0 to 1, in normalised units: (channels, 1, 1) on the device."""
+        pixel = torch.full((1, self.dataset.shape[0], 1, 1), value)
+        return self.dataset.normalize(pixel)[0].to(self.compute.device)
 
     def network(self, config: NetworkConfig) -> Functional:
         """A functional network of another architecture for this dataset."""
@@ -76,14 +100,25 @@ class Run:
         return self._pools[config]
 
     def starting_images(self, decoder: Decoder | None = None) -> Tensor:
-        """Rows that ``spec.init`` asks for, ready to be decoded: of random real images, or N(0, 1) noise."""
+        """Rows that ``spec.init`` asks for, ready to be decoded: of real images, or N(0, 1) noise."""
         decoder = decoder or self.decoder()
         generator, ipc = self.random.host_stream("init"), self.spec.ipc
-        if self.spec.init == "real":
-            rows = real_rows(self.dataset.train, ipc * decoder.views, generator)
-            return decoder.encode(self.real_images(rows), ipc)
-        shape = (len(self.dataset.classes) * ipc, *self.dataset.shape)
-        return torch.randn(shape, generator=generator).to(self.compute.device)
+        if self.spec.init == "noise":
+            shape = (len(self.dataset.classes) * ipc, *self.dataset.shape)
+            return torch.randn(shape, generator=generator).to(self.compute.device)
+        rows_of = real_rows if self.spec.init == "real" else self._clustered_rows
+        return decoder.encode(self.real_images(rows_of(self.dataset.train, ipc * decoder.tiles, generator)), ipc)
+
+    def _clustered_rows(self, train: ImageSet, count: int, generator: torch.Generator) -> Tensor:
+        """Rows of the images nearest to the centroids of ``count`` clusters of each class (DREAM's start).
+
+        Clusters are those of the features of one random network.
+        """
+        params, labels, kept = self.functional.new(self.random.stream("init/network")), train.labels.cpu(), []
+        for label in range(len(train.classes)):
+            rows = (labels == label).nonzero().flatten()
+            kept.append(rows[selection.k_means(self.real_features(params, rows), count, generator)])
+        return torch.cat(kept)
 
     def decoder(self) -> Decoder:
         """The decoder that the job asks for.
@@ -91,10 +126,28 @@ class Run:
         Raises:
             ConfigurationError: it does not fit the images.
         """
-        return decoders.build(self.spec.decoder, self.dataset.shape)
+        return decoders.build(self.spec.decoder, self.dataset.shape, self.level(0.5))
 
-    def synthetic_set(self, lr: float, momentum: float, *, class_steps: bool = False) -> SyntheticSet:
-        """The starting images with momentum SGD: one step for all of them, or one for each class."""
+    def synthetic_set(
+        self, lr: float, momentum: float, *, class_steps: bool = False, pixel_units: bool = False
+    ) -> SyntheticSet:
+        """The starting images with momentum SGD.
+
+        Args:
+            lr: learning rate.
+            momentum: 0 to 1.
+            class_steps: one step for each class instead of one for all.
+            pixel_units: the learning rate is that of images in pixel units. A normalised pixel is one in pixel units
+                less the mean over the deviation s of its channel, so its gradient is s times as steep and it has to
+                move 1 / s times as far: learning continues in normalised units, at a rate of lr / s^2.
+        """
         decoder = self.decoder()
-        start = self.starting_images(decoder)
-        return SyntheticSet(start, self.spec.ipc, lr=lr, momentum=momentum, decoder=decoder, class_steps=class_steps)
+        rate = lr / torch.tensor(self.dataset.std).square().view(1, -1, 1, 1).to(self.compute.device)
+        return SyntheticSet(
+            self.starting_images(decoder),
+            self.spec.ipc,
+            lr=rate if pixel_units else lr,
+            momentum=momentum,
+            decoder=decoder,
+            class_steps=class_steps,
+        )

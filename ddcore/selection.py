@@ -1,8 +1,8 @@
-"""Rules that choose a few rows of a class by their features: what coresets are made of (methods/matching, 1).
+"""Rules that choose a few rows of a class by their features: for coresets (methods/matching, 1) and DREAM's batches.
 
 Every rule takes the features (N, F) of one class and returns distinct rows, int64 (n,) on the CPU, in the
 order of choice where the rule has one. Distances are Euclidean, in float64: differences of close features
-decide. Cost is O(n N F), without a matrix of all pairs.
+decide. Cost is O(n N F).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 
 import torch
+import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
@@ -96,13 +97,49 @@ def k_means(features: Tensor, n: int, generator: torch.Generator) -> Tensor:
         # Fewer distinct rows than clusters leave centroids in one place, and the rule below takes copies.
         warnings.simplefilter("ignore", ConvergenceWarning)
         centroids = KMeans(n, n_init="auto", random_state=seed).fit(features.numpy()).cluster_centers_
-    taken = torch.zeros(len(features), dtype=torch.bool)
+    return nearest_rows(features, torch.from_numpy(centroids))
+
+
+def nearest_rows(features: Tensor, centroids: Tensor) -> Tensor:
+    """For each centroid in turn, the nearest row not yet taken.
+
+    Args:
+        features: (N, F).
+        centroids: (n, F), n at most N.
+
+    Raises:
+        ValueError: there are more centroids than rows.
+
+    >>> nearest_rows(torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[0.9], [1.2]])).tolist()
+    [1, 0]
+    """
+    features = _checked(features, len(centroids))
+    distances = torch.cdist(centroids.to(features), features).cpu()
     chosen = []
-    for centroid in torch.from_numpy(centroids):
-        row = int((features - centroid).square().sum(dim=1).masked_fill(taken, torch.inf).argmin())
-        taken[row] = True
-        chosen.append(row)
+    for of_centroid in distances:
+        chosen.append(int(of_centroid.argmin()))
+        distances[:, chosen[-1]] = torch.inf
     return torch.tensor(chosen)
+
+
+def refined(features: Tensor, centroids: Tensor, steps: int) -> Tensor:
+    """Centroids after some steps of Lloyd's k-means; one that no row is nearest to stays where it is.
+
+    Args:
+        features: (N, F) floating point.
+        centroids: (n, F) to start from, of the same dtype.
+        steps: 0 or more.
+
+    >>> points = torch.tensor([[0.0], [0.1], [0.2], [1.0], [1.1], [1.5]])
+    >>> refined(points, points[:2], 10).flatten().tolist()
+    [0.10000000149011612, 1.2000000476837158]
+    """
+    for _ in range(steps):
+        nearest = torch.cdist(features, centroids).argmin(dim=1)
+        members = F.one_hot(nearest, len(centroids)).to(features.dtype)
+        counts = members.sum(dim=0).unsqueeze(1)
+        centroids = torch.where(counts > 0, members.T @ features / counts.clamp(min=1), centroids)
+    return centroids
 
 
 def _checked(features: Tensor, n: int) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ddcore.coasting import Rate
 from ddcore.data.images import ImageSet
 from ddcore.decoders import Decoder, Identity
 from ddcore.errors import DivergedError
@@ -22,7 +23,7 @@ class SyntheticSet:
     Args:
         stored: (C * ipc, ...) rows to start from, ordered by class; they are copied and never clamped.
         ipc: stored rows of each class.
-        lr: learning rate of the rows.
+        lr: learning rate of the rows, one number or a tensor that broadcasts to them.
         momentum: of their SGD, 0 to 1.
         decoder: makes images of rows; by default every row is an image.
         class_steps: whether the optimiser of the rows steps once for each class instead of once for all.
@@ -31,7 +32,7 @@ class SyntheticSet:
     Attributes:
         stored: the rows, a float32 leaf tensor.
         ipc: stored rows of each class.
-        per_class: images of each class.
+        per_class: images of each class that objectives see.
         labels: (C * per_class,) int64, ``0 … 0, 1 … 1, …``.
         decoder: makes images of rows.
         learned: every learned tensor by name, ``images`` (the rows) first.
@@ -42,7 +43,7 @@ class SyntheticSet:
         stored: Tensor,
         ipc: int,
         *,
-        lr: float,
+        lr: Rate,
         momentum: float,
         decoder: Decoder | None = None,
         class_steps: bool = False,
@@ -53,7 +54,7 @@ class SyntheticSet:
         self.ipc = ipc
         self.decoder = decoder or Identity()
         self.classes = len(stored) // ipc
-        self.per_class = ipc * self.decoder.views
+        self.per_class = self.decoder.count(ipc)
         self.labels = torch.arange(self.classes, device=stored.device).repeat_interleave(self.per_class)
         rows = (
             LearnedByClass(stored, classes=self.classes, lr=lr, momentum=momentum)
@@ -93,6 +94,15 @@ class SyntheticSet:
     def learning_rate(self) -> float | None:
         """That the set learned for networks to be trained with, as ``lr``; ``None`` where it learned none."""
         return float(self.learned["lr"].value.detach()) if "lr" in self.learned else None
+
+    def finished(self) -> tuple[Tensor, Tensor]:
+        """Images (C * n, channels, H, W) and labels (C * n,) to be scored and delivered, as constants.
+
+        They are those that objectives see, but where the decoder makes fewer of them to save work.
+        """
+        decoder = self.decoder.finished
+        labels = torch.arange(self.classes, device=self.device).repeat_interleave(decoder.count(self.ipc))
+        return decoder.decode(self.stored.detach(), self.ipc), labels
 
     def class_groups(self, images: int) -> Iterator[range]:
         """Groups of consecutive classes with at most ``images`` images each, but at least one class.

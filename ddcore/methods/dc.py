@@ -6,7 +6,7 @@ Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", I
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
@@ -14,11 +14,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore import distances
-from ddcore.data import augment
 from ddcore.gradients import Gradients
+from ddcore.methods.gradient_matching import GradientMatching
 from ddcore.methods.matching import MatchingStep, draw_step
-from ddcore.nets.functional import Params
-from ddcore.objective import Method, Readings
 from ddcore.registry import implements
 from ddcore.run import Run
 from ddcore.second_order import Reading
@@ -39,8 +37,8 @@ WARM_UP = 16
 """Real images of each class whose statistics batch normalisation takes over before it is frozen."""
 
 
-class GradientMatching(Method[C, MatchingStep]):
-    """Layer-wise matching of the gradients of each class's mean loss, in the parameters of a network in training.
+class AlongTraining(GradientMatching[C]):
+    """Gradient matching in all parameters of a network in training on the synthetic images.
 
     A step of the run is an image step: step ``index`` is image step t = ``index`` mod T of outer iteration
     k = ``index`` // T. At t = 0 the network is drawn anew; after every other step but t = T - 1 it is trained
@@ -48,10 +46,8 @@ class GradientMatching(Method[C, MatchingStep]):
     """
 
     def __init__(self, config: C, run: Run) -> None:
-        super().__init__(config, run)
+        super().__init__(config, run, Gradients(run.functional), DISTANCES[config.distance])
         self._steps_per_network, self._epochs = config.loops(run.spec.images_per_class)
-        self._gradients = Gradients(run.functional)
-        self._distance = DISTANCES[config.distance]
 
     @override
     def start(self) -> SyntheticSet:
@@ -75,17 +71,6 @@ class GradientMatching(Method[C, MatchingStep]):
         )
 
     @override
-    def backward(self, step: MatchingStep) -> Readings:
-        """sum_c D(grad CE(A_c(S_c)), grad CE(A_c(R_c))), class by class: graphs of one class are in memory at once."""
-        total = torch.zeros((), device=step.synthetic.device)
-        for classes in self._groups(step):
-            targets = self._real_gradients(step, classes)
-            for place, label in enumerate(classes):
-                target = {name: gradient[place] for name, gradient in targets.items()}
-                total += self._match(step, label, target)
-        return {"loss/base": total}
-
-    @override
     def advance(self, step: MatchingStep) -> None:
         """Train the network on the synthetic images, with SGD that has neither momentum nor decay."""
         if (step.index + 1) % self._steps_per_network == 0 or self._epochs == 0:
@@ -105,31 +90,6 @@ class GradientMatching(Method[C, MatchingStep]):
             ),
             self.run.random.host_stream("method/train"),
         )
-
-    def _match(self, step: MatchingStep, label: int, target: Params) -> Tensor:
-        """Add the slope of one class's distance to the images of the class; the distance, a scalar."""
-        only = range(label, label + 1)
-        augmented = augment.apply(step.draws[label], step.synthetic.images_of(only))
-        value, slope = self._gradients.distance_gradient(
-            step.params, augmented.detach(), step.synthetic.labels_of(only), target, self._distance
-        )
-        augmented.backward(slope)
-        return value
-
-    def _real_gradients(self, step: MatchingStep, classes: range) -> Params:
-        """Gradients on each class's augmented real batch, by parameter (len(classes), ...), as constants."""
-        rows = step.rows[classes.start : classes.stop]
-        sizes = [len(of_class) for of_class in rows]
-        images = self.run.real_images(torch.cat(rows))
-        images = augment.apply_by_class(step.draws[classes.start : classes.stop], images, sizes)
-        labels = torch.tensor(classes).repeat_interleave(torch.tensor(sizes)).to(images.device)
-        return self._gradients.class_gradients(step.params, images, labels, sizes)
-
-    def _groups(self, step: MatchingStep) -> Iterator[range]:
-        """As many classes as one pass over real images takes; their gradients are all that is kept of them."""
-        size = max(1, self.run.functional.grad_piece // max(len(rows) for rows in step.rows))
-        for first in range(0, step.synthetic.classes, size):
-            yield range(first, min(first + size, step.synthetic.classes))
 
     @torch.no_grad()
     def _warm_up(self) -> None:
@@ -151,10 +111,10 @@ class GradientMatching(Method[C, MatchingStep]):
 
 
 @implements(DCConfig)
-class DC(GradientMatching[DCConfig]):
+class DC(AlongTraining[DCConfig]):
     """Gradient matching of images as they are."""
 
 
 @implements(DSAConfig)
-class DSA(GradientMatching[DSAConfig]):
+class DSA(AlongTraining[DSAConfig]):
     """Gradient matching under one augmentation for each class and step; the network trains on augmented images."""

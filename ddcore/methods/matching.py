@@ -19,6 +19,9 @@ from ddcore.spec.methods.dm import Comparison
 from ddcore.spec.regularizers import spread_of_one
 from ddcore.synthetic import SyntheticSet
 
+Drawing = Callable[[augment.Strategy, int | None, tuple[int, int, int], torch.Generator], augment.Draw]
+"""How operations are combined: :func:`augment.draw` or :func:`augment.draw_stacked`."""
+
 
 @dataclass(frozen=True)
 class MatchingStep(Step):
@@ -34,6 +37,7 @@ class MatchingStep(Step):
         draws: the transformation of each class, shared by its real and synthetic images.
         training: whether batch normalisation takes the statistics of its batch, which is then that of all classes,
             and not the running ones. Other networks ignore it.
+        picks: (C, n) int64, which of each class's synthetic images take part; ``None`` for all.
     """
 
     run: Run
@@ -41,6 +45,7 @@ class MatchingStep(Step):
     rows: tuple[Tensor, ...]
     draws: tuple[augment.Draw, ...]
     training: bool = True
+    picks: Tensor | None = None
 
     @cached_property
     def real_features(self) -> tuple[Tensor, ...]:
@@ -70,17 +75,26 @@ class MatchingStep(Step):
         return self._pass_real(classes)
 
     def synthetic_features(self, classes: range) -> Tensor:
-        """Features (len(classes), per_class, F) of augmented synthetic images, differentiable to what is stored."""
+        """Features (len(classes), n, F) of augmented synthetic images, differentiable to what is stored."""
         images = self.synthetic_images(classes)
         features = self.run.functional.features(self.params, images, training=self.training)
         by_class: Tensor = features.unflatten(0, (len(classes), -1))
         return by_class
 
     def synthetic_images(self, classes: range) -> Tensor:
-        """Augmented synthetic images (len(classes) * per_class, channels, H, W), differentiable likewise."""
-        sizes = [self.synthetic.per_class] * len(classes)
-        draws = self.draws[classes.start : classes.stop]
-        return augment.apply_by_class(draws, self.synthetic.images_of(classes), sizes)
+        """Augmented synthetic images (len(classes) * n, channels, H, W), differentiable likewise."""
+        images = self.picked_images(classes)
+        sizes = [len(images) // len(classes)] * len(classes)
+        return augment.apply_by_class(self.draws[classes.start : classes.stop], images, sizes)
+
+    def picked_images(self, classes: range) -> Tensor:
+        """The same before augmentation: the images of these classes that take part."""
+        images = self.synthetic.images_of(classes)
+        if self.picks is None:
+            return images
+        picks = self.picks[classes.start : classes.stop].to(images.device)
+        first = torch.arange(len(classes), device=images.device).unsqueeze(1) * self.synthetic.per_class
+        return images[(first + picks).flatten()]
 
     def class_groups(self) -> Iterator[range]:
         """Groups of classes whose synthetic graphs fit into memory together; sums over them are exact.
@@ -122,22 +136,41 @@ def draw_step(
     *,
     training: bool = True,
     fresh_network: bool = True,
+    batch_syn: int | None = None,
+    draw: Drawing = augment.draw,
 ) -> MatchingStep:
     """Draw the real batches and the augmentations of a step, class by class.
 
     Args:
-        run: its sampler, strategy and streams.
+        run: its batches, strategy and streams.
         index: of the step.
         synthetic: what is being learned.
         params: the network of the step.
         batch_real: real images of each class; capped at the class size.
         training: whether batch normalisation takes the statistics of its batch.
         fresh_network: whether that network is another one than in the step before.
+        batch_syn: synthetic images of each class, drawn at random where there are more; all by default.
+        draw: how the operations of the strategy are combined.
     """
-    rows = run.sampler.draw_each(batch_real, run.random.host_stream("method/real"))
+    rows = run.batches.rows(index, params, batch_real)
     generator = run.random.host_stream("method/augment")
-    draws = tuple(augment.draw(run.strategy, None, run.dataset.shape, generator) for _ in range(synthetic.classes))
-    return MatchingStep(index, synthetic, run, params, tuple(rows), draws, training, fresh_network=fresh_network)
+    draws = tuple(draw(run.strategy, None, run.dataset.shape, generator) for _ in range(synthetic.classes))
+    picks = None
+    if batch_syn is not None and synthetic.per_class > batch_syn:
+        generator = run.random.host_stream("method/synthetic")
+        orders = [torch.randperm(synthetic.per_class, generator=generator) for _ in range(synthetic.classes)]
+        picks = torch.stack(orders)[:, :batch_syn]
+    return MatchingStep(
+        index,
+        synthetic,
+        run,
+        params,
+        tuple(rows),
+        draws,
+        training=training,
+        picks=picks,
+        fresh_network=fresh_network,
+    )
 
 
 FeatureDistance = Callable[[MatchingStep, range, Tensor], Tensor]

@@ -46,6 +46,7 @@ class Functional:
 
     Attributes:
         names: names of the trainable parameters; every other entry of :data:`Params` is a buffer.
+        convolutions: those of them that are weights of convolutions.
         per_sample: whether no pass lets one image influence another (there is no batch normalisation).
         piece: images a pass without autograd takes at a time.
         grad_piece: the same with autograd.
@@ -58,6 +59,7 @@ class Functional:
         self._templates = {mode: _skeleton(template).train(mode) for mode in (False, True)}
         skeleton = self._templates[True]
         self.names = tuple(name for name, _ in skeleton.named_parameters())
+        self.convolutions = tuple(name for name, weight in skeleton.named_parameters() if weight.ndim == 4)
         self.per_sample = not any(isinstance(m, nn.BatchNorm2d) for m in skeleton.modules())
         pixels = template.shape[1] * template.shape[2]
         self.piece = compute.piece_for(pixels, training=False)

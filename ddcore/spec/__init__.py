@@ -6,14 +6,17 @@ from ddcore.spec.base import (
     METHODS,
     NETWORKS,
     REGULARIZERS,
+    SAMPLERS,
     DecoderConfig,
     MethodConfig,
     NetworkConfig,
     RegularizerConfig,
+    SamplerConfig,
     decoder_config,
     method_config,
     network_config,
     regularizer_config,
+    sampler_config,
 )
 from ddcore.spec.datasets import DATASETS, DatasetFacts
 from ddcore.spec.decoders import IdentityConfig, MosaicConfig
@@ -26,11 +29,13 @@ from ddcore.spec.methods import (
     CoresetConfig,
     DCConfig,
     DMConfig,
+    DREAMConfig,
     DSAConfig,
     FeatureCoresetConfig,
     FeatureMatchingConfig,
     GradientMatchingConfig,
     HerdingConfig,
+    IDCConfig,
     IDMConfig,
     KCenterConfig,
     KMeansConfig,
@@ -41,6 +46,7 @@ from ddcore.spec.networks import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPC
 from ddcore.spec.presets import Preset, all_presets
 from ddcore.spec.protocols import PROTOCOLS, Protocol
 from ddcore.spec.regularizers import BACONTermConfig, CMIConfig, IIDConfig, MIMConfig, TeacherConfig
+from ddcore.spec.samplers import RandomSamplerConfig, RepresentativeSamplerConfig
 
 __all__ = [
     "AUGMENTATIONS",
@@ -53,6 +59,7 @@ __all__ = [
     "NETWORK_POOLS",
     "PROTOCOLS",
     "REGULARIZERS",
+    "SAMPLERS",
     "AlexNetConfig",
     "BACONConfig",
     "BACONTermConfig",
@@ -63,6 +70,7 @@ __all__ = [
     "CoresetConfig",
     "DCConfig",
     "DMConfig",
+    "DREAMConfig",
     "DSAConfig",
     "DatasetFacts",
     "DecoderConfig",
@@ -71,6 +79,7 @@ __all__ = [
     "FeatureMatchingConfig",
     "GradientMatchingConfig",
     "HerdingConfig",
+    "IDCConfig",
     "IDMConfig",
     "IIDConfig",
     "IdentityConfig",
@@ -89,9 +98,12 @@ __all__ = [
     "Protocol",
     "QueueMatchingConfig",
     "RandomConfig",
+    "RandomSamplerConfig",
     "RegularizerConfig",
+    "RepresentativeSamplerConfig",
     "ResNet18Config",
     "RobustScore",
+    "SamplerConfig",
     "SpecError",
     "TeacherConfig",
     "VGG11Config",
@@ -103,4 +115,5 @@ __all__ = [
     "network_config",
     "parse",
     "regularizer_config",
+    "sampler_config",
 ]

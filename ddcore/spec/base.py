@@ -1,8 +1,9 @@
 """The common base of every specification model, and the tables of what can be asked for.
 
-A method, regulariser, network or decoder is announced by one frozen pydantic model whose ``name`` field is a
-``Literal``. Decorating it with :func:`method_config`, :func:`regularizer_config`, :func:`network_config` or
-:func:`decoder_config` is all it takes to make the name known to the API, the client and the engine.
+A method, regulariser, network, decoder or sampler is announced by one frozen pydantic model whose ``name`` field is a
+``Literal``. Decorating it with :func:`method_config`, :func:`regularizer_config`, :func:`network_config`,
+:func:`decoder_config` or :func:`sampler_config` is all it takes to make the name known to the API, the client and the
+engine.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class SpecModel(BaseModel):
 
 
 class Component(SpecModel):
-    """Something chosen by name: a method, a regulariser, a network or a decoder.
+    """Something chosen by name: a method, a regulariser, a network, a decoder or a sampler.
 
     Subclasses narrow ``name`` to a ``Literal`` with that name as its default.
     """
@@ -141,6 +142,9 @@ class MethodConfig(Component):
     learns_lr: ClassVar[bool] = False
     """Whether the learning rate to train networks with is learned beside the images."""
 
+    samplers: ClassVar[tuple[str, ...]] = ("random",)
+    """Samplers of real batches that this method can compare with."""
+
     def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
         """What in a job cannot work with this method; nothing by default."""
         yield from ()
@@ -189,6 +193,15 @@ class DecoderConfig(Component):
         """Images that come out of each stored one."""
         return 1
 
+    @property
+    def tiles(self) -> int:
+        """Images that each stored one is made of at the start."""
+        return self.views
+
+
+class SamplerConfig(Component):
+    """Base of all configurations of samplers of real batches."""
+
 
 class NetworkConfig(Component):
     """Base of all network configurations."""
@@ -198,6 +211,7 @@ METHODS: Catalog[MethodConfig] = Catalog("method")
 REGULARIZERS: Catalog[RegularizerConfig] = Catalog("regulariser")
 NETWORKS: Catalog[NetworkConfig] = Catalog("network")
 DECODERS: Catalog[DecoderConfig] = Catalog("decoder")
+SAMPLERS: Catalog[SamplerConfig] = Catalog("sampler")
 
 
 class _Menu:
@@ -223,11 +237,13 @@ AnyMethod = Annotated[MethodConfig, _Menu(METHODS)]
 AnyRegularizer = Annotated[RegularizerConfig, _Menu(REGULARIZERS)]
 AnyNetwork = Annotated[NetworkConfig, _Menu(NETWORKS)]
 AnyDecoder = Annotated[DecoderConfig, _Menu(DECODERS)]
+AnySampler = Annotated[SamplerConfig, _Menu(SAMPLERS)]
 
 M = TypeVar("M", bound=MethodConfig)
 R = TypeVar("R", bound=RegularizerConfig)
 N = TypeVar("N", bound=NetworkConfig)
 D = TypeVar("D", bound=DecoderConfig)
+S = TypeVar("S", bound=SamplerConfig)
 
 
 def method_config(cls: type[M]) -> type[M]:
@@ -251,4 +267,10 @@ def network_config(cls: type[N]) -> type[N]:
 def decoder_config(cls: type[D]) -> type[D]:
     """Class decorator: announce a decoder."""
     DECODERS.register(cls)
+    return cls
+
+
+def sampler_config(cls: type[S]) -> type[S]:
+    """Class decorator: announce a sampler."""
+    SAMPLERS.register(cls)
     return cls

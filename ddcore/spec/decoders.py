@@ -29,9 +29,25 @@ class MosaicConfig(DecoderConfig):
     cost: ClassVar[str] = "factor squared times as many synthetic images in every pass"
 
     name: Literal["mosaic"] = "mosaic"
-    factor: int = Field(2, ge=2, le=8, description="Tiles along a side; must divide the height and the width.")
+    factor: int = Field(
+        2, ge=2, le=8, description="Tiles along a side; where it does not divide a side, mid-grey fills the last tiles."
+    )
+    scales: Literal["single", "multi", "bound"] = Field(
+        "single",
+        description="How stored images are cut: all by `factor` (`single`); each by 1, 2 and so on to `factor` "
+        "(`multi`); or `single` in the end, but while it is learned only as many of a class as `bound` allows, the "
+        "others by less (`bound`; IDC at 20 or more images a class and factor 3).",
+    )
+    bound: int = Field(
+        128, ge=1, description="With `scales` 'bound': images of a class at most; every stored one is seen in any case."
+    )
+
+    @property
+    def tiles(self) -> int:
+        """Images that each stored one is made of at the start."""
+        return self.factor**2
 
     @property
     def views(self) -> int:
         """Images that come out of each stored one."""
-        return self.factor**2
+        return sum(f**2 for f in range(1, self.factor + 1)) if self.scales == "multi" else self.factor**2

@@ -15,6 +15,7 @@ from ddcore.spec.base import (
     AnyMethod,
     AnyNetwork,
     AnyRegularizer,
+    AnySampler,
     MethodConfig,
     SpecModel,
     features_unmatched,
@@ -24,6 +25,7 @@ from ddcore.spec.decoders import IdentityConfig
 from ddcore.spec.errors import Problem, SpecError, nearest, problems
 from ddcore.spec.evaluation import EvaluationConfig
 from ddcore.spec.networks import ConvNetConfig
+from ddcore.spec.samplers import RandomSamplerConfig
 
 
 class MetricsConfig(SpecModel):
@@ -66,14 +68,22 @@ class JobSpec(SpecModel):
         description="How stored images become training images. Default: `identity`, but what its paper has for a "
         "method that stores mosaics.",
     )
+    sampler: AnySampler = Field(
+        default_factory=RandomSamplerConfig,
+        description="Which real images a matching method compares with. Default: `random`, but `representative` for "
+        "`dream`.",
+    )
     augmentation: str = Field(
         "auto",
-        description="Operations of differentiable Siamese augmentation joined by `_`, `none`, or `auto` (all, without "
-        "flip where a mirrored image changes its class). Default: `auto`, but `none` for `dc` and `cafe`.",
+        description="Operations of differentiable Siamese augmentation joined by `_`, `none`, or `auto` "
+        "(all, without flip where a mirrored image changes its class). Default: `auto`, but `none` for `dc` and "
+        "`cafe`, and `color_crop_cutout` for `idc` and `dream`.",
     )
-    init: Literal["real", "noise"] = Field(
+    init: Literal["real", "noise", "k_means"] = Field(
         "real",
-        description="Start from random real images or from N(0, 1). Default: `real`, but `noise` for `dc` and `cafe`.",
+        description="Start from random real images; from N(0, 1); or from the real images nearest to the centroids of "
+        "their class's clusters in the features of a random network. Default: `real`, but `noise` for `dc` and "
+        "`cafe`, and `k_means` for `dream`.",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Everything random follows from it.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -187,7 +197,7 @@ def _impossible(spec: JobSpec) -> list[Problem]:
     """Combinations that cannot work, found before anything is queued."""
     found = []
     facts = DATASETS.get(spec.dataset)
-    if facts is not None and spec.init == "real" and spec.images_per_class > facts.smallest_class:
+    if facts is not None and starts_from_more_than(spec, facts.smallest_class):
         detail = ipc_exceeds_class(spec, f"the smallest class of {spec.dataset}", facts.smallest_class)
         found.append(Problem("/ipc", "ipc_exceeds_class", detail))
     if spec.decoder.name not in spec.method.decoders:
@@ -196,6 +206,12 @@ def _impossible(spec: JobSpec) -> list[Problem]:
             f"use {' or '.join(repr(name) for name in spec.method.decoders)}"
         )
         found.append(Problem("/decoder", "decoder_without_method", detail))
+    if spec.sampler.name not in spec.method.samplers:
+        detail = (
+            f"`{spec.method.name}` cannot use the sampler '{spec.sampler.name}'; "
+            f"use {' or '.join(repr(name) for name in spec.method.samplers)}"
+        )
+        found.append(Problem("/sampler", "sampler_without_method", detail))
     for index, regularizer in enumerate(spec.regularizers):
         found += [Problem(f"/regularizers/{index}", code, detail) for code, detail in regularizer.impossible(spec)]
         if regularizer.compares_features and not spec.method.matches_features:
@@ -207,6 +223,11 @@ def _impossible(spec: JobSpec) -> list[Problem]:
     return [*found, *spec.method.impossible(spec), *spec.evaluation.impossible(spec)]
 
 
+def starts_from_more_than(spec: JobSpec, smallest: int) -> bool:
+    """Whether a job starts from more real images of a class than the ``smallest`` class has."""
+    return spec.init != "noise" and spec.ipc * spec.decoder.tiles > smallest
+
+
 def ipc_exceeds_class(spec: JobSpec, where: str, smallest: int) -> str:
     """Say that a job starts from more real images of a class than there are.
 
@@ -215,7 +236,8 @@ def ipc_exceeds_class(spec: JobSpec, where: str, smallest: int) -> str:
         where: the class, in words.
         smallest: how many training images it has.
     """
-    most = smallest // spec.decoder.views
-    each = f" of {spec.decoder.views} tiles" if spec.decoder.views > 1 else ""
+    tiles = spec.decoder.tiles
+    most = smallest // tiles
+    ipc = f"`ipc` is {spec.ipc}" + (f" of {tiles} tiles" if tiles > 1 else "")
     way_out = f"choose 1 to {most}, or `init`: 'noise'" if most else "use `init`: 'noise' or another decoder"
-    return f"`ipc` is {spec.ipc}{each}, but {where} has {smallest} training images and `init` is 'real'; {way_out}"
+    return f"{ipc}, but {where} has {smallest} training images and `init` is '{spec.init}'; {way_out}"

@@ -130,6 +130,15 @@ def test_every_class_may_have_its_own_learning_rate() -> None:
         torch.testing.assert_close(got[2 * c : 2 * c + 2], expected[2 * c : 2 * c + 2], rtol=1e-12, atol=1e-13)
 
 
+def test_every_channel_may_have_its_own_learning_rate() -> None:
+    x = torch.randn(6, 2, 3, 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    rates = torch.tensor([0.05, 0.2], dtype=torch.float64)
+    got = in_sweeps(x, pull, classes=3, lr=rates.view(1, 2, 1, 1), momentum=0.5, sweeps=4)
+    for channel, rate in enumerate(rates.tolist()):
+        expected = sequential(x, pull, classes=3, lr=rate, momentum=0.5, sweeps=4)
+        torch.testing.assert_close(got[:, channel], expected[:, channel], rtol=1e-12, atol=1e-13)
+
+
 def test_learned_images_are_moved_in_place_and_outside_autograd() -> None:
     images, velocity = torch.ones(4, 1, requires_grad=True), torch.ones(4, 1)
     coast_(images, velocity, torch.tensor([0, 3]), lr=1.0, momentum=0.5)

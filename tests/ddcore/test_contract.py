@@ -41,6 +41,7 @@ def job(method: str, *regularizers: str, **fields: Any) -> dict[str, Any]:
         "max_network_epochs": 4,
     }
     small |= {"queue_size": 4, "grow_every": 1, "network_steps": 2, "eval_interval": 4}
+    small |= {"steps_per_network": 4, "train_images": 32, "batch_train": 16}
     teacher = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
     return {
         "dataset": "digits",
@@ -150,6 +151,14 @@ def test_contract_with_mosaics(method: str, tmp_path: Path, cache: Path, recorde
     terms = fitting(method, **fields)
     assert terms == fitting(method)
     check((method, *terms), tmp_path, cache, recorder, **fields)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if "representative" in METHODS[m].samplers])
+def test_contract_with_representative_batches(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
+    """Drawn anew at step 4, after both interruptions, and from a start that represents its class as well."""
+    sampler = {"name": "representative", "interval": 4, "candidates": 20}
+    start = {} if method == "dc" else {"init": "k_means"}
+    check((method,), tmp_path, cache, recorder, sampler=sampler, **start)
 
 
 @pytest.mark.slow

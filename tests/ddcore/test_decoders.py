@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddcore import decoders
-from ddcore.decoders import Identity, Mosaic
+from ddcore.decoders import BoundedMosaic, Identity, Mosaic, MultiScaleMosaic
 from ddcore.errors import ConfigurationError
 from ddcore.spec import IdentityConfig, MosaicConfig
 
@@ -66,6 +66,120 @@ def test_no_decoder_changes_nothing() -> None:
     assert decoders.build(IdentityConfig(), (1, 4, 4)).views == 1
 
 
-def test_a_factor_that_does_not_fit_is_refused_with_those_that_do() -> None:
-    with pytest.raises(ConfigurationError, match=r"`decoder.factor` is 3.*28 x 28.*choose one of 2, 4, 7, 14"):
-        decoders.build(MosaicConfig(factor=3), (1, 28, 28))
+@pytest.mark.parametrize(("factor", "side", "fitting"), [(8, 28, "2, 3, 4, 5, 6, 7, 14"), (5, 8, "2, 3, 4")])
+def test_a_factor_that_does_not_fit_is_refused_with_those_that_do(factor: int, side: int, fitting: str) -> None:
+    message = rf"`decoder.factor` is {factor}.*{side} x {side}.*choose one of {fitting}$"
+    with pytest.raises(ConfigurationError, match=message):
+        decoders.build(MosaicConfig(factor=factor), (1, side, side))
+
+
+def test_idc_decodes_to_the_printed_values() -> None:
+    """Section 11, IDC decode."""
+    images = Mosaic(2, (1, 4, 4)).decode(torch.arange(16.0).view(1, 1, 4, 4) / 16, 1)
+    assert images.shape == (4, 1, 4, 4)
+    assert images[0, 0, 0].tolist() == pytest.approx([0, 0.015625, 0.046875, 0.0625], abs=1e-7)
+    assert images[1, 0, 0].tolist() == pytest.approx([0.125, 0.140625, 0.171875, 0.1875], abs=1e-7)
+    assert images.sum().item() == pytest.approx(30.0, rel=1e-6)
+
+
+def plain_tiles(image: Tensor, factor: int, grey: Tensor) -> list[Tensor]:
+    """Views of one image: filled up on the right and below, cut, and enlarged one by one."""
+    channels, height, width = image.shape
+    tall, wide = -(-height // factor), -(-width // factor)
+    canvas = torch.zeros(channels, tall * factor, wide * factor)
+    for c in range(channels):
+        canvas[c] = grey[c]
+    canvas[:, :height, :width] = image
+    views = []
+    for i in range(factor):
+        for j in range(factor):
+            tile = canvas[None, :, i * tall : (i + 1) * tall, j * wide : (j + 1) * wide]
+            views.append(F.interpolate(tile, size=(height, width), mode="bilinear", align_corners=False)[0])
+    return views
+
+
+def in_order(stored: Tensor, rows: int, scales: list[list[int]], grey: Tensor) -> Tensor:
+    """Class by class, scale by scale (each with the rows it cuts), view by view, row by row."""
+    images = []
+    for of_class in stored.split(rows):
+        for factor, cut in enumerate(scales):
+            views = [plain_tiles(of_class[row], factor, grey) for row in cut]
+            images += [views[row][view] for view in range(factor**2) for row in range(len(cut))]
+    return torch.stack(images)
+
+
+SHAPE, GREY = (2, 10, 8), torch.tensor([0.3, -0.4])
+
+
+def rows_of(classes: int, rows: int) -> Tensor:
+    return torch.randn(classes * rows, *SHAPE, generator=torch.Generator().manual_seed(3))
+
+
+def test_tiles_that_reach_over_the_border_are_filled_up() -> None:
+    decoder, stored = Mosaic(3, SHAPE, GREY.view(-1, 1, 1)), rows_of(3, 2).requires_grad_()
+    images = decoder.decode(stored, 2)
+    torch.testing.assert_close(images, in_order(stored.detach(), 2, [[], [], [], [0, 1]], GREY))
+    weights = torch.randn(images.shape, generator=torch.Generator().manual_seed(4))
+    (gradient,) = torch.autograd.grad((images * weights).sum(), stored)
+    change = torch.ones_like(stored) * 0.1
+    difference = ((decoder.decode(stored + change, 2) - images) * weights).sum()
+    torch.testing.assert_close(difference, (gradient * change).sum(), rtol=1e-4, atol=1e-4)
+
+
+def test_encoding_shows_every_image_whole_in_what_its_tile_has_within_the_border() -> None:
+    decoder = Mosaic(3, SHAPE)
+    images = torch.randn(2 * 9 * 2, *SHAPE, generator=torch.Generator().manual_seed(5))
+    stored = decoder.encode(images, 2)
+    for label in range(2):
+        for view, (i, j) in enumerate((i, j) for i in range(3) for j in range(3)):
+            for row in range(2):
+                image = images[label * 18 + view * 2 + row]
+                place = stored[label * 2 + row, :, 4 * i : 4 * i + 4, 3 * j : 3 * j + 3]
+                assert place.shape[1:] == ((4, 4, 2)[i], (3, 3, 2)[j])
+                small = F.interpolate(image[None], size=place.shape[1:], mode="bilinear", align_corners=False)[0]
+                torch.testing.assert_close(place, small)
+
+
+def test_all_scales_are_seen_one_after_the_other() -> None:
+    decoder, stored = MultiScaleMosaic(3, (2, 10, 9)), torch.randn(4, 2, 10, 9)
+    images = decoder.decode(stored, 2)
+    torch.testing.assert_close(images, in_order(stored, 2, [[], [0, 1], [0, 1], [0, 1]], torch.zeros(2)))
+    assert (decoder.views, decoder.tiles, decoder.count(2)) == (14, 9, 28)
+    assert len(images) == 2 * 28
+    torch.testing.assert_close(images[:2], stored[:2])
+    assert decoder.finished is decoder
+
+
+@pytest.mark.parametrize(
+    ("rows", "bound", "scales"),
+    [
+        (4, 20, [[], [2, 3], [], [0, 1]]),  # 2 more images for 2 rows of 9
+        (4, 24, [[], [3], [2], [0, 1]]),
+        (3, 1, [[], [0, 1, 2], [], []]),
+        (3, 1000, [[], [], [], [0, 1, 2]]),
+    ],
+)
+def test_a_bound_leaves_no_row_out_and_is_gone_in_the_end(rows: int, bound: int, scales: list[list[int]]) -> None:
+    decoder = BoundedMosaic(3, (2, 9, 9), bound=bound)
+    stored = torch.randn(2 * rows, 2, 9, 9, generator=torch.Generator().manual_seed(1))
+    images = decoder.decode(stored, rows)
+    parts = [(f, c) for f, c in reversed(list(enumerate(scales))) if c]
+    assert decoder.plan(rows) == [(f, slice(c[0], c[-1] + 1)) for f, c in parts]
+    expected = []
+    for of_class in stored.split(rows):
+        for factor, cut in parts:
+            views = [plain_tiles(of_class[row], factor, torch.zeros(2)) for row in cut]
+            expected += [views[row][view] for view in range(factor**2) for row in range(len(cut))]
+    torch.testing.assert_close(images, torch.stack(expected))
+    assert decoder.count(rows) == len(images) // 2 <= max(bound, rows)
+    torch.testing.assert_close(decoder.finished.decode(stored, rows), Mosaic(3, (2, 9, 9)).decode(stored, rows))
+
+
+@pytest.mark.parametrize("scales", ["single", "multi", "bound"])
+def test_the_specification_counts_what_the_decoder_makes(scales: str) -> None:
+    config = MosaicConfig(factor=3, scales=scales, bound=5)  # type: ignore[arg-type]
+    decoder = decoders.build(config, (1, 9, 9), 0.5)
+    assert (config.views, config.tiles) == (decoder.finished.count(1), decoder.tiles)
+    assert isinstance(decoder, Mosaic)
+    images = decoder.encode(torch.zeros(2 * 9, 1, 9, 9), 2)
+    assert images.shape == (2, 1, 9, 9)

@@ -15,9 +15,10 @@ import ddcore
 from ddcore import engine, evaluation
 from ddcore.checkpoint import newest_valid
 from ddcore.data import sources
+from ddcore.decoders import Mosaic
 from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
 from ddcore.hooks import Stop
-from ddcore.spec import parse
+from ddcore.spec import SpecError, parse
 
 SMALL: dict[str, Any] = {
     "dataset": "digits",
@@ -203,3 +204,21 @@ def test_distill_is_one_call(tmp_path: Path, cache: Path) -> None:
     result = ddcore.distill("digits", tmp_path / "set", cache=cache, **fields)
     assert (tmp_path / "set" / "manifest.json").is_file()
     assert result.results["accuracy"]["networks"] == 2
+
+
+def test_a_bounded_decoder_delivers_all_images_in_the_end(run: Any, tmp_path: Path, recorder: Any) -> None:
+    seen = recorder()
+    decoder = {"name": "mosaic", "scales": "bound", "bound": 5}
+    result = run(seen, decoder=decoder, evaluation={"repeats": 1, "epochs": 1})
+    assert images(tmp_path).shape == (10 * 2 * 4, 1, 8, 8)
+    assert result.results["accuracy"]["networks"] == 1
+    content = ddcore.bundle.read(tmp_path / "a" / "out")
+    assert content.stored is not None
+    decoded = Mosaic(2, (1, 8, 8)).decode(content.stored, 2)
+    torch.testing.assert_close(content.images, decoded, rtol=1e-5, atol=1e-6)
+    assert content.labels.bincount().tolist() == [8] * 10
+
+
+def test_more_tiles_than_a_class_has_images_are_refused(run: Any) -> None:
+    with pytest.raises(SpecError, match=r"`ipc` is 40 of 4 tiles, but .* 141 .* `init` is 'k_means'; choose 1 to 35"):
+        run(ipc=40, decoder="mosaic", init="k_means")

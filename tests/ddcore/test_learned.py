@@ -36,6 +36,19 @@ def test_class_steps_equal_a_loop_of_the_frameworks_sgd_over_classes() -> None:
     torch.testing.assert_close(learned.value, reference, rtol=1e-5, atol=1e-6)
 
 
+def test_a_rate_for_each_channel_is_a_learning_rate_of_its_own() -> None:
+    start, rates = torch.randn(3, 2, 1, 1, generator=torch.Generator().manual_seed(1)), (0.2, 0.7)
+    learned = Learned(start, lr=torch.tensor(rates).view(1, 2, 1, 1), momentum=0.5)
+    channels = [Learned(start[:, c], lr=rate, momentum=0.5) for c, rate in enumerate(rates)]
+    for part in (learned, *channels):
+        for _ in range(3):
+            part.clear_gradient()
+            part.value.sin().sum().backward()
+            part.step()
+    expected = torch.stack([part.value for part in channels], dim=1)
+    torch.testing.assert_close(learned.value, expected, rtol=1e-6, atol=1e-7)
+
+
 def test_state_goes_on_where_it_was_saved() -> None:
     def steps(learned: Learned, count: int) -> None:
         for _ in range(count):

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from sklearn.cluster import KMeans
 from torch import Tensor
 
-from ddcore.selection import herding, k_center, k_means
+from ddcore.selection import herding, k_center, k_means, nearest_rows, refined
 
 Rule = Callable[[Tensor, int], Tensor]
 
@@ -80,3 +81,44 @@ def test_rows_are_distinct_among_copies(rule: Rule) -> None:
 def test_a_number_that_cannot_be_had_is_refused(rule: Rule, n: int) -> None:
     with pytest.raises(ValueError, match=rf"cannot choose {n} rows of features \(3, 2\); choose 1 to 3"):
         rule(torch.zeros(3, 2), n)
+
+
+def test_dream_represents_two_clusters_as_printed() -> None:
+    """Trajectory and bilevel, section 11, DREAM."""
+    points = torch.tensor([[0.0], [0.1], [0.2], [1.0], [1.1], [1.5]])
+    for start in ([0, 1], [0, 5], [4, 2]):
+        centroids = refined(points, points[start], 10)
+        assert centroids.sort(dim=0).values.flatten().tolist() == pytest.approx([0.1, 1.2])
+        assert nearest_rows(points, centroids).sort().values.tolist() == [1, 4]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_centroids_are_refined_as_by_a_loop(steps: int) -> None:
+    generator = torch.Generator().manual_seed(steps)
+    features = torch.randn(60, 5, generator=generator)
+    start = features[:7].clone()
+    expected = start
+    for _ in range(steps):
+        nearest = [int((row - expected).norm(dim=1).argmin()) for row in features]
+        members = [[r for r, c in enumerate(nearest) if c == centroid] for centroid in range(7)]
+        expected = torch.stack([features[m].mean(0) if m else expected[c] for c, m in enumerate(members)])
+    torch.testing.assert_close(refined(features, start, steps), expected)
+
+
+def test_refining_converges_to_where_the_library_does() -> None:
+    features = torch.randn(80, 4, generator=torch.Generator().manual_seed(2))
+    start = features[:6]
+    library = KMeans(6, init=start.numpy(), n_init=1, tol=0, max_iter=100, algorithm="lloyd").fit(features.numpy())
+    torch.testing.assert_close(refined(features, start, 100), torch.from_numpy(library.cluster_centers_))
+
+
+def test_a_centroid_without_rows_stays_where_it_is() -> None:
+    centroids = refined(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.4], [50.0]]), 3)
+    assert centroids.flatten().tolist() == [0.5, 50.0]
+
+
+def test_nearest_rows_are_distinct_and_taken_in_turn() -> None:
+    features = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+    assert nearest_rows(features, torch.tensor([[1.1], [0.9], [1.0], [9.0]])).tolist() == [1, 0, 2, 3]
+    with pytest.raises(ValueError, match="cannot choose 5 rows"):
+        nearest_rows(features, torch.zeros(5, 1))

@@ -11,6 +11,7 @@ from ddcore.spec.methods.coreset import (
 )
 from ddcore.spec.methods.dc import DCConfig, DSAConfig, GradientMatchingConfig
 from ddcore.spec.methods.dm import DMConfig, FeatureMatchingConfig
+from ddcore.spec.methods.idc import DREAMConfig, IDCConfig
 from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
 
 __all__ = [
@@ -19,11 +20,13 @@ __all__ = [
     "CoresetConfig",
     "DCConfig",
     "DMConfig",
+    "DREAMConfig",
     "DSAConfig",
     "FeatureCoresetConfig",
     "FeatureMatchingConfig",
     "GradientMatchingConfig",
     "HerdingConfig",
+    "IDCConfig",
     "IDMConfig",
     "KCenterConfig",
     "KMeansConfig",

@@ -50,6 +50,7 @@ class DMConfig(FeatureMatchingConfig):
     citation: ClassVar[str] = "Zhao & Bilen, WACV 2023 (arXiv 2110.04181)"
     cost: ClassVar[str] = "light: one forward pass of the real batch a step, no second derivatives"
     matches_features: ClassVar[bool] = True
+    samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
 
     name: Literal["dm"] = "dm"
     iterations: int = Field(20_000, ge=1, le=10_000_000, description="Image steps (paper: 20,000).")

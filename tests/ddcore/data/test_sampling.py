@@ -56,6 +56,16 @@ def test_draw_and_draw_each_agree_where_classes_are_large_enough() -> None:
     assert torch.equal(sampler.draw(8, generator()), torch.stack(sampler.draw_each(8, generator())))
 
 
+def test_a_draw_mixed_classes_is_uniform_distinct_and_leaves_out_what_is_excluded() -> None:
+    sampler = ClassSampler(torch.tensor([0, 0, 1, 1, 1]), 2, exclude=torch.tensor([2]))
+    shared = generator()
+    seen = Counter(tuple(sampler.draw_mixed(2, shared).tolist()) for _ in range(12_000))
+    assert set(seen) == set(itertools.permutations((0, 1, 3, 4), 2))
+    # As above.
+    assert sum((count - 1000) ** 2 / 1000 for count in seen.values()) < 31.3
+    assert sampler.draw_mixed(9, shared).sort().values.tolist() == [0, 1, 3, 4]
+
+
 def test_same_seed_draws_the_same_and_the_global_generator_is_not_used() -> None:
     sampler = ClassSampler(labels_of(40, 50), 2)
     first = sampler.draw(8, generator(1))

@@ -13,7 +13,8 @@ from torch import Tensor
 from ddcore.compute import Compute
 from ddcore.data import augment
 from ddcore.gradients import Gradients
-from ddcore.methods.dc import DISTANCES, GradientMatching
+from ddcore.methods.dc import DISTANCES
+from ddcore.methods.gradient_matching import GradientMatching
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
@@ -131,7 +132,7 @@ def test_one_augmentation_is_drawn_for_each_class_and_used_on_both_sides(
     on_own: list[augment.Draw] = []
     by_class, alone = augment.apply_by_class, augment.apply
     monkeypatch.setattr(augment, "apply_by_class", lambda d, x, n: on_real.extend(d) or by_class(d, x, n))
-    monkeypatch.setattr("ddcore.methods.dc.augment.apply", lambda d, x: on_own.append(d) or alone(d, x))
+    monkeypatch.setattr("ddcore.data.augment.apply", lambda d, x: on_own.append(d) or alone(d, x))
     method.backward(step)
     assert [id(drawn) for drawn in on_real] == [id(drawn) for drawn in step.draws]
     assert {id(drawn) for drawn in step.draws} <= {id(drawn) for drawn in on_own}

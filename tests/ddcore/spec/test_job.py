@@ -70,7 +70,7 @@ def test_specification_is_frozen() -> None:
         ({"seed": 2**63}, "/seed", "must be less than 9223372036854775808"),
         ({"ipcc": 3}, "/ipcc", "unknown field `ipcc`; did you mean `ipc`?"),
         ({"zzzzzz": 3}, "/zzzzzz", "unknown field `zzzzzz`; known fields: dataset, ipc, method"),
-        ({"init": "zeros"}, "/init", "`init` is 'zeros', but must be one of 'real' or 'noise'"),
+        ({"init": "zeros"}, "/init", "`init` is 'zeros', but must be one of 'real', 'noise' or 'k_means'"),
         ({"device": "tpu"}, "/device", "`device` is 'tpu'"),
         ({"dataset": ""}, "/dataset", "`dataset` is ''"),
         ({"method": "dmm"}, "/method", "unknown method 'dmm', did you mean 'dm'?; known: "),

@@ -1,0 +1,17 @@
+"""DREAM: IDC with real batches that represent their class evenly, and a start that does.
+
+Liu et al., "DREAM: Efficient Dataset Distillation by Representative Matching", ICCV 2023 (arXiv 2302.14416). What is
+new about it serves other methods too, so it is found elsewhere: the batches in :mod:`ddcore.batches`, the start in
+:meth:`ddcore.run.Run.starting_images`. The configuration asks for both.
+"""
+
+from __future__ import annotations
+
+from ddcore.methods.idc import AlongRealTraining
+from ddcore.registry import implements
+from ddcore.spec import DREAMConfig
+
+
+@implements(DREAMConfig)
+class DREAM(AlongRealTraining[DREAMConfig]):
+    """Gradient matching of decoded images, with representative real batches."""

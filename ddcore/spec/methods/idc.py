@@ -1,0 +1,108 @@
+"""Gradient matching of decoded images, with a network trained on real ones. Source: trajectory and bilevel, 6 and 7."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from ddcore.spec.base import MethodConfig, method_config
+from ddcore.spec.errors import Problem
+
+if TYPE_CHECKING:
+    from ddcore.spec.job import JobSpec
+
+
+@method_config
+class IDCConfig(MethodConfig):
+    """Match the gradients that real images and tiles of stored mosaics give a network in training on the former."""
+
+    title: ClassVar[str] = "Efficient synthetic-data parameterisation"
+    citation: ClassVar[str] = "Kim et al., IDC, ICML 2022 (arXiv 2205.14959)"
+    cost: ClassVar[str] = (
+        "heavy: a forward and backward pass of the real batch, second derivatives of the decoded images, and training "
+        "on `train_images` real images a step"
+    )
+    job_defaults: ClassVar[Mapping[str, Any]] = {"decoder": "mosaic", "augmentation": "color_crop_cutout"}
+    samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
+
+    name: Literal["idc"] = "idc"
+    iterations: int = Field(
+        200_000,
+        ge=1,
+        le=10_000_000,
+        description="Sweeps over all classes (paper: 2000 networks of 100 sweeps; 500 of 100 on ImageNet).",
+    )
+    steps_per_network: int = Field(
+        100, ge=1, le=100_000, description="Sweeps with each network; the images are clamped after them (paper: 100)."
+    )
+    distance: Literal["mse", "l1"] = Field(
+        "mse",
+        description="How gradients of convolution weights are compared: sum of squared (`mse`) or of absolute (`l1`) "
+        "differences. Paper: `mse` for CIFAR and SVHN, `l1` for MNIST, Fashion-MNIST and ImageNet.",
+    )
+    lr_img: float = Field(
+        5e-3,
+        gt=0,
+        description="Learning rate of the stored images in pixel units, for 10 images a class of `lr_side` pixels; it "
+        "is multiplied by ipc / 10 and by (height / `lr_side`)^2 (papers: 5e-3; with `l1` 1e-4 to 3e-3).",
+    )
+    lr_side: int = Field(
+        32, ge=1, description="Side of images that `lr_img` is meant for (paper: 32; MNIST 28; ImageNet 224)."
+    )
+    momentum: float = Field(
+        0.5, ge=0, lt=1, description="Momentum of the image optimiser (SGD), which steps once for each class."
+    )
+    batch_real: int = Field(64, ge=1, description="Real images of each class a sweep; capped at the class size.")
+    batch_syn: int = Field(
+        128, ge=1, description="Decoded images of each class a sweep, drawn at random where there are more."
+    )
+    train_images: int = Field(
+        2000,
+        ge=1,
+        description="Real images that the network is trained on after a sweep, rounded up to whole batches (paper: "
+        "2000 for CIFAR, 500 otherwise).",
+    )
+    batch_train: int = Field(64, ge=1, description="Real images a training step of the network.")
+    pretrain_epochs: int = Field(
+        0, ge=0, le=1000, description="Epochs on all real images before a network is matched with (ImageNet-10: 10)."
+    )
+    lr_net: float = Field(0.01, gt=0, description="Learning rate of the network (SGD).")
+    momentum_net: float = Field(0.9, ge=0, lt=1, description="Momentum of the network's SGD.")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay of the network's SGD.")
+    cutmix: float = Field(
+        0.5, ge=0, le=1, description="Probability that CutMix (Beta(1, 1)) mixes a batch the network is trained on."
+    )
+
+    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
+        """Gradients of the real batch, second derivatives of the decoded images, and training on real ones."""
+        matched = classes * (3 * min(self.batch_real, class_size) + 9 * min(ipc, self.batch_syn))
+        before = self.pretrain_epochs * classes * class_size / self.steps_per_network
+        return matched + 3 * (min(self.train_images, classes * class_size) + before)
+
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:
+        """A network without convolutions, whose weights are all that is compared."""
+        if job.network.name == "mlp":
+            detail = (
+                f"`{self.name}` matches the gradients of convolutions, and the network 'mlp' has none; use 'convnet'"
+            )
+            yield Problem("/network", "method_needs_convolutions", detail)
+
+
+@method_config
+class DREAMConfig(IDCConfig):
+    """IDC with batches that represent their class, and from a start that does."""
+
+    title: ClassVar[str] = "Representative matching"
+    citation: ClassVar[str] = "Liu et al., DREAM, ICCV 2023 (arXiv 2302.14416)"
+    job_defaults: ClassVar[Mapping[str, Any]] = {
+        **IDCConfig.job_defaults,
+        "sampler": "representative",
+        "init": "k_means",
+    }
+
+    name: Literal["dream"] = "dream"  # type: ignore[assignment]
+    batch_real: int = Field(
+        128, ge=1, description="Real images of each class a sweep, and clusters that they represent (paper: 128)."
+    )

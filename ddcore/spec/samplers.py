@@ -1,0 +1,42 @@
+"""Which real images a matching method compares with, chosen by name."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from ddcore.spec.base import SamplerConfig, sampler_config
+
+
+@sampler_config
+class RandomSamplerConfig(SamplerConfig):
+    """The real batch of a class is drawn uniformly and anew at every step."""
+
+    title: ClassVar[str] = "Random batches"
+    citation: ClassVar[str] = "every matching method but DREAM"
+    cost: ClassVar[str] = "free"
+
+    name: Literal["random"] = "random"
+
+
+@sampler_config
+class RepresentativeSamplerConfig(SamplerConfig):
+    """The real batch of a class is made of the images nearest to the centroids of as many clusters of its features."""
+
+    title: ClassVar[str] = "Representative batches"
+    citation: ClassVar[str] = "Liu et al., DREAM, ICCV 2023 (arXiv 2302.14416)"
+    cost: ClassVar[str] = "every `interval` steps, one forward pass of `candidates` real images of each class"
+
+    name: Literal["representative"] = "representative"
+    interval: int = Field(10, ge=1, le=100_000, description="Steps between two clusterings (paper: 10).")
+    candidates: int | None = Field(
+        1000,
+        ge=1,
+        description="Real images of each class that are clustered, drawn anew each time; null: all, as published.",
+    )
+    normalize: bool = Field(
+        True,
+        description="Whether the network that makes the features sees normalised images, as it is trained on; the "
+        "released code shows it pixels from 0 to 1.",
+    )
