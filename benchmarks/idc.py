@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.dm import context
+from benchmarks.dm import random_run
 from benchmarks.forward import SHAPE
 from benchmarks.harness import Benchmark, Way
 from ddcore.compute import Compute
@@ -26,7 +26,7 @@ SPEC = parse({"dataset": "cifar10", "ipc": IPC, "method": CONFIG})
 
 
 def _method(compute: Compute) -> IDC:
-    run = context(SPEC, compute)
+    run = random_run(SPEC, compute)
     run.strategy = augment.strategy_for(SPEC.augmentation, run.dataset.flip)
     return IDC(CONFIG, run)
 

@@ -260,7 +260,7 @@ def test_cmi_beside_idc_weighs_the_number_of_classes_times_the_published_weight(
     images = synthetic.images.detach().clone().requires_grad_()
     loss = torch.zeros(())
     for of_class in images.split(3):
-        p = pool.functional.features(pool.params[0], of_class, training=False).softmax(1)
+        p = pool.functional.features(pool[0], of_class, training=False).softmax(1)
         loss = loss + 100.0 * (p * (p / p.mean(0)).log()).sum(1).mean()
     (gradient,) = torch.autograd.grad(loss, images)
     assert gradient.norm() > 0
