@@ -134,7 +134,7 @@ def test_a_learning_rate_that_explodes_stops_with_the_reason_and_keeps_the_last_
     with pytest.raises(DivergedError, match=r"became (nan|inf|NaN).*step \d+.*lr_img"):
         run(seen, method={"name": "dm", "iterations": 60, "batch_real": 8, "lr_img": lr}, checkpoints={"every": 1})
     kept, _ = newest_valid(tmp_path / "a" / "checkpoints")
-    assert kept is None or bool(torch.isfinite(kept.part("synthetic")["images"]).all())
+    assert kept is None or bool(torch.isfinite(kept.part("synthetic")["images/value"]).all())
     assert (kept.step if kept else 0) == len(seen.checkpoints)
 
 
