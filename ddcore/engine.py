@@ -268,7 +268,7 @@ class _Engine:
     def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | Weighted | Randomness]]:
         yield "synthetic", self.synthetic
         yield "random", self.context.random
-        yield "batches", self.context.batches
+        yield "real_batches", self.context.real_batches
         yield "method", self.method
         for weighted in self.regularizers:
             yield f"regularizer/{weighted.name}", weighted

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddcore import batches, decoders, nets, selection
-from ddcore.batches import Batches
+from ddcore import decoders, nets, real_batches, selection
+from ddcore.coasting import Rate
 from ddcore.compute import Compute
 from ddcore.data.augment import Strategy
 from ddcore.data.images import Dataset, ImageSet
@@ -20,6 +20,7 @@ from ddcore.hooks import Callback
 from ddcore.nets.functional import Functional, Params
 from ddcore.pools import TeacherPool
 from ddcore.randomness import Randomness
+from ddcore.real_batches import RealBatches
 from ddcore.spec import JobSpec, NetworkConfig, TeacherConfig
 from ddcore.synthetic import SyntheticSet, real_rows
 
@@ -39,7 +40,7 @@ class Run:
         strategy: operations of Siamese augmentation; empty for none.
         random: named streams of the run's seed.
         sampler: draws real training rows by class, never those of the probe.
-        batches: draws the real rows that a matching method compares with.
+        real_batches: draws the real rows that a matching method compares with.
         cache: folder shared by jobs for what is trained once; ``None`` keeps nothing.
         callback: observer of the run.
         check_stop: raises ``Interrupted`` when the run has been asked to stop.
@@ -55,12 +56,12 @@ class Run:
     cache: Path | None
     callback: Callback
     check_stop: Callable[[], None]
-    batches: Batches = field(init=False)
+    real_batches: RealBatches = field(init=False)
     _pools: dict[TeacherConfig, TeacherPool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._images = self.dataset.train.images.to(self.compute.device)
-        self.batches = batches.build(self.spec.sampler, self)
+        self.real_batches = real_batches.build(self.spec.sampler, self)
 
     def real_images(self, rows: Tensor) -> Tensor:
         """Normalised training images (len(rows), channels, H, W), float32, on the device."""
@@ -142,11 +143,13 @@ class Run:
                 move 1 / s times as far: learning continues in normalised units, at a rate of lr / s^2.
         """
         decoder = self.decoder()
-        rate = lr / torch.tensor(self.dataset.std).square().view(1, -1, 1, 1).to(self.compute.device)
+        rate: Rate = lr
+        if pixel_units:
+            rate = lr / torch.tensor(self.dataset.std).square().view(1, -1, 1, 1).to(self.compute.device)
         return SyntheticSet(
             self.starting_images(decoder),
             self.spec.ipc,
-            lr=rate if pixel_units else lr,
+            lr=rate,
             momentum=momentum,
             decoder=decoder,
             class_steps=class_steps,

@@ -142,7 +142,7 @@ def draw_step(
     """Draw the real batches and the augmentations of a step, class by class.
 
     Args:
-        run: its batches, strategy and streams.
+        run: its real batches, strategy and streams.
         index: of the step.
         synthetic: what is being learned.
         params: the network of the step.
@@ -152,7 +152,7 @@ def draw_step(
         batch_syn: synthetic images of each class, drawn at random where there are more; all by default.
         draw: how the operations of the strategy are combined.
     """
-    rows = run.batches.rows(index, params, batch_real)
+    rows = run.real_batches.rows(index, params, batch_real)
     generator = run.random.host_stream("method/augment")
     draws = tuple(draw(run.strategy, None, run.dataset.shape, generator) for _ in range(synthetic.classes))
     picks = None

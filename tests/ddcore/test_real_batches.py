@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore.batches import LLOYD_STEPS, RandomBatches, RepresentativeBatches
 from ddcore.nets import build
 from ddcore.nets.functional import Params
+from ddcore.real_batches import LLOYD_STEPS, RandomBatches, RepresentativeBatches
 from ddcore.run import Run
 from ddcore.spec import SpecError, parse
 
@@ -19,8 +19,8 @@ Make = Callable[..., Run]
 
 def ready(make_run: Make, **fields: object) -> tuple[Run, RepresentativeBatches, Params]:
     run = make_run(sampler={"name": "representative", **fields})
-    assert isinstance(run.batches, RepresentativeBatches)
-    return run, run.batches, run.functional.new(torch.Generator().manual_seed(0))
+    assert isinstance(run.real_batches, RepresentativeBatches)
+    return run, run.real_batches, run.functional.new(torch.Generator().manual_seed(0))
 
 
 def plain_representatives(features: Tensor, centroids: Tensor) -> list[int]:
@@ -87,10 +87,10 @@ def test_a_saved_batch_is_taken_up_again(make_run: Make) -> None:
 
 def test_random_batches_are_those_of_the_sampler(make_run: Make) -> None:
     run = make_run()
-    assert isinstance(run.batches, RandomBatches)
+    assert isinstance(run.real_batches, RandomBatches)
     expected = run.sampler.draw_each(6, make_run().random.host_stream("method/real"))
-    assert all(map(torch.equal, run.batches.rows(0, {}, 6), expected))
-    assert run.batches.state() == {}
+    assert all(map(torch.equal, run.real_batches.rows(0, {}, 6), expected))
+    assert run.real_batches.state() == {}
 
 
 @pytest.mark.parametrize("method", ["dm", "dc", "dsa", "idc", "dream"])

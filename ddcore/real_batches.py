@@ -25,7 +25,7 @@ LLOYD_STEPS = 5
 """Steps of k-means at each clustering: they start from the representatives of the last one."""
 
 
-class Batches(Stateful):
+class RealBatches(Stateful):
     """Draws the real batch of each class, step by step."""
 
     @abstractmethod
@@ -39,7 +39,7 @@ class Batches(Stateful):
         """
 
 
-class RandomBatches(Batches):
+class RandomBatches(RealBatches):
     """Uniform and without replacement, anew at every step."""
 
     def __init__(self, run: Run) -> None:
@@ -50,7 +50,7 @@ class RandomBatches(Batches):
         return self._run.sampler.draw_each(batch, self._run.random.host_stream("method/real"))
 
 
-class RepresentativeBatches(Batches):
+class RepresentativeBatches(RealBatches):
     """The images nearest to the centroids of as many clusters of a class, for ``interval`` steps in a row.
 
     Clusters are those of the features that the network of the step gives un-augmented images. Each clustering
@@ -93,7 +93,7 @@ class RepresentativeBatches(Batches):
         self._rows = [state[str(label)] for label in range(len(state))]
 
 
-def build(config: SamplerConfig, run: Run) -> Batches:
+def build(config: SamplerConfig, run: Run) -> RealBatches:
     """The batches that a job asks for."""
     match config:
         case RandomSamplerConfig():
