@@ -21,6 +21,7 @@ from ddcore.compute import Compute
 from ddcore.data import augment, sources
 from ddcore.data.images import Dataset
 from ddcore.data.sampling import ClassSampler, reserve
+from ddcore.data.whitening import whitened
 from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
 from ddcore.hooks import Callback, Stop
 from ddcore.nets import build, macs
@@ -124,6 +125,8 @@ class _Engine:
         callback.on_phase("loading", None)
         dataset = sources.load(spec.dataset, data_root, cache)
         _check(spec, dataset)
+        if spec.whitening:
+            dataset = whitened(dataset, cache)
         self.context = self._context(dataset, cache)
         self.method = build_method(spec.method, self.context)
         self.regularizers = [Weighted(build_regularizer(r, self.context)) for r in spec.regularizers]
@@ -337,6 +340,7 @@ class _Engine:
             dataset=bundle.DatasetReference.of(context.dataset),
             results=results,
             compute=context.compute.describe(),
+            whitening=context.dataset.whitening,
         )
 
 

@@ -70,6 +70,7 @@ class TeacherPool:
         recipe = self.config.model_dump(mode="json", exclude={"pool"})
         identity = {
             "data": self._run.dataset.digest,
+            "whitened": self._run.dataset.whitening is not None,
             "rows": hashlib.sha256(self._rows.numpy().tobytes()).hexdigest(),
             "teacher": recipe,
             "precision": compute.precision,

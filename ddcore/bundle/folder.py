@@ -20,6 +20,7 @@ from ddcore.bundle.content import Distilled
 from ddcore.bundle.manifest import SCHEMA_VERSION, FileFacts, Manifest, manifest_of
 from ddcore.bundle.preview import encode_png, preview_png, to_uint8
 from ddcore.checkpoint import write_atomically
+from ddcore.data.whitening import Whitening
 from ddcore.errors import DataError
 from ddcore.spec import SpecError, parse
 
@@ -78,6 +79,7 @@ def read(out: Path) -> Distilled:
             compute=manifest.compute,
             soft_labels=tensors.get("soft_labels"),
             stored=stored.get("images"),
+            whitening=_whitening(tensors),
             versions=manifest.versions,
         )
     except (SpecError, KeyError, ValueError) as error:
@@ -147,7 +149,16 @@ def _tensors(content: Distilled) -> dict[str, Tensor]:
     tensors = {"images": content.images.contiguous(), "labels": content.labels.contiguous()}
     if content.soft_labels is not None:
         tensors["soft_labels"] = content.soft_labels.contiguous()
+    if content.whitening is not None:
+        tensors["whitening_mean"] = content.whitening.mean.cpu().contiguous()
+        tensors["whitening_matrix"] = content.whitening.matrix.cpu().contiguous()
     return tensors
+
+
+def _whitening(tensors: Mapping[str, Tensor]) -> Whitening | None:
+    if "whitening_matrix" not in tensors:
+        return None
+    return Whitening(tensors["whitening_mean"], tensors["whitening_matrix"])
 
 
 def _parquet(content: Distilled) -> bytes:

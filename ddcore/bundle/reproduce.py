@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def train_on(
     content = read(Path(path))
     observer = callback or Callback()
     observer.on_phase("loading", None)
-    dataset = _same_dataset(content, data_root, cache)
+    dataset = replace(_same_dataset(content, data_root, cache), whitening=content.whitening)
     evaluation = content.spec.evaluation
     default = EvaluationConfig.model_fields["repeats"].default
     return evaluate(

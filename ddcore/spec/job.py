@@ -99,6 +99,11 @@ class JobSpec(SpecModel):
     snapshots: SnapshotsConfig = SnapshotsConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    whitening: bool = Field(
+        False,
+        description="Learn, train and test in ZCA-whitened pixels (fitted to the training images, eps 0.1) instead of "
+        "pixels less the mean over the deviation of their channel.",
+    )
 
     @property
     def images_per_class(self) -> int:
