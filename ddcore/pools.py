@@ -7,18 +7,14 @@ nothing else; in particular not the seed of the job, so that jobs share their te
 from __future__ import annotations
 
 import hashlib
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from ddcore import train
-from ddcore.checkpoint import versions, write_atomically
 from ddcore.nets.functional import Params
+from ddcore.network_store import NetworkStore
 from ddcore.randomness import stream_seed
 from ddcore.spec import TeacherConfig
 
@@ -49,11 +45,17 @@ class TeacherPool:
         self.functional = run.network(config.network)
         self.params: list[Params] = []
         self._run = run
+        self._store = NetworkStore(
+            "teacher",
+            run,
+            rows=hashlib.sha256(self._rows.numpy().tobytes()).hexdigest(),
+            teacher=config.model_dump(mode="json", exclude={"pool"}),
+        )
 
     def prepare(self) -> None:
         """Have every teacher at hand; training goes on where an interrupted job left off."""
         for index in range(len(self.params), self.config.pool):
-            self.params.append(self._read(index) or self._train(index, index, self.config.pool))
+            self.params.append(self._store.read(index) or self._train(index, index, self.config.pool))
 
     def draw(self, generator: torch.Generator) -> Params:
         """Pick one teacher uniformly, by a generator on the CPU."""
@@ -62,37 +64,11 @@ class TeacherPool:
     def draw_alone(self, generator: torch.Generator) -> Params:
         """Pick one teacher uniformly, by a generator on the CPU, and have no other: for a run that needs one."""
         index = int(torch.randint(self.config.pool, (), generator=generator))
-        return self._read(index) or self._train(index, 0, 1)
+        return self._store.read(index) or self._train(index, 0, 1)
 
     def digest(self) -> str:
         """SHA-256 of everything that the teachers' weights depend on except their place in the pool."""
-        compute = self._run.compute
-        recipe = self.config.model_dump(mode="json", exclude={"pool"})
-        identity = {
-            "data": self._run.dataset.digest,
-            "whitened": self._run.dataset.whitening is not None,
-            "rows": hashlib.sha256(self._rows.numpy().tobytes()).hexdigest(),
-            "teacher": recipe,
-            "precision": compute.precision,
-            "device": compute.device.type,
-            "versions": versions(),
-        }
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-    def _path(self, index: int) -> Path | None:
-        cache = self._run.cache
-        return None if cache is None else cache / "teachers" / self.digest() / f"{index:04d}.safetensors"
-
-    def _read(self, index: int) -> Params | None:
-        path = self._path(index)
-        if path is None or not path.is_file():
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                return {k: file.get_tensor(k).to(self._run.compute.device) for k in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            self._run.callback.on_log("warning", f"a cached teacher is damaged and will be trained again ({error})")
-            return None
+        return self._store.digest()
 
     def _train(self, index: int, place: int, total: int) -> Params:
         """Train the teacher with this index, as the one at ``place`` of ``total`` that the run trains."""
@@ -122,11 +98,5 @@ class TeacherPool:
             on_epoch=on_epoch,
             check_stop=run.check_stop,
         )
-        self._write(index, params)
+        self._store.write(index, params)
         return params
-
-    def _write(self, index: int, params: Params) -> None:
-        path = self._path(index)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, save({k: v.detach().cpu().contiguous() for k, v in params.items()}))

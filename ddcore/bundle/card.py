@@ -128,8 +128,8 @@ def _normalisation(content: Distilled) -> str:
 `((images.flatten(1) - data["whitening_mean"]) @ data["whitening_matrix"]).view(images.shape)`, and tested on
 likewise whitened ones."""
     dataset = content.dataset
-    return f"""Networks are to be trained on `(images - mean) / std`, per channel, with mean {_numbers(dataset.mean)} and
-std {_numbers(dataset.std)}."""
+    return f"""Networks are to be trained on `(images - mean) / std`, per channel, with mean {_numbers(dataset.mean)}
+and std {_numbers(dataset.std)}."""
 
 
 def _numbers(values: tuple[float, ...]) -> str:

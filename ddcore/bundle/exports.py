@@ -33,8 +33,8 @@ def export_npz(out: Path, to: Path) -> None:
     """Write the arrays of a bundle for ``numpy.load``, without pickled objects.
 
     ``images`` float32 (N, C, H, W) in pixel units, ``labels`` int64 (N,), ``soft_labels`` where there
-    are any, ``classes`` (text), ``mean`` and ``std`` float64 (C,), ``whitening_mean`` and ``whitening_matrix`` where the
-    job whitened.
+    are any, ``classes`` (text), ``mean`` and ``std`` float64 (C,), ``whitening_mean`` and ``whitening_matrix``
+    where the job whitened.
 
     Args:
         out: folder of the bundle's files.
