@@ -31,7 +31,7 @@ from ddcore.probe import Probe, ProbeKind, probe_training_work
 from ddcore.randomness import Randomness
 from ddcore.registry import build_method, build_regularizer
 from ddcore.run import Run
-from ddcore.spec import JobSpec, parse
+from ddcore.spec import JobSpec, TrajectoryConfig, parse
 from ddcore.spec.job import ipc_exceeds_class
 from ddcore.synthetic import SyntheticSet
 from ddcore.weighting import Weighted
@@ -311,7 +311,7 @@ class _Engine:
         return evaluation.evaluate(
             # Through pixel units and back, so that whoever trains on the bundle trains on these very numbers.
             context.dataset.normalize(self._pixels()),
-            self.synthetic.labels,
+            self.synthetic.training_labels,
             context.dataset,
             spec.evaluation,
             network=spec.network,
@@ -319,6 +319,7 @@ class _Engine:
             compute=context.compute,
             seed=spec.seed,
             control_ipc=spec.ipc,
+            learning_rate=self.synthetic.learning_rate,
             done=self.scores,
             on_network=self._scored,
             callback=self.callback,
@@ -335,7 +336,10 @@ class _Engine:
         return bundle.Distilled(
             images=self._pixels().cpu(),
             labels=self.synthetic.labels.cpu(),
+            soft_labels=None if self.synthetic.soft_labels is None else self.synthetic.soft_labels.cpu(),
             stored=self._stored_pixels(),
+            parts={name: part.cpu() for name, part in self.synthetic.decoder.parts(self.synthetic.stored).items()},
+            learning_rate=self.synthetic.learning_rate,
             spec=self.spec,
             dataset=bundle.DatasetReference.of(context.dataset),
             results=results,
@@ -359,7 +363,8 @@ def _images_forwarded(spec: JobSpec, dataset: Dataset) -> int:
     a_step = spec.method.image_passes(spec.images_per_class, classes, max(dataset.class_counts))
     runs = spec.evaluation.repeats * (1 + len(spec.evaluation.controls))
     scoring = runs * spec.evaluation.epochs * 3 * classes * spec.images_per_class
-    return int(spec.method.iterations * a_step) + scoring
+    experts = spec.method.expert_passes(len(dataset.train)) if isinstance(spec.method, TrajectoryConfig) else 0
+    return int(spec.method.iterations * a_step + experts) + scoring
 
 
 def _probe_kind(spec: JobSpec, dataset: Dataset, work: int) -> ProbeKind:

@@ -9,7 +9,7 @@ an interrupted evaluation goes on with the next network and ends with the same n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -57,6 +57,7 @@ def evaluate(
     compute: Compute,
     seed: int,
     control_ipc: int | None = None,
+    learning_rate: float | None = None,
     done: Sequence[Score] = (),
     on_network: Callable[[Score], None] | None = None,
     callback: Callback | None = None,
@@ -75,6 +76,7 @@ def evaluate(
         seed: decides initial weights, order, augmentation and controls.
         control_ipc: real images of each class in a control; by default as many as the set has. A decoder makes more
             images of the same storage, and storage is what controls are compared by.
+        learning_rate: learned with the images, and used instead of that of ``config``, for the controls as well.
         done: scores of an earlier, interrupted call with the same arguments; they are not computed again.
         on_network: told each new score.
         callback: told of progress, in training epochs.
@@ -92,6 +94,7 @@ def evaluate(
     observer = callback or Callback()
     architectures = config.networks or (network,)
     recipe = published_recipe(config, strategy_for(config.augmentation or augmentation, dataset.flip))
+    recipe = recipe if learning_rate is None else replace(recipe, lr=learning_rate)
     trials = _trials(config, len(architectures))
     scores = {_Trial(s["network"], s["set"], s["repeat"]): float(s["accuracy"]) for s in done}
     observer.on_phase("evaluating", len(trials) * recipe.epochs)

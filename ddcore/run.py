@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ddcore.data.images import Dataset
 from ddcore.data.sampling import ClassSampler
 from ddcore.decoders import Decoder
 from ddcore.hooks import Callback
+from ddcore.learned import Learned
 from ddcore.nets.functional import Functional
 from ddcore.pools import TeacherPool
 from ddcore.randomness import Randomness
@@ -69,10 +70,15 @@ class Run:
             self._pools[config] = TeacherPool(config, self)
         return self._pools[config]
 
-    def starting_images(self, decoder: Decoder | None = None) -> Tensor:
-        """Rows that ``spec.init`` asks for, ready to be decoded: of random real images, or N(0, 1) noise."""
+    def starting_images(self, decoder: Decoder | None = None, rows_per_class: int | None = None) -> Tensor:
+        """Rows that ``spec.init`` asks for, ready to be decoded: of random real images, or N(0, 1) noise.
+
+        Args:
+            decoder: what will decode them; by default the job's.
+            rows_per_class: stored rows of each class; by default ``spec.ipc``.
+        """
         decoder = decoder or self.decoder()
-        generator, ipc = self.random.host_stream("init"), self.spec.ipc
+        generator, ipc = self.random.host_stream("init"), rows_per_class or self.spec.ipc
         if self.spec.init == "real":
             rows = real_rows(self.dataset.train, ipc * decoder.views, generator)
             return decoder.encode(self.real_images(rows), ipc)
@@ -87,8 +93,22 @@ class Run:
         """
         return decoders.build(self.spec.decoder, self.dataset.shape)
 
-    def synthetic_set(self, lr: float, momentum: float, *, class_steps: bool = False) -> SyntheticSet:
+    def synthetic_set(
+        self,
+        lr: float,
+        momentum: float,
+        *,
+        class_steps: bool = False,
+        others: Mapping[str, Learned] | None = None,
+    ) -> SyntheticSet:
         """The starting images with momentum SGD: one step for all of them, or one for each class."""
         decoder = self.decoder()
-        start = self.starting_images(decoder)
-        return SyntheticSet(start, self.spec.ipc, lr=lr, momentum=momentum, decoder=decoder, class_steps=class_steps)
+        return SyntheticSet(
+            self.starting_images(decoder),
+            self.spec.ipc,
+            lr=lr,
+            momentum=momentum,
+            decoder=decoder,
+            class_steps=class_steps,
+            others=others,
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from app.jobs.schemas import Estimate, PlannedPhase, Seconds
 from ddcore.spec import (
@@ -20,6 +21,9 @@ from ddcore.spec import (
     JobSpec,
     MIMConfig,
     NetworkConfig,
+    RegularizerConfig,
+    TeacherConfig,
+    TrajectoryConfig,
 )
 
 TRAINING = 3
@@ -47,9 +51,11 @@ def plan(spec: JobSpec) -> list[PlannedPhase]:
     """The phases of a job in order, with their work where the dataset's size is known."""
     facts = DATASETS.get(spec.dataset)
     parts = list(_parts(spec, facts)) if facts else []
-    teachers = [r.teacher.pool for r in spec.regularizers if isinstance(r, CMIConfig | MIMConfig)]
+    teachers = [t.pool for t in map(partial(_teacher, spec), spec.regularizers) if t is not None]
     if isinstance(spec.method, FeatureCoresetConfig):
         teachers.append(1)
+    if isinstance(spec.method, TrajectoryConfig):
+        teachers.append(spec.method.experts.count)
     sets = len(spec.evaluation.networks or (spec.network,)) * spec.evaluation.repeats * _sides(spec)
     units = {"pretraining": sum(teachers), "distilling": spec.method.iterations, "evaluating": sets}
     phases = ["loading", *(phase for phase, work in units.items() if work), "finalizing"]
@@ -110,9 +116,11 @@ def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
         # One network is trained, whatever the pool's size, and every real image passes through it.
         looking = (TRAINING * spec.method.teacher.epochs + 1) * facts.train_size
         yield Part("pretraining", looking, spec.method.teacher.network)
+    if isinstance(spec.method, TrajectoryConfig):
+        yield Part("pretraining", spec.method.expert_passes(facts.train_size), spec.network)
     for regularizer in spec.regularizers:
         real = min(getattr(regularizer, "batch_real", 0), facts.smallest_class) * classes
-        teacher = regularizer.teacher if isinstance(regularizer, CMIConfig | MIMConfig) else None
+        teacher = _teacher(spec, regularizer)
         network = teacher.network if teacher else spec.network
         yield Part("distilling", steps * (real + TRAINING * synthetic), network)
         if teacher:
@@ -122,6 +130,13 @@ def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
         # The named sets keep about a sixth of their images for testing.
         passes = TRAINING * (scoring.epochs + 1) * synthetic + facts.train_size / 6
         yield Part("evaluating", scoring.repeats * _sides(spec) * passes, network)
+
+
+def _teacher(spec: JobSpec, regularizer: RegularizerConfig) -> TeacherConfig | None:
+    """The networks that a regulariser has trained before the first step."""
+    if isinstance(regularizer, MIMConfig) and regularizer.compares_students(spec.method):
+        return None
+    return regularizer.teacher if isinstance(regularizer, CMIConfig | MIMConfig) else None
 
 
 def _sides(spec: JobSpec) -> int:

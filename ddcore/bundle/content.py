@@ -76,6 +76,8 @@ class Distilled:
         soft_labels: float32 (N, classes) probabilities where labels were learned.
         stored: float32 (M, C, H, W) in pixel units: what the decoder of ``spec`` makes the images of, ``spec.ipc`` of
             each class in the order of the labels; ``None`` where the images themselves are stored.
+        parts: float32, what else the decoder makes the images of, by name, in normalised units; empty for most.
+        learning_rate: learned with the images, to train on them with; ``None`` where it was not.
         whitening: what makes normalised units of pixel units, where the job asked for it.
         versions: of the software that bytes depend on.
 
@@ -91,6 +93,8 @@ class Distilled:
     compute: Mapping[str, Any]
     soft_labels: Tensor | None = None
     stored: Tensor | None = None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    learning_rate: float | None = None
     whitening: Whitening | None = None
     versions: Mapping[str, str] = field(default_factory=_all_versions)
 

@@ -49,8 +49,9 @@ def write(out: Path, content: Distilled) -> None:
         PREVIEW: preview_png(*content.shown(), content.dataset.classes),
         CARD: card(content).encode(),
     }
-    if content.stored is not None:
-        files[STORED] = save_safetensors({"images": content.stored.contiguous()})
+    stored = {**content.parts, **({} if content.stored is None else {"images": content.stored})}
+    if stored:
+        files[STORED] = save_safetensors({name: tensor.contiguous() for name, tensor in stored.items()})
     for name, data in files.items():
         write_atomically(out / name, data)
     facts = {name: FileFacts(bytes=len(data), sha256=_sha256(data)) for name, data in files.items()}
@@ -78,7 +79,9 @@ def read(out: Path) -> Distilled:
             results=manifest.results,
             compute=manifest.compute,
             soft_labels=tensors.get("soft_labels"),
-            stored=stored.get("images"),
+            stored=stored.pop("images", None),
+            parts=stored,
+            learning_rate=manifest.recipe.learned_lr,
             whitening=_whitening(tensors),
             versions=manifest.versions,
         )

@@ -52,7 +52,11 @@ class Normalization(_Part):
 
 
 class Decoder(_Part):
-    """What made `images` of what `stored.safetensors` holds; `identity` where the images are stored themselves."""
+    """What made `images` of what `stored.safetensors` holds; `identity` where the images are stored themselves.
+
+    `mosaic` makes them of `images`, in pixel units; `addressed` of `coefficients` @ `bases`, enlarged, in normalised
+    units.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -70,6 +74,7 @@ class Recipe(_Part):
     batch_size: int
     augmentation: tuple[str, ...] = Field(description="Operations of Siamese augmentation, one drawn a batch.")
     labels: Literal["hard", "soft"]
+    learned_lr: float | None = Field(None, description="Learning rate learned with the images, where it was.")
 
 
 class FileFacts(_Part):
@@ -152,6 +157,7 @@ def _recipe(content: Distilled) -> Recipe:
         batch_size=evaluation.batch_size,
         augmentation=strategy_for(evaluation.augmentation or spec.augmentation, content.dataset.flip),
         labels="hard" if content.soft_labels is None else "soft",
+        learned_lr=content.learning_rate,
     )
 
 

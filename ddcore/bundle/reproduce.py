@@ -64,6 +64,7 @@ def train_on(
         compute=_same_compute(content, cache, observer),
         seed=content.spec.seed,
         control_ipc=content.spec.ipc,
+        learning_rate=content.learning_rate,
         callback=observer,
     )
 

@@ -15,20 +15,25 @@ from ddcore.spec.base import (
     regularizer_config,
 )
 from ddcore.spec.datasets import DATASETS, DatasetFacts
-from ddcore.spec.decoders import IdentityConfig, MosaicConfig
+from ddcore.spec.decoders import AddressedConfig, IdentityConfig, MosaicConfig
 from ddcore.spec.errors import Problem, SpecError, nearest
 from ddcore.spec.job import AUGMENTATIONS, EvaluationConfig, JobSpec, check_dataset_name, parse
 from ddcore.spec.methods import (
+    BPTTConfig,
     CoresetConfig,
     DCConfig,
     DMConfig,
     DSAConfig,
+    ExpertsConfig,
     FeatureCoresetConfig,
     GradientMatchingConfig,
     HerdingConfig,
     KCenterConfig,
     KMeansConfig,
+    MTTConfig,
     RandomConfig,
+    TESLAConfig,
+    TrajectoryConfig,
 )
 from ddcore.spec.networks import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, ResNet18Config, VGG11Config
 from ddcore.spec.presets import Preset, all_presets
@@ -41,7 +46,9 @@ __all__ = [
     "METHODS",
     "NETWORKS",
     "REGULARIZERS",
+    "AddressedConfig",
     "AlexNetConfig",
+    "BPTTConfig",
     "CMIConfig",
     "ConvNetConfig",
     "CoresetConfig",
@@ -51,6 +58,7 @@ __all__ = [
     "DatasetFacts",
     "DecoderConfig",
     "EvaluationConfig",
+    "ExpertsConfig",
     "FeatureCoresetConfig",
     "GradientMatchingConfig",
     "HerdingConfig",
@@ -61,6 +69,7 @@ __all__ = [
     "LeNetConfig",
     "MIMConfig",
     "MLPConfig",
+    "MTTConfig",
     "MethodConfig",
     "MosaicConfig",
     "NetworkConfig",
@@ -70,7 +79,9 @@ __all__ = [
     "RegularizerConfig",
     "ResNet18Config",
     "SpecError",
+    "TESLAConfig",
     "TeacherConfig",
+    "TrajectoryConfig",
     "VGG11Config",
     "all_presets",
     "check_dataset_name",

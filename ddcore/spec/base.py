@@ -134,6 +134,9 @@ class MethodConfig(Component):
     decoders: ClassVar[tuple[str, ...]] = ("identity", "mosaic")
     """Decoders that this method can learn through."""
 
+    trains_networks: ClassVar[bool] = False
+    """Whether each step has networks of its own, trained on the real and on the synthetic images."""
+
     def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
         """What in a job cannot work with this method; nothing by default."""
         yield from ()
@@ -169,6 +172,20 @@ class DecoderConfig(Component):
     def views(self) -> int:
         """Images that come out of each stored one."""
         return 1
+
+    def images_per_class(self, ipc: int, shape: tuple[int, int, int], classes: int) -> int:  # noqa: ARG002
+        """Training images of each class that a budget of ``ipc`` stored images gives.
+
+        Args:
+            ipc: what may be stored of each class, in images.
+            shape: (channels, height, width) of an image.
+            classes: how many there are.
+        """
+        return ipc * self.views
+
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
+        """What in a job cannot work with this decoder; nothing by default."""
+        yield from ()
 
 
 class NetworkConfig(Component):

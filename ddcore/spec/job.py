@@ -107,8 +107,11 @@ class JobSpec(SpecModel):
 
     @property
     def images_per_class(self) -> int:
-        """Training images of each class that come out of the decoder."""
-        return self.ipc * self.decoder.views
+        """Training images of each class that come out of the decoder, as far as the dataset is known by its name."""
+        facts = DATASETS.get(self.dataset)
+        if facts is None:
+            return self.ipc * self.decoder.views
+        return self.decoder.images_per_class(self.ipc, facts.shape, len(facts.classes))
 
     @model_validator(mode="before")
     @classmethod
@@ -208,6 +211,7 @@ def _impossible(spec: JobSpec) -> list[Problem]:
             f"use {' or '.join(repr(name) for name in spec.method.decoders)}"
         )
         found.append(Problem("/decoder", "decoder_without_method", detail))
+    found += spec.decoder.impossible(spec)
     for index, regularizer in enumerate(spec.regularizers):
         found += [Problem(f"/regularizers/{index}", code, detail) for code, detail in regularizer.impossible(spec)]
         if spec.method.iterations == 0:
@@ -224,8 +228,10 @@ def ipc_exceeds_class(spec: JobSpec, where: str, smallest: int) -> str:
         where: the class, in words.
         smallest: how many training images it has.
     """
-    most = smallest // spec.decoder.views
+    mixed = spec.images_per_class != spec.ipc * spec.decoder.views
+    most = 0 if mixed else smallest // spec.decoder.views
     each = f" of {spec.decoder.views} tiles" if spec.decoder.views > 1 else ""
+    each = f", mixed into {spec.images_per_class} images" if mixed else each
     way_out = f"choose 1 to {most}, or `init`: 'noise'" if most else "use `init`: 'noise' or another decoder"
     return f"`ipc` is {spec.ipc}{each}, but {where} has {smallest} training images and `init` is 'real'; {way_out}"
 

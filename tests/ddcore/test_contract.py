@@ -32,7 +32,7 @@ def job(method: str, *regularizers: str, **fields: Any) -> dict[str, Any]:
     """A specification small enough for a test; sizes are cut wherever the configuration has them."""
     known = METHODS[method].model_fields
     iterations = 0 if any(getattr(m, "le", None) == 0 for m in known["iterations"].metadata) else STEPS
-    small = {"iterations": iterations, "batch_real": 8}
+    small = {"iterations": iterations, "batch_real": 8, "student_steps": 3, "max_start": 2, "experts": {"count": 2}}
     teacher = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
     return {
         "dataset": "digits",
@@ -96,8 +96,8 @@ def check(names: tuple[str, ...], folder: Path, cache: Path, recorder: Any, **fi
     assert bundle["images"].dtype == torch.float32
     assert bundle["labels"].tolist() == [c for c in range(10) for _ in range(spec.images_per_class)]
     stored = folder / "whole" / "out" / "stored.safetensors"
-    assert stored.exists() == (spec.decoder.views > 1)
-    if stored.exists():
+    assert stored.exists() == (spec.decoder.name != "identity")
+    if spec.decoder.views > 1:
         assert load_file(stored)["images"].shape == (10 * spec.ipc, 1, 8, 8)
 
     other = parse(job(*names, seed=1, **fields))
@@ -130,6 +130,18 @@ def test_contract(names: tuple[str, ...], tmp_path: Path, cache: Path, recorder:
 def test_contract_with_mosaics(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
     """Through a decoder, and with one image a class: its tiles are enough for every regulariser."""
     check((method, *REGULARIZERS), tmp_path, cache, recorder, decoder="mosaic", ipc=1)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if "addressed" in METHODS[m].decoders])
+def test_contract_with_addressed_memory(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
+    """What is stored are no images, and all classes share a part of it."""
+    decoder = {"name": "addressed", "bases": 8, "factor": 2}
+    check((method, *REGULARIZERS), tmp_path, cache, recorder, decoder=decoder, ipc=1)
+    stored = load_file(tmp_path / "whole" / "out" / "stored.safetensors")
+    assert {name: tuple(part.shape) for name, part in stored.items()} == {
+        "coefficients": (60, 8),
+        "bases": (8, 1, 4, 4),
+    }
 
 
 @pytest.mark.slow
