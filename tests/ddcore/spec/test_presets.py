@@ -1,11 +1,12 @@
 import pytest
 
-from ddcore.spec import DATASETS, GradientMatchingConfig, SpecError, all_presets, parse
+from ddcore.spec import DATASETS, GradientMatchingConfig, SpecError, TrajectoryConfig, all_presets, parse
 
 PROMISED = [
     "paper/dm-cifar10-ipc1", "paper/dm-cifar10-ipc10", "paper/dm-cifar10-ipc50",
     "paper/dm-mnist-ipc1", "paper/dm-mnist-ipc10", "quick/dm-digits", "quick/dm-mim-cmi-digits",
     "quick/dc-digits", "quick/dsa-digits", "quick/herding-digits",
+    "quick/mtt-digits", "quick/tesla-digits", "quick/bptt-digits", "quick/mtt-mim-digits",
     *(f"paper/{method}-{dataset}-ipc{ipc}" for method in ("dc", "dsa")
       for dataset in ("mnist", "fashion_mnist", "svhn", "cifar10", "cifar100") for ipc in (1, 10, 50)
       if (method, dataset, ipc) != ("dc", "cifar100", 50)),
@@ -77,3 +78,51 @@ def test_regularisers_replace_those_of_the_preset() -> None:
 def test_a_wrong_override_is_explained() -> None:
     with pytest.raises(SpecError, match="/ipc: `ipc` is 0, but must be at least 1"):
         parse({"preset": "paper/dm-cifar10-ipc10", "ipc": 0})
+
+
+TRAJECTORIES = {
+    # dataset, ipc: whitening, N, M, max_start, lr_img, lr_lr, alpha_0, batch_syn
+    ("cifar10", 1): (True, 50, 2, 2, 1e2, 1e-7, 0.01, None),
+    ("cifar10", 10): (True, 30, 2, 20, 1e2, 1e-5, 0.001, None),
+    ("cifar10", 50): (False, 30, 2, 40, 1e3, 1e-5, 0.001, None),
+    ("cifar100", 1): (True, 20, 3, 20, 1e3, 1e-5, 0.01, None),
+    ("cifar100", 10): (False, 20, 2, 20, 1e3, 1e-5, 0.01, None),
+    ("cifar100", 50): (True, 80, 2, 40, 1e3, 1e-5, 0.01, 125),
+}
+
+
+def trajectory(name: str) -> tuple[object, ...]:
+    spec = parse({"preset": name})
+    m = spec.method
+    assert isinstance(m, TrajectoryConfig)
+    return (
+        spec.whitening, m.student_steps, m.expert_epochs, m.max_start, m.lr_img, m.lr_lr, m.lr_init, m.batch_syn,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("dataset", "ipc"), list(TRAJECTORIES))
+def test_trajectory_matching_presets_hold_the_published_settings(dataset: str, ipc: int) -> None:
+    row = TRAJECTORIES[dataset, ipc]
+    assert trajectory(f"paper/mtt-{dataset}-ipc{ipc}") == row
+    first = (True, 50, 2, 5, 1e3, 1e-7, 0.01, None)
+    assert trajectory(f"paper/tesla-{dataset}-ipc{ipc}") == (first if (dataset, ipc) == ("cifar10", 1) else row)
+    for name, iterations, repeats in (("mtt", 5000, 5), ("tesla", 10_000, 3)):
+        spec = parse({"preset": f"paper/{name}-{dataset}-ipc{ipc}"})
+        assert (spec.method.iterations, spec.evaluation.repeats, spec.evaluation.epochs) == (iterations, repeats, 1000)
+
+
+def test_terms_beside_trajectory_matching_change_nothing_else() -> None:
+    pairs = [name for name in all_presets() if name.startswith(("paper/mtt+mim", "paper/mtt+cmi"))]
+    assert len(pairs) == 9
+    for name in pairs:
+        alone, beside = (parse({"preset": p}) for p in (name.replace("+mim", "").replace("+cmi", ""), name))
+        assert beside.model_copy(update={"regularizers": ()}) == alone
+        assert [r.name for r in beside.regularizers] == [name[10:13]]
+
+
+def test_memories_hold_as_many_mixtures_as_their_budget() -> None:
+    found = {
+        (spec.dataset, spec.ipc): spec.images_per_class
+        for spec in (parse({"preset": name}) for name in all_presets() if name.startswith("paper/bptt+addressed"))
+    }
+    assert found == {("cifar10", 1): 115, ("cifar10", 10): 163, ("cifar100", 1): 40, ("cifar100", 10): 232}
