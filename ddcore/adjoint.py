@@ -61,7 +61,7 @@ class InnerSGD:
         lr: learning rate, a number or a scalar tensor; any sign.
         momentum: m, 0 to 1; 0 for MTT.
         window: how many of the last steps are differentiated; what the earlier ones arrive at, velocity included, is
-            taken for a constant. ``None`` for all.
+            taken for a constant, and dL/dlr counts the gradients of these steps alone. ``None`` for all.
     """
 
     gradients: Gradients

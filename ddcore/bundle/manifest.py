@@ -74,7 +74,9 @@ class Recipe(_Part):
     batch_size: int
     augmentation: tuple[str, ...] = Field(description="Operations of Siamese augmentation, one drawn a batch.")
     labels: Literal["hard", "soft"]
-    learned_lr: float | None = Field(None, description="Learning rate learned with the images, where it was.")
+    learned_lr: float | None = Field(
+        None, description="Learning rate learned with the images, where it was; it is `lr` then."
+    )
 
 
 class FileFacts(_Part):
@@ -151,7 +153,7 @@ def _recipe(content: Distilled) -> Recipe:
     return Recipe(
         networks=tuple(network.model_dump(mode="json") for network in evaluation.networks or (spec.network,)),
         epochs=evaluation.epochs,
-        lr=evaluation.lr,
+        lr=evaluation.lr if content.learning_rate is None else content.learning_rate,
         momentum=evaluation.momentum,
         weight_decay=evaluation.weight_decay,
         batch_size=evaluation.batch_size,
