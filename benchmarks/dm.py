@@ -18,33 +18,34 @@ from ddcore.methods.dm import DM
 from ddcore.nets import Functional, build
 from ddcore.randomness import Randomness
 from ddcore.run import Run
-from ddcore.spec import DMConfig, parse
+from ddcore.spec import DMConfig, JobSpec, parse
 
 CLASSES, IMAGES_PER_CLASS, IPC, BATCH_REAL = 10, 1000, 10, 256
 SPEC = parse({"dataset": "cifar10", "ipc": IPC, "method": {"name": "dm", "batch_real": BATCH_REAL}})
 
 
-def _dataset() -> Dataset:
+def _dataset(classes: int) -> Dataset:
     """Random pixels: the work does not depend on them."""
 
     def split(per_class: int) -> ImageSet:
         generator = torch.Generator().manual_seed(0)
-        images = torch.randint(0, 256, (CLASSES * per_class, *SHAPE), dtype=torch.uint8, generator=generator)
-        return ImageSet(images, torch.arange(CLASSES).repeat(per_class), tuple(map(str, range(CLASSES))))
+        images = torch.randint(0, 256, (classes * per_class, *SHAPE), dtype=torch.uint8, generator=generator)
+        return ImageSet(images, torch.arange(classes).repeat(per_class), tuple(map(str, range(classes))))
 
     return describe("cifar10", split(IMAGES_PER_CLASS), split(1))
 
 
-def _run(compute: Compute) -> Run:
-    dataset = _dataset()
+def random_run(spec: JobSpec, compute: Compute, classes: int = CLASSES) -> Run:
+    """The context of a run on random pixels of CIFAR-10's shape."""
+    dataset = _dataset(classes)
     return Run(
-        spec=SPEC,
+        spec=spec,
         dataset=dataset,
         compute=compute,
-        functional=Functional(build(SPEC.network, dataset.shape, CLASSES), compute),
-        strategy=augment.strategy_for("auto", dataset.flip),
+        functional=Functional(build(spec.network, dataset.shape, classes), compute),
+        strategy=augment.strategy_for(spec.augmentation, dataset.flip),
         random=Randomness(0, compute.device),
-        sampler=ClassSampler(dataset.train.labels, CLASSES),
+        sampler=ClassSampler(dataset.train.labels, classes),
         cache=None,
         callback=Callback(),
         check_stop=lambda: None,
@@ -52,7 +53,7 @@ def _run(compute: Compute) -> Run:
 
 
 def _ours(compute: Compute) -> Callable[[], Sequence[Tensor]]:
-    run = _run(compute)
+    run = random_run(SPEC, compute)
     method = DM(DMConfig(batch_real=BATCH_REAL), run)
 
     def work() -> Sequence[Tensor]:
@@ -69,7 +70,7 @@ def _ours(compute: Compute) -> Callable[[], Sequence[Tensor]]:
 
 def _published(device: torch.device) -> Callable[[], Sequence[Tensor]]:
     """Class after class: permute the indices, fetch, augment both sides alike, forward; one backward for all."""
-    run = _run(Compute(device))
+    run = random_run(SPEC, Compute(device))
     method = DM(DMConfig(batch_real=BATCH_REAL), run)
     pixels = run.dataset.normalize(run.dataset.train.images).to(device)
     of_class = [(run.dataset.train.labels == c).nonzero().flatten() for c in range(CLASSES)]

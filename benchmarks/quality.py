@@ -39,10 +39,13 @@ def _with(*terms: dict[str, Any], seed: int = 0, **fields: Any) -> dict[str, Any
     return {**CIFAR10_IPC10, "regularizers": list(terms), "seed": seed, **fields}
 
 
+UNCONTROLLED: dict[str, Any] = {**CIFAR10_IPC10["evaluation"], "controls": []}
+"""Scoring of a job whose control is that of another job of the same seed."""
+
+
 def _term(name: str, strength: float, seed: int, **fields: Any) -> dict[str, Any]:
     """A job with one regulariser; its control is that of the plain job of the same seed."""
-    evaluation = {**CIFAR10_IPC10["evaluation"], "controls": []}
-    return _with({"name": name, "relative": strength, **fields}, seed=seed, evaluation=evaluation)
+    return _with({"name": name, "relative": strength, **fields}, seed=seed, evaluation=UNCONTROLLED)
 
 
 STUDIES: Mapping[str, Mapping[str, dict[str, Any]]] = {
@@ -55,7 +58,9 @@ STUDIES: Mapping[str, Mapping[str, dict[str, Any]]] = {
     "mim-paper": {"relative 1.0 seed 0": _term("mim", 1.0, 0, objective="nce", layers="blocks")},
     "cmi": {f"relative {r} seed {s}": _term("cmi", r, s) for r, s in ((0.2, 0), (0.2, 1), (0.5, 0))},
     "precision": {
-        f"{p} seed {s}": _with(seed=s, precision=p, compile="on") for s in (0, 1, 2) for p in ("fp32", "bf16")
+        f"{p} seed {s}": _with(seed=s, precision=p, compile="on", evaluation=UNCONTROLLED)
+        for s in (0, 1, 2)
+        for p in ("fp32", "bf16")
     },
 }
 

@@ -246,8 +246,12 @@ class Client:
         return list(self._transport.get("/v1/methods")["data"])
 
     def regularizers(self) -> list[dict[str, Any]]:
-        """What can be added to any method, likewise."""
+        """What can be added to a method, likewise."""
         return list(self._transport.get("/v1/regularizers")["data"])
+
+    def decoders(self) -> list[dict[str, Any]]:
+        """What makes training images of stored ones, likewise."""
+        return list(self._transport.get("/v1/decoders")["data"])
 
     def presets(self) -> list[dict[str, Any]]:
         """Named starting points, with the score to expect."""

@@ -20,6 +20,12 @@ from ddclient.models import JobDocument
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the bundle.")]
 
+_CONTROLS = {
+    "random": "random real images of the same number",
+    "herding": "real images of the same number chosen by herding",
+    "full": "all real images",
+}
+
 PIPE_WIDTH = 10_000
 """Nothing is cut off where nobody looks at it."""
 
@@ -87,7 +93,7 @@ def summary(spec: Mapping[str, Any]) -> str:
 
 
 def accuracy(results: Mapping[str, Any]) -> str:
-    """The score beside the random control, in percent.
+    """The score beside those of its controls, in percent, and robust scores where there are any.
 
     >>> accuracy({"accuracy": {"mean": 71.25, "std": 0.5, "networks": 3},
     ...           "controls": {"random": {"mean": 60.0, "std": 1.0, "networks": 3}}})
@@ -96,11 +102,14 @@ def accuracy(results: Mapping[str, Any]) -> str:
     scored = results.get("accuracy")
     if not scored:
         return "not scored"
-    text = f"{scored['mean']:.1f} % ± {scored['std']:.1f} over {scored['networks']} networks"
-    control = (results.get("controls") or {}).get("random")
-    if control:
-        text += f"; random real images of the same number: {control['mean']:.1f} % ± {control['std']:.1f}"
-    return text
+    parts = [f"{scored['mean']:.1f} % ± {scored['std']:.1f} over {scored['networks']} networks"]
+    controls = {name: found for name, found in (results.get("controls") or {}).items() if found}
+    parts += [
+        f"{_CONTROLS.get(name, name)}: {found['mean']:.1f} % ± {found['std']:.1f}" for name, found in controls.items()
+    ]
+    scores = results.get("scores") or {}
+    parts += [f"{name.replace('_', '-')} score: {found['score']:.1f}" for name, found in scores.items()]
+    return "; ".join(parts)
 
 
 def _plain(value: object) -> object:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import inspect
 import logging
 import os
 import shutil
@@ -23,13 +24,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 
 from ddcore.errors import ConfigurationError
 
 Precision = Literal["fp32", "bf16"]
+F = TypeVar("F", bound=Callable[..., Any])
 Log = Callable[[Literal["info", "warning"], str], None]
 
 CONVNET3_MACS = 50_700_000
@@ -40,6 +42,9 @@ EAGER_MACS_PER_S = {"cpu": 60e9, "cuda": 20e12}
 
 WARM_UP_S = 60.0
 """Eager seconds from which compilation pays: it costs 10 to 20 s for each of a run's few graphs."""
+
+RECOMPILE_LIMIT = 128
+"""Compiled variants a function may have: one for each batch shape and each set of tensors with gradients."""
 
 _REFERENCE_PIXELS = 32 * 32
 _SMALLEST_PIECE = 8
@@ -139,6 +144,19 @@ class Compute:
     def graph_for(self, pixels: int) -> int:
         """Images whose graphs may be in memory at once, for images of ``pixels`` = height x width."""
         return _for_pixels(self.graph, pixels)
+
+
+def compile_for_each_shape(function: F) -> F:
+    """Compile a function that meets few shapes, each of them many times: one variant for each, none dynamic.
+
+    Functions made of one piece of code keep their variants apart. Versions of the framework that cannot (2.11
+    is one) count the variants of all of them together, so the limit is raised for the process.
+    """
+    options: dict[str, Any] = {"isolate_recompiles": True, "recompile_limit": RECOMPILE_LIMIT}
+    if not options.keys() <= inspect.signature(torch.compile).parameters.keys():
+        options = {}
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
+    return cast("F", torch.compile(function, fullgraph=True, dynamic=False, **options))
 
 
 def hold_freed_memory(most: int = 2**30) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,14 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddcore import bundle, evaluation
+from ddcore import bundle
 from ddcore.checkpoint import Checkpoint, newest_valid, save_checkpoint, versions
 from ddcore.compute import Compute
 from ddcore.data import augment, sources
 from ddcore.data.images import Dataset
 from ddcore.data.sampling import ClassSampler, reserve
 from ddcore.data.whitening import whitened
-from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
+from ddcore.divergence import METHOD, Pulls
+from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
+from ddcore.evaluation import Evaluation
 from ddcore.hooks import Callback, Stop
 from ddcore.nets import build, macs
 from ddcore.nets.functional import Functional
@@ -130,6 +132,8 @@ class _Engine:
         self.context = self._context(dataset, cache)
         self.method = build_method(spec.method, self.context)
         self.regularizers = [Weighted(build_regularizer(r, self.context)) for r in spec.regularizers]
+        self._pulls = Pulls()
+        self.evaluation = Evaluation(self.context)
 
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
         spec = self.spec
@@ -180,6 +184,7 @@ class _Engine:
         for weighted in self.regularizers:
             weighted.regularizer.prepare()
         self.probe.prepare()
+        self.evaluation.prepare()
         self.synthetic = self.method.start()
         self._ready = True
         self._resume()
@@ -192,10 +197,10 @@ class _Engine:
         total = self.spec.method.iterations
         self.callback.on_phase("distilling", total)
         self.callback.on_progress(self.step, total)
-        while self.step < total:
+        while self.step < total and not self.method.finished():
             readings = self._take_step()
             self.step += 1
-            last = self.step == total
+            last = self.step == total or self.method.finished()
             if last or self.step == 1 or self.step % self.spec.metrics.every == 0:
                 self._report(readings)
             if last or self.step % self.spec.snapshots.every == 0:
@@ -210,24 +215,18 @@ class _Engine:
         synthetic.begin_step()
         step: Step = self.method.draw(self.step, synthetic)
         readings = self.method.backward(step)
-        method_norm = synthetic.gradient_norm()
+        method_norm = self._pulls.note(METHOD, readings, synthetic)
         for weighted in self.regularizers:
-            readings |= weighted.backward(step, method_norm)
-        self._check_finite(readings)
+            of_term = weighted.backward(step, method_norm)
+            self._pulls.note(weighted.name, of_term, synthetic)
+            readings = {**readings, **of_term}
+        self._pulls.check(self.step + 1)
         synthetic.step()
         synthetic.check_finite(self.step + 1)
         self.method.advance(step)
         for weighted in self.regularizers:
             weighted.regularizer.advance(step)
         return readings
-
-    def _check_finite(self, readings: Readings) -> None:
-        for name, value in readings.items():
-            if not math.isfinite(value):
-                raise DivergedError(
-                    f"`{name}` became {float(value)} at step {self.step + 1}; the images of the last checkpoint are "
-                    "kept. Lower `method.lr_img` or the regulariser weights, or use `precision`: 'fp32'"
-                )
 
     def _report(self, readings: Mapping[str, Tensor]) -> None:
         values = {name: float(value) for name, value in readings.items()}
@@ -306,24 +305,25 @@ class _Engine:
         fields = self.spec.model_dump_json(exclude={"metrics", "snapshots", "checkpoints"})
         return hashlib.sha256(f"{fields}/{self.context.dataset.digest}".encode()).hexdigest()
 
+    @cached_property
+    def _training_images(self) -> Tensor:
+        """The images when they are done: through pixel units and back, so that a bundle holds these very numbers."""
+        return self.context.dataset.normalize(self._pixels())
+
+    @cached_property
+    def _soft_labels(self) -> Tensor | None:
+        """The probabilities that the set learned, or else those of a teacher where the job asks for them."""
+        learned = self.synthetic.soft_labels
+        return self.evaluation.soft_labels(self._training_images) if learned is None else learned
+
     def _evaluate(self) -> dict[str, Any]:
-        spec, context = self.spec, self.context
-        return evaluation.evaluate(
-            # Through pixel units and back, so that whoever trains on the bundle trains on these very numbers.
-            context.dataset.normalize(self._pixels()),
-            self.synthetic.training_labels,
-            context.dataset,
-            spec.evaluation,
-            network=spec.network,
-            augmentation=spec.augmentation,
-            compute=context.compute,
-            seed=spec.seed,
-            control_ipc=spec.ipc,
+        return self.evaluation.score(
+            self._training_images,
+            self.synthetic.labels,
+            soft_labels=self._soft_labels,
             learning_rate=self.synthetic.learning_rate,
             done=self.scores,
             on_network=self._scored,
-            callback=self.callback,
-            check_stop=self._check_stop,
         )
 
     def _scored(self, score: dict[str, Any]) -> None:
@@ -336,7 +336,7 @@ class _Engine:
         return bundle.Distilled(
             images=self._pixels().cpu(),
             labels=self.synthetic.labels.cpu(),
-            soft_labels=None if self.synthetic.soft_labels is None else self.synthetic.soft_labels.cpu(),
+            soft_labels=None if self._soft_labels is None else self._soft_labels.cpu(),
             stored=self._stored_pixels(),
             parts={name: part.cpu() for name, part in self.synthetic.decoder.parts(self.synthetic.stored).items()},
             learning_rate=self.synthetic.learning_rate,
@@ -361,8 +361,12 @@ def _images_forwarded(spec: JobSpec, dataset: Dataset) -> int:
     """Rough work of a job in forward passes of one image, to decide whether compiling is earned."""
     classes = len(dataset.classes)
     a_step = spec.method.image_passes(spec.images_per_class, classes, max(dataset.class_counts))
-    runs = spec.evaluation.repeats * (1 + len(spec.evaluation.controls))
-    scoring = runs * spec.evaluation.epochs * 3 * classes * spec.images_per_class
+    scoring = 3 * sum(
+        spec.evaluation.images_trained(
+            network, classes * spec.images_per_class, classes * spec.ipc, sum(dataset.class_counts)
+        )
+        for network in range(max(1, len(spec.evaluation.networks)))
+    )
     experts = spec.method.expert_passes(len(dataset.train)) if isinstance(spec.method, TrajectoryConfig) else 0
     return int(spec.method.iterations * a_step + experts) + scoring
 

@@ -1,169 +1,73 @@
-"""Score a distilled set: train fresh networks on it from scratch, beside a control of the same size.
+"""Score a distilled set: train fresh networks on it from scratch, beside controls under the identical recipe.
 
-The protocol is that of the literature (methods/matching, A3): SGD for E + 1 passes; after the pass
-with index floor(E / 2) + 1 the learning rate drops to a tenth and the momentum is cleared; accuracy of
-the last pass on the whole test set, without augmentation there. Every network has seeds of its own, so
-an interrupted evaluation goes on with the next network and ends with the same numbers.
+The protocols are those of the literature (methods/matching, A3): see :mod:`ddcore.spec.protocols`. Accuracy is that
+after the last epoch on the whole test set, without augmentation there. Every network has seeds of its own, so an
+interrupted evaluation goes on with the next network and ends with the same numbers. Networks whose training differs in
+nothing but labels or augmentation share their seeds, and so their initial weights and random real images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ddcore import nets
-from ddcore.compute import Compute
-from ddcore.data.augment import Strategy, strategy_for
-from ddcore.data.images import Dataset
-from ddcore.data.sampling import ClassSampler
+from ddcore import ranking
+from ddcore.controls import Controls, TrainingSet
+from ddcore.data.augmenters import augmenter_of, strategy_of
 from ddcore.hooks import Callback
-from ddcore.nets.functional import Functional
 from ddcore.randomness import stream_seed
-from ddcore.spec import EvaluationConfig, NetworkConfig
-from ddcore.train import LR_DROP, Recipe, accuracy, train
-
-DISTILLED = "distilled"
-"""What a network is trained on when it is not a control."""
+from ddcore.recipes import described, recipe_of, scheduled
+from ddcore.run import Run
+from ddcore.spec import DISTILLED, Condition, Labels, NetworkConfig, RobustScore
+from ddcore.train import Recipe, accuracy, train
 
 Score = dict[str, Any]
-"""One finished network: ``network`` (index of its architecture), ``set``, ``repeat`` and ``accuracy`` (percent)."""
+"""One finished network: ``network`` (index of its architecture), ``set``, ``labels``, ``augmented``, ``repeat``,
+``accuracy`` (percent, in the last test) and ``best`` (in any test)."""
+
+_SCORES: Mapping[RobustScore, Callable[..., dict[str, float]]] = {
+    "label_robust": ranking.label_robust,
+    "augmentation_robust": ranking.augmentation_robust,
+}
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """One network to train: which architecture, on which set, and which repetition."""
+    """One network to train: which architecture, under which condition, and which repetition."""
 
     network: int
-    set: str
+    condition: Condition
     repeat: int
 
     def seed(self, seed: int) -> int:
-        return stream_seed(seed, f"evaluation/{self.network}/{self.set}/{self.repeat}")
+        return stream_seed(seed, f"evaluation/{self.network}/{self.condition.set}/{self.repeat}")
+
+    def score(self, tests: Sequence[float]) -> Score:
+        which = {"network": self.network, **self.condition._asdict(), "repeat": self.repeat}
+        return {**which, "accuracy": tests[-1], "best": max(tests)}
+
+    @classmethod
+    def of(cls, score: Score) -> _Trial:
+        return cls(score["network"], Condition(*(score[name] for name in Condition._fields)), score["repeat"])
 
 
-def evaluate(
-    images: Tensor,
-    labels: Tensor,
-    dataset: Dataset,
-    config: EvaluationConfig,
-    *,
-    network: NetworkConfig,
-    augmentation: str,
-    compute: Compute,
-    seed: int,
-    control_ipc: int | None = None,
-    learning_rate: float | None = None,
-    done: Sequence[Score] = (),
-    on_network: Callable[[Score], None] | None = None,
-    callback: Callback | None = None,
-    check_stop: Callable[[], None] | None = None,
-) -> dict[str, Any]:
-    """Train and score ``config.repeats`` networks of each architecture on a set and on each control.
+@dataclass(frozen=True, eq=False)
+class _Distilled:
+    """A distilled set: images, classes, and the probabilities that belong to it, if any do."""
 
-    Args:
-        images: (N, C, H, W) float32 in normalised units.
-        labels: (N,) int64, or (N, classes) probabilities.
-        dataset: its test images score, its training images provide the controls.
-        config: architectures, repetitions and training recipe.
-        network: the architecture where ``config`` names none.
-        augmentation: of the training images where ``config`` names none.
-        compute: device, precision and compilation.
-        seed: decides initial weights, order, augmentation and controls.
-        control_ipc: real images of each class in a control; by default as many as the set has. A decoder makes more
-            images of the same storage, and storage is what controls are compared by.
-        learning_rate: learned with the images, and used instead of that of ``config``, for the controls as well.
-        done: scores of an earlier, interrupted call with the same arguments; they are not computed again.
-        on_network: told each new score.
-        callback: told of progress, in training epochs.
-        check_stop: called after every training step; may raise to end the evaluation.
+    images: Tensor
+    labels: Tensor
+    soft_labels: Tensor | None
 
-    Returns:
-        The ``results`` object of a manifest: ``accuracy`` {mean, std (population), networks, values} in
-        percent or ``None`` without repeats, ``controls`` by name likewise, ``network``, ``epochs``,
-        ``checkpoint``, ``protocol``, and ``architectures`` where there are several.
-
-    Raises:
-        ConfigurationError: an architecture does not fit the images.
-        DivergedError: a network's loss became NaN or infinite.
-    """
-    observer = callback or Callback()
-    architectures = config.networks or (network,)
-    recipe = published_recipe(config, strategy_for(config.augmentation or augmentation, dataset.flip))
-    recipe = recipe if learning_rate is None else replace(recipe, lr=learning_rate)
-    trials = _trials(config, len(architectures))
-    scores = {_Trial(s["network"], s["set"], s["repeat"]): float(s["accuracy"]) for s in done}
-    observer.on_phase("evaluating", len(trials) * recipe.epochs)
-    functionals = [Functional(nets.build(a, dataset.shape, len(dataset.classes)), compute) for a in architectures]
-    for position, trial in enumerate(trials):
-        if trial in scores:
-            continue
-        generator = torch.Generator().manual_seed(trial.seed(seed))
-        training_set = (images, labels)
-        if trial.set != DISTILLED:
-            training_set = random_subset(dataset, labels, generator, control_ipc)
-        progress = _Progress(observer, position * recipe.epochs, len(trials) * recipe.epochs)
-        scores[trial] = _score(
-            functionals[trial.network], training_set, dataset, recipe, generator, progress, check_stop
-        )
-        if on_network is not None:
-            on_network({**asdict(trial), "accuracy": scores[trial]})
-    return _results(architectures, config, recipe, scores)
-
-
-def published_recipe(config: EvaluationConfig, strategy: Strategy) -> Recipe:
-    """The training recipe of methods/matching A3, with its E + 1 passes.
-
-    >>> recipe = published_recipe(EvaluationConfig(epochs=300), ())
-    >>> recipe.epochs, recipe.drop_after
-    (301, 152)
-    """
-    return Recipe(
-        epochs=config.epochs + 1,
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        batch_size=config.batch_size,
-        drop_after=config.epochs // 2 + 2,
-        strategy=strategy,
-    )
-
-
-def random_subset(
-    dataset: Dataset, labels: Tensor, generator: torch.Generator, ipc: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Real training images, as many of each class as a set has, drawn uniformly without replacement.
-
-    Args:
-        dataset: its training images are drawn from; a class with too few gives all it has.
-        labels: of the set to match, (N,) int64 or (N, classes) probabilities (the largest counts).
-        generator: CPU generator.
-        ipc: images of every class, whatever the set has.
-
-    Returns:
-        Normalised float32 images and int64 labels, class-major.
-    """
-    hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
-    wanted = torch.bincount(hard.cpu(), minlength=len(dataset.classes)).tolist()
-    if ipc is not None:
-        wanted = [ipc] * len(dataset.classes)
-    sampler = ClassSampler(dataset.train.labels, len(dataset.classes))
-    drawn = sampler.draw_each(max(wanted), generator)
-    rows = torch.cat([of_class[:count] for of_class, count in zip(drawn, wanted, strict=True)])
-    return dataset.normalize(dataset.train.images[rows]), dataset.train.labels[rows]
-
-
-def summarize(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and population standard deviation (percent), as the literature reports them.
-
-    >>> summarize([40.0, 44.0])
-    {'mean': 42.0, 'std': 2.0, 'networks': 2, 'values': [40.0, 44.0]}
-    """
-    return {"mean": fmean(values), "std": pstdev(values), "networks": len(values), "values": list(values)}
+    @property
+    def own_labels(self) -> Labels | None:
+        """Which labels networks are to learn, if the set decides."""
+        return None if self.soft_labels is None else "soft"
 
 
 @dataclass(frozen=True)
@@ -178,58 +82,204 @@ class _Progress:
         self.callback.on_progress(self.before + epoch, self.total)
 
 
-def _score(
-    functional: Functional,
-    training_set: tuple[Tensor, Tensor],
-    dataset: Dataset,
-    recipe: Recipe,
-    generator: torch.Generator,
-    progress: _Progress,
-    check_stop: Callable[[], None] | None,
-) -> float:
-    params = functional.new(generator)
-    train(functional, params, *training_set, recipe, generator, on_epoch=progress, check_stop=check_stop)
-    return accuracy(functional, params, dataset.test.images, dataset.test.labels, normalize=dataset.normalize)
+class Evaluation:
+    """How the sets of one job are scored, as its ``evaluation`` says.
+
+    Args:
+        run: dataset, networks, arithmetic and seed of the job.
+
+    Raises:
+        ConfigurationError: an architecture does not fit the images.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.config = run.spec.evaluation
+        self.architectures: tuple[NetworkConfig, ...] = self.config.networks or (run.spec.network,)
+        self._run = run
+        self._controls = Controls(run)
+        self._functionals = [run.network(a) for a in self.architectures] if self.config.repeats else []
+
+    def prepare(self) -> None:
+        """Train what gives soft labels and features, if anything asked for takes it."""
+        self._controls.prepare()
+
+    def soft_labels(self, images: Tensor) -> Tensor | None:
+        """The probabilities that networks are to learn with the images, if the job asks for any.
+
+        Args:
+            images: (N, C, H, W) float32 in normalised units.
+
+        Returns:
+            float32 (N, classes) of the teacher, or ``None`` where classes are learned.
+        """
+        return self._controls.soft_labels(images) if self.config.labels == "soft" else None
+
+    def score(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        soft_labels: Tensor | None = None,
+        learning_rate: float | None = None,
+        done: Sequence[Score] = (),
+        on_network: Callable[[Score], None] | None = None,
+    ) -> dict[str, Any]:
+        """Train and score ``repeats`` networks of each architecture on a set and on each control.
+
+        Args:
+            images: (N, C, H, W) float32 in normalised units.
+            labels: (N,) int64.
+            soft_labels: (N, classes) float32 probabilities that belong to the set, from :meth:`soft_labels` or learned;
+                networks learn these, whatever labels the controls have.
+            learning_rate: that the set learned.
+            done: scores of an earlier, interrupted call with the same arguments; they are not computed again.
+            on_network: told each new score.
+
+        Returns:
+            The ``results`` object of a manifest: ``accuracy`` {mean, std (population), networks, values} in percent or
+            ``None`` without repeats, ``controls`` by name likewise, ``network``, ``epochs``, ``checkpoint``,
+            ``protocol``, ``architectures`` where there are several, and ``scores`` where they are asked for.
+
+        Raises:
+            ConfigurationError: the learning rate is to be the learned one, but there is none.
+            DivergedError: a network's loss became NaN or infinite.
+        """
+        run, config = self._run, self.config
+        distilled = _Distilled(images, labels, soft_labels)
+        strategy = strategy_of(config, run.spec.augmentation, run.dataset.flip)
+        recipe = recipe_of(config, strategy, augmenter_of(config, run.dataset), learning_rate)
+        plan = [(trial, self._recipe(recipe, trial.condition)) for trial in self._trials(distilled)]
+        scores = {_Trial.of(score): score for score in done}
+        before, total = 0, sum(its_recipe.epochs for _, its_recipe in plan)
+        run.callback.on_phase("evaluating", total)
+        self._announce_cost([trial.condition for trial, _ in plan])
+        for trial, its_recipe in plan:
+            if trial not in scores:
+                tests = self._tests(trial, its_recipe, distilled, _Progress(run.callback, before, total))
+                scores[trial] = trial.score(tests)
+                if on_network is not None:
+                    on_network(scores[trial])
+            before += its_recipe.epochs
+        return self._results(recipe, scores, distilled)
+
+    def _trials(self, distilled: _Distilled) -> list[_Trial]:
+        return [
+            _Trial(network, condition, repeat)
+            for network in range(len(self.architectures))
+            for condition in self.config.conditions(network, distilled.own_labels)
+            for repeat in range(self.config.repeats)
+        ]
+
+    @property
+    def _full_epochs(self) -> int:
+        return self.config.epochs_on("full", len(self._run.dataset.train))
+
+    def _recipe(self, recipe: Recipe, condition: Condition) -> Recipe:
+        """The recipe under a condition; on the full training set its whole schedule is shortened."""
+        if not condition.augmented:
+            recipe = replace(recipe, strategy=(), cutmix=0.0)
+        if condition.labels == "hard":
+            recipe = replace(recipe, temperature=1.0)
+        return recipe if condition.set != "full" else scheduled(recipe, self.config, self._full_epochs)
+
+    def _announce_cost(self, conditions: Sequence[Condition]) -> None:
+        if any(condition.set == "full" for condition in conditions):
+            self._run.callback.on_log(
+                "info",
+                f"networks on the full training set see all {len(self._run.dataset.train):,} images in each of "
+                f"{self.config.passes(self._full_epochs)} epochs (`evaluation.full_images` bounds them)",
+            )
+
+    def _tests(
+        self, trial: _Trial, recipe: Recipe, distilled: _Distilled, progress: Callable[[int], None]
+    ) -> list[float]:
+        """Train a network, and test it ``tests`` times, evenly over its training."""
+        generator = torch.Generator().manual_seed(trial.seed(self._run.spec.seed))
+        training_set = self._training_set(trial.condition, distilled, generator)
+        functional, test, normalize = (
+            self._functionals[trial.network],
+            self._run.dataset.test,
+            self._run.dataset.normalize,
+        )
+        params = functional.new(generator)
+        count = self.config.tests
+        between = {recipe.epochs * number // count for number in range(1, count)}
+        tests: list[float] = []
+
+        def on_epoch(epoch: int) -> None:
+            progress(epoch)
+            if epoch in between:
+                tests.append(accuracy(functional, params, test.images, test.labels, normalize=normalize))
+
+        train(
+            functional,
+            params,
+            training_set.images,
+            training_set.labels,
+            recipe,
+            generator,
+            normalize=training_set.normalize,
+            on_epoch=on_epoch,
+            check_stop=self._run.check_stop,
+        )
+        return [*tests, accuracy(functional, params, test.images, test.labels, normalize=normalize)]
+
+    def _training_set(self, condition: Condition, distilled: _Distilled, generator: torch.Generator) -> TrainingSet:
+        if condition.set != DISTILLED:
+            return self._controls.make(condition, generator)
+        if condition.labels == "hard":
+            return TrainingSet(distilled.images, distilled.labels)
+        if distilled.soft_labels is not None:
+            return TrainingSet(distilled.images, distilled.soft_labels)
+        return TrainingSet(distilled.images, self._controls.soft_labels(distilled.images))
+
+    def _results(self, recipe: Recipe, scores: Mapping[_Trial, Score], distilled: _Distilled) -> dict[str, Any]:
+        config = self.config
+
+        def summary(network: int, condition: Condition) -> dict[str, Any] | None:
+            found = [scores[_Trial(network, condition, repeat)] for repeat in range(config.repeats)]
+            if not found:
+                return None
+            summarized = summarize([score["accuracy"] for score in found])
+            if config.tests > 1:
+                summarized["best"] = summarize([score["best"] for score in found])
+            if condition.set == "full":
+                summarized |= {"epochs": self._full_epochs, "images": len(self._run.dataset.train)}
+            return summarized
+
+        own, *controls = config.compared(distilled.own_labels)
+        entries = [
+            {
+                "network": architecture.model_dump(mode="json"),
+                "accuracy": summary(network, own),
+                "controls": {control.set: summary(network, control) for control in controls},
+            }
+            for network, architecture in enumerate(self.architectures)
+        ]
+        protocol = described(config, recipe, own.labels)
+        results: dict[str, Any] = {**entries[0], "epochs": config.epochs, "checkpoint": "last", "protocol": protocol}
+        if len(entries) > 1:
+            results["architectures"] = entries
+        if config.scores:
+            results["scores"] = {
+                score: _robust(
+                    score, {name: summary(0, c) for name, c in config.ingredients(score, distilled.own_labels).items()}
+                )
+                for score in config.scores
+            }
+        return results
 
 
-def _trials(config: EvaluationConfig, architectures: int) -> list[_Trial]:
-    return [
-        _Trial(network, name, repeat)
-        for network in range(architectures)
-        for name in (DISTILLED, *config.controls)
-        for repeat in range(config.repeats)
-    ]
+def summarize(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and population standard deviation (percent), as the literature reports them.
+
+    >>> summarize([40.0, 44.0])
+    {'mean': 42.0, 'std': 2.0, 'networks': 2, 'values': [40.0, 44.0]}
+    """
+    return {"mean": fmean(values), "std": pstdev(values), "networks": len(values), "values": list(values)}
 
 
-def _results(
-    architectures: Sequence[NetworkConfig], config: EvaluationConfig, recipe: Recipe, scores: Mapping[_Trial, float]
-) -> dict[str, Any]:
-    def summary(network: int, name: str) -> dict[str, Any] | None:
-        values = [scores[_Trial(network, name, repeat)] for repeat in range(config.repeats)]
-        return summarize(values) if values else None
-
-    entries = [
-        {
-            "network": architecture.model_dump(mode="json"),
-            "accuracy": summary(index, DISTILLED),
-            "controls": {name: summary(index, name) for name in config.controls},
-        }
-        for index, architecture in enumerate(architectures)
-    ]
-    results = {**entries[0], "epochs": config.epochs, "checkpoint": "last", "protocol": _protocol(recipe)}
-    return {**results, "architectures": entries} if len(entries) > 1 else results
-
-
-def _protocol(recipe: Recipe) -> dict[str, Any]:
-    """The recipe in words that need no source code to be read."""
-    return {
-        "optimizer": "sgd",
-        "passes": recipe.epochs,
-        "lr": recipe.lr,
-        "lr_drop": {"after_passes": recipe.drop_after, "factor": LR_DROP, "clears_momentum": True},
-        "momentum": recipe.momentum,
-        "weight_decay": recipe.weight_decay,
-        "batch_size": recipe.batch_size,
-        "augmentation": list(recipe.strategy),
-        "scored_on": "test, all images, last pass",
-    }
+def _robust(score: RobustScore, ingredients: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
+    """A score of the mean accuracies, with everything that it is made of."""
+    means = {name: found["mean"] for name, found in ingredients.items() if found is not None}
+    return {**_SCORES[score](**means), "ingredients": dict(ingredients)}

@@ -9,6 +9,9 @@ snapshot as if it had never stopped: a job that needs more epochs, or one that w
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,15 +62,18 @@ class Experts:
 
     def prepare(self) -> None:
         """Have every expert go as far as will be asked for."""
-        lengths = [self._length(index) for index in range(len(self))]
-        if min(lengths) > self.epochs:
+        missing = [index for index in range(len(self)) if self._length(index) <= self.epochs]
+        if not missing:
             return
-        total = len(self) * self.epochs
+        random.SystemRandom().shuffle(missing)  # so that jobs share the work; no number depends on it
+        total = len(missing) * self.epochs
         self._run.callback.on_phase("pretraining", total)
-        for index, length in enumerate(lengths):
-            self._run.callback.on_progress(index * self.epochs, total)
-            if length <= self.epochs:
-                self._train(index, length)
+        for place, index in enumerate(missing):
+            before = place * self.epochs
+            self._run.callback.on_progress(before, total)
+            length = self._length(index)
+            if length <= self.epochs:  # no other job has trained it meanwhile
+                self._train(index, length, partial(self._report, before, total))
         self._run.callback.on_progress(total, total)
 
     def snapshot(self, index: int, epoch: int) -> Params:
@@ -91,7 +97,10 @@ class Experts:
         names = self._in_memory.get(index) or self._store.names(index)
         return len({name.partition("/")[0] for name in names})
 
-    def _train(self, index: int, length: int) -> None:
+    def _report(self, before: int, total: int, epoch: int) -> None:
+        self._run.callback.on_progress(before + epoch, total)
+
+    def _train(self, index: int, length: int, on_epoch: Callable[[int], None]) -> None:
         """Go on from the last of ``length`` snapshots; what was reached is kept whatever ends the training."""
         run, device = self._run, self._run.compute.device
         held = self._in_memory.get(index) or (self._store.read(index) if length else None) or {}
@@ -121,15 +130,18 @@ class Experts:
                     check_stop=run.check_stop,
                 )
                 held |= _named(epoch, params)
-                run.callback.on_progress(index * self.epochs + epoch, len(self) * self.epochs)
+                on_epoch(epoch)
         finally:
             self._keep(index, held)
 
     def _keep(self, index: int, held: dict[str, Tensor]) -> None:
+        """Keep a trajectory; the snapshots that another job has kept meanwhile stay as they are."""
         if self._run.cache is None:
             self._in_memory[index] = held
-        else:
-            self._store.write(index, held)
+            return
+        earlier = self._store.read(index) or {}
+        if not held.keys() <= earlier.keys():
+            self._store.write(index, {**held, **earlier})
 
 
 def _prefix(epoch: int) -> str:

@@ -23,8 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad, vmap
 
+from ddcore.compute import compile_for_each_shape
 from ddcore.distances import inner_product
-from ddcore.nets.functional import RECOMPILE_LIMIT, Functional, Params, piece_size
+from ddcore.nets.functional import Functional, Params, piece_size
 from ddcore.second_order import Derivation, Reading, WeightedBatch, double_backward, nested_transforms
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -251,13 +252,8 @@ class Gradients:
         key = (reading, soft, curvature)
         if key not in self._derivations:
             if self.functional.compute.compiled:
-                # The stub of the framework's overloads lacks two of the arguments it documents.
-                self._derivations[key] = torch.compile(  # type: ignore[call-overload]
-                    nested_transforms(self._mean_loss, reading, labels=soft, params=curvature),
-                    fullgraph=True,
-                    dynamic=False,
-                    isolate_recompiles=True,
-                    recompile_limit=RECOMPILE_LIMIT,
+                self._derivations[key] = compile_for_each_shape(
+                    nested_transforms(self._mean_loss, reading, labels=soft, params=curvature)
                 )
             else:
                 self._derivations[key] = double_backward(self._mean_loss, reading, labels=soft, params=curvature)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -17,6 +17,8 @@ from ddcore.checkpoint import versions, write_atomically
 
 if TYPE_CHECKING:
     from ddcore.run import Run
+
+T = TypeVar("T")
 
 
 class NetworkStore:
@@ -47,15 +49,9 @@ class NetworkStore:
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
-    def path(self, index: int) -> Path | None:
-        """The file of a network; nothing where there is no shared folder."""
-        cache = self._run.cache
-        return None if cache is None else cache / f"{self._kind}s" / self.digest() / f"{index:04d}.safetensors"
-
     def names(self, index: int) -> tuple[str, ...]:
         """Names of a network's tensors, without reading them; none where they have to be made."""
-        with self._opened(index) as file:
-            return () if file is None else tuple(file.keys())
+        return self._look_up(index, lambda file: tuple(file.keys())) or ()
 
     def read(self, index: int, prefix: str = "") -> dict[str, Tensor] | None:
         """Tensors of a network, on the device of the run; nothing where they have to be made.
@@ -65,32 +61,40 @@ class NetworkStore:
             prefix: only those whose name begins so, with the prefix taken off.
         """
         device = self._run.compute.device
-        with self._opened(index) as file:
-            if file is None:
-                return None
+
+        def tensors(file: Any) -> dict[str, Tensor]:
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a mapping
             return {name.removeprefix(prefix): file.get_tensor(name).to(device) for name in names}
 
-    @contextmanager
-    def _opened(self, index: int) -> Iterator[Any]:
-        """The file of a network; nothing where there is none or it is damaged, which is said."""
-        path = self.path(index)
-        if path is None or not path.is_file():
-            yield None
-            return
-        try:
-            opened = safe_open(path, framework="pt")
-        except SafetensorError as error:
-            message = f"a cached {self._kind} is damaged and will be trained again ({error})"
-            self._run.callback.on_log("warning", message)
-            yield None
-            return
-        with opened as file:
-            yield file
+        return self._look_up(index, tensors)
 
     def write(self, index: int, tensors: Mapping[str, Tensor]) -> None:
-        """Keep the tensors of a network."""
-        path = self.path(index)
+        """Keep the tensors of a network in the place of those there are."""
+        path = self._path(index)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        cache = self._run.cache
+        return None if cache is None else cache / f"{self._kind}s" / self.digest()
+
+    def _path(self, index: int) -> Path | None:
+        return None if self._folder is None else self._folder / f"{index:04d}.safetensors"
+
+    def _look_up(self, index: int, read: Callable[[Any], T]) -> T | None:
+        """What ``read`` makes of a network's file; nothing where there is none, or none that is whole."""
+        path = self._path(index)
+        if path is None:
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                return read(file)
+        except FileNotFoundError:
+            return None
+        except SafetensorError as error:
+            message = f"a cached {self._kind} is damaged and will be trained again ({error})"
+            self._run.callback.on_log("warning", message)
+            path.unlink(missing_ok=True)
+            return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from torch import Tensor
@@ -50,10 +50,17 @@ class Step:
     """What is fixed for one step of a run, seen by the method and by every regulariser.
 
     Methods subclass it with what they drew (networks, real rows, augmentation parameters).
+
+    Attributes:
+        index: steps taken before.
+        synthetic: what is being learned.
+        fresh_network: whether the method's network is another one than in the step before; regularisers that keep
+            their teacher as long as a method keeps its network draw a new one then.
     """
 
     index: int
     synthetic: SyntheticSet
+    fresh_network: bool = field(default=True, kw_only=True)
 
     @property
     def networks(self) -> Networks | None:
@@ -103,6 +110,10 @@ class Method(Stateful, ABC, Generic[M, S]):
 
     def advance(self, step: S) -> None:
         """Do the inner work that follows the image step."""
+
+    def finished(self) -> bool:
+        """Whether the run ends here, before ``config.iterations`` steps; never, by default."""
+        return False
 
 
 class Regularizer(Stateful, ABC, Generic[R]):

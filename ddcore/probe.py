@@ -119,7 +119,7 @@ class Probe:
         if self.kind == "teacher":
             pool = TeacherPool(TeacherConfig(network=_NETWORK, epochs=_epochs(run.dataset)), run, without=self._rows)
             pool.prepare()
-            return pool.functional, pool.params[0]
+            return pool.functional, pool[0]
         functional = run.network(_NETWORK)
         params = functional.new(torch.Generator(run.compute.device).manual_seed(0))
         features = functional.features(params, run.real_images(rows))

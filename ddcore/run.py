@@ -65,9 +65,15 @@ class Run:
         return Functional(nets.build(config, self.dataset.shape, len(self.dataset.classes)), self.compute)
 
     def teachers(self, config: TeacherConfig) -> TeacherPool:
-        """The pool of teachers of a configuration, one object however often it is asked for."""
+        """The pool of teachers of a configuration, one object however often it is asked for.
+
+        Raises:
+            ConfigurationError: it does not fit on the disk or into the memory, beside the other pools of the run.
+        """
         if config not in self._pools:
-            self._pools[config] = TeacherPool(config, self)
+            pool = TeacherPool(config, self)
+            pool.check_room(beside=sum(other.bytes_to_come() for other in self._pools.values()))
+            self._pools[config] = pool
         return self._pools[config]
 
     def starting_images(self, decoder: Decoder | None = None, rows_per_class: int | None = None) -> Tensor:

@@ -89,11 +89,6 @@ class SyntheticSet:
         return self.labels if self.soft_labels is None else self.soft_labels
 
     @property
-    def learning_rate(self) -> float | None:
-        """The rate to train on the images with, where it is learned."""
-        return self.learned["lr"].value.item() if "lr" in self.learned else None
-
-    @property
     def images(self) -> Tensor:
         """All (C * per_class, channels, H, W) images, differentiable to the rows."""
         return self.decoder.decode(self.stored, self.ipc)
@@ -105,6 +100,11 @@ class SyntheticSet:
     def labels_of(self, classes: range) -> Tensor:
         """Labels of those images."""
         return self.labels[classes.start * self.per_class : classes.stop * self.per_class]
+
+    @property
+    def learning_rate(self) -> float | None:
+        """That the set learned for networks to be trained with, as ``lr``; ``None`` where it learned none."""
+        return float(self.learned["lr"].value.detach()) if "lr" in self.learned else None
 
     def class_groups(self, images: int) -> Iterator[range]:
         """Groups of consecutive classes with at most ``images`` images each, but at least one class.

@@ -1,7 +1,7 @@
 """Train networks on real or synthetic images: the one trainer behind evaluation, teachers and experts.
 
-SGD as :class:`torch.optim.SGD` defines it, cross-entropy, shuffled mini-batches, and differentiable
-Siamese augmentation with one operation a batch and parameters for every image (methods/matching, A2, A3).
+SGD or Adam as :mod:`torch.optim` defines them, cross-entropy with classes or probabilities, shuffled mini-batches,
+augmentation with parameters for every image, and CutMix (methods/matching, A2, A3).
 
 One network at a time: on a CPU, several networks stacked under ``torch.func.vmap`` never train faster.
 Measured on 2 cores by ``python -m benchmarks`` (stacked against in turn): equal for ConvNets of
@@ -14,19 +14,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+from torch.optim import Optimizer
 
-from ddcore.data import augment
 from ddcore.data.augment import Strategy
+from ddcore.data.augmenters import Augmenter, siamese
+from ddcore.data.cutmix import cutmix
 from ddcore.data.sampling import batches
 from ddcore.errors import DivergedError
 from ddcore.nets.functional import Functional, Params
-
-LR_DROP = 0.1
-"""What the learning rate is multiplied by when it drops."""
 
 _SCORING_PIECES = 16
 
@@ -39,11 +39,16 @@ class Recipe:
         epochs: passes over the images, at least 1.
         lr: learning rate.
         momentum: of SGD, 0 to 1.
-        weight_decay: of SGD, on all parameters.
+        weight_decay: on all parameters.
         batch_size: images a step; the last step of a pass takes what is left.
-        drop_after: passes after which the learning rate is multiplied by 0.1 and the momentum
-            cleared; ``None`` keeps the rate.
+        optimizer: SGD, or Adam with its usual betas.
+        drops: passes after which the learning rate is multiplied by ``drop_factor``.
+        drop_factor: positive.
+        restarts: whether the optimiser forgets its state (the momentum) when the rate drops.
         strategy: operations of augmentation; empty for none.
+        augmenter: how they are applied.
+        cutmix: probability that an augmented batch is mixed with itself (beta 1).
+        temperature: what logits are divided by before their softmax meets the labels.
     """
 
     epochs: int
@@ -51,8 +56,14 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     batch_size: int = 256
-    drop_after: int | None = None
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    drops: tuple[int, ...] = ()
+    drop_factor: float = 0.1
+    restarts: bool = True
     strategy: Strategy = ()
+    augmenter: Augmenter = siamese
+    cutmix: float = 0.0
+    temperature: float = 1.0
 
 
 def train(
@@ -90,21 +101,24 @@ def train(
     images, labels = images.to(device), labels.to(device)
     weights = [params[name].requires_grad_() for name in functional.names]
     try:
-        optimizer = _sgd(weights, recipe, recipe.lr)
+        optimizer = _optimizer(weights, recipe, recipe.lr)
         for epoch in range(1, recipe.epochs + 1):
             for rows in batches(len(images), recipe.batch_size, generator):
-                batch = images[rows.to(device)]
+                rows = rows.to(device)
+                batch, targets = images[rows], labels[rows]
                 batch = batch if normalize is None else normalize(batch)
-                batch = _augmented(batch, recipe.strategy, generator)
-                loss = F.cross_entropy(functional.logits(params, batch), labels[rows.to(device)])
+                batch = recipe.augmenter(batch, recipe.strategy, generator)
+                if recipe.cutmix > 0:
+                    batch, targets = cutmix(batch, targets, functional.classes, generator, probability=recipe.cutmix)
+                loss = F.cross_entropy(functional.logits(params, batch) / recipe.temperature, targets)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 if check_stop is not None:
                     check_stop()
             _check_finite(loss, epoch, recipe)
-            if epoch == recipe.drop_after:
-                optimizer = _sgd(weights, recipe, recipe.lr * LR_DROP)
+            if epoch in recipe.drops:
+                optimizer = _with_lower_rate(optimizer, weights, recipe, recipe.drops.count(epoch))
             if on_epoch is not None:
                 on_epoch(epoch)
     finally:
@@ -141,13 +155,17 @@ def accuracy(
     return 100.0 * int(correct) / len(labels)
 
 
-def _sgd(weights: list[Tensor], recipe: Recipe, lr: float) -> torch.optim.SGD:
+def _optimizer(weights: list[Tensor], recipe: Recipe, lr: float) -> Optimizer:
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(weights, lr=lr, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(weights, lr=lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
-def _augmented(batch: Tensor, strategy: Strategy, generator: Generator) -> Tensor:
-    drawn = augment.draw(strategy, len(batch), tuple(batch.shape[1:]), generator)
-    return augment.apply(drawn, batch)
+def _with_lower_rate(optimizer: Optimizer, weights: list[Tensor], recipe: Recipe, times: int) -> Optimizer:
+    """The optimiser with its rate dropped so many times, afresh where the recipe restarts it."""
+    (group,) = optimizer.param_groups
+    group["lr"] *= recipe.drop_factor**times
+    return _optimizer(weights, recipe, group["lr"]) if recipe.restarts else optimizer
 
 
 def _check_finite(loss: Tensor, epoch: int, recipe: Recipe) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Callable
 from functools import cache
@@ -22,6 +23,10 @@ for _name in list(os.environ):
     # The settings of whoever runs the tests are not those of the services that the tests start.
     if _name.startswith("DD_") and not _name.startswith(("DD_TEST_", "DD_REQUIRE")):
         del os.environ[_name]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts its background commands deaf to Ctrl-C, and they pass that on to all they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 POSTGRES_URL = os.environ.get("DD_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 REDIS_URL = os.environ.get("DD_TEST_REDIS", "redis://127.0.0.1:6379/15")

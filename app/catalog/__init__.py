@@ -1,1 +1,1 @@
-"""The menu over HTTP: methods, networks, presets and datasets."""
+"""The menu over HTTP: methods, regularisers, networks, decoders, presets and datasets."""

@@ -1,20 +1,19 @@
-"""What a job can ask for: methods, regularisers, networks, presets and datasets."""
+"""What a job can ask for: methods, regularisers, networks, decoders, presets and datasets."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app.catalog.schemas import ComponentDocument, DatasetDocument
+from app.catalog.schemas import ComponentDocument, ComponentKind, DatasetDocument
 from app.core.dependencies import JobReader, SettingsDep
 from app.core.errors import NotFound
 from app.core.pagination import Page
 from app.core.problems import responses
 from app.jobs.submission import local_datasets
-from ddcore.spec import DATASETS, METHODS, NETWORKS, REGULARIZERS, Preset, all_presets, nearest
+from ddcore.spec import DATASETS, DECODERS, METHODS, NETWORKS, REGULARIZERS, Preset, all_presets, nearest
 from ddcore.spec.base import Component
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
@@ -28,7 +27,7 @@ def list_methods(_: JobReader) -> Page[ComponentDocument]:
 
 @router.get("/regularizers")
 def list_regularizers(_: JobReader) -> Page[ComponentDocument]:
-    """List the regularisers, each of which works with every method."""
+    """List the regularisers, which pull on the images beside a method."""
     return Page[ComponentDocument](data=[_component("regularizer", cls) for cls in REGULARIZERS.values()])
 
 
@@ -36,6 +35,12 @@ def list_regularizers(_: JobReader) -> Page[ComponentDocument]:
 def list_networks(_: JobReader) -> Page[ComponentDocument]:
     """List the networks that images can be matched with, trained and scored with."""
     return Page[ComponentDocument](data=[_component("network", cls) for cls in NETWORKS.values()])
+
+
+@router.get("/decoders")
+def list_decoders(_: JobReader) -> Page[ComponentDocument]:
+    """List the decoders, which make training images of what is stored."""
+    return Page[ComponentDocument](data=[_component("decoder", cls) for cls in DECODERS.values()])
 
 
 @router.get("/presets")
@@ -76,7 +81,7 @@ def list_datasets(_: JobReader, settings: SettingsDep) -> Page[DatasetDocument]:
     return Page[DatasetDocument](data=builtin + found)
 
 
-def _component(kind: Literal["method", "regularizer", "network"], cls: type[Component]) -> ComponentDocument:
+def _component(kind: ComponentKind, cls: type[Component]) -> ComponentDocument:
     fields = cls.model_fields
     optional = {
         name: field.get_default(call_default_factory=True) for name, field in fields.items() if not field.is_required()

@@ -6,12 +6,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+ComponentKind = Literal["method", "regularizer", "network", "decoder"]
+
 
 class ComponentDocument(BaseModel):
-    """A method, regulariser or network that a job can name."""
+    """A method, regulariser, network or decoder that a job can name."""
 
     name: str
-    kind: Literal["method", "regularizer", "network"]
+    kind: ComponentKind
     title: str
     citation: str = Field(description="Authors, venue, year and arXiv number.")
     cost: str

@@ -40,6 +40,14 @@ class Score:
         return f"{self.mean:.1f} ± {self.std:.1f} %" if len(self.values) > 1 else f"{self.mean:.1f} %"
 
 
+CONTROLS: Mapping[str, str] = {
+    "random": "a real subset of the same size",
+    "herding": "a real subset of the same size that stands for its classes by herding",
+    "full": "the whole training set, for fewer epochs where it is large",
+}
+"""What networks of a control are trained on, in words."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A distilled set beside its controls, scored with one architecture."""
@@ -53,6 +61,11 @@ class Comparison:
         """Percentage points above the random subset."""
         random = next((control for control in self.controls if control.name == "random"), None)
         return None if random is None else self.distilled.mean - random.mean
+
+    @property
+    def explanation(self) -> str:
+        """What the controls are, for example ``“random” is a real subset of the same size``."""
+        return "; ".join(f"“{c.name}” is {CONTROLS[c.name]}" for c in self.controls if c.name in CONTROLS)
 
 
 @dataclass(frozen=True)

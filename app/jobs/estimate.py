@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from app.jobs.schemas import Estimate, PlannedPhase, Seconds
 from ddcore.spec import (
@@ -18,6 +17,7 @@ from ddcore.spec import (
     ConvNetConfig,
     DatasetFacts,
     FeatureCoresetConfig,
+    IIDConfig,
     JobSpec,
     MIMConfig,
     NetworkConfig,
@@ -51,13 +51,20 @@ def plan(spec: JobSpec) -> list[PlannedPhase]:
     """The phases of a job in order, with their work where the dataset's size is known."""
     facts = DATASETS.get(spec.dataset)
     parts = list(_parts(spec, facts)) if facts else []
-    teachers = [t.pool for t in map(partial(_teacher, spec), spec.regularizers) if t is not None]
+    teachers = [teacher.pool for term in spec.regularizers if (teacher := _teacher(spec, term))]
     if isinstance(spec.method, FeatureCoresetConfig):
         teachers.append(1)
     if isinstance(spec.method, TrajectoryConfig):
         teachers.append(spec.method.experts.count)
-    sets = len(spec.evaluation.networks or (spec.network,)) * spec.evaluation.repeats * _sides(spec)
-    units = {"pretraining": sum(teachers), "distilling": spec.method.iterations, "evaluating": sets}
+    scoring = spec.evaluation
+    if scoring.needs_teacher:
+        teachers.append(1)
+    trained = sum(len(scoring.conditions(index)) for index in range(len(scoring.networks or (spec.network,))))
+    units = {
+        "pretraining": sum(teachers),
+        "distilling": spec.method.iterations,
+        "evaluating": scoring.repeats * trained,
+    }
     phases = ["loading", *(phase for phase, work in units.items() if work), "finalizing"]
     return [
         PlannedPhase(
@@ -121,24 +128,28 @@ def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
     for regularizer in spec.regularizers:
         real = min(getattr(regularizer, "batch_real", 0), facts.smallest_class) * classes
         teacher = _teacher(spec, regularizer)
-        network = teacher.network if teacher else spec.network
-        yield Part("distilling", steps * (real + TRAINING * synthetic), network)
+        if teacher is None or (isinstance(regularizer, IIDConfig) and regularizer.covariance):
+            yield Part("distilling", steps * (real + TRAINING * synthetic), spec.network)
         if teacher:
-            yield Part("pretraining", TRAINING * teacher.pool * teacher.epochs * facts.train_size, network)
+            yield Part("distilling", steps * (real + TRAINING * synthetic), teacher.network)
+            yield Part("pretraining", TRAINING * teacher.pool * teacher.epochs * facts.train_size, teacher.network)
     scoring = spec.evaluation
-    for network in scoring.networks or (spec.network,):
+    if scoring.needs_teacher:
+        yield Part("pretraining", TRAINING * scoring.teacher.epochs * facts.train_size, scoring.teacher.network)
+    for index, network in enumerate(scoring.networks or (spec.network,)):
+        trained = scoring.images_trained(index, synthetic, spec.ipc * classes, facts.train_size)
         # The named sets keep about a sixth of their images for testing.
-        passes = TRAINING * (scoring.epochs + 1) * synthetic + facts.train_size / 6
-        yield Part("evaluating", scoring.repeats * _sides(spec) * passes, network)
+        tested = scoring.repeats * len(scoring.conditions(index)) * scoring.tests * facts.train_size / 6
+        yield Part("evaluating", TRAINING * trained + tested, network)
 
 
 def _teacher(spec: JobSpec, regularizer: RegularizerConfig) -> TeacherConfig | None:
-    """The networks that a regulariser has trained before the first step."""
-    if isinstance(regularizer, MIMConfig) and regularizer.compares_students(spec.method):
-        return None
-    return regularizer.teacher if isinstance(regularizer, CMIConfig | MIMConfig) else None
-
-
-def _sides(spec: JobSpec) -> int:
-    """Sets that are scored: the distilled one and its controls."""
-    return 1 + len(spec.evaluation.controls)
+    """The pool that a regulariser has trained, if it needs one."""
+    match regularizer:
+        case MIMConfig() if regularizer.compares_students(spec.method):
+            return None
+        case MIMConfig() | CMIConfig():
+            return regularizer.teacher
+        case IIDConfig() if regularizer.centralization:
+            return regularizer.teacher
+    return None

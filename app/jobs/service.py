@@ -88,7 +88,7 @@ class JobService:
             NotFound: there is no such job.
             Invalid: the changed submission is not valid.
         """
-        body = submission.merge_patch(submission.resubmission(self._find(job_id)), overrides)
+        body = submission.amended(self._find(job_id), overrides)
         return self.submit(submission.read(body, self.settings.data_root), parent_id=job_id)
 
     def cancel(self, job_id: str, request: CancelRequest) -> JobDocument:

@@ -115,6 +115,21 @@ def resubmission(job: Job) -> dict[str, Any]:
     }
 
 
+def amended(job: Job, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The body that would submit a job with some fields changed.
+
+    An evaluation by another protocol replaces that of the job, whose fields are all spelt out, down to the defaults
+    of its own protocol.
+    """
+    body = resubmission(job)
+    asked, old = overrides.get("evaluation"), body.get("evaluation")
+    if isinstance(asked, Mapping) and isinstance(old, Mapping):
+        current = old.get("protocol", "standard")
+        if asked.get("protocol", current) != current:
+            del body["evaluation"]
+    return merge_patch(body, overrides)  # type: ignore[no-any-return]
+
+
 def merge_patch(target: object, patch: object) -> Any:
     """Apply a JSON merge patch (RFC 7396).
 
@@ -142,9 +157,28 @@ def warnings(spec: JobSpec) -> list[str]:
         found.append("`evaluation.repeats` is 0: the images will not be scored")
     if spec.evaluation.repeats and not spec.evaluation.controls:
         found.append("no control is scored: the accuracy will stand alone, without that of random real images")
+    found += _cost_of_the_full_set(spec)
     facts = DATASETS.get(spec.dataset)
     if facts is None:
         found.append(f"the images of `{spec.dataset}` are checked by the worker, when the job runs")
     elif not facts.flip and "flip" in spec.augmentation.split("_"):
         found.append(f"`augmentation` mirrors images, which changes the class of some in {spec.dataset}")
     return found
+
+
+def _cost_of_the_full_set(spec: JobSpec) -> list[str]:
+    """How many real images networks on the full training set see, where any are trained."""
+    scoring, facts = spec.evaluation, DATASETS.get(spec.dataset)
+    indices = range(len(scoring.networks or (spec.network,)))
+    networks = scoring.repeats * sum(condition.set == "full" for i in indices for condition in scoring.conditions(i))
+    if not networks:
+        return []
+    trained = "1 network is" if networks == 1 else f"{networks} networks are"
+    bound = "(`evaluation.full_images` bounds it)"
+    if facts is None:
+        return [f"{trained} trained on all real images, {scoring.full_images:,} or one epoch of them each {bound}"]
+    epochs = scoring.passes(scoring.epochs_on("full", facts.train_size))
+    return [
+        f"{trained} trained on all {facts.train_size:,} real images for {epochs} epochs each, which may take longer "
+        f"than all else {bound}"
+    ]

@@ -18,9 +18,9 @@ def methods(
     name: Annotated[str | None, typer.Argument(help="One of them, with its fields.", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the methods and regularisers of the service, or the fields of one of them."""
+    """List the methods, regularisers and decoders of the service, or the fields of one of them."""
     with Client() as client:
-        found = client.methods() + client.regularizers()
+        found = client.methods() + client.regularizers() + client.decoders()
     if name is None:
         table = Table("name", "kind", "what", "source", "cost", box=None, pad_edge=False)
         for entry in found:
@@ -31,7 +31,7 @@ def methods(
     if name not in known:
         guess = nearest(name, known)
         hint = f", did you mean '{guess}'?" if guess else ""
-        raise BadInputError(f"unknown method or regulariser '{name}'{hint}; known: {', '.join(sorted(known))}")
+        raise BadInputError(f"unknown method, regulariser or decoder '{name}'{hint}; known: {', '.join(sorted(known))}")
     output.emit(known[name], _fields(known[name]), as_json=as_json)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ddcore.bundle.content import Distilled
@@ -108,18 +108,87 @@ def _accuracy(results: Mapping[str, Any]) -> str:
     if accuracy is None:
         return "Not scored."
     rows = [("distilled (this set)", accuracy)]
-    rows += [
-        (f"{name} real images, as many", control) for name, control in results.get("controls", {}).items() if control
-    ]
+    rows += [(_control(name, found), found) for name, found in results.get("controls", {}).items() if found]
     table = "\n".join(f"| {name} | {row['mean']:.2f} | {row['std']:.2f} | {row['networks']} |" for name, row in rows)
-    network = results.get("network", {}).get("name", "network")
-    return f"""Percent of the whole test set, after training a fresh {network} on the set alone for
-{results.get("epochs")} epochs. All rows follow the identical recipe; the {results.get("checkpoint", "last")} images
-of the run are scored.
+    protocol = results.get("protocol", {})
+    labels = " with the soft labels of the bundle" if protocol.get("labels") == "soft" else ""
+    more = "".join(
+        (_best(accuracy.get("best")), _architectures(results.get("architectures", ())), _scores(results.get("scores")))
+    )
+    return f"""Percent of the whole test set, after training a fresh {_network(results.get("network", {}))} on the set
+alone{labels} for {results.get("epochs")} epochs (protocol `{protocol.get("name", "standard")}`). All rows follow the
+identical recipe; the {results.get("checkpoint", "last")} images of the run are scored.
 
 | trained on | mean | standard deviation | networks |
 |---|---|---|---|
-{table}"""
+{table}{more}"""
+
+
+def _control(name: str, found: Mapping[str, Any]) -> str:
+    if name == "full":
+        return f"all {found['images']:,} real images, {found['epochs']} epochs"
+    return "real images chosen by herding, as many" if name == "herding" else f"{name} real images, as many"
+
+
+def _best(best: Mapping[str, Any] | None) -> str:
+    if best is None:
+        return ""
+    return f"""
+
+Choosing among several tests of each network by the test images themselves, as some publish, gives the distilled set
+{best["mean"]:.2f} with a standard deviation of {best["std"]:.2f}."""
+
+
+def _architectures(entries: Sequence[Mapping[str, Any]]) -> str:
+    """A column for every set and a row for every architecture, where there are several."""
+    if not entries:
+        return ""
+    names = [name for name, found in entries[0]["controls"].items() if found]
+    rows = "\n".join(
+        f"| {_network(entry['network'])} | "
+        + " | ".join(
+            f"{found['mean']:.2f} ± {found['std']:.2f}"
+            for found in (entry["accuracy"], *(entry["controls"][name] for name in names))
+        )
+        + " |"
+        for entry in entries
+    )
+    return f"""
+
+| network | distilled | {"".join(f"{name} | " for name in names).rstrip()}
+|---|---|{"---|" * len(names)}
+{rows}"""
+
+
+def _scores(scores: Mapping[str, Any] | None) -> str:
+    """The scores of DD-Ranking with what they are made of; the trainings behind them are in the manifest."""
+    if not scores:
+        return ""
+    rows = "\n".join(
+        f"| {name.replace('_', ' ')} | {found['score']:.2f} | "
+        + ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in found.items() if _is_part(key))
+        + " |"
+        for name, found in scores.items()
+    )
+    return f"""
+
+Scores of DD-Ranking (arXiv 2505.13300), 0 to 100, of accuracies under other labels and augmentation, which
+`manifest.json` lists under `results.scores`:
+
+| score | value | of (points) |
+|---|---|---|
+{rows}"""
+
+
+def _is_part(key: str) -> bool:
+    return key not in ("score", "weight", "ingredients")
+
+
+def _network(config: Mapping[str, Any]) -> str:
+    """An architecture by its name and what distinguishes it from others of the name."""
+    usual = (None, "none", "instance", "relu")
+    unusual = [f"({config[key]})" for key in ("norm", "activation") if config.get(key) not in usual]
+    return " ".join([str(config.get("name", "network")), *unusual])
 
 
 def _normalisation(content: Distilled) -> str:

@@ -73,11 +73,11 @@ class Distilled:
         dataset: what was distilled.
         results: accuracy, controls and probe, as the evaluation and the engine report them.
         compute: device, precision and compilation of the run.
-        soft_labels: float32 (N, classes) probabilities where labels were learned.
+        soft_labels: float32 (N, classes) probabilities where labels were learned, or given by a teacher.
+        learning_rate: to train networks with, where it was learned with the images.
         stored: float32 (M, C, H, W) in pixel units: what the decoder of ``spec`` makes the images of, ``spec.ipc`` of
             each class in the order of the labels; ``None`` where the images themselves are stored.
         parts: float32, what else the decoder makes the images of, by name, in normalised units; empty for most.
-        learning_rate: learned with the images, to train on them with; ``None`` where it was not.
         whitening: what makes normalised units of pixel units, where the job asked for it.
         versions: of the software that bytes depend on.
 
@@ -92,9 +92,9 @@ class Distilled:
     results: Mapping[str, Any]
     compute: Mapping[str, Any]
     soft_labels: Tensor | None = None
+    learning_rate: float | None = None
     stored: Tensor | None = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
-    learning_rate: float | None = None
     whitening: Whitening | None = None
     versions: Mapping[str, str] = field(default_factory=_all_versions)
 
@@ -126,7 +126,7 @@ class Distilled:
         return self.stored, torch.arange(len(self.dataset.classes)).repeat_interleave(self.spec.ipc)
 
     def training_labels(self) -> Tensor:
-        """The learned probabilities where there are any, otherwise the labels."""
+        """The probabilities where there are any, otherwise the labels."""
         return self.labels if self.soft_labels is None else self.soft_labels
 
 

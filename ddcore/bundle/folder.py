@@ -79,9 +79,9 @@ def read(out: Path) -> Distilled:
             results=manifest.results,
             compute=manifest.compute,
             soft_labels=tensors.get("soft_labels"),
+            learning_rate=manifest.learning_rate,
             stored=stored.pop("images", None),
             parts=stored,
-            learning_rate=manifest.recipe.learned_lr,
             whitening=_whitening(tensors),
             versions=manifest.versions,
         )

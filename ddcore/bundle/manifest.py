@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ddcore.bundle.content import DatasetReference, Distilled
-from ddcore.data.augment import strategy_for
+from ddcore.data.augmenters import strategy_of
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -66,17 +66,20 @@ class Decoder(_Part):
 class Recipe(_Part):
     """How to train on the images; the fields of ``evaluation`` in a job specification, resolved."""
 
+    protocol: str = "standard"
     networks: tuple[dict[str, Any], ...]
     epochs: int
-    lr: float
+    schedule: str = Field("drop_once", description="How the learning rate falls over the epochs.")
+    optimizer: str = "sgd"
+    lr: float | None = Field(description="Learning rate; null where it should have been learned, but was not.")
     momentum: float
     weight_decay: float
     batch_size: int
-    augmentation: tuple[str, ...] = Field(description="Operations of Siamese augmentation, one drawn a batch.")
+    augmentation: tuple[str, ...] = Field(description="Operations on the training images.")
+    augmenter: str = Field("siamese", description="How they are applied; `siamese`: one, drawn for a batch.")
+    cutmix: float = Field(0.0, description="Probability that a batch is mixed.")
     labels: Literal["hard", "soft"]
-    learned_lr: float | None = Field(
-        None, description="Learning rate learned with the images, where it was; it is `lr` then."
-    )
+    temperature: float = Field(1.0, description="What logits are divided by before they meet soft labels.")
 
 
 class FileFacts(_Part):
@@ -96,6 +99,7 @@ class Manifest(_Part):
     normalization: Normalization
     decoder: Decoder = Decoder()
     recipe: Recipe
+    learning_rate: float | None = Field(None, description="To train networks with, where the set learned one.")
     results: dict[str, Any]
     spec: dict[str, Any] = Field(description="The full job specification.")
     seed: int
@@ -138,6 +142,7 @@ def manifest_of(content: Distilled, files: Mapping[str, FileFacts]) -> Manifest:
         normalization=Normalization(mean=dataset.mean, std=dataset.std, whitened=content.whitening is not None),
         decoder=Decoder(**content.spec.decoder.model_dump(mode="json")),
         recipe=_recipe(content),
+        learning_rate=content.learning_rate,
         results=_finite(content.results),
         spec=content.spec.model_dump(mode="json"),
         seed=content.spec.seed,
@@ -151,15 +156,20 @@ def _recipe(content: Distilled) -> Recipe:
     spec = content.spec
     evaluation = spec.evaluation
     return Recipe(
+        protocol=evaluation.protocol,
         networks=tuple(network.model_dump(mode="json") for network in evaluation.networks or (spec.network,)),
         epochs=evaluation.epochs,
-        lr=evaluation.lr if content.learning_rate is None else content.learning_rate,
+        schedule=evaluation.schedule,
+        optimizer=evaluation.optimizer,
+        lr=content.learning_rate if evaluation.lr is None else evaluation.lr,
         momentum=evaluation.momentum,
         weight_decay=evaluation.weight_decay,
         batch_size=evaluation.batch_size,
-        augmentation=strategy_for(evaluation.augmentation or spec.augmentation, content.dataset.flip),
+        augmentation=strategy_of(evaluation, spec.augmentation, content.dataset.flip),
+        augmenter=evaluation.augmenter,
+        cutmix=evaluation.cutmix,
         labels="hard" if content.soft_labels is None else "soft",
-        learned_lr=content.learning_rate,
+        temperature=evaluation.temperature,
     )
 
 

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from ddcore.bundle.content import Distilled
 from ddcore.bundle.folder import read
+from ddcore.data.augment import strategy_for
 from ddcore.data.images import Dataset
+from ddcore.data.sampling import ClassSampler
 from ddcore.data.sources import load as load_dataset
 from ddcore.errors import DataError
 from ddcore.hooks import Callback
+from ddcore.randomness import Randomness
 from ddcore.spec import EvaluationConfig
 
 if TYPE_CHECKING:
     from ddcore.compute import Compute
+    from ddcore.run import Run
 
 
 def train_on(
@@ -46,26 +50,47 @@ def train_on(
     Raises:
         DataError: the bundle is damaged, or the dataset is absent or not the one it was made from.
     """
-    from ddcore.evaluation import evaluate
+    from ddcore.evaluation import Evaluation
 
     content = read(Path(path))
     observer = callback or Callback()
     observer.on_phase("loading", None)
-    dataset = replace(_same_dataset(content, data_root, cache), whitening=content.whitening)
-    evaluation = content.spec.evaluation
+    asked = content.spec.evaluation
     default = EvaluationConfig.model_fields["repeats"].default
-    return evaluate(
+    evaluation = Evaluation(
+        _same_run(content, repeats or asked.repeats or default, data_root=data_root, cache=cache, callback=observer)
+    )
+    evaluation.prepare()
+    return evaluation.score(
         content.training_images(),
-        content.training_labels(),
-        dataset,
-        evaluation.model_copy(update={"repeats": repeats or evaluation.repeats or default}),
-        network=content.spec.network,
-        augmentation=content.spec.augmentation,
-        compute=_same_compute(content, cache, observer),
-        seed=content.spec.seed,
-        control_ipc=content.spec.ipc,
+        content.labels,
+        soft_labels=content.soft_labels,
         learning_rate=content.learning_rate,
-        callback=observer,
+    )
+
+
+def _same_run(
+    content: Distilled, repeats: int, *, data_root: Path | None, cache: Path | None, callback: Callback
+) -> Run:
+    """The circumstances of the run that made a bundle, for so many networks to be scored in."""
+    from ddcore.nets import Functional, build
+    from ddcore.run import Run
+
+    evaluation = content.spec.evaluation.model_copy(update={"repeats": repeats})
+    spec = content.spec.model_copy(update={"evaluation": evaluation})
+    dataset = replace(_same_dataset(content, data_root, cache), whitening=content.whitening)
+    compute = _same_compute(content, cache, callback)
+    return Run(
+        spec=spec,
+        dataset=dataset,
+        compute=compute,
+        functional=Functional(build(spec.network, dataset.shape, len(dataset.classes)), compute),
+        strategy=strategy_for(spec.augmentation, dataset.flip),
+        random=Randomness(spec.seed, compute.device),
+        sampler=ClassSampler(dataset.train.labels, len(dataset.classes)),
+        cache=cache,
+        callback=callback,
+        check_stop=lambda: None,
     )
 
 

@@ -2,8 +2,8 @@
 
 A transformation is drawn first and applied afterwards, so that the very same one can be applied to
 several batches of different sizes: to real and synthetic images alike. One operation is chosen for a
-whole batch; its parameters are either shared by the batch (*Siamese*, for matching) or drawn for every
-image (for training networks). Gradients flow through every operation to the pixels.
+whole batch, or several are stacked as IDC has it; parameters are either shared by the batch (*Siamese*, for
+matching) or drawn for every image (for training networks). Gradients flow through every operation to the pixels.
 
 Images are (N, C, H, W) in normalised units, float32 or bfloat16, on any device. Zero, the mean of the
 dataset in these units, fills what an operation uncovers.
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ddcore.spec.job import AUGMENTATIONS
+from ddcore.spec.augmentation import AUGMENTATIONS
 
 Strategy = tuple[str, ...]
 """Operations that a draw chooses from, with equal probability; empty for no augmentation."""
@@ -34,7 +34,10 @@ ROTATE_DEGREES = 15.0
 """``rotate`` turns by up to so many degrees either way."""
 
 _SMALL_GROUP = 32
-"""Below so many images a class, :func:`apply_by_class` joins the classes that drew the same operation."""
+"""Below so many images a class, :func:`apply_by_class` joins the classes that drew the same operations."""
+
+_STACKED_FIRST, _STACKED_LAST = ("flip", "color"), ("cutout",)
+"""What :func:`draw_stacked` always applies, before and after the one that it chooses."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +48,17 @@ class Draw:
         operation: a name of :data:`ddcore.spec.AUGMENTATIONS`, or ``None`` to leave the images alone.
         parameters: of the operation, each of shape (1,) where the batch shares it or (N,) with one
             value an image; uniform numbers in [0, 1), but whole pixels for ``crop`` and ``cutout``.
+        then: what is applied to the result, drawn for as many images; ``None`` for nothing.
     """
 
     operation: str | None
     parameters: tuple[Tensor, ...] = ()
+    then: Draw | None = None
+
+    @property
+    def operations(self) -> tuple[str | None, ...]:
+        """Names of all operations in the order in which they are applied."""
+        return (self.operation, *(self.then.operations if self.then else ()))
 
 
 def strategy_for(name: str, flip: bool) -> Strategy:
@@ -92,11 +102,36 @@ def draw(strategy: Strategy, n: int | None, shape: Sequence[int], generator: Gen
     return Draw(operation, _OPERATIONS[operation].draw(1 if n is None else n, shape[-2:], generator))
 
 
+def draw_stacked(strategy: Strategy, n: int | None, shape: Sequence[int], generator: Generator) -> Draw:
+    """Stack operations as IDC does (methods/matching, A2; Kim et al., ICML 2022, arXiv 2205.14959).
+
+    Of the operations listed, ``flip`` and then ``color`` are always applied, then one chosen from those that are
+    neither first nor last, and then always ``cutout``; their order in the strategy does not matter.
+
+    Args:
+        strategy: operations to apply or to choose from; nothing is drawn from the generator when it is empty.
+        n: as in :func:`draw`, like all that follow.
+        shape: (..., H, W) of the images.
+        generator: CPU generator.
+
+    >>> draw_stacked(("cutout", "crop", "color", "flip"), None, (3, 8, 8), Generator()).operations
+    ('flip', 'color', 'crop', 'cutout')
+    """
+    between = tuple(op for op in strategy if op not in (*_STACKED_FIRST, *_STACKED_LAST))
+    parts = [draw((op,), n, shape, generator) for op in _STACKED_FIRST if op in strategy]
+    parts += [draw(between, n, shape, generator)] if between else []
+    parts += [draw((op,), n, shape, generator) for op in _STACKED_LAST if op in strategy]
+    stack = None
+    for part in reversed(parts):
+        stack = replace(part, then=stack)
+    return stack or Draw(None)
+
+
 def apply(drawn: Draw, x: Tensor) -> Tensor:
     """Apply a drawn transformation to a batch.
 
     Args:
-        drawn: from :func:`draw`, for as many images as ``x`` has or shared.
+        drawn: from :func:`draw` or :func:`draw_stacked`, for as many images as ``x`` has or shared.
         x: floating-point (N, C, H, W) in normalised units.
 
     Returns:
@@ -105,7 +140,8 @@ def apply(drawn: Draw, x: Tensor) -> Tensor:
     if drawn.operation is None:
         return x
     parameters = (p.to(x.device, non_blocking=True) for p in drawn.parameters)
-    return _OPERATIONS[drawn.operation].apply(x, *parameters)
+    transformed = _OPERATIONS[drawn.operation].apply(x, *parameters)
+    return transformed if drawn.then is None else apply(drawn.then, transformed)
 
 
 def apply_by_class(draws: Sequence[Draw], x: Tensor, counts: Sequence[int]) -> Tensor:
@@ -118,7 +154,7 @@ def apply_by_class(draws: Sequence[Draw], x: Tensor, counts: Sequence[int]) -> T
 
     Returns:
         What concatenating ``apply(draws[c], x_c)`` over the classes would give. Where classes are
-        small, those that drew the same operation are transformed together.
+        small, those that drew the same operations are transformed together.
     """
     if len(draws) != len(counts) or sum(counts) != len(x):
         raise ValueError(f"{len(draws)} draws and {len(counts)} counts of {sum(counts)} images for {len(x)} images")
@@ -126,8 +162,8 @@ def apply_by_class(draws: Sequence[Draw], x: Tensor, counts: Sequence[int]) -> T
     if len(x) >= _SMALL_GROUP * len(counts):
         return torch.cat([apply(drawn, part) for drawn, part in zip(draws, slices, strict=True)])
     pieces: list[Tensor] = list(slices)
-    for operation in dict.fromkeys(drawn.operation for drawn in draws):
-        members = [c for c, drawn in enumerate(draws) if drawn.operation == operation]
+    for operations in dict.fromkeys(drawn.operations for drawn in draws):
+        members = [c for c, drawn in enumerate(draws) if drawn.operations == operations]
         sizes = [counts[c] for c in members]
         together = _join([draws[c] for c in members], sizes)
         transformed = apply(together, torch.cat([slices[c] for c in members]))
@@ -137,10 +173,15 @@ def apply_by_class(draws: Sequence[Draw], x: Tensor, counts: Sequence[int]) -> T
 
 
 def _join(draws: Sequence[Draw], counts: Sequence[int]) -> Draw:
-    """Several shared draws of one operation as one draw with a parameter for every image."""
+    """Several shared draws of the same operations as one draw with parameters for every image."""
     repeats = torch.tensor(counts)
     parameters = zip(*(drawn.parameters for drawn in draws), strict=True)
-    return Draw(draws[0].operation, tuple(torch.cat(p).repeat_interleave(repeats) for p in parameters))
+    rest = [drawn.then for drawn in draws if drawn.then]
+    return Draw(
+        draws[0].operation,
+        tuple(torch.cat(p).repeat_interleave(repeats) for p in parameters),
+        _join(rest, counts) if rest else None,
+    )
 
 
 def brightness(x: Tensor, u: Tensor) -> Tensor:

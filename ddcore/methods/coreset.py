@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -19,12 +18,10 @@ from ddcore.registry import implements
 from ddcore.run import Run
 from ddcore.spec import CoresetConfig, FeatureCoresetConfig, HerdingConfig, KCenterConfig, KMeansConfig, RandomConfig
 from ddcore.synthetic import SyntheticSet, real_rows
+from ddcore.teacher import Teacher
 
 C = TypeVar("C", bound=CoresetConfig)
 F = TypeVar("F", bound=FeatureCoresetConfig)
-
-_PIECE = 512
-"""Real images that are normalised at a time on their way through the network."""
 
 
 class Coreset(Method[C, Step]):
@@ -69,7 +66,7 @@ class FeatureCoreset(Coreset[F]):
 
     def __init__(self, config: F, run: Run) -> None:
         super().__init__(config, run)
-        self._pool = run.teachers(config.teacher)
+        self._teacher = Teacher(config.teacher, run)
 
     @abstractmethod
     def select(self, features: Tensor) -> Tensor:
@@ -77,20 +74,11 @@ class FeatureCoreset(Coreset[F]):
 
     @override
     def prepare(self) -> None:
-        self._params = self._pool.draw_alone(self.run.random.host_stream("method/teacher"))
+        self._teacher.prepare(self.run.random.host_stream("method/teacher"))
 
     @override
     def rows(self) -> Tensor:
-        labels, kept = self.run.dataset.train.labels.cpu(), []
-        for label in range(len(self.run.dataset.classes)):
-            rows = (labels == label).nonzero().flatten()
-            kept.append(rows[self.select(self._features(rows))])
-        return torch.cat(kept)
-
-    def _features(self, rows: Tensor) -> Tensor:
-        """(len(rows), F) float32, of un-augmented images and in evaluation mode."""
-        pieces = (self.run.real_images(piece) for piece in rows.split(_PIECE))
-        return self._pool.functional.features_no_grad(self._params, pieces, training=False)
+        return self._teacher.select(self.select)
 
 
 @implements(HerdingConfig)

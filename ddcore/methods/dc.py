@@ -60,10 +60,19 @@ class GradientMatching(Method[C, MatchingStep]):
 
     @override
     def draw(self, index: int, synthetic: SyntheticSet) -> MatchingStep:
-        if index % self._steps_per_network == 0:
+        fresh = index % self._steps_per_network == 0
+        if fresh:
             self.run.functional.init_(self._params, self.run.random.stream("method/network"))
         self._warm_up()
-        return draw_step(self.run, index, synthetic, self._params, self.config.batch_real)
+        return draw_step(
+            self.run,
+            index,
+            synthetic,
+            self._params,
+            self.config.batch_real,
+            training=False,
+            fresh_network=fresh,
+        )
 
     @override
     def backward(self, step: MatchingStep) -> Readings:

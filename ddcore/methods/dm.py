@@ -5,35 +5,26 @@ Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023 (arXi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
-from torch import Tensor
 from typing_extensions import override
 
-from ddcore.methods.matching import MatchingStep, draw_step
+from ddcore.methods.matching import MatchingStep, draw_step, feature_distance, require_spread
 from ddcore.objective import Method, Readings
 from ddcore.registry import implements
+from ddcore.run import Run
 from ddcore.spec import DMConfig
 from ddcore.synthetic import SyntheticSet
-
-
-def mean_embedding_distance(real: Tensor, synthetic: Tensor) -> Tensor:
-    """Squared distance of mean embeddings, summed over dimensions (and classes, where batched).
-
-    Args:
-        real: (..., F) class means of real embeddings.
-        synthetic: (..., F) class means of synthetic embeddings.
-
-    Returns:
-        Scalar ``sum (real - synthetic)^2``; the published learning rate presumes the sum, not a mean.
-    """
-    return (real - synthetic).square().sum()
 
 
 @implements(DMConfig)
 class DM(Method[DMConfig, MatchingStep]):
     """Distribution matching."""
+
+    def __init__(self, config: DMConfig, run: Run) -> None:
+        super().__init__(config, run)
+        self._distance = feature_distance(config.distance)
+        if config.distance != "mean":
+            require_spread(config.name, run, config.batch_real)
 
     @override
     def start(self) -> SyntheticSet:
@@ -48,17 +39,8 @@ class DM(Method[DMConfig, MatchingStep]):
     @override
     def backward(self, step: MatchingStep) -> Readings:
         loss = torch.zeros((), device=step.synthetic.device)
-        for classes in self._groups(step.synthetic):
-            real = step.real_means[classes.start : classes.stop]
-            part = mean_embedding_distance(real, step.synthetic_features(classes).mean(dim=1))
+        for classes in step.class_groups():
+            part = self._distance(step, classes, step.synthetic_features(classes))
             part.backward()
             loss += part.detach()
         return {"loss/base": loss}
-
-    def _groups(self, synthetic: SyntheticSet) -> Iterator[range]:
-        """Groups of classes whose graphs fit into memory together; the sum over them is exact.
-
-        Batch statistics couple the classes (Zhao & Bilen, section 3.3), so such networks take all at once.
-        """
-        functional = self.run.functional
-        return synthetic.class_groups(functional.graph_images if functional.per_sample else len(synthetic))

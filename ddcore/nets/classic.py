@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ddcore.errors import ConfigurationError
-from ddcore.nets.network import Network, Shape, network
+from ddcore.nets.network import Convolutional, Network, Shape, network
 from ddcore.nets.normalization import normalization
 from ddcore.spec import AlexNetConfig, LeNetConfig, MLPConfig, VGG11Config
 
@@ -38,20 +38,6 @@ class MLP(Network):
         for block in self.blocks:
             x = block(x)
             outputs.append(x[:, :, None, None])
-        return tuple(outputs)
-
-
-class Convolutional(Network):
-    """Blocks of convolutions, one after another."""
-
-    blocks: nn.ModuleList
-
-    def block_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Output of every block, (N, channels, height, width)."""
-        outputs = []
-        for block in self.blocks:
-            x = block(x)
-            outputs.append(x)
         return tuple(outputs)
 
 

@@ -5,16 +5,16 @@ The network of the dataset-distillation literature (methods/matching, A1).
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from ddcore.errors import ConfigurationError
-from ddcore.nets.network import Network, Shape, network
+from ddcore.nets.network import Convolutional, Shape, network
 from ddcore.nets.normalization import normalization
 from ddcore.spec import ConvNetConfig
 
 
 @network(ConvNetConfig)
-class ConvNet(Network):
+class ConvNet(Convolutional):
     """ConvNet-D of width W on images of ``shape``.
 
     A one-channel image of 28 x 28 is padded to 32 x 32 by the first convolution (padding 3 instead
@@ -45,14 +45,6 @@ class ConvNet(Network):
                 height, width = height // 2, width // 2
         self.blocks = nn.ModuleList(blocks)
         self.classifier = nn.Linear(channels * height * width, classes)
-
-    def block_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Output of every block, (N, width, H / 2^d, W / 2^d) with pooling."""
-        outputs = []
-        for block in self.blocks:
-            x = block(x)
-            outputs.append(x)
-        return tuple(outputs)
 
 
 def _depth(config: ConvNetConfig, height: int, width: int) -> int:

@@ -9,21 +9,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ddcore.compute import Compute
-from ddcore.nets.network import Network, Tap, Taps
+from ddcore.compute import Compute, compile_for_each_shape
+from ddcore.nets.network import Network, Shape, Tap, Taps
 
 Params = dict[str, Tensor]
 """Parameters and buffers of one network by their names in the template; float32, counters int64."""
 
 Pass = Callable[[Params, Tensor], tuple[Tensor, ...]]
-
-RECOMPILE_LIMIT = 128
-"""Compiled variants a pass may have: one for each batch shape and each set of tensors with gradients."""
 
 _GRANULARITY = 16
 
@@ -67,6 +65,24 @@ class Functional:
         self.graph_images = compute.graph_for(pixels)
         self._initial = list(_initial_values(skeleton))
         self._passes: dict[tuple[Tap, bool], Pass] = {}
+
+    @cached_property
+    def feature_map(self) -> Shape | None:
+        """Channels, height and width of the map that features are flattened from; ``None`` where they are no map."""
+        skeleton = self._templates[False]
+        with torch.no_grad():
+            last = skeleton.pool(skeleton.block_outputs(torch.empty((1, *self.shape), device="meta"))[-1])
+        return (last.shape[1], last.shape[2], last.shape[3]) if last.ndim == 4 else None
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable parameters of one network."""
+        return sum(math.prod(shape) for name, shape, _, _ in self._initial if name in self.names)
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Bytes of one network's parameters and buffers."""
+        return sum(math.prod(shape) * dtype.itemsize for _, shape, dtype, _ in self._initial)
 
     def new(self, generator: torch.Generator) -> Params:
         """Parameters of a freshly initialised network, on the device of the run, without gradients.
@@ -132,12 +148,14 @@ class Functional:
         """One uncompiled pass over a whole batch: to be nested in ``torch.func`` transforms.
 
         Returns:
-            (logits,), (features,) or, for ``taps``, (*blocks, features, logits); float32, or float64 where
-            everything passed is.
+            (logits,), (features,), for ``taps`` (*blocks, features, logits), for ``levels`` those of
+            :meth:`Network.levels`; float32, or float64 where everything passed is.
         """
         with self.compute.autocast():
             output = functional_call(self._templates[training], params, (x,), {"tap": tap})
-        outputs = (*output.blocks, output.features, output.logits) if isinstance(output, Taps) else (output,)
+        if isinstance(output, Taps):
+            output = (*output.blocks, output.features, output.logits)
+        outputs = output if isinstance(output, tuple) else (output,)
         return tuple(tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in outputs)
 
     def _run(self, tap: Tap, params: Params, x: Tensor, training: bool) -> tuple[Tensor, ...]:
@@ -163,10 +181,7 @@ class Functional:
                 return self.plain(tap, params, x, training=training)
 
             if self.compute.compiled:
-                # The stub of the framework's overloads lacks two of the arguments it documents.
-                one_pass = torch.compile(  # type: ignore[call-overload]
-                    one_pass, fullgraph=True, dynamic=False, isolate_recompiles=True, recompile_limit=RECOMPILE_LIMIT
-                )
+                one_pass = compile_for_each_shape(one_pass)
             self._passes[key] = one_pass
         return self._passes[key]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ddcore.errors import ConfigurationError
 from ddcore.spec import NetworkConfig
@@ -18,7 +19,7 @@ from ddcore.spec import NetworkConfig
 Shape = tuple[int, int, int]
 """Channels, height and width of one image."""
 
-Tap = Literal["logits", "features", "taps"]
+Tap = Literal["logits", "features", "taps", "levels"]
 """What a forward pass returns."""
 
 Builder = Callable[[Any, Shape, int], "Network"]
@@ -72,6 +73,16 @@ class Network(nn.Module, ABC):
         features = self.pool(blocks[-1]).flatten(1)
         return Taps(blocks, features, self.classifier(features))
 
+    def levels(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What CAFE aligns of images (N, C, H, W): each block's maps before its pooling, the last pooled, the features.
+
+        Maps are (N, channels, height, width), features (N, F). Where a block does not pool, its maps are its output;
+        where nothing pools after the last block, what is pooled and the features repeat its numbers.
+        """
+        blocks = self.block_outputs(x)
+        pooled = self.pool(blocks[-1])
+        return (*blocks, pooled, pooled.flatten(1))
+
     def features(self, x: Tensor) -> Tensor:
         """Features (N, F) of images (N, C, H, W): the input of the classifier."""
         return self.pool(self.block_outputs(x)[-1]).flatten(1)
@@ -80,8 +91,33 @@ class Network(nn.Module, ABC):
         """Logits (N, classes) of images (N, C, H, W), or what ``tap`` asks for."""
         if tap == "taps":
             return self.taps(x)
+        if tap == "levels":
+            return self.levels(x)
         features = self.features(x)
         return features if tap == "features" else self.classifier(features)
+
+
+class Convolutional(Network):
+    """Blocks of convolutions, one after another; where a block pools, it does so last."""
+
+    blocks: nn.ModuleList
+
+    def block_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Output of every block, (N, channels, height, width)."""
+        outputs = []
+        for block in self.blocks:
+            x = block(x)
+            outputs.append(x)
+        return tuple(outputs)
+
+    @override
+    def levels(self, x: Tensor) -> tuple[Tensor, ...]:
+        levels = []
+        for block in cast(Iterable[nn.Sequential], self.blocks):
+            pools = isinstance(block[-1], nn.AvgPool2d | nn.MaxPool2d)
+            levels.append(block[:-1](x) if pools else block(x))
+            x = block[-1](levels[-1]) if pools else levels[-1]
+        return (*levels, x, self.pool(x).flatten(1))
 
 
 def network(config_class: type[NetworkConfig]) -> Callable[[B], B]:

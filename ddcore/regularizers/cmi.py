@@ -6,12 +6,16 @@ Conditional Mutual Information", ICLR 2025 (arXiv 2412.09945).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 from typing_extensions import override
 
 from ddcore.errors import ConfigurationError
 from ddcore.information import empirical_cmi
 from ddcore.objective import Readings, Regularizer, Step
+from ddcore.pools import DrawnTeacher
 from ddcore.registry import implements
 from ddcore.run import Run
 from ddcore.spec import CMIConfig
@@ -19,23 +23,26 @@ from ddcore.spec import CMIConfig
 
 @implements(CMIConfig)
 class CMI(Regularizer[CMIConfig]):
-    """Empirical I(S; Z | Y) of the un-augmented synthetic images under one teacher of a pool."""
+    """Empirical I(S; Z | Y) of the un-augmented synthetic images under one teacher of a pool.
+
+    The teacher stays as long as the network of the method does: one step of DM, an outer iteration of DC and DSA.
+    """
 
     def __init__(self, config: CMIConfig, run: Run) -> None:
         super().__init__(config, run)
         for _, detail in config.impossible(run.spec):
             raise ConfigurationError(detail)
-        self._pool = run.teachers(config.teacher)
+        self._teacher = DrawnTeacher(config.teacher, run, "cmi/teacher")
 
     @override
     def prepare(self) -> None:
-        self._pool.prepare()
+        self._teacher.prepare()
 
     @override
     def backward(self, step: Step, weight: float) -> Readings:
         """Go group of classes by group: few graphs are in memory at once, and the sum is exact."""
-        synthetic, functional = step.synthetic, self._pool.functional
-        params = self._pool.draw(self.run.random.host_stream("cmi/teacher"))
+        synthetic, functional = step.synthetic, self._teacher.functional
+        params = self._teacher.params(step)
         total = torch.zeros((), device=synthetic.device)
         for classes in synthetic.class_groups(functional.graph_images):
             features = functional.features(params, synthetic.images_of(classes), training=False)
@@ -43,3 +50,11 @@ class CMI(Regularizer[CMIConfig]):
             (weight * part).backward()
             total += part.detach()
         return {"loss/cmi": total}
+
+    @override
+    def state(self) -> dict[str, Tensor]:
+        return self._teacher.state()
+
+    @override
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self._teacher.load_state(state)

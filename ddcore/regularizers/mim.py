@@ -88,17 +88,16 @@ class MIM(Regularizer[MIMConfig]):
         super().__init__(config, run)
         for _, detail in config.impossible(run.spec):
             raise ConfigurationError(detail)
-        self._of_step = config.compares_students(run.spec.method)
-        self._pool = run.teachers(config.teacher)
-        self._functional = run.functional if self._of_step else self._pool.functional
+        self._pool = None if config.compares_students(run.spec.method) else run.teachers(config.teacher)
+        self._functional = run.functional if self._pool is None else self._pool.functional
 
     @override
     def prepare(self) -> None:
-        if self._of_step:
+        if self._pool is None:
             params = self._functional.new(torch.Generator(self.run.compute.device).manual_seed(0))
         else:
             self._pool.prepare()
-            params = self._pool.params[0]
+            params = self._pool[0]
         probe = self.run.real_images(torch.zeros(1, dtype=torch.int64, device=self.run.compute.device))
         with torch.no_grad():
             sizes = [layer.shape[1] for layer in self._activations(params, probe)]
@@ -140,7 +139,7 @@ class MIM(Regularizer[MIMConfig]):
 
     def _networks(self, step: Step) -> tuple[Params, Params]:
         """Parameters for the real and for the synthetic images; those of a student with gradients where wanted."""
-        if not self._of_step:
+        if self._pool is not None:
             teacher = self._pool.draw(self.run.random.host_stream("mim/teacher"))
             return teacher, teacher
         networks = self._of(step)

@@ -1,5 +1,6 @@
 """The menu: what a user may ask for. Needs pydantic and the standard library, never torch."""
 
+from ddcore.spec.augmentation import AUGMENTATIONS, AUGMENTERS
 from ddcore.spec.base import (
     DECODERS,
     METHODS,
@@ -17,39 +18,54 @@ from ddcore.spec.base import (
 from ddcore.spec.datasets import DATASETS, DatasetFacts
 from ddcore.spec.decoders import AddressedConfig, IdentityConfig, MosaicConfig
 from ddcore.spec.errors import Problem, SpecError, nearest
-from ddcore.spec.job import AUGMENTATIONS, EvaluationConfig, JobSpec, check_dataset_name, parse
+from ddcore.spec.evaluation import DISTILLED, NETWORK_POOLS, Condition, EvaluationConfig, Labels, RobustScore
+from ddcore.spec.job import JobSpec, check_dataset_name, parse
 from ddcore.spec.methods import (
+    BACONConfig,
     BPTTConfig,
+    CAFEConfig,
     CoresetConfig,
     DCConfig,
     DMConfig,
     DSAConfig,
     ExpertsConfig,
     FeatureCoresetConfig,
+    FeatureMatchingConfig,
     GradientMatchingConfig,
     HerdingConfig,
+    IDMConfig,
     KCenterConfig,
     KMeansConfig,
     MTTConfig,
+    QueueMatchingConfig,
     RandomConfig,
     TESLAConfig,
     TrajectoryConfig,
 )
 from ddcore.spec.networks import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, ResNet18Config, VGG11Config
 from ddcore.spec.presets import Preset, all_presets
-from ddcore.spec.regularizers import CMIConfig, MIMConfig, TeacherConfig
+from ddcore.spec.protocols import PROTOCOLS, Protocol
+from ddcore.spec.regularizers import BACONTermConfig, CMIConfig, IIDConfig, MIMConfig, TeacherConfig
 
 __all__ = [
     "AUGMENTATIONS",
+    "AUGMENTERS",
     "DATASETS",
     "DECODERS",
+    "DISTILLED",
     "METHODS",
     "NETWORKS",
+    "NETWORK_POOLS",
+    "PROTOCOLS",
     "REGULARIZERS",
     "AddressedConfig",
     "AlexNetConfig",
+    "BACONConfig",
+    "BACONTermConfig",
     "BPTTConfig",
+    "CAFEConfig",
     "CMIConfig",
+    "Condition",
     "ConvNetConfig",
     "CoresetConfig",
     "DCConfig",
@@ -60,12 +76,16 @@ __all__ = [
     "EvaluationConfig",
     "ExpertsConfig",
     "FeatureCoresetConfig",
+    "FeatureMatchingConfig",
     "GradientMatchingConfig",
     "HerdingConfig",
+    "IDMConfig",
+    "IIDConfig",
     "IdentityConfig",
     "JobSpec",
     "KCenterConfig",
     "KMeansConfig",
+    "Labels",
     "LeNetConfig",
     "MIMConfig",
     "MLPConfig",
@@ -75,9 +95,12 @@ __all__ = [
     "NetworkConfig",
     "Preset",
     "Problem",
+    "Protocol",
+    "QueueMatchingConfig",
     "RandomConfig",
     "RegularizerConfig",
     "ResNet18Config",
+    "RobustScore",
     "SpecError",
     "TESLAConfig",
     "TeacherConfig",

@@ -134,6 +134,12 @@ class MethodConfig(Component):
     decoders: ClassVar[tuple[str, ...]] = ("identity", "mosaic")
     """Decoders that this method can learn through."""
 
+    matches_features: ClassVar[bool] = False
+    """Whether its steps pass real and synthetic images of a class through one network under one augmentation, so that
+    terms which compare the features of both can join."""
+
+    learns_lr: ClassVar[bool] = False
+    """Whether the learning rate to train networks with is learned beside the images."""
     trains_networks: ClassVar[bool] = False
     """Whether each step has networks of its own, trained on the real and on the synthetic images."""
 
@@ -160,9 +166,21 @@ class RegularizerConfig(Component):
     weight: float | None = None
     relative: float | None = None
 
+    compares_features: ClassVar[bool] = False
+    """Whether it reads the features that the method matches, and so needs a method with ``matches_features``."""
+
     def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:  # noqa: ARG002 - for those that override it
         """What in a job cannot work with this regulariser, as (code, sentence); nothing by default."""
         yield from ()
+
+
+def features_unmatched(regularizer: str, method: str) -> str:
+    """Say that a regulariser reads features that a method does not match."""
+    able = ", ".join(f"'{name}'" for name, known in METHODS.items() if known.matches_features)
+    return (
+        f"`{regularizer}` compares the features of real and synthetic images that a method matches, but `{method}` "
+        f"matches none; use one of {able}, or drop `{regularizer}`"
+    )
 
 
 class DecoderConfig(Component):

@@ -20,6 +20,8 @@ class IdentityConfig(DecoderConfig):
     """Stored images are trained on as they are."""
 
     title: ClassVar[str] = "None"
+    citation: ClassVar[str] = "as in most methods, from Wang et al., Dataset Distillation (arXiv 1811.10959), on"
+    cost: ClassVar[str] = "none"
 
     name: Literal["identity"] = "identity"
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ddcore.spec import presets
-from ddcore.spec.base import METHODS, AnyDecoder, AnyMethod, AnyNetwork, AnyRegularizer, MethodConfig, SpecModel
+from ddcore.spec.augmentation import check_augmentation
+from ddcore.spec.base import (
+    METHODS,
+    AnyDecoder,
+    AnyMethod,
+    AnyNetwork,
+    AnyRegularizer,
+    MethodConfig,
+    SpecModel,
+    features_unmatched,
+)
 from ddcore.spec.datasets import DATASETS
 from ddcore.spec.decoders import IdentityConfig
 from ddcore.spec.errors import Problem, SpecError, nearest, problems
+from ddcore.spec.evaluation import EvaluationConfig
 from ddcore.spec.networks import ConvNetConfig
-
-AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
-"""Operations of differentiable Siamese augmentation, joined by ``_`` in a specification."""
 
 
 class MetricsConfig(SpecModel):
@@ -43,29 +51,6 @@ class CheckpointsConfig(SpecModel):
     keep: int = Field(2, ge=1, le=100, description="How many of the newest checkpoints are kept.")
 
 
-class EvaluationConfig(SpecModel):
-    """How the distilled set is scored: fresh networks trained on it from scratch (A3)."""
-
-    networks: tuple[AnyNetwork, ...] = Field(
-        default=(), description="Architectures to train. Default: the network of the job."
-    )
-    repeats: int = Field(3, ge=0, le=100, description="Networks of each architecture; 0 skips scoring.")
-    epochs: int = Field(300, ge=1, le=100_000, description="E; the loop runs E + 1 epochs, as published.")
-    lr: float = Field(0.01, gt=0, description="Learning rate, divided by ten once after half of the epochs.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum (SGD).")
-    weight_decay: float = Field(5e-4, ge=0, description="Weight decay.")
-    batch_size: int = Field(256, ge=1, description="Images a training step.")
-    augmentation: str | None = Field(None, description="Training augmentation. Default: the one of the job.")
-    controls: tuple[Literal["random"], ...] = Field(
-        ("random",), description="Real subsets of the same size trained under the identical recipe."
-    )
-
-    @field_validator("augmentation")
-    @classmethod
-    def _operations(cls, value: str | None) -> str | None:
-        return None if value is None else _check_augmentation(value)
-
-
 class JobSpec(SpecModel):
     """Everything that decides the result of a distillation job."""
 
@@ -83,11 +68,12 @@ class JobSpec(SpecModel):
     )
     augmentation: str = Field(
         "auto",
-        description="Operations of differentiable Siamese augmentation joined by `_`, `none`, or `auto` "
-        "(all, without flip where a mirrored image changes its class). Default: `auto`, but `none` for `dc`.",
+        description="Operations of differentiable Siamese augmentation joined by `_`, `none`, or `auto` (all, without "
+        "flip where a mirrored image changes its class). Default: `auto`, but `none` for `dc` and `cafe`.",
     )
     init: Literal["real", "noise"] = Field(
-        "real", description="Start from random real images or from N(0, 1). Default: `real`, but `noise` for `dc`."
+        "real",
+        description="Start from random real images or from N(0, 1). Default: `real`, but `noise` for `dc` and `cafe`.",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Everything random follows from it.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -120,11 +106,9 @@ class JobSpec(SpecModel):
         if not isinstance(data, Mapping):
             return data
         method = data.get("method")
-        if isinstance(method, MethodConfig):
-            return {**method.job_defaults, **data}
         name = method.get("name") if isinstance(method, Mapping) else method
-        known = METHODS.get(name) if isinstance(name, str) else None
-        return {**known.job_defaults, **data} if known else data
+        known = method if isinstance(method, MethodConfig) else METHODS.get(name) if isinstance(name, str) else None
+        return _laid_over(known.job_defaults, data) if known else data
 
     @field_validator("regularizers", mode="before")
     @classmethod
@@ -143,7 +127,7 @@ class JobSpec(SpecModel):
     @field_validator("augmentation")
     @classmethod
     def _operations(cls, value: str) -> str:
-        return _check_augmentation(value)
+        return check_augmentation(value)
 
     @model_validator(mode="after")
     def _sensible(self) -> JobSpec:
@@ -152,6 +136,15 @@ class JobSpec(SpecModel):
             if names.count(name) > 1:
                 raise ValueError(f"regulariser `{name}` is listed {names.count(name)} times; list it once")
         return self
+
+
+def _laid_over(defaults: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's fields over those of its method; over the method's evaluation, unless the job names a protocol."""
+    merged = {**defaults, **data}
+    usual, asked = defaults.get("evaluation"), data.get("evaluation")
+    if usual is not None and isinstance(asked, Mapping) and "protocol" not in asked:
+        merged["evaluation"] = {**usual, **asked}
+    return merged
 
 
 def parse(data: object) -> JobSpec:
@@ -214,10 +207,13 @@ def _impossible(spec: JobSpec) -> list[Problem]:
     found += spec.decoder.impossible(spec)
     for index, regularizer in enumerate(spec.regularizers):
         found += [Problem(f"/regularizers/{index}", code, detail) for code, detail in regularizer.impossible(spec)]
+        if regularizer.compares_features and not spec.method.matches_features:
+            detail = features_unmatched(regularizer.name, spec.method.name)
+            found.append(Problem(f"/regularizers/{index}", "no_features_to_compare", detail))
         if spec.method.iterations == 0:
             detail = f"`{spec.method.name}` takes no steps, so `{regularizer.name}` could not act; drop it"
             found.append(Problem(f"/regularizers/{index}", "nothing_to_regularise", detail))
-    return [*found, *spec.method.impossible(spec)]
+    return [*found, *spec.method.impossible(spec), *spec.evaluation.impossible(spec)]
 
 
 def ipc_exceeds_class(spec: JobSpec, where: str, smallest: int) -> str:
@@ -234,20 +230,3 @@ def ipc_exceeds_class(spec: JobSpec, where: str, smallest: int) -> str:
     each = f", mixed into {spec.images_per_class} images" if mixed else each
     way_out = f"choose 1 to {most}, or `init`: 'noise'" if most else "use `init`: 'noise' or another decoder"
     return f"`ipc` is {spec.ipc}{each}, but {where} has {smallest} training images and `init` is 'real'; {way_out}"
-
-
-def _check_augmentation(value: str) -> str:
-    if value in ("auto", "none"):
-        return value
-    operations = value.split("_")
-    for operation in operations:
-        if operation not in AUGMENTATIONS:
-            guess = nearest(operation, AUGMENTATIONS)
-            hint = f", did you mean '{guess}'?" if guess else ""
-            raise ValueError(
-                f"unknown augmentation '{operation}'{hint}; join some of {', '.join(AUGMENTATIONS)} by '_', "
-                "or say 'auto' or 'none'"
-            )
-    if len(set(operations)) < len(operations):
-        raise ValueError(f"augmentation '{value}' names an operation twice")
-    return value

@@ -1,4 +1,7 @@
-"""Presets: data files with a configuration, its source and the score to expect."""
+"""Presets: data files with a configuration, its source and the score to expect.
+
+A file that names a ``base`` holds what its job has otherwise than that preset's.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class Preset(SpecModel):
 @cache
 def all_presets() -> Mapping[str, Preset]:
     """Every preset that ships with the package, by name such as ``paper/dm-cifar10-ipc10``."""
-    found = {}
+    read = {}
     root = files("ddcore.spec").joinpath("presets")
     for folder in sorted(root.iterdir(), key=lambda entry: entry.name):
         if not folder.is_dir():
@@ -47,14 +50,24 @@ def all_presets() -> Mapping[str, Preset]:
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
             if entry.name.endswith(".toml"):
                 name = f"{folder.name}/{entry.name.removesuffix('.toml')}"
-                found[name] = Preset(name=name, **tomllib.loads(entry.read_text("utf-8")))
-    return found
+                read[name] = tomllib.loads(entry.read_text("utf-8"))
+    return {name: Preset(name=name, **_completed(fields, read)) for name, fields in read.items()}
+
+
+def _completed(fields: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A preset's fields with the job of its base, if it has one, under its own."""
+    rest = {name: value for name, value in fields.items() if name != "base"}
+    if "base" not in fields:
+        return rest
+    base = _completed(others[fields["base"]], others)
+    return {**rest, "job": _merge(base["job"], fields["job"])}
 
 
 def expand(data: Mapping[str, Any]) -> dict[str, Any]:
     """Lay a job's fields over the preset it names, if it names one.
 
-    Objects are merged field by field; a method or network of another name replaces the preset's.
+    Objects are merged field by field; a method or network of another name replaces the preset's, and so does an
+    evaluation by another protocol.
 
     Raises:
         SpecError: no such preset.
@@ -78,8 +91,13 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         current: Any = merged.get(key)
         both_objects = isinstance(current, Mapping) and isinstance(value, Mapping)
-        if both_objects and key != "regularizers" and value.get("name", current.get("name")) == current.get("name"):
+        if both_objects and key != "regularizers" and _same_kind(current, value):
             merged[key] = _merge(current, value)
         else:
             merged[key] = value
     return merged
+
+
+def _same_kind(current: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
+    """Whether an object only amends another, rather than choosing something else by name."""
+    return all(value.get(key, current.get(key)) == current.get(key) for key in ("name", "protocol"))

@@ -19,6 +19,13 @@ from ddcore.spec.networks import ConvNetConfig
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
 
+BACON_VARIANT = (
+    "`released`: likelihood and variation of class means with the deviation exp(std), as in the code that gave the "
+    "published figures (its third term is identically zero); `paper`: all three terms as printed, over every pair of "
+    "a synthetic and a real image, with the deviation std."
+)
+BACON_TRADE_OFF = "lambda: weight of the variation, 1 - lambda being that of the clip term (published: 0.8)."
+
 
 class TeacherConfig(SpecModel):
     """A pool of networks trained on the real images: once per content hash, then cached."""
@@ -28,7 +35,7 @@ class TeacherConfig(SpecModel):
     epochs: int = Field(4, ge=1, le=1000, description="Training epochs on the real set (papers: 40).")
     lr: float = Field(0.01, gt=0, description="Learning rate (SGD, constant).")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum.")
-    weight_decay: float = Field(1e-3, ge=0, description="Weight decay (CMI: 1e-3).")
+    weight_decay: float = Field(1e-3, ge=0, description="Weight decay (CMI: 1e-3; IID: 5e-4).")
     batch_size: int = Field(128, ge=1, description="Images a training step (papers: 256).")
 
 
@@ -136,3 +143,83 @@ class CMIConfig(Weighted):
                 "use `ipc` 2 or more, the decoder 'mosaic', or drop `cmi`"
             )
             yield "cmi_needs_several_images", detail
+
+
+@regularizer_config
+class IIDConfig(Weighted):
+    """Gather the images of a class in a teacher's feature space, and match how channels of features vary together.
+
+    ``weight`` or ``relative`` scales the sum of both parts; at a weight of 1 their coefficients are the two lambdas
+    of the paper.
+    """
+
+    title: ClassVar[str] = "Inter-sample and inter-feature relations"
+    citation: ClassVar[str] = "Deng et al., CVPR 2024 (arXiv 2404.00563)"
+    cost: ClassVar[str] = (
+        "one forward and backward of the synthetic set through the method's network, and one through a teacher, a step"
+    )
+    compares_features: ClassVar[bool] = True
+
+    name: Literal["iid"] = "iid"
+    covariance: float = Field(
+        0.01,
+        ge=0,
+        description="lambda_CM, coefficient of covariance matching (published: 0.01 with DM, 0.03 with IDM, for "
+        "CIFAR-10 at 10 images per class); 0 leaves it out.",
+    )
+    centralization: float = Field(
+        0.05,
+        ge=0,
+        description="lambda_CC, coefficient of class centralisation (published: 0.05 with DM, 0.01 with IDM); 0 "
+        "leaves it out, and needs no teachers.",
+    )
+    teacher: TeacherConfig = Field(default_factory=TeacherConfig, description="Pool of pretrained networks.")
+
+    @model_validator(mode="after")
+    def _some_part(self) -> IIDConfig:
+        if not self.covariance and not self.centralization:
+            raise ValueError("`iid` has a `covariance` and a `centralization` of 0, which leaves nothing; raise one")
+        return self
+
+    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+        """One image a class, and a network that mixes the images of a batch."""
+        if job.images_per_class == 1:
+            detail = (
+                "IID does nothing with one image a class (a class of one has neither spread nor covariance); "
+                "use `ipc` 2 or more, the decoder 'mosaic', or drop `iid`"
+            )
+            yield "iid_needs_several_images", detail
+        if self.covariance and getattr(job.network, "norm", None) == "batch":
+            detail = (
+                "`iid` compares covariances class by class, but batch normalisation lets the classes of a batch "
+                "influence each other; use `network.norm`: 'instance', or `covariance`: 0"
+            )
+            yield "iid_needs_single_images", detail
+
+
+@regularizer_config
+class BACONTermConfig(Weighted):
+    """Raise the likelihood of the synthetic features under the real ones of their class, and keep them close."""
+
+    title: ClassVar[str] = "Bayesian-risk term"
+    citation: ClassVar[str] = "Zhou et al., BACON, 2024 (arXiv 2406.01112)"
+    cost: ClassVar[str] = "one forward and backward of the synthetic set; the method's real features are shared"
+    compares_features: ClassVar[bool] = True
+
+    name: Literal["bacon"] = "bacon"
+    variant: Literal["released", "paper"] = Field("released", description=BACON_VARIANT)
+    trade_off: float = Field(0.8, ge=0, le=1, description=BACON_TRADE_OFF)
+
+    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+        """A method that draws a single real image."""
+        batch_real = getattr(job.method, "batch_real", None)
+        if batch_real == 1:
+            yield "batch_without_spread", spread_of_one(self.name, batch_real)
+
+
+def spread_of_one(name: str, batch_real: int) -> str:
+    """Say that a distance divides by a standard deviation that the real batch does not have."""
+    return (
+        f"`{name}` measures the spread of the real features of a class, but `method.batch_real` is {batch_real}; "
+        "use 2 or more"
+    )

@@ -112,7 +112,8 @@ def test_validation_plans_without_queueing(client: Client) -> None:
 
 def test_the_menu(client: Client) -> None:
     assert {"dm", "random"} <= {method["name"] for method in client.methods()}
-    assert {"mim", "cmi"} == {regularizer["name"] for regularizer in client.regularizers()}
+    assert {"mim", "cmi", "iid"} <= {regularizer["name"] for regularizer in client.regularizers()}
+    assert {"identity", "mosaic"} <= {decoder["name"] for decoder in client.decoders()}
     assert "quick/dm-digits" in {preset["name"] for preset in client.presets()}
     assert client.health()["status"] == "ready"
 

@@ -70,6 +70,20 @@ def test_the_exit_status_is_the_outcome_of_the_job(ddctl: Ddctl, service: FakeSe
     assert JOB_ID in err
 
 
+def test_watching_shows_every_control_and_score(ddctl: Ddctl, service: FakeService) -> None:
+    found = {"mean": 65.0, "std": 0.5, "networks": 3}
+    results = {
+        **RESULTS,
+        "controls": {**RESULTS["controls"], "herding": found, "full": found},
+        "scores": {"label_robust": {"score": 31.25}},
+    }
+    service.on("GET", PATH, job_document("succeeded", results=results))
+    _, out, _ = ddctl("watch", JOB_ID)
+    said = " ".join(out.split())
+    assert "real images of the same number chosen by herding: 65.0 % ± 0.5; all real images: 65.0 % ± 0.5" in said
+    assert "label-robust score: 31.2" in said
+
+
 def test_watching_shows_the_score_beside_the_control(ddctl: Ddctl, service: FakeService) -> None:
     service.on("GET", PATH, job_document("succeeded", results=RESULTS))
     status, out, _ = ddctl("watch", JOB_ID)
@@ -209,8 +223,9 @@ def test_methods_and_presets(ddctl: Ddctl, service: FakeService) -> None:
     expected = {"accuracy": 48.9, "tolerance": 1.5, "status": "verified"}
     service.on("GET", "/v1/methods", {"data": [dm]})
     service.on("GET", "/v1/regularizers", {"data": [dm | {"name": "cmi", "kind": "regularizer", "title": "CMI"}]})
+    service.on("GET", "/v1/decoders", {"data": [dm | {"name": "mosaic", "kind": "decoder", "title": "Tiles"}]})
     service.on("GET", "/v1/presets", {"data": [{"name": "p", "title": "t", "expected": expected}, {"name": "q"}]})
-    assert "Distribution matching" in ddctl("methods")[1]
+    assert all(title in ddctl("methods")[1] for title in ("Distribution matching", "CMI", "Tiles"))
     assert "Learning rate of the images." in ddctl("methods", "dm")[1]
     assert "did you mean 'dm'?" in ddctl("methods", "ddm")[2]
     assert "48.9 % ± 1.5 (verified)" in ddctl("presets")[1]

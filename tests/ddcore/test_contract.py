@@ -32,7 +32,16 @@ def job(method: str, *regularizers: str, **fields: Any) -> dict[str, Any]:
     """A specification small enough for a test; sizes are cut wherever the configuration has them."""
     known = METHODS[method].model_fields
     iterations = 0 if any(getattr(m, "le", None) == 0 for m in known["iterations"].metadata) else STEPS
-    small = {"iterations": iterations, "batch_real": 8, "student_steps": 3, "max_start": 2, "experts": {"count": 2}}
+    small = {
+        "iterations": iterations,
+        "batch_real": 8,
+        "window": 3,
+        "query_images": 16,
+        "max_image_steps": 4,
+        "max_network_epochs": 4,
+    }
+    small |= {"queue_size": 4, "grow_every": 1, "network_steps": 2, "eval_interval": 4}
+    small |= {"student_steps": 3, "max_start": 2, "experts": {"count": 2}}
     teacher = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
     return {
         "dataset": "digits",
@@ -52,17 +61,26 @@ def job(method: str, *regularizers: str, **fields: Any) -> dict[str, Any]:
     } | fields
 
 
+def fitting(method: str, **fields: Any) -> tuple[str, ...]:
+    """The regularisers that a method can be joined by."""
+
+    def fits(term: str) -> bool:
+        try:
+            parse(job(method, term, **fields))
+        except SpecError:
+            return False
+        return True
+
+    return tuple(filter(fits, REGULARIZERS))
+
+
 def combinations() -> list[tuple[str, ...]]:
-    """Every method alone, with each regulariser, and with all of them."""
-    found = []
-    for method in METHODS:
-        for terms in ((), *((r,) for r in REGULARIZERS), tuple(REGULARIZERS)):
-            try:
-                parse(job(method, *terms))
-            except SpecError:
-                continue
-            found.append((method, *terms))
-    return found
+    """Every method alone, with each regulariser that fits it, and with all of these."""
+    return [
+        (method, *terms)
+        for method in METHODS
+        for terms in dict.fromkeys(((), *((term,) for term in fitting(method)), fitting(method)))
+    ]
 
 
 def distil(spec: JobSpec, folder: Path, cache: Path, callback: Any) -> engine.Result:
@@ -129,14 +147,17 @@ def test_contract(names: tuple[str, ...], tmp_path: Path, cache: Path, recorder:
 @pytest.mark.parametrize("method", [m for m in METHODS if "mosaic" in METHODS[m].decoders])
 def test_contract_with_mosaics(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
     """Through a decoder, and with one image a class: its tiles are enough for every regulariser."""
-    check((method, *REGULARIZERS), tmp_path, cache, recorder, decoder="mosaic", ipc=1)
+    fields = {"decoder": "mosaic", "ipc": 1}
+    terms = fitting(method, **fields)
+    assert terms == fitting(method)
+    check((method, *terms), tmp_path, cache, recorder, **fields)
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if "addressed" in METHODS[m].decoders])
 def test_contract_with_addressed_memory(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
     """What is stored are no images, and all classes share a part of it."""
-    decoder = {"name": "addressed", "bases": 8, "factor": 2}
-    check((method, *REGULARIZERS), tmp_path, cache, recorder, decoder=decoder, ipc=1)
+    fields = {"decoder": {"name": "addressed", "bases": 8, "factor": 2}, "ipc": 1}
+    check((method, *fitting(method, **fields)), tmp_path, cache, recorder, **fields)
     stored = load_file(tmp_path / "whole" / "out" / "stored.safetensors")
     assert {name: tuple(part.shape) for name, part in stored.items()} == {
         "coefficients": (60, 8),
@@ -162,7 +183,7 @@ def test_compiled_passes_resume_exactly(tmp_path: Path, cache: Path, recorder: A
     assert rest.metrics[STEPS] == whole.metrics[STEPS]
 
 
-@pytest.mark.parametrize("names", [names for names in combinations() if names[1:] == tuple(REGULARIZERS)], ids="+".join)
+@pytest.mark.parametrize("names", [(m, *terms) for m in METHODS if (terms := fitting(m))], ids="+".join)
 def test_contract_in_bf16(names: tuple[str, ...], tmp_path: Path, cache: Path, recorder: Any) -> None:
     check(names, tmp_path, cache, recorder, precision="bf16")
 

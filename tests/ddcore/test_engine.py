@@ -70,10 +70,27 @@ def test_regularisers_leave_the_draws_of_the_method_alone(run: Any, recorder: An
     assert [v.get("loss/base") for v in alone.metrics.values()] == [v.get("loss/base") for v in beside.metrics.values()]
 
 
+TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
+EVALUATIONS = {
+    "plain": {},
+    "everything": {
+        "repeats": 1,
+        "protocol": "idc",
+        "labels": "soft",
+        "teacher": TEACHER,
+        "controls": ["herding", "full"],
+        "full_images": 1500,
+        "scores": ["label_robust", "augmentation_robust"],
+    },
+}
+
+
+@pytest.mark.parametrize(("kind", "networks"), [("plain", 4), ("everything", 8)])
 def test_an_interrupted_evaluation_does_not_train_finished_networks_again(
-    run: Any, recorder: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    kind: str, networks: int, run: Any, recorder: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    whole = run(folder="whole")
+    fields = {"evaluation": {**SMALL["evaluation"], **EVALUATIONS[kind]}}
+    whole = run(folder="whole", **fields)
     trained = 0
     original = evaluation.train
 
@@ -89,16 +106,34 @@ def test_an_interrupted_evaluation_does_not_train_finished_networks_again(
             return Stop.CHECKPOINT if self.phases[-1] == "evaluating" and trained == 2 else None
 
     with pytest.raises(Interrupted) as stopped:
-        run(StopInEvaluation())
+        run(StopInEvaluation(), **fields)
     assert stopped.value.step == 8
     assert stopped.value.checkpoint is not None
-    result = run(recorder())
-    assert trained == 5
+    result = run(recorder(), **fields)
+    assert trained == networks + 1
     assert result.results == whole.results
+    bundles = [load_file(tmp_path / folder / "out" / "distilled.safetensors") for folder in ("a", "whole")]
+    assert all(torch.equal(bundles[0][name], bundles[1][name]) for name in bundles[1])
+    assert ("soft_labels" in bundles[1]) == (kind == "everything")
+
+
+def test_a_network_to_score_that_does_not_fit_is_refused_before_distillation(run: Any, recorder: Any) -> None:
+    seen = recorder()
+    with pytest.raises(ConfigurationError, match="VGG-11"):
+        run(seen, evaluation={"networks": ["convnet", "vgg11"]})
+    assert seen.phases == ["loading"]
+
+
+def test_the_teacher_of_an_evaluation_is_trained_before_distillation(run: Any, recorder: Any) -> None:
+    seen, teacher = recorder(), {**TEACHER, "lr": 0.02}
+    run(seen, evaluation={"repeats": 1, "epochs": 1, "labels": "soft", "teacher": teacher})
+    assert seen.phases == ["loading", "pretraining", "distilling", "evaluating", "finalizing"]
 
 
 def test_finishing_early_keeps_the_images_unscored(run: Any, recorder: Any, tmp_path: Path) -> None:
-    result = run(recorder(stop_after=3, how=Stop.FINALIZE))
+    evaluation = {**SMALL["evaluation"], "labels": "soft", "teacher": TEACHER}
+    result = run(recorder(stop_after=3, how=Stop.FINALIZE), evaluation=evaluation)
+    assert load_file(tmp_path / "a" / "out" / "distilled.safetensors")["soft_labels"].shape == (20, 10)
     assert (result.steps, result.results["accuracy"]) == (3, None)
     manifest = json.loads((tmp_path / "a" / "out" / "manifest.json").read_text())
     assert manifest["results"]["steps"] == 3
@@ -133,7 +168,7 @@ def test_a_learning_rate_that_explodes_stops_with_the_reason_and_keeps_the_last_
     with pytest.raises(DivergedError, match=r"became (nan|inf|NaN).*step \d+.*lr_img"):
         run(seen, method={"name": "dm", "iterations": 60, "batch_real": 8, "lr_img": lr}, checkpoints={"every": 1})
     kept, _ = newest_valid(tmp_path / "a" / "checkpoints")
-    assert kept is None or bool(torch.isfinite(kept.part("synthetic")["images"]).all())
+    assert kept is None or bool(torch.isfinite(kept.part("synthetic")["images/value"]).all())
     assert (kept.step if kept else 0) == len(seen.checkpoints)
 
 

@@ -1,7 +1,8 @@
-"""Scores: the published recipe, controls under the same one, one seed a network, resumable."""
+"""Scores: controls under the identical recipe, one seed a network, resumable, by any protocol."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -9,20 +10,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore import evaluation
+from ddcore import evaluation, ranking
 from ddcore.compute import Compute
+from ddcore.controls import random_subset
+from ddcore.data.augmenters import stacked
 from ddcore.data.images import Dataset, ImageSet, describe
 from ddcore.data.sources import load
 from ddcore.errors import ConfigurationError
-from ddcore.evaluation import evaluate, published_recipe, random_subset
+from ddcore.evaluation import Evaluation
 from ddcore.hooks import Callback, Phase
 from ddcore.nets import Functional, build
-from ddcore.spec import ConvNetConfig, EvaluationConfig
-from ddcore.train import Recipe, accuracy, train
+from ddcore.recipes import recipe_of
+from ddcore.run import Run
+from ddcore.spec import Condition, ConvNetConfig, EvaluationConfig
+from ddcore.train import accuracy, train
 
 CPU = torch.device("cpu")
 NETWORK = ConvNetConfig(width=8, depth=2)
-SHORT = EvaluationConfig(repeats=2, epochs=4, batch_size=4, lr=0.05)
+SHORT = {"repeats": 2, "epochs": 4, "batch_size": 4, "lr": 0.05}
+TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 5, "batch_size": 9, "lr": 0.05}
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +49,52 @@ def dataset() -> Dataset:
 
 @pytest.fixture
 def training_set(dataset: Dataset) -> tuple[Tensor, Tensor]:
-    return random_subset(dataset, torch.arange(3).repeat_interleave(4), torch.Generator().manual_seed(9))
+    return random_subset(dataset, 4, torch.Generator().manual_seed(9))
 
 
-def score(training_set: tuple[Tensor, Tensor], dataset: Dataset, **changes: Any) -> dict[str, Any]:
-    config = changes.pop("config", SHORT)
-    arguments = {"network": NETWORK, "augmentation": "none", "compute": Compute(CPU), "seed": 0, **changes}
-    return evaluate(*training_set, dataset, config, **arguments)
+@pytest.fixture
+def score(make_run: Callable[..., Run], dataset: Dataset, training_set: tuple[Tensor, Tensor]) -> Callable[..., Any]:
+    """Score a set (by default, of 4 real images a class); keywords are fields of the evaluation, or of the job."""
+
+    def scored(
+        images: Tensor | None = None,
+        classes: Tensor | None = None,
+        *,
+        job: Mapping[str, Any] | None = None,
+        of: Dataset = dataset,
+        callback: Callback | None = None,
+        check_stop: Callable[[], None] = lambda: None,
+        soft_labels: Tensor | None = None,
+        learning_rate: float | None = None,
+        done: Any = (),
+        on_network: Any = None,
+        **fields: Any,
+    ) -> dict[str, Any]:
+        network = NETWORK.model_dump(mode="json")
+        fields = {**SHORT, **fields}
+        run = make_run(
+            of, **{"ipc": 4, "network": network, "augmentation": "none", "evaluation": fields, **(job or {})}
+        )
+        run.callback, run.check_stop = callback or Callback(), check_stop
+        scorer = Evaluation(run)
+        scorer.prepare()
+        return scorer.score(
+            training_set[0] if images is None else images,
+            training_set[1] if classes is None else classes,
+            soft_labels=soft_labels,
+            learning_rate=learning_rate,
+            done=done,
+            on_network=on_network,
+        )
+
+    return scored
 
 
 class Recorder(Callback):
     def __init__(self) -> None:
         self.phases: list[tuple[Phase, int | None]] = []
         self.progress: list[tuple[int, int]] = []
+        self.logs: list[str] = []
 
     def on_phase(self, phase: Phase, total: int | None) -> None:
         self.phases.append((phase, total))
@@ -63,18 +102,12 @@ class Recorder(Callback):
     def on_progress(self, done: int, total: int) -> None:
         self.progress.append((done, total))
 
-
-@pytest.mark.parametrize(("epochs", "passes", "drop_after"), [(300, 301, 152), (1000, 1001, 502), (5, 6, 4), (1, 2, 2)])
-def test_the_recipe_is_the_published_one(epochs: int, passes: int, drop_after: int) -> None:
-    """E + 1 passes; the rate drops after the pass with index floor(E / 2) + 1, counted from zero."""
-    recipe = published_recipe(EvaluationConfig(epochs=epochs), ("flip",))
-    assert recipe == Recipe(passes, 0.01, 0.9, 5e-4, 256, drop_after, ("flip",))
+    def on_log(self, level: str, message: str) -> None:
+        self.logs.append(message)
 
 
-def test_results_state_the_score_beside_the_control_under_the_identical_recipe(
-    training_set: tuple[Tensor, Tensor], dataset: Dataset
-) -> None:
-    results = score(training_set, dataset, augmentation="crop_cutout")
+def test_results_state_the_score_beside_the_control_under_the_identical_recipe(score: Any) -> None:
+    results = score(augmentation="crop_cutout")
     for summary in (results["accuracy"], results["controls"]["random"]):
         assert summary["networks"] == len(summary["values"]) == 2
         assert all(0 <= value <= 100 for value in summary["values"])
@@ -83,76 +116,108 @@ def test_results_state_the_score_beside_the_control_under_the_identical_recipe(
     assert results["network"] == NETWORK.model_dump(mode="json")
     assert (results["epochs"], results["checkpoint"]) == (4, "last")
     assert results["protocol"] == {
+        "name": "standard",
         "optimizer": "sgd",
         "passes": 5,
         "lr": 0.05,
-        "lr_drop": {"after_passes": 4, "factor": 0.1, "clears_momentum": True},
+        "lr_is": "given",
+        "lr_drops": {"after_passes": [4], "factor": 0.1, "clears_momentum": True},
         "momentum": 0.9,
         "weight_decay": 5e-4,
         "batch_size": 4,
         "augmentation": ["crop", "cutout"],
+        "augmenter": "siamese",
+        "cutmix": 0.0,
+        "labels": "hard",
+        "temperature": None,
         "scored_on": "test, all images, last pass",
     }
-    assert "architectures" not in results
+    assert {"architectures", "scores"}.isdisjoint(results)
 
 
-def test_a_network_is_scored_as_by_hand(training_set: tuple[Tensor, Tensor], dataset: Dataset) -> None:
-    config = EvaluationConfig(repeats=1, epochs=4, batch_size=4, lr=0.05, controls=())
-    generator = torch.Generator().manual_seed(evaluation._Trial(0, "distilled", 0).seed(3))
+@pytest.mark.parametrize("protocol", ["standard", "idc"])
+def test_a_network_is_scored_as_by_hand(
+    protocol: str, score: Any, training_set: tuple[Tensor, Tensor], dataset: Dataset
+) -> None:
+    fields = {"protocol": protocol, "repeats": 1, "epochs": 6, "batch_size": 4, "lr": 0.05, "controls": ()}
+    trial = evaluation._Trial(0, Condition("distilled", "hard"), 0)
+    generator = torch.Generator().manual_seed(trial.seed(3))
     functional = Functional(build(NETWORK, dataset.shape, 3), Compute(CPU))
     params = functional.new(generator)
-    train(functional, params, *training_set, published_recipe(config, ()), generator)
-    by_hand = accuracy(functional, params, dataset.normalize(dataset.test.images), dataset.test.labels)
-    results = score(training_set, dataset, config=config, seed=3)
-    assert results["accuracy"]["values"] == [by_hand]
+    strategy = () if protocol == "standard" else ("color", "crop", "scale", "rotate")
+    config, tests = EvaluationConfig(**fields), []
+
+    def test_now(epoch: int) -> None:
+        if epoch in (1, 3, 4):
+            tests.append(accuracy(functional, params, dataset.normalize(dataset.test.images), dataset.test.labels))
+
+    train(functional, params, *training_set, recipe_of(config, strategy, stacked), generator, on_epoch=test_now)
+    tests.append(accuracy(functional, params, dataset.normalize(dataset.test.images), dataset.test.labels))
+    results = score(**fields, job={"seed": 3})
+    assert results["accuracy"]["values"] == tests[-1:]
     assert results["controls"] == {}
+    if protocol == "idc":
+        assert results["accuracy"]["best"]["values"] == [max(tests)]
+    else:
+        assert "best" not in results["accuracy"]
 
 
-def test_training_teaches(training_set: tuple[Tensor, Tensor], dataset: Dataset) -> None:
-    trained = score(training_set, dataset, config=SHORT.model_copy(update={"epochs": 40}))
-    images, labels = training_set
-    misled = score((images, labels.roll(4)), dataset, config=SHORT.model_copy(update={"epochs": 40, "controls": ()}))
+def test_training_teaches(score: Any, training_set: tuple[Tensor, Tensor]) -> None:
+    trained = score(epochs=40)
+    misled = score(classes=training_set[1].roll(4), epochs=40, controls=())
     assert trained["accuracy"]["mean"] > 60
     assert trained["controls"]["random"]["mean"] > 60
     assert misled["accuracy"]["mean"] < 100 / 3, "worse than chance"
 
 
-def test_real_digits_are_learned_from_ten_images_a_class() -> None:
+def test_real_digits_are_learned_from_ten_images_a_class(score: Any) -> None:
     digits = load("digits", None, None)
-    training_set = random_subset(digits, torch.arange(10).repeat_interleave(10), torch.Generator().manual_seed(0))
-    config = EvaluationConfig(repeats=2, epochs=100, controls=())
-    results = score(training_set, digits, config=config, network=ConvNetConfig(width=32), augmentation="auto")
-    assert results["accuracy"]["mean"] > 80
+    training_set = random_subset(digits, 10, torch.Generator().manual_seed(0))
+    job = {"network": {"name": "convnet", "width": 32}, "augmentation": "auto"}
+    fields = {"epochs": 100, "controls": (), "batch_size": 256, "lr": 0.01}
+    assert score(*training_set, of=digits, job=job, **fields)["accuracy"]["mean"] > 80
 
 
-def test_labels_may_be_probabilities(training_set: tuple[Tensor, Tensor], dataset: Dataset) -> None:
-    images, labels = training_set
-    soft = torch.nn.functional.one_hot(labels, 3).float()
-    assert score((images, soft), dataset) == score(training_set, dataset)
+def test_labels_may_be_probabilities_that_belong_to_the_set(score: Any, training_set: tuple[Tensor, Tensor]) -> None:
+    certain = torch.nn.functional.one_hot(training_set[1], 3).float()
+    with_certain, with_classes = score(soft_labels=certain), score()
+    assert with_certain.pop("protocol")["labels"] == "soft"
+    assert with_classes.pop("protocol")["labels"] == "hard"
+    assert with_certain == with_classes
+    assert score(soft_labels=certain.roll(1, dims=1))["accuracy"] != with_classes["accuracy"]
 
 
-def test_scores_follow_from_the_seed_and_networks_differ(training_set: tuple[Tensor, Tensor], dataset: Dataset) -> None:
-    first, again, other = (score(training_set, dataset, seed=seed) for seed in (0, 0, 1))
+def test_scores_follow_from_the_seed_and_networks_differ(score: Any) -> None:
+    first, again, other = (score(job={"seed": seed}) for seed in (0, 0, 1))
     assert first == again
     assert first["accuracy"]["values"] != other["accuracy"]["values"]
     assert len(set(first["accuracy"]["values"])) == 2
 
 
-def test_the_control_ignores_the_images_and_a_control_more_leaves_the_scores(
-    training_set: tuple[Tensor, Tensor], dataset: Dataset
+def test_controls_ignore_the_images_and_more_of_them_leave_the_scores(
+    score: Any, training_set: tuple[Tensor, Tensor]
 ) -> None:
-    images, labels = training_set
-    results, blank = score(training_set, dataset), score((torch.zeros_like(images), labels), dataset)
+    fields = {"controls": ("random", "full"), "full_images": 100}
+    results, blank = score(**fields), score(torch.zeros_like(training_set[0]), **fields)
     assert results["controls"] == blank["controls"]
     assert results["accuracy"] != blank["accuracy"]
-    alone = score(training_set, dataset, config=SHORT.model_copy(update={"controls": ()}))
-    assert alone["accuracy"] == results["accuracy"]
+    assert score(controls=())["accuracy"] == results["accuracy"]
+    assert score()["controls"]["random"] == results["controls"]["random"]
 
 
-@pytest.mark.parametrize("finished", [0, 1, 3, 4])
-def test_an_interrupted_evaluation_goes_on_with_the_next_network(
-    finished: int, training_set: tuple[Tensor, Tensor], dataset: Dataset
-) -> None:
+EVERYTHING = {
+    "repeats": 1,
+    "augmentation": "crop",
+    "teacher": TEACHER,
+    "controls": ("random", "herding", "full"),
+    "scores": ("label_robust", "augmentation_robust"),
+    "tests": 2,
+}
+"""Two networks of the first architecture for each of eight conditions."""
+
+
+@pytest.mark.parametrize("finished", range(9))
+def test_an_interrupted_evaluation_goes_on_with_the_next_network(finished: int, score: Any) -> None:
     class Stopped(Exception):
         pass
 
@@ -162,68 +227,141 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_network(
         if len(scores) == finished:
             raise Stopped
 
-    if finished < 4:
+    if finished < 8:
+        # The teacher is trained before the first network, so it is stopped there as well.
         with pytest.raises(Stopped):
-            score(training_set, dataset, on_network=scores.append, check_stop=stop)
+            score(on_network=scores.append, check_stop=stop, **EVERYTHING)
     else:
-        score(training_set, dataset, on_network=scores.append)
+        score(on_network=scores.append, **EVERYTHING)
     assert len(scores) == finished
     rest: list[dict[str, Any]] = []
-    resumed = score(training_set, dataset, done=scores, on_network=rest.append)
-    assert len(rest) == 4 - finished
-    assert resumed == score(training_set, dataset)
+    resumed = score(done=scores, on_network=rest.append, **EVERYTHING)
+    assert len(rest) == 8 - finished
+    assert resumed == score(**EVERYTHING)
 
 
-def test_progress_counts_the_epochs_of_all_networks(training_set: tuple[Tensor, Tensor], dataset: Dataset) -> None:
+def test_progress_counts_the_epochs_of_all_networks(score: Any) -> None:
     recorder = Recorder()
-    score(training_set, dataset, callback=recorder)
+    score(callback=recorder)
     assert recorder.phases == [("evaluating", 20)]
     assert recorder.progress == [(done, 20) for done in range(1, 21)]
+    assert recorder.logs == []
 
 
-def test_every_architecture_has_its_scores_and_the_first_leads(
-    training_set: tuple[Tensor, Tensor], dataset: Dataset
-) -> None:
+def test_the_full_set_is_seen_less_often_and_says_so(score: Any) -> None:
+    """27 images, at most 60 of them: E is 2, which makes 3 epochs."""
+    recorder = Recorder()
+    results = score(callback=recorder, controls=("full",), full_images=60)
+    assert recorder.phases == [("evaluating", 2 * 5 + 2 * 3)]
+    assert recorder.progress[-1] == (16, 16)
+    full = results["controls"]["full"]
+    assert (full["epochs"], full["images"], full["networks"]) == (2, 27, 2)
+    (said,) = recorder.logs
+    assert "all 27 images in each of 3 epochs" in said
+
+
+def test_every_architecture_has_its_scores_and_the_first_leads(score: Any) -> None:
     networks = (ConvNetConfig(width=4, depth=1, norm="batch"), NETWORK)
-    results = score(training_set, dataset, config=SHORT.model_copy(update={"networks": networks}))
+    results = score(networks=networks, scores=("augmentation_robust",), augmentation="crop")
     entries = results["architectures"]
     assert [entry["network"] for entry in entries] == [n.model_dump(mode="json") for n in networks]
     assert results["accuracy"] == entries[0]["accuracy"]
     assert all(entry["controls"]["random"]["networks"] == 2 for entry in entries)
+    assert results["scores"]["augmentation_robust"]["ingredients"]["distilled_augmented"] == results["accuracy"]
 
 
-def test_without_repeats_there_is_no_score(training_set: tuple[Tensor, Tensor], dataset: Dataset) -> None:
-    results = score(training_set, dataset, config=SHORT.model_copy(update={"repeats": 0}))
+def test_without_repeats_there_is_no_score(score: Any) -> None:
+    results = score(repeats=0)
     assert results["accuracy"] is None
     assert results["controls"] == {"random": None}
 
 
-def test_an_architecture_that_does_not_fit_is_refused_before_training(
-    training_set: tuple[Tensor, Tensor], dataset: Dataset
-) -> None:
-    config = SHORT.model_copy(update={"networks": (NETWORK, ConvNetConfig(depth=5))})
+def test_an_architecture_that_does_not_fit_is_refused_before_anything(make_run: Callable[..., Run]) -> None:
+    networks = [{"name": "convnet"}, {"name": "convnet", "depth": 5}]
     with pytest.raises(ConfigurationError, match="8 x 8 pixels allow 3"):
-        score(training_set, dataset, config=config, on_network=lambda s: pytest.fail("trained before checking"))
+        Evaluation(make_run(evaluation={"networks": networks}))
+    Evaluation(make_run(evaluation={"networks": networks, "repeats": 0}))
 
 
-def test_random_subsets_hold_as_many_real_images_of_each_class_without_repetition(dataset: Dataset) -> None:
-    labels = torch.tensor([0] * 5 + [1] * 2 + [2] * 6)
-    images, drawn = random_subset(dataset, labels, torch.Generator().manual_seed(0))
-    assert drawn.tolist() == labels.tolist()
-    real = dataset.normalize(dataset.train.images)
-    rows = [int((real == image).flatten(1).all(dim=1).nonzero()) for image in images]
-    assert len(set(rows)) == len(rows)
-    assert dataset.train.labels[rows].tolist() == labels.tolist()
+def test_soft_labels_are_the_teachers_for_the_set_and_its_controls(
+    score: Any, make_run: Callable[..., Run], dataset: Dataset, training_set: tuple[Tensor, Tensor]
+) -> None:
+    fields = {"labels": "soft", "temperature": 2.0, "teacher": TEACHER}
+    scorer = Evaluation(make_run(dataset, network=NETWORK, evaluation=fields))
+    scorer.prepare()
+    labels = scorer.soft_labels(training_set[0])
+    assert labels is not None
+    assert labels.shape == (12, 3)
+    results = score(**fields)
+    assert score(soft_labels=labels, **fields) == results
+    assert results["protocol"]["labels"] == "soft"
+    assert results["protocol"]["temperature"] == 2
+    hard = score()
+    assert results["accuracy"] != hard["accuracy"]
+    assert results["controls"] != hard["controls"]
+    assert Evaluation(make_run(dataset, network=NETWORK)).soft_labels(training_set[0]) is None
 
 
-def test_random_subsets_are_uniform_and_a_small_class_gives_all_it_has(dataset: Dataset) -> None:
-    generator, labels = torch.Generator().manual_seed(0), torch.tensor([0, 0, 0] + [2] * 50)
-    real = dataset.normalize(dataset.train.images)
-    hits = torch.zeros(len(real))
-    for _ in range(400):
-        images, drawn = random_subset(dataset, labels, generator)
-        assert drawn.tolist() == [0] * 3 + [2] * 6
-        hits += (images.unsqueeze(1) == real).flatten(2).all(dim=2).sum(dim=0)
-    assert hits[12:21].eq(0).all()
-    assert hits[21:].eq(400).all()
-    assert ((hits[:12] - 100).abs() < 5 * (400 * 0.25 * 0.75) ** 0.5).all(), "each of 12 is drawn a quarter of the time"
+def test_networks_learn_from_soft_labels_at_the_temperature(score: Any, training_set: tuple[Tensor, Tensor]) -> None:
+    """Hard labels are learned at none, whatever the temperature of others."""
+    certain = torch.nn.functional.one_hot(training_set[1], 3).float()
+    assert score(temperature=5)["accuracy"] == score()["accuracy"]
+    warm, cold = (score(soft_labels=certain, controls=(), temperature=t)["accuracy"] for t in (5, 1))
+    assert warm != cold
+
+
+def test_robust_scores_are_made_of_their_own_trainings(score: Any, training_set: tuple[Tensor, Tensor]) -> None:
+    fields = {"augmentation": "crop_cutout", "teacher": TEACHER, "controls": (), "full_images": 60}
+    results = score(scores=("label_robust", "augmentation_robust"), **fields)
+    label, augmentation = results["scores"]["label_robust"], results["scores"]["augmentation_robust"]
+    plain = {**fields, "augmentation": "none"}
+    separately = {
+        "full_hard": score(**{**fields, "controls": ("full",)})["controls"]["full"],
+        "distilled_hard": score(**fields)["accuracy"],
+        "distilled_soft": score(labels="soft", **fields)["accuracy"],
+        "random_soft": score(labels="soft", **{**fields, "controls": ("random",)})["controls"]["random"],
+    }
+    assert label["ingredients"] == separately
+    means = {name: found["mean"] for name, found in separately.items()}
+    assert {**label, "ingredients": None} == {**ranking.label_robust(**means), "ingredients": None}
+    separately = {
+        "distilled_augmented": score(**fields)["accuracy"],
+        "random_augmented": score(**{**fields, "controls": ("random",)})["controls"]["random"],
+        "distilled_plain": score(**plain)["accuracy"],
+        "random_plain": score(**{**plain, "controls": ("random",)})["controls"]["random"],
+    }
+    assert augmentation["ingredients"] == separately
+    means = {name: found["mean"] for name, found in separately.items()}
+    assert {**augmentation, "ingredients": None} == {**ranking.augmentation_robust(**means), "ingredients": None}
+
+
+def test_learned_labels_belong_to_the_set_in_every_score(score: Any) -> None:
+    learned = torch.softmax(torch.randn(12, 3, generator=torch.Generator().manual_seed(1)), dim=1)
+    fields = {"teacher": TEACHER, "full_images": 60, "augmentation": "crop"}
+    results = score(soft_labels=learned, scores=("label_robust", "augmentation_robust"), **fields)
+    label, augmentation = (results["scores"][name]["ingredients"] for name in ("label_robust", "augmentation_robust"))
+    assert label["distilled_soft"] == augmentation["distilled_augmented"] == results["accuracy"]
+    assert label["distilled_hard"] == score(**fields)["accuracy"]
+    plain = score(soft_labels=learned, **{**fields, "augmentation": "none"})
+    assert augmentation["distilled_plain"] == plain["accuracy"]
+
+
+def test_cutmix_counts_as_augmentation(score: Any) -> None:
+    fields = {"cutmix": 1.0, "augmentation": "none", "scores": ("augmentation_robust",), "controls": ()}
+    ingredients = score(**fields)["scores"]["augmentation_robust"]["ingredients"]
+    assert ingredients["distilled_plain"] == score(controls=())["accuracy"]
+    assert ingredients["distilled_augmented"] != ingredients["distilled_plain"]
+
+
+def test_the_learned_rate_is_used_and_reported(score: Any, make_run: Callable[..., Run], dataset: Dataset) -> None:
+    results = score(learning_rate=0.3)
+    assert (results["protocol"]["lr"], results["protocol"]["lr_is"]) == (0.05, "given")
+    run = make_run(dataset, ipc=4, network=NETWORK, augmentation="none", evaluation=SHORT)
+    run.spec = run.spec.model_copy(update={"evaluation": EvaluationConfig(**{**SHORT, "lr": None})})
+    images = random_subset(dataset, 4, torch.Generator().manual_seed(9))
+    learned = Evaluation(run).score(*images, learning_rate=0.3)
+    assert (learned["protocol"]["lr"], learned["protocol"]["lr_is"]) == (0.3, "learned with the set")
+    given = score(lr=0.3)
+    assert (learned["accuracy"], learned["controls"]) == (given["accuracy"], given["controls"])
+    with pytest.raises(ConfigurationError, match="this set learned none"):
+        Evaluation(run).score(*images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from ddcore import train
-from ddcore.errors import Interrupted
+from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.pools import TeacherPool
 from ddcore.run import Run
 from ddcore.spec import TeacherConfig
@@ -27,18 +28,40 @@ def run(make_run: Callable[..., Run], tmp_path: Path) -> Run:
     return made
 
 
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Gets an entry for every teacher that is trained."""
+    made: list[int] = []
+    original = train.train
+
+    def counting(*args: Any, **kwargs: Any) -> None:
+        made.append(len(made))
+        original(*args, **kwargs)
+
+    monkeypatch.setattr("ddcore.train.train", counting)
+    return made
+
+
+def files(run: Run) -> list[Path]:
+    assert run.cache is not None
+    return sorted(path for path in run.cache.rglob("*") if path.is_file())
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_teachers_learn_and_differ_and_stay_frozen(run: Run) -> None:
     pool = TeacherPool(config(pool=2, epochs=12, lr=0.05, batch_size=24), run)
     pool.prepare()
     data = run.dataset
     scores = [
-        train.accuracy(pool.functional, p, data.test.images, data.test.labels, normalize=data.normalize)
-        for p in pool.params
+        train.accuracy(pool.functional, p, data.test.images, data.test.labels, normalize=data.normalize) for p in pool
     ]
     assert min(scores) > 80
-    first, second = pool.params
+    first, second = pool
     assert not torch.equal(first["classifier.weight"], second["classifier.weight"])
-    assert not any(tensor.requires_grad for params in pool.params for tensor in params.values())
+    assert not any(tensor.requires_grad for params in pool for tensor in params.values())
 
 
 def test_a_second_job_reads_what_the_first_trained(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +71,7 @@ def test_a_second_job_reads_what_the_first_trained(run: Run, monkeypatch: pytest
     run.random.seed = 99
     second = TeacherPool(config(), run)
     second.prepare()
-    assert all(torch.equal(first.params[0][name], value) for name, value in second.params[0].items())
+    assert all(torch.equal(first[0][name], value) for name, value in second[0].items())
 
 
 def test_a_larger_pool_keeps_the_teachers_there_are(run: Run) -> None:
@@ -56,7 +79,7 @@ def test_a_larger_pool_keeps_the_teachers_there_are(run: Run) -> None:
     assert small.digest() == large.digest()
     small.prepare()
     large.prepare()
-    assert torch.equal(small.params[0]["classifier.weight"], large.params[0]["classifier.weight"])
+    assert torch.equal(small[0]["classifier.weight"], large[0]["classifier.weight"])
     assert len(list(run.cache.glob("teachers/*/*.safetensors"))) == 3  # type: ignore[union-attr]
 
 
@@ -74,7 +97,7 @@ def test_a_damaged_file_is_trained_again_and_said_so(run: Run, recorder: Any) ->
     second = TeacherPool(config(), run)
     second.prepare()
     assert "damaged" in heard.logs[0]
-    assert torch.equal(first.params[0]["classifier.weight"], second.params[0]["classifier.weight"])
+    assert torch.equal(first[0]["classifier.weight"], second[0]["classifier.weight"])
 
 
 def test_a_stop_while_pretraining_keeps_the_finished_teachers(run: Run) -> None:
@@ -100,5 +123,129 @@ def test_one_is_drawn_uniformly(run: Run) -> None:
     counts = [0, 0, 0]
     for _ in range(300):
         drawn = pool.draw(generator)
-        counts[[params is drawn for params in pool.params].index(True)] += 1
+        counts[[params is drawn for params in pool].index(True)] += 1
     assert all(70 <= count <= 130 for count in counts)
+
+
+def test_progress_counts_the_epochs_of_what_is_missing(run: Run) -> None:
+    TeacherPool(config(pool=1, epochs=2), run).prepare()
+    told: list[Any] = []
+    run.callback.on_phase = lambda *phase: told.append(phase)  # type: ignore[method-assign]
+    run.callback.on_progress = lambda *done: told.append(done)  # type: ignore[method-assign]
+    TeacherPool(config(pool=3, epochs=2), run).prepare()
+    assert told == [("pretraining", 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+class TestLargePools:
+    size = 8 * 3 * 9 + 3 * 8 + 8 * 8 * 9 + 3 * 8 + 32 * 3 + 3
+    """Parameters of two blocks of width 8 with instance normalisation, on three channels, and of the classifier."""
+
+    def test_the_bytes_of_a_network_are_counted_by_hand(self, run: Run) -> None:
+        functional = TeacherPool(config(), run).functional
+        assert (functional.parameter_count, functional.parameter_bytes) == (self.size, 4 * self.size)
+
+    def test_teachers_beyond_the_memory_are_read_as_they_are_drawn(
+        self, run: Run, recorder: Any, trained: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = TeacherPool(config(pool=5, epochs=1), run)
+        whole.prepare()
+        monkeypatch.setattr("ddcore.room.free_memory", lambda _: 2 * 2 * 4 * self.size)
+        run.callback = heard = recorder()
+        pool = TeacherPool(config(pool=5, epochs=1), run)
+        pool.prepare()
+        assert "5 teachers of 3.76 kB" in heard.logs[0]
+        assert "2 are kept" in heard.logs[0]
+        assert len(pool._held) == 2
+        for index in (4, 3, 0, 4, 4, 1, 2):
+            assert equal(pool[index], whole[index])
+            assert len(pool._held) == 2
+            assert list(pool._held)[-1] == index
+        pool[1], pool[3]
+        assert list(pool._held) == [1, 3], "the one used longest ago went first"
+        assert len(trained) == 5
+        with pytest.raises(IndexError, match="no teacher 5 in a pool of 5"):
+            pool[5]
+
+    def test_a_teacher_that_went_missing_is_trained_again_when_drawn(
+        self, run: Run, trained: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ddcore.room.free_memory", lambda _: 1)
+        pool = TeacherPool(config(pool=2, epochs=1), run)
+        pool.prepare()
+        before = {name: value.clone() for name, value in pool[1].items()}
+        pool[0]
+        for path in files(run):
+            path.unlink()
+        assert equal(pool[1], before)
+        assert len(trained) == 3
+
+    def test_a_disk_too_small_is_refused_before_training(
+        self, run: Run, trained: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ddcore.room.free_disk", lambda _: 10 * 4 * self.size)
+        run.teachers(config(pool=10))
+        with pytest.raises(ConfigurationError) as refused:
+            run.teachers(config(pool=11, epochs=5))
+        assert str(refused.value) == (
+            "`teacher.pool` is 11, and those of its `convnet` networks that have not been trained yet need 41.3 kB "
+            "(939 parameters each), but the disk of the cache has 37.6 kB, 37.6 kB of which other teachers of the job "
+            "need; choose a smaller `teacher.network`, or make room"
+        )
+        assert trained == []
+
+    def test_what_is_cached_already_needs_no_room(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        TeacherPool(config(pool=2, epochs=1), run).prepare()
+        monkeypatch.setattr("ddcore.room.free_disk", lambda _: 3 * 4 * self.size)
+        assert len(run.teachers(config(pool=5, epochs=1))) == 5
+        with pytest.raises(ConfigurationError, match=r"a `teacher\.pool` of at most 5"):
+            TeacherPool(config(pool=6, epochs=1), run).check_room()
+
+    def test_without_a_cache_half_of_the_memory_is_the_limit(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        run.cache = None
+        monkeypatch.setattr("ddcore.room.free_memory", lambda _: 2 * 4 * 4 * self.size)
+        assert len(run.teachers(config(pool=4))) == 4
+        with pytest.raises(ConfigurationError, match=r"50% of the free memory is 15 kB; .* at most 4"):
+            TeacherPool(config(pool=5), run).check_room()
+
+
+class TestTwoJobsAtOnce:
+    def test_each_skips_what_the_other_has_trained(
+        self, run: Run, trained: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While one trains its first teacher, the other trains all of them."""
+        slow, fast = TeacherPool(config(pool=4, epochs=1), run), TeacherPool(config(pool=4, epochs=1), run)
+        counting = train.train
+
+        def overtaken(*args: Any, **kwargs: Any) -> None:
+            counting(*args, **kwargs)
+            if len(trained) == 1:
+                fast.prepare()
+
+        monkeypatch.setattr("ddcore.train.train", overtaken)
+        slow.prepare()
+        assert len(trained) == 1 + 4
+        assert all(equal(one, other) for one, other in zip(slow, fast, strict=True))
+        assert [path.name for path in files(run)] == [f"{index:04d}.safetensors" for index in range(4)]
+
+    def test_the_first_to_finish_decides(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Machines may round differently; what a run uses is what it will read when it is resumed."""
+        slow, fast = TeacherPool(config(epochs=1), run), TeacherPool(config(epochs=1), run)
+        original = train.train
+
+        def overtaken(functional: Any, params: Any, *args: Any, **kwargs: Any) -> None:
+            monkeypatch.setattr("ddcore.train.train", original)
+            fast.prepare()
+            original(functional, params, *args, **kwargs)
+            params["classifier.bias"] += 1e-6
+
+        monkeypatch.setattr("ddcore.train.train", overtaken)
+        slow.prepare()
+        assert equal(slow[0], fast[0])
+
+    def test_threads_leave_whole_files_and_nothing_else(self, run: Run) -> None:
+        pools = [TeacherPool(config(pool=3, epochs=1), run) for _ in range(3)]
+        with ThreadPoolExecutor(len(pools)) as threads:
+            list(threads.map(TeacherPool.prepare, pools))
+        assert [path.name for path in files(run)] == [f"{index:04d}.safetensors" for index in range(3)]
+        fresh = TeacherPool(config(pool=3, epochs=1), run)
+        assert all(equal(one, other) for pool in pools for one, other in zip(pool, fresh, strict=True))

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ddcore.compute import Compute, missing_compiler
 from ddcore.data import augment
+from ddcore.data.augmenters import stacked
+from ddcore.data.cutmix import cutmix
 from ddcore.data.images import normalize
 from ddcore.errors import DivergedError
 from ddcore.nets import Functional, Network, Params, build
@@ -20,7 +22,7 @@ from ddcore.train import Recipe, accuracy, train
 CPU = torch.device("cpu")
 SHAPE = (3, 8, 8)
 SMALL = ConvNetConfig(width=8, depth=2)
-RECIPE = Recipe(epochs=4, lr=0.05, momentum=0.9, weight_decay=5e-3, batch_size=8, drop_after=2)
+RECIPE = Recipe(epochs=4, lr=0.05, momentum=0.9, weight_decay=5e-3, batch_size=8, drops=(2,))
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -64,7 +66,7 @@ def plain_training(
                 for p, g, v in zip(net.parameters(), gradients, velocity, strict=True):
                     v.mul_(recipe.momentum).add_(g + recipe.weight_decay * p)
                     p.sub_(lr * v)
-        if epoch == recipe.drop_after:
+        if epoch in recipe.drops:
             lr, velocity = lr * 0.1, [torch.zeros_like(p) for p in net.parameters()]
 
 
@@ -108,12 +110,119 @@ def test_augmentation_takes_one_operation_a_batch_with_parameters_for_every_imag
 
 
 def test_without_a_drop_the_rate_and_the_momentum_stay(batch: tuple[Tensor, Tensor]) -> None:
-    recipe = Recipe(epochs=3, lr=0.05, batch_size=20, drop_after=None)
+    recipe = Recipe(epochs=3, lr=0.05, batch_size=20, drops=())
     f = functional()
     params = f.new(generator())
     net = module(params)
     train(f, params, *batch, recipe, generator(7))
     plain_training(net, *batch, recipe, generator(7))
+    assert_equal_networks(params, net)
+
+
+def framework_training(
+    net: Network,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    source: torch.Generator,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """The framework's own optimiser and schedule over shuffled batches, without a restart."""
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.drops), gamma=recipe.drop_factor)
+    for _ in range(recipe.epochs):
+        for rows in torch.split(torch.randperm(len(images), generator=source), recipe.batch_size):
+            optimizer.zero_grad()
+            F.cross_entropy(net(images[rows]), labels[rows]).backward()
+            optimizer.step()
+        schedule.step()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_schedule_without_restart_is_that_of_the_framework(optimizer: str, batch: tuple[Tensor, Tensor]) -> None:
+    """Two drops to a fifth, as IDC scores, with the momentum kept.
+
+    Without normalisation: before it, the slopes of biases are rounding errors, which Adam would blow up.
+    """
+    config = ConvNetConfig(width=8, depth=2, norm="none")
+    recipe = Recipe(
+        6,
+        lr=0.02,
+        weight_decay=1e-3,
+        batch_size=8,
+        optimizer=optimizer,  # type: ignore[arg-type]
+        drops=(2, 4),
+        drop_factor=0.2,
+        restarts=False,
+    )
+    f = functional(config)
+    params = f.new(generator())
+    net = module(params, config)
+    theirs = (
+        torch.optim.Adam(net.parameters(), lr=0.02, weight_decay=1e-3)
+        if optimizer == "adam"
+        else torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9, weight_decay=1e-3)
+    )
+    train(f, params, *batch, recipe, generator(7))
+    framework_training(net, *batch, recipe, generator(7), theirs)
+    assert_equal_networks(params, net)
+
+
+def test_two_drops_after_one_epoch_count_twice(batch: tuple[Tensor, Tensor]) -> None:
+    f, networks = functional(), []
+    for drops, factor in (((1, 1), 0.5), ((1,), 0.25)):
+        params = f.new(generator())
+        recipe = Recipe(3, lr=0.05, batch_size=20, drops=drops, drop_factor=factor)
+        train(f, params, *batch, recipe, generator(7))
+        networks.append(params)
+    assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
+
+
+def test_logits_are_divided_by_the_temperature(batch: tuple[Tensor, Tensor]) -> None:
+    """The slope is that of the divergence of the two softened distributions."""
+    images, temperature = batch[0], 3.0
+    teacher = torch.randn(20, 3, generator=generator(4))
+    labels = F.softmax(teacher / temperature, dim=1)
+    f = functional()
+    params = f.new(generator())
+    net = module(params)
+    train(
+        f,
+        params,
+        images,
+        labels,
+        Recipe(1, lr=0.5, momentum=0, weight_decay=0, batch_size=20, temperature=3),
+        generator(7),
+    )
+    divergence = F.kl_div(F.log_softmax(net(images) / temperature, dim=1), labels, reduction="batchmean")
+    gradients = torch.autograd.grad(divergence, list(net.parameters()))
+    with torch.no_grad():
+        for p, g in zip(net.parameters(), gradients, strict=True):
+            p.sub_(0.5 * g)
+    assert_equal_networks(params, net)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+def test_cutmix_follows_augmentation(soft: bool, batch: tuple[Tensor, Tensor]) -> None:
+    images, labels = batch
+    if soft:
+        labels = F.softmax(torch.randn(20, 3, generator=generator(2)), dim=1)
+    recipe = Recipe(3, lr=0.05, batch_size=8, strategy=("color", "crop"), augmenter=stacked, cutmix=0.7)
+    f = functional()
+    params = f.new(generator())
+    net = module(params)
+    train(f, params, images, labels, recipe, generator(7))
+    source, optimizer = generator(7), torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    mixed = 0
+    for _ in range(3):
+        for rows in torch.split(torch.randperm(20, generator=source), 8):
+            drawn = augment.draw_stacked(recipe.strategy, len(rows), SHAPE, source)
+            before = augment.apply(drawn, images[rows])
+            x, y = cutmix(before, labels[rows], 3, source, probability=0.7)
+            mixed += not torch.equal(x, before)
+            optimizer.zero_grad()
+            F.cross_entropy(net(x), y).backward()
+            optimizer.step()
+    assert 0 < mixed < 9
     assert_equal_networks(params, net)
 
 
@@ -197,7 +306,7 @@ def test_compiled_training_equals_the_plain_loop(batch: tuple[Tensor, Tensor]) -
     f = functional(compute=Compute(CPU, compiled=True))
     params = f.new(generator())
     net = module(params)
-    recipe = Recipe(epochs=4, lr=0.05, batch_size=20, drop_after=2)
+    recipe = Recipe(epochs=4, lr=0.05, batch_size=20, drops=(2,))
     train(f, params, *batch, recipe, generator(7))
     plain_training(net, *batch, recipe, generator(7))
     assert_equal_networks(params, net)

@@ -1,6 +1,7 @@
 """What every distillation method can be told, a file for each family."""
 
 from ddcore.spec.methods.bptt import BPTTConfig
+from ddcore.spec.methods.cafe import CAFEConfig
 from ddcore.spec.methods.coreset import (
     CoresetConfig,
     FeatureCoresetConfig,
@@ -10,22 +11,28 @@ from ddcore.spec.methods.coreset import (
     RandomConfig,
 )
 from ddcore.spec.methods.dc import DCConfig, DSAConfig, GradientMatchingConfig
-from ddcore.spec.methods.dm import DMConfig
+from ddcore.spec.methods.dm import DMConfig, FeatureMatchingConfig
+from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
 from ddcore.spec.methods.trajectory import ExpertsConfig, MTTConfig, TESLAConfig, TrajectoryConfig
 
 __all__ = [
+    "BACONConfig",
     "BPTTConfig",
+    "CAFEConfig",
     "CoresetConfig",
     "DCConfig",
     "DMConfig",
     "DSAConfig",
     "ExpertsConfig",
     "FeatureCoresetConfig",
+    "FeatureMatchingConfig",
     "GradientMatchingConfig",
     "HerdingConfig",
+    "IDMConfig",
     "KCenterConfig",
     "KMeansConfig",
     "MTTConfig",
+    "QueueMatchingConfig",
     "RandomConfig",
     "TESLAConfig",
     "TrajectoryConfig",

@@ -21,6 +21,7 @@ class GradientMatchingConfig(MethodConfig):
         "heavy: a forward and backward pass of the real batch, second derivatives of the synthetic images, and the "
         "training of a network on them"
     )
+    matches_features: ClassVar[bool] = True
 
     iterations: int = Field(
         10_010,

@@ -1,21 +1,55 @@
-"""Distribution matching. Source: methods/matching, section 4."""
+"""Distribution matching. Source: methods/matching, sections 4 and 8."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
+from ddcore.spec.errors import Problem
+from ddcore.spec.regularizers import spread_of_one
+
+if TYPE_CHECKING:
+    from ddcore.spec.job import JobSpec
+
+Comparison = Literal["mean", "bacon", "bacon_paper"]
+"""How the features of a class are compared: by their means, or as BACON has it."""
+
+COMPARISON = (
+    "How the features of a class are compared: squared distance of the means (`mean`, as published), or in its place "
+    "the likelihood and variation of BACON's released code (`bacon`) or the three terms of its paper (`bacon_paper`)."
+)
+
+
+class FeatureMatchingConfig(MethodConfig):
+    """What methods share that compare the features of a class's real and synthetic images."""
+
+    matches_features: ClassVar[bool] = True
+
+    batch_real: int = Field(256, ge=1, description="Real images of each class a step; capped at the class size.")
+
+    @property
+    def comparison(self) -> Comparison:
+        """How the features of a class are compared."""
+        return "mean"
+
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:
+        """A single real image, where its spread would be divided by."""
+        yield from super().impossible(job)
+        if self.comparison != "mean" and self.batch_real < 2:
+            yield Problem("/method/batch_real", "batch_without_spread", spread_of_one(self.name, self.batch_real))
 
 
 @method_config
-class DMConfig(MethodConfig):
+class DMConfig(FeatureMatchingConfig):
     """Match the class means of the embeddings of real and synthetic images under random networks."""
 
     title: ClassVar[str] = "Distribution matching"
     citation: ClassVar[str] = "Zhao & Bilen, WACV 2023 (arXiv 2110.04181)"
     cost: ClassVar[str] = "light: one forward pass of the real batch a step, no second derivatives"
+    matches_features: ClassVar[bool] = True
 
     name: Literal["dm"] = "dm"
     iterations: int = Field(20_000, ge=1, le=10_000_000, description="Image steps (paper: 20,000).")
@@ -23,4 +57,9 @@ class DMConfig(MethodConfig):
         1.0, gt=0, description="Learning rate of the images; 1 presumes losses summed over features and classes."
     )
     momentum: float = Field(0.5, ge=0, lt=1, description="Momentum of the image optimiser (SGD).")
-    batch_real: int = Field(256, ge=1, description="Real images of each class a step; capped at the class size.")
+    distance: Comparison = Field("mean", description=COMPARISON)
+
+    @property
+    def comparison(self) -> Comparison:
+        """How the features of a class are compared."""
+        return self.distance

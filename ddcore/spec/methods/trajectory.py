@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -52,6 +52,8 @@ class TrajectoryConfig(MethodConfig):
         "backward pass"
     )
     trains_networks: ClassVar[bool] = True
+    learns_lr: ClassVar[bool] = True
+    job_defaults: ClassVar[Mapping[str, Any]] = {"evaluation": {"protocol": "mtt", "epochs": 300, "repeats": 3}}
 
     iterations: int = Field(5000, ge=1, le=10_000_000, description="Image steps (MTT: 5,000; TESLA: 10,000).")
     student_steps: int = Field(

@@ -4,19 +4,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ddcore.spec import DATASETS, METHODS, NETWORKS, REGULARIZERS, all_presets
+from ddcore.spec import DATASETS, DECODERS, METHODS, NETWORKS, REGULARIZERS, all_presets
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api
 
 
 @pytest.mark.parametrize(
-    ("path", "catalog"), [("/v1/methods", METHODS), ("/v1/regularizers", REGULARIZERS), ("/v1/networks", NETWORKS)]
+    ("kind", "catalog"),
+    [("method", METHODS), ("regularizer", REGULARIZERS), ("network", NETWORKS), ("decoder", DECODERS)],
 )
-def test_components_carry_what_a_form_needs(api: Api, path: str, catalog: dict[str, type]) -> None:
-    found = {item["name"]: item for item in api.get(path).json()["data"]}
+def test_components_carry_what_a_form_needs(api: Api, kind: str, catalog: dict[str, type]) -> None:
+    found = {item["name"]: item for item in api.get(f"/v1/{kind}s").json()["data"]}
     assert set(found) == set(catalog)
     for name, item in found.items():
+        assert item["kind"] == kind
         assert item["title"]
         assert item["citation"]
         assert item["cost"]

@@ -211,6 +211,21 @@ class TestJob:
         results = {"accuracy": None, "controls": {"random": None}, "epochs": 300, "checkpoint": "last"}
         assert "Not scored" in Page(api.get(f"/jobs/{add_job(status='succeeded', results=results)}")).text
 
+    def test_controls_are_explained(self, api: Api, add_job: Callable[..., str]) -> None:
+        score = {"mean": 40.0, "std": 1.0, "networks": 2, "values": [39.0, 41.0]}
+        controls = {"random": score, "full": {**score, "epochs": 20, "images": 50_000}}
+        results = {
+            "accuracy": score,
+            "controls": controls,
+            "network": {"name": "mlp"},
+            "epochs": 1,
+            "checkpoint": "last",
+        }
+        page = Page(api.get(f"/jobs/{add_job(status='succeeded', results=results)}"))
+        assert "“random” is a real subset of the same size; “full” is the whole training set" in page.text
+        alone = Page(api.get(f"/jobs/{add_job(status='succeeded', results={**results, 'controls': {}})}"))
+        assert "identical recipe" not in alone.text
+
     def test_several_architectures(self, api: Api, add_job: Callable[..., str]) -> None:
         def entry(name: str, mean: float) -> dict[str, Any]:
             accuracy = {"mean": mean, "std": 0.0, "networks": 1, "values": [mean]}

@@ -68,6 +68,36 @@ def test_regulariser_scoring_and_teachers_cost() -> None:
     assert plain.flop < scored.flop
 
 
+def test_iid_passes_the_images_through_both_networks() -> None:
+    plain, both, alone = (
+        estimate(parse({**DM, "regularizers": terms}))
+        for terms in ({}, {"iid": {"weight": 1}}, {"iid": {"weight": 1, "centralization": 0}})
+    )
+    assert plain is not None
+    assert both is not None
+    assert alone is not None
+    assert alone.image_passes - plain.image_passes == 100 * 3 * 100
+    assert both.image_passes - alone.image_passes == 100 * 3 * 100 + 3 * 4 * 50_000
+
+
+def test_scoring_is_counted_by_hand() -> None:
+    """Two networks on 100 distilled images, on 100 random ones and on all, with a teacher for the soft labels."""
+    scoring = {"repeats": 2, "epochs": 300, "labels": "soft", "controls": ["random", "full"], "full_images": 500_000}
+    spec = parse({**DM, "method": "random", "evaluation": scoring})
+    found = estimate(spec)
+    assert found is not None
+    trained = 2 * (301 * 100 + 301 * 100 + 11 * 50_000)
+    assert found.image_passes == pytest.approx(3 * trained + 6 * 50_000 / 6 + 3 * 4 * 50_000)
+    units = {phase.phase: phase.units for phase in plan(spec)}
+    assert (units["pretraining"], units["evaluating"]) == (1, 6)
+
+
+def test_scores_are_made_with_the_first_architecture() -> None:
+    scoring = {"repeats": 1, "networks": ["mlp", "convnet"], "scores": ["augmentation_robust"]}
+    units = {phase.phase: phase.units for phase in plan(parse({**DM, "evaluation": scoring}))}
+    assert units["evaluating"] == 4 + 2
+
+
 def test_plan_lists_the_phases_with_work() -> None:
     full = plan(parse({**DM, "regularizers": {"mim": 1, "cmi": 1}, "evaluation": {"repeats": 3}}))
     assert [phase.phase for phase in full] == ["loading", "pretraining", "distilling", "evaluating", "finalizing"]

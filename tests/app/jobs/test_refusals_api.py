@@ -92,6 +92,21 @@ class TestValidate:
         assert "not be scored" in warnings
         assert "mirrors" in warnings
 
+    def test_says_what_the_full_training_set_costs(self, api: Api, spec: dict[str, Any]) -> None:
+        def said(dataset: str, **evaluation: Any) -> list[str]:
+            body = {**spec, "dataset": dataset, "evaluation": evaluation}
+            found: list[str] = api.post("/v1/jobs:validate", json=body).json()["warnings"]
+            return [warning for warning in found if "real images for" in warning or "all real images" in warning]
+
+        (warning,) = said("cifar10", repeats=2, controls=["full"])
+        assert "2 networks are trained on all 50,000 real images for 21 epochs each" in warning
+        (warning,) = said("digits", repeats=1, scores=["label_robust"], networks=["mlp", "convnet"])
+        assert "1 network is trained on all 1,437 real images for 301 epochs" in warning
+        (api.settings.data_root / "my_birds").mkdir(parents=True)
+        (warning,) = said("my_birds", controls=["full"])
+        assert "3 networks are trained on all real images" in warning
+        assert said("cifar10", repeats=0, controls=["full"]) == []
+
     def test_unknown_size_has_no_estimate(self, api: Api, spec: dict[str, Any]) -> None:
         (api.settings.data_root / "my_birds").mkdir(parents=True)
         found = api.post("/v1/jobs:validate", json={**spec, "dataset": "my_birds"}).json()

@@ -130,6 +130,20 @@ class TestClone:
         job = api.submit({"preset": "quick/dm-mim-cmi-digits"})
         assert api.post(f"/v1/jobs/{job['id']}:clone").json()["spec"] == job["spec"]
 
+    def test_another_protocol_replaces_the_evaluation_and_fields_amend_it(self, api: Api, spec: dict[str, Any]) -> None:
+        job = api.submit({**spec, "evaluation": {"repeats": 2, "epochs": 7}})
+
+        def clone(evaluation: dict[str, Any]) -> dict[str, Any]:
+            overrides = {"evaluation": evaluation}
+            copy = api.post(f"/v1/jobs/{job['id']}:clone", json={"overrides": overrides}).json()
+            found: dict[str, Any] = copy["spec"]["evaluation"]
+            return found
+
+        amended = clone({"protocol": "standard", "repeats": 1})
+        assert (amended["repeats"], amended["epochs"]) == (1, 7)
+        replaced = clone({"protocol": "idc", "repeats": 1})
+        assert (replaced["repeats"], replaced["epochs"], replaced["augmenter"]) == (1, 1000, "stacked")
+
     def test_faulty_change_is_refused(self, api: Api, spec: dict[str, Any]) -> None:
         job = api.submit(spec)
         assert codes(api.post(f"/v1/jobs/{job['id']}:clone", json={"overrides": {"ipc": 0}})) == {

@@ -36,6 +36,41 @@ def test_results_stand_beside_the_control(distilled: Callable[..., Any]) -> None
     assert "MIM" in text
 
 
+def summary(mean: float, **more: Any) -> dict[str, Any]:
+    return {"mean": mean, "std": 0.5, "networks": 2, "values": [mean - 0.5, mean + 0.5], **more}
+
+
+def test_every_control_protocol_architecture_and_score_is_shown(distilled: Callable[..., Any]) -> None:
+    controls = {"random": summary(40), "herding": summary(45), "full": summary(80, epochs=20, images=50_000)}
+    first = {
+        "network": {"name": "convnet", "norm": "batch"},
+        "accuracy": summary(60, best=summary(62)),
+        "controls": controls,
+    }
+    second = {**first, "network": {"name": "mlp"}, "accuracy": summary(30)}
+    parts = {"improvement_over_random": 3.0, "hard_label_recovery": 20.0}
+    results = {
+        **first,
+        "epochs": 1000,
+        "checkpoint": "last",
+        "protocol": {"name": "idc", "labels": "soft"},
+        "architectures": [first, second],
+        "scores": {"label_robust": {"score": 25.5, **parts, "weight": 0.5, "ingredients": {"full_hard": summary(80)}}},
+    }
+    text = " ".join(card(distilled(results=results)).split())
+    for expected in (
+        "a fresh convnet (batch) on the set alone with the soft labels of the bundle for 1000 epochs (protocol `idc`)",
+        "| random real images, as many | 40.00 |",
+        "| real images chosen by herding, as many | 45.00 |",
+        "| all 50,000 real images, 20 epochs | 80.00 |",
+        "gives the distilled set 62.00 with a standard deviation of 0.50",
+        "| network | distilled | random | herding | full | |---|---|---|---|---| ",
+        "| mlp | 30.00 ± 0.50 | 40.00 ± 0.50 | 45.00 ± 0.50 | 80.00 ± 0.50 |",
+        "| label robust | 25.50 | improvement over random 3.00, hard label recovery 20.00 |",
+    ):
+        assert expected in text
+
+
 def test_unscored_set_says_so(distilled: Callable[..., Any]) -> None:
     text = card(distilled(results={"accuracy": None, "controls": {"random": None}}))
     assert "Not scored." in text

@@ -1,63 +1,129 @@
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
+from typing_extensions import override
 
-from ddcore import bundle
-from ddcore.data import load
-from ddcore.data.images import Dataset
+from ddcore import bundle, engine
+from ddcore.bundle.folder import read_manifest
 from ddcore.errors import DataError
-from ddcore.evaluation import evaluate
 from ddcore.hooks import Callback
-from ddcore.spec import JobSpec, parse
+from ddcore.learned import Learned
+from ddcore.methods.dm import DM
+from ddcore.registry import _IMPLEMENTATIONS, implements
+from ddcore.spec import METHODS, PROTOCOLS, DMConfig, method_config, parse
+from ddcore.synthetic import SyntheticSet
 
-FIELDS = {
+FIELDS: dict[str, Any] = {
     "dataset": "digits",
     "ipc": 2,
-    "method": "random",
+    "method": {"name": "dm", "iterations": 3, "batch_real": 8},
     "network": {"name": "convnet", "depth": 1, "width": 8},
+    "compile": "off",
+    "metrics": {"probe": "random"},
     "evaluation": {"repeats": 2, "epochs": 12},
     "seed": 11,
 }
 
 
-def scored(spec: JobSpec, dataset: Dataset) -> bundle.Distilled:
-    """Real images scored by the evaluation itself, as a run would."""
-    from ddcore.compute import Compute
-
-    rows = torch.cat([(dataset.train.labels == number).nonzero().flatten()[:2] for number in range(10)])
-    pixels = dataset.denormalize(dataset.normalize(dataset.train.images[rows]) + 0.1)
-    compute = Compute(torch.device("cpu"))
-    results = evaluate(
-        dataset.normalize(pixels),
-        dataset.train.labels[rows],
-        dataset,
-        spec.evaluation,
-        network=spec.network,
-        augmentation=spec.augmentation,
-        compute=compute,
-        seed=spec.seed,
-    )
-    reference = bundle.DatasetReference.of(dataset)
-    return bundle.Distilled(pixels, dataset.train.labels[rows], spec, reference, results, compute.describe())
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load("digits")
-
-
-@pytest.fixture(scope="module")
-def scored_bundle(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("scored")
-    bundle.write(out, scored(parse(FIELDS), digits))
+def made(folder: Path, **fields: Any) -> Path:
+    """Folder of the bundle of a run."""
+    out = folder / "out"
+    engine.run(parse({**FIELDS, **fields}), out, run_dir=folder / "run")
     return out
 
 
+def reproduces(out: Path) -> bool:
+    """Whether the bundle's own recipe gives the results of the run, but for what the engine adds."""
+    reported = dict(bundle.read(out).results)
+    assert reported.pop("steps") == 3
+    reported.pop("probe")
+    return bundle.train_on(out) == reported
+
+
+@pytest.fixture(scope="module")
+def scored_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("scored"))
+
+
 def test_training_again_gives_the_reported_figures(scored_bundle: Path) -> None:
-    assert bundle.train_on(scored_bundle) == bundle.read(scored_bundle).results
+    assert reproduces(scored_bundle)
+
+
+@pytest.fixture
+def learning() -> Iterator[str]:
+    """A method that learns a learning rate beside the images."""
+
+    @method_config
+    class LearningConfig(DMConfig):
+        name: Literal["learning"] = "learning"  # type: ignore[assignment]
+        learns_lr: ClassVar[bool] = True
+
+    @implements(LearningConfig)
+    class Learning(DM):
+        @override
+        def start(self) -> SyntheticSet:
+            images = super().start().stored
+            rate = Learned(torch.tensor(0.0321), lr=1.0, momentum=0.0)
+            return SyntheticSet(images, self.run.spec.ipc, lr=1.0, momentum=0.5, others={"lr": rate})
+
+    yield "learning"
+    METHODS.unregister("learning")
+    del _IMPLEMENTATIONS[LearningConfig]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_training_again_gives_the_reported_figures_by_every_protocol(
+    protocol: str, tmp_path: Path, learning: str
+) -> None:
+    method = {**FIELDS["method"], "name": learning}
+    evaluation = {"protocol": protocol, "repeats": 1, "epochs": 4, "batch_size": 8}
+    out = made(tmp_path, method=method, evaluation=evaluation)
+    content, manifest = bundle.read(out), read_manifest(out)
+    assert reproduces(out)
+    reported = content.results["protocol"]
+    assert reported["name"] == manifest.recipe.protocol == protocol
+    assert reported["lr"] == manifest.recipe.lr
+    assert manifest.learning_rate == content.learning_rate == pytest.approx(0.0321)
+    assert (manifest.recipe.lr == content.learning_rate) == (protocol == "mtt")
+    assert tuple(reported["augmentation"]) == manifest.recipe.augmentation
+    assert (reported["augmenter"], reported["cutmix"]) == (manifest.recipe.augmenter, manifest.recipe.cutmix)
+
+
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+def test_training_again_gives_controls_soft_labels_and_scores(labels: str, tmp_path: Path) -> None:
+    evaluation = {
+        "repeats": 1,
+        "epochs": 2,
+        "networks": ["mlp", {"name": "convnet", "depth": 1, "width": 8, "norm": "batch"}],
+        "labels": labels,
+        "temperature": 2.0,
+        "teacher": {"network": {"name": "convnet", "depth": 1, "width": 4}, "epochs": 1, "pool": 3},
+        "controls": ["random", "herding", "full"],
+        "full_images": 1500,
+        "scores": ["label_robust", "augmentation_robust"],
+    }
+    out = made(tmp_path, evaluation=evaluation)
+    content = bundle.read(out)
+    assert reproduces(out)
+    assert read_manifest(out).recipe.labels == labels
+    assert (content.soft_labels is not None) == (labels == "soft")
+    if content.soft_labels is not None:
+        assert content.soft_labels.shape == (20, 10)
+        torch.testing.assert_close(content.soft_labels.sum(dim=1), torch.ones(20))
+
+
+def test_an_unscored_set_has_its_soft_labels(tmp_path: Path) -> None:
+    teacher = {"network": {"name": "convnet", "depth": 1, "width": 4}, "epochs": 1}
+    out = made(tmp_path, evaluation={"repeats": 0, "labels": "soft", "teacher": teacher})
+    content = bundle.read(out)
+    assert content.results["accuracy"] is None
+    assert content.soft_labels is not None
 
 
 def test_fewer_networks_are_the_first_of_those_reported(scored_bundle: Path) -> None:
@@ -80,24 +146,15 @@ def test_progress_is_told(scored_bundle: Path) -> None:
     assert phases.seen == [("loading", None), ("evaluating", 26)]
 
 
-def test_unscored_bundle_is_scored_as_a_job_would_by_default(digits: Dataset, tmp_path: Path) -> None:
-    spec = parse({**FIELDS, "evaluation": {"repeats": 0, "epochs": 1}})
-    bundle.write(tmp_path, scored(spec, digits))
-    assert bundle.read(tmp_path).results["accuracy"] is None
-    assert bundle.train_on(tmp_path)["accuracy"]["networks"] == 3
+def test_unscored_bundle_is_scored_as_a_job_would_by_default(tmp_path: Path) -> None:
+    out = made(tmp_path, evaluation={"repeats": 0, "epochs": 1})
+    assert bundle.read(out).results["accuracy"] is None
+    assert bundle.train_on(out)["accuracy"]["networks"] == 3
 
 
-def test_another_dataset_of_that_name_is_refused(
-    distilled: Callable[..., bundle.Distilled], digits: Dataset, tmp_path: Path
-) -> None:
-    content = scored(parse({**FIELDS, "evaluation": {"repeats": 0}}), digits)
-    fields: dict[str, Any] = {**vars(content.dataset), "digest": "cd" * 32}
-    bundle.write(
-        tmp_path,
-        bundle.Distilled(
-            content.images, content.labels, content.spec, bundle.DatasetReference(**fields), {}, content.compute
-        ),
-    )
+def test_another_dataset_of_that_name_is_refused(scored_bundle: Path, tmp_path: Path) -> None:
+    content = bundle.read(scored_bundle)
+    bundle.write(tmp_path, replace(content, dataset=replace(content.dataset, digest="cd" * 32)))
     with pytest.raises(DataError, match=r"56c2193b2975….* is not the one that was distilled \(cdcdcdcdcdcd…\)"):
         bundle.train_on(tmp_path)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from ddcore.data import augment
-from ddcore.data.augment import Draw, apply, apply_by_class, draw, strategy_for
+from ddcore.data.augment import Draw, apply, apply_by_class, draw, draw_stacked, strategy_for
 from ddcore.spec import AUGMENTATIONS
 
 SHAPE = (3, 12, 12)
@@ -167,6 +167,63 @@ def test_draws_by_class_equal_a_loop_over_the_classes(size: int) -> None:
     (expected_gradient,) = torch.autograd.grad((expected * weights).sum(), x)
     (gradient,) = torch.autograd.grad((actual * weights).sum(), x)
     torch.testing.assert_close(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        (ALL, {("flip", "color", middle, "cutout") for middle in ("crop", "scale", "rotate")}),
+        (("crop", "color"), {("color", "crop")}),
+        (("rotate", "scale"), {("rotate",), ("scale",)}),
+        (("cutout", "flip"), {("flip", "cutout")}),
+    ],
+    ids=["all", "one", "two", "ends"],
+)
+def test_stacked_draws_choose_only_what_is_neither_first_nor_last(
+    strategy: tuple[str, ...], expected: set[tuple[str, ...]]
+) -> None:
+    shared = generator()
+    drawn = [draw_stacked(strategy, None, SHAPE, shared).operations for _ in range(300)]
+    assert set(drawn) == expected
+    # 300 / k expected of each of k choices, standard deviation at most 8.7
+    assert all(abs(drawn.count(operations) - 300 / len(expected)) < 40 for operations in expected)
+
+
+@pytest.mark.parametrize("n", [None, 5])
+def test_stacked_operations_are_applied_one_after_the_other(n: int | None) -> None:
+    x = images(5)
+    for seed in range(6):
+        drawn = draw_stacked(ALL, n, SHAPE, generator(seed))
+        expected, level = x, drawn
+        for name in drawn.operations:
+            assert name is not None
+            assert all(len(p) == (n or 1) for p in level.parameters)
+            expected = getattr(augment, name)(expected, *level.parameters)
+            level = level.then or level
+        torch.testing.assert_close(apply(drawn, x), expected)
+
+
+def test_stacked_draws_for_each_image_differ_between_images() -> None:
+    drawn = draw_stacked(("color", "crop"), 50, SHAPE, generator())
+    assert drawn.then is not None
+    assert all(len(p.unique()) > 1 for p in (*drawn.parameters, *drawn.then.parameters))
+
+
+@pytest.mark.parametrize("size", [2, 80])
+def test_stacked_draws_by_class_equal_a_loop_over_the_classes(size: int) -> None:
+    counts = [size, 1, size + 3, size, 5, 2]
+    x = images(sum(counts))
+    draws = [draw_stacked(ALL, None, SHAPE, generator(seed)) for seed in range(6)]
+    assert 1 < len({drawn.operations for drawn in draws}) < 6
+    expected = torch.cat([apply(d, part) for d, part in zip(draws, x.split(counts), strict=True)])
+    torch.testing.assert_close(apply_by_class(draws, x, counts), expected)
+
+
+def test_a_stack_of_nothing_touches_neither_images_nor_generator() -> None:
+    shared, x = generator(), images(2)
+    before = shared.get_state()
+    assert apply(draw_stacked((), None, SHAPE, shared), x) is x
+    assert torch.equal(shared.get_state(), before)
 
 
 def test_draws_by_class_may_leave_images_alone() -> None:

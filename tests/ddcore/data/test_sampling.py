@@ -75,6 +75,15 @@ def test_excluded_rows_are_never_drawn() -> None:
     assert sorted([*drawn.tolist(), *excluded.flatten().tolist()]) == list(range(15))
 
 
+def test_a_mixed_draw_is_uniform_over_ordered_samples_of_all_drawable_rows() -> None:
+    sampler = ClassSampler(torch.tensor([0, 1, 0, 1, 1]), 2, exclude=torch.tensor([[1]]))
+    shared = generator()
+    counts = Counter(tuple(sampler.draw_mixed(2, shared).tolist()) for _ in range(6000))
+    assert set(counts) == set(itertools.permutations((0, 2, 3, 4), 2))
+    assert all(abs(count - 500) < 110 for count in counts.values())  # 5 standard deviations
+    assert sorted(sampler.draw_mixed(9, shared).tolist()) == [0, 2, 3, 4]
+
+
 def test_a_class_without_rows_is_refused() -> None:
     labels = torch.tensor([0, 0, 1])
     with pytest.raises(DataError, match="class 1 has no training image left"):

@@ -46,7 +46,7 @@ def test_images_are_those_of_the_rule_on_the_features_of_the_teacher(
     method, run = ready(make_run, name)
     assert isinstance(method, FeatureCoreset)
     network = build(run.spec.method.teacher.network, run.dataset.shape, 3).eval()  # type: ignore[attr-defined]
-    network.load_state_dict(method._params)
+    network.load_state_dict(method._teacher._params)
     expected = []
     for label in range(3):
         rows = (run.dataset.train.labels == label).nonzero().flatten()
@@ -77,7 +77,7 @@ def test_the_seed_decides_on_one_teacher_and_only_that_is_trained(make_run: Call
         method = build_method(run.spec.method, run)
         method.prepare()
         assert isinstance(method, FeatureCoreset)
-        weights.append(method._params["classifier.weight"])
+        weights.append(method._teacher._params["classifier.weight"])
     assert torch.equal(weights[0], weights[2])
     assert not torch.equal(weights[0], weights[1])
     assert len(list(tmp_path.glob("teachers/*/*.safetensors"))) == 2

@@ -180,6 +180,12 @@ def test_the_network_is_trained_between_the_steps_of_an_outer_iteration_and_new_
         torch.testing.assert_close(seen[0][1][name], weight.detach(), rtol=1e-4, atol=1e-5)
 
 
+def test_regularisers_are_told_when_the_network_is_new(make_run: Make) -> None:
+    method = ready(make_run, ipc=2, outer_loop=3, inner_loop=0)
+    synthetic = method.start()
+    assert [method.draw(index, synthetic).fresh_network for index in range(7)] == [i % 3 == 0 for i in range(7)]
+
+
 def test_dsa_trains_the_network_on_augmented_images(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     recipes = []
     monkeypatch.setattr("ddcore.methods.dc.train", lambda *args: recipes.append(args[4]))

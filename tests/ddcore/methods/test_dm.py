@@ -10,20 +10,16 @@ from torch import Tensor
 
 from ddcore.compute import Compute
 from ddcore.data import augment
-from ddcore.methods.dm import DM, mean_embedding_distance
+from ddcore.embeddings import mean_embedding_distance
+from ddcore.methods.dm import DM
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
+from ddcore.registry import build_regularizer
 from ddcore.run import Run
 from ddcore.spec import ConvNetConfig
 
 CPU = torch.device("cpu")
-
-
-def test_printed_distance_is_a_sum_over_dimensions(fill: Callable[..., Tensor]) -> None:
-    real, synthetic = fill(6, 4), fill(3, 4, a=0.7, b=0.5)
-    distance = mean_embedding_distance(real.mean(0), synthetic.mean(0))
-    assert distance.item() == pytest.approx(0.146629, rel=1e-5)
 
 
 def test_printed_loss_and_gradient_of_the_tiny_convnet(fill: Callable[..., Tensor]) -> None:
@@ -87,7 +83,7 @@ def test_batch_norm_takes_the_statistics_of_all_classes_together(make_run: Calla
     dm = DM(run.spec.method, run)
     synthetic = dm.start()
     step = dm.draw(0, synthetic)
-    assert [len(group) for group in dm._groups(synthetic)] == [synthetic.classes]
+    assert [len(group) for group in step.class_groups()] == [synthetic.classes]
     loss = dm.backward(step)["loss/base"].item()
 
     network = build(run.spec.network, run.dataset.shape, 3).train()
@@ -112,3 +108,21 @@ def test_every_step_sees_a_fresh_network_and_its_own_draws(make_run: Callable[..
         rows.append(torch.cat(step.rows))
     assert not torch.equal(weights[0], weights[1])
     assert not torch.equal(rows[0], rows[1])
+
+
+@pytest.mark.parametrize(("distance", "variant"), [("bacon", "released"), ("bacon_paper", "paper")])
+def test_another_distance_takes_the_place_of_the_means(
+    make_run: Callable[..., Run], distance: str, variant: str
+) -> None:
+    """Then the method's part is what the regulariser of that name would add at a weight of 1."""
+    term = {"name": "bacon", "weight": 1, "variant": variant}
+    run = make_run(method={"name": "dm", "batch_real": 8, "distance": distance}, regularizers=[term])
+    dm = DM(run.spec.method, run)
+    synthetic = dm.start()
+    step = dm.draw(0, synthetic)
+    loss, own = dm.backward(step)["loss/base"], synthetic.gradient.clone()
+    synthetic.clear_gradient()
+    added = build_regularizer(run.spec.regularizers[0], run).backward(step, 1.0)["loss/bacon"]
+    assert own.any()
+    assert loss == added
+    assert torch.equal(own, synthetic.gradient)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ddcore.compute import Compute, computes_bf16, missing_compiler
 from ddcore.nets import Functional, Network, Params, build
 from ddcore.nets.functional import piece_size
-from ddcore.spec import ConvNetConfig, NetworkConfig, ResNet18Config
+from ddcore.spec import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, NetworkConfig, ResNet18Config
 
 CPU = torch.device("cpu")
 SHAPE = (3, 8, 8)
@@ -165,6 +165,38 @@ def test_the_template_is_left_alone() -> None:
     Functional(template, Compute(CPU))
     assert not template.training
     assert all(p.device == CPU and p.requires_grad for p in template.parameters())
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "expected"),
+    [
+        (ConvNetConfig(), (3, 32, 32), (128, 4, 4)),
+        (ConvNetConfig(width=8, norm="batch"), (1, 28, 28), (8, 4, 4)),
+        (ConvNetConfig(pooling="none", depth=1), (3, 8, 8), (128, 8, 8)),
+        (AlexNetConfig(), (3, 32, 32), (192, 4, 4)),
+        (ResNet18Config(), (3, 32, 32), (512, 1, 1)),
+        (ResNet18Config(), (3, 64, 64), (512, 2, 2)),
+        (MLPConfig(width=16), (3, 32, 32), (16, 1, 1)),
+        (LeNetConfig(), (3, 32, 32), None),
+    ],
+)
+def test_features_are_flattened_from_maps_of_a_known_shape(
+    config: NetworkConfig, shape: tuple[int, int, int], expected: tuple[int, int, int] | None
+) -> None:
+    functional = Functional(build(config, shape, 10), Compute(torch.device("cpu")))
+    assert functional.feature_map == expected
+    if expected is not None:
+        features = functional.features(functional.new(torch.Generator()), torch.zeros(1, *shape), training=False)
+        assert features.shape == (1, math.prod(expected))
+
+
+def test_parameters_are_those_of_the_published_tables() -> None:
+    for config, count in ((ConvNetConfig(), 320_010), (ResNet18Config(), 11_173_962)):
+        functional = Functional(build(config, (3, 32, 32), 10), Compute(torch.device("cpu")))
+        assert functional.parameter_count == count
+        assert functional.parameter_bytes == 4 * count
+    norm = Functional(build(ConvNetConfig(norm="batch"), (3, 32, 32), 10), Compute(torch.device("cpu")))
+    assert norm.parameter_bytes == 4 * (norm.parameter_count + 3 * 2 * 128) + 3 * 8, "running statistics, and counters"
 
 
 @pytest.mark.parametrize("most", [8, 32, 64, 1000])

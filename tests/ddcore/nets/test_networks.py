@@ -98,6 +98,45 @@ def test_taps_show_every_block_and_agree_with_each_other(
     torch.testing.assert_close(net.classifier(taps.features), taps.logits)
 
 
+@pytest.mark.parametrize(
+    ("config", "shape", "levels"),
+    [
+        (ConvNetConfig(width=4), (1, 28, 28), [(4, 32, 32), (4, 16, 16), (4, 8, 8), (4, 4, 4), (64,)]),
+        (ConvNetConfig(width=4, depth=1, pooling="max"), (3, 6, 7), [(4, 6, 7), (4, 3, 3), (36,)]),
+        (ConvNetConfig(width=4, depth=2, pooling="none"), (3, 5, 6), [(4, 5, 6), (4, 5, 6), (4, 5, 6), (120,)]),
+        (MLPConfig(width=6), (3, 5, 4), [(6, 1, 1), (6, 1, 1), (6, 1, 1), (6,)]),
+        (LeNetConfig(), (1, 28, 28), [(6, 28, 28), (16, 10, 10), (16, 5, 5), (84,)]),
+        (
+            AlexNetConfig(),
+            (3, 8, 8),
+            [(128, 8, 8), (192, 4, 4), (256, 2, 2), (192, 2, 2), (192, 2, 2), (192, 1, 1), (192,)],
+        ),
+        (
+            VGG11Config(),
+            (3, 32, 32),
+            [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 2, 2), (512, 1, 1), (512,)],
+        ),
+        (ResNet18Config(), (3, 16, 16), [(64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2), (512, 1, 1), (512,)]),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_levels_are_the_maps_before_each_pooling_then_the_last_one_pooled_and_the_features(
+    config: NetworkConfig, shape: tuple[int, int, int], levels: list[tuple[int, ...]], fill: Fill
+) -> None:
+    net = build(config, shape, 5).eval()
+    x = fill(2, *shape)
+    found, taps = net(x, tap="levels"), net.taps(x)
+    assert [tuple(level.shape[1:]) for level in found] == levels
+    torch.testing.assert_close(found[-1], taps.features)
+    for level, block in zip(found, taps.blocks, strict=False):
+        if level.shape != block.shape:
+            pool = F.avg_pool2d if isinstance(config, ConvNetConfig) and config.pooling == "avg" else F.max_pool2d
+            level = pool(level, 2)
+        torch.testing.assert_close(level, block)
+    if not isinstance(config, ResNet18Config):
+        torch.testing.assert_close(found[-2], taps.blocks[-1])
+
+
 def test_resnet_averages_windows_of_four_and_keeps_two_by_two_of_64_pixels() -> None:
     assert build(ResNet18Config(), (3, 32, 32), 10).classifier.in_features == 512
     assert build(ResNet18Config(), (3, 64, 64), 10).classifier.in_features == 2048
@@ -267,9 +306,11 @@ def test_end_to_end_gradients_of_the_published_check(fill: Fill) -> None:
     assert gradient.abs().sum().item() == pytest.approx(32.659195, rel=1e-3)
 
 
-def test_last_block_of_the_published_depth_three_check(fill: Fill) -> None:
-    """CAFE's h4 term: squared distance of class means of the last block, ten classes."""
+def test_levels_of_the_published_depth_three_check(fill: Fill) -> None:
+    """CAFE's h1 to h5 terms: squared distance of class means at each level, ten classes."""
     net = published_convnet(3, 10)
-    real = net.taps(fill(20, 3, 8, 8, a=0.37)).blocks[-1].unflatten(0, (10, 2)).mean(1)
-    synthetic = net.taps(fill(10, 3, 8, 8, a=0.51, b=0.2)).blocks[-1]
-    assert (real - synthetic).square().sum().item() == pytest.approx(0.00089652, rel=1e-4)
+    real = [level.unflatten(0, (10, 2)).mean(1) for level in net.levels(fill(20, 3, 8, 8, a=0.37))]
+    synthetic = net.levels(fill(10, 3, 8, 8, a=0.51, b=0.2))
+    terms = [(r - s).square().sum().item() for r, s in zip(real, synthetic, strict=True)]
+    assert terms[:3] == pytest.approx([26.383745, 16.118736, 0.0918283], rel=1e-5)
+    assert terms[3:] == pytest.approx([0.00089652] * 2, rel=1e-4)

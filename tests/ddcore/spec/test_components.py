@@ -5,6 +5,7 @@ from pydantic import Field
 
 from ddcore.spec import (
     AUGMENTATIONS,
+    DECODERS,
     METHODS,
     NETWORKS,
     REGULARIZERS,
@@ -21,7 +22,7 @@ from ddcore.spec.errors import pointer
 
 
 def components() -> list[type]:
-    return [cls for catalog in (METHODS, REGULARIZERS, NETWORKS) for cls in catalog.values()]
+    return [cls for catalog in (METHODS, REGULARIZERS, NETWORKS, DECODERS) for cls in catalog.values()]
 
 
 @pytest.mark.parametrize("cls", components(), ids=lambda cls: cls.__name__)

@@ -1,0 +1,105 @@
+"""What networks are scored on beside a distilled set: real images, with the same kind of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Generator, Tensor
+
+from ddcore import selection
+from ddcore.data.images import Dataset
+from ddcore.data.sampling import ClassSampler
+from ddcore.randomness import stream_seed
+from ddcore.run import Run
+from ddcore.spec import Condition
+from ddcore.teacher import Teacher
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Images that a network is trained on.
+
+    Attributes:
+        images: (N, C, H, W); float32 in normalised units, or uint8 with ``normalize``.
+        labels: (N,) int64, or (N, classes) float32 probabilities.
+        normalize: what makes normalised units of a batch of ``images``; ``None`` where they are.
+    """
+
+    images: Tensor
+    labels: Tensor
+    normalize: Callable[[Tensor], Tensor] | None = None
+
+
+class Controls:
+    """Makes the sets that a distilled one is compared with, and soft labels for either.
+
+    Args:
+        run: dataset, images a class, and the evaluation that says which controls there are.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._config = run.spec.evaluation
+
+    @cached_property
+    def _teacher(self) -> Teacher:
+        return Teacher(self._config.teacher, self._run)
+
+    def prepare(self) -> None:
+        """Train the teacher, if anything asked for takes one."""
+        if self._config.needs_teacher:
+            # Not a stream of the run: an evaluation that is resumed must find the same teacher.
+            self._teacher.prepare(Generator().manual_seed(stream_seed(self._run.spec.seed, "evaluation/teacher")))
+
+    def soft_labels(self, images: Tensor) -> Tensor:
+        """The teacher's probabilities, float32 (N, classes), of uint8 or of normalised images."""
+        return self._teacher.probabilities(images, self._config.temperature)
+
+    def make(self, condition: Condition, generator: Generator) -> TrainingSet:
+        """The set of a control.
+
+        Args:
+            condition: names the control and the kind of labels.
+            generator: on the CPU; draws the images of ``random``.
+        """
+        dataset = self._run.dataset
+        if condition.set == "full":
+            images, labels, normalize = dataset.train.images, dataset.train.labels, dataset.normalize
+            return TrainingSet(images, self._labels(condition, images, labels), normalize)
+        if condition.set == "herding":
+            images, labels = _taken(dataset, self._herding_rows)
+        else:
+            images, labels = random_subset(dataset, self._run.spec.ipc, generator)
+        return TrainingSet(images, self._labels(condition, images, labels))
+
+    def _labels(self, condition: Condition, images: Tensor, labels: Tensor) -> Tensor:
+        return self.soft_labels(images) if condition.labels == "soft" else labels
+
+    @cached_property
+    def _herding_rows(self) -> Tensor:
+        """Chosen by :func:`ddcore.selection.herding`; a class with too few gives all it has."""
+        ipc = self._run.spec.ipc
+        return self._teacher.select(lambda features: selection.herding(features, min(ipc, len(features))))
+
+
+def random_subset(dataset: Dataset, ipc: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Real training images, drawn uniformly without replacement.
+
+    Args:
+        dataset: its training images are drawn from.
+        ipc: images of each class; a class with too few gives all it has.
+        generator: CPU generator.
+
+    Returns:
+        Normalised float32 images and int64 labels, class-major.
+    """
+    sampler = ClassSampler(dataset.train.labels, len(dataset.classes))
+    return _taken(dataset, torch.cat(sampler.draw_each(ipc, generator)))
+
+
+def _taken(dataset: Dataset, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalised images and labels of training rows."""
+    return dataset.normalize(dataset.train.images[rows]), dataset.train.labels[rows]

@@ -1,0 +1,62 @@
+"""Ways of augmenting a batch that a network is trained on: each image sees parameters of its own.
+
+A network in training needs no gradient to the pixels, so operations that have none are welcome here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Generator, Tensor
+
+from ddcore.data import augment
+from ddcore.data.augment import Strategy, strategy_for
+from ddcore.data.eight_bit import eight_bit
+from ddcore.data.images import Dataset
+from ddcore.data.per_image import per_image
+from ddcore.spec import EvaluationConfig
+
+Augmenter = Callable[[Tensor, Strategy, Generator], Tensor]
+"""Transforms normalised images (N, C, H, W) by some operations, with a CPU generator; none for no operations."""
+
+
+def siamese(images: Tensor, strategy: Strategy, generator: Generator) -> Tensor:
+    """One operation for the batch, with parameters for every image (methods/matching, A2)."""
+    return augment.apply(augment.draw(strategy, len(images), images.shape, generator), images)
+
+
+def stacked(images: Tensor, strategy: Strategy, generator: Generator) -> Tensor:
+    """Several operations, with parameters for every image: see :func:`ddcore.data.augment.draw_stacked`."""
+    return augment.apply(augment.draw_stacked(strategy, len(images), images.shape, generator), images)
+
+
+def augmenter_of(config: EvaluationConfig, dataset: Dataset) -> Augmenter:
+    """The way of augmenting that an evaluation asks for, on images of a dataset."""
+    if config.augmenter == "eight_bit":
+        return partial(eight_bit, dataset)
+    return {"siamese": siamese, "stacked": stacked, "per_image": per_image}[config.augmenter]
+
+
+def strategy_of(config: EvaluationConfig, job: str, flip: bool) -> Strategy:
+    """The operations that an evaluation asks for.
+
+    Args:
+        config: may name them, or leave them to the job.
+        job: the augmentation of the job.
+        flip: whether a mirrored image keeps its class.
+
+    Returns:
+        Names of operations; ``cutout`` is left out where CutMix takes its place, unless the evaluation lists it.
+
+    >>> config = EvaluationConfig(protocol="idc")
+    >>> strategy_of(config, "none", flip=False)
+    ('color', 'crop', 'scale', 'rotate')
+    """
+    asked = config.augmentation or job
+    if config.augmenter not in ("siamese", "stacked"):
+        return () if asked == "none" else tuple(asked.split("_"))
+    strategy = strategy_for(asked, flip)
+    if config.cutmix > 0 and config.augmentation in (None, "auto"):
+        return tuple(operation for operation in strategy if operation != "cutout")
+    return strategy

@@ -1,0 +1,93 @@
+"""From the fields of an evaluation to the recipe that networks are trained by (methods/matching, A3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ddcore.data.augment import Strategy
+from ddcore.data.augmenters import Augmenter, siamese
+from ddcore.errors import ConfigurationError
+from ddcore.spec import EvaluationConfig, Labels
+from ddcore.train import Recipe
+
+
+def recipe_of(
+    config: EvaluationConfig, strategy: Strategy, augmenter: Augmenter = siamese, learning_rate: float | None = None
+) -> Recipe:
+    """The training recipe of an evaluation, with its schedule in epochs.
+
+    Args:
+        config: the evaluation.
+        strategy: operations of augmentation.
+        augmenter: how they are applied.
+        learning_rate: that the set learned, for an evaluation that uses it.
+
+    Raises:
+        ConfigurationError: it is to be used, and is not there.
+
+    >>> recipe = recipe_of(EvaluationConfig(epochs=300), ())
+    >>> recipe.epochs, recipe.drops, recipe.drop_factor
+    (301, (152,), 0.1)
+    >>> recipe = recipe_of(EvaluationConfig(protocol="idc"), ())
+    >>> recipe.epochs, recipe.drops, recipe.drop_factor
+    (1000, (666, 833), 0.2)
+    """
+    lr = learning_rate if config.lr is None else config.lr
+    if lr is None:
+        raise ConfigurationError(
+            "`evaluation.lr` is null, the learning rate that the set learned, but this set learned none; "
+            "give `evaluation.lr` (0.01 is usual)"
+        )
+    recipe = Recipe(
+        epochs=config.epochs,
+        lr=lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        batch_size=config.batch_size,
+        optimizer=config.optimizer,
+        strategy=strategy,
+        augmenter=augmenter,
+        cutmix=config.cutmix,
+        temperature=config.temperature,
+    )
+    return scheduled(recipe, config, config.epochs)
+
+
+def scheduled(recipe: Recipe, config: EvaluationConfig, epochs: int) -> Recipe:
+    """A recipe with the schedule that an evaluation has for an E of ``epochs``."""
+    recipe = replace(recipe, epochs=config.passes(epochs))
+    if config.schedule == "drop_once":
+        # After the epoch with the index E // 2 + 1: one more has been made by then.
+        return replace(recipe, drops=(epochs // 2 + 2,), drop_factor=0.1, restarts=True)
+    if config.schedule == "drop_twice":
+        return replace(recipe, drops=(2 * epochs // 3, 5 * epochs // 6), drop_factor=0.2, restarts=False)
+    return replace(recipe, drops=())
+
+
+def described(config: EvaluationConfig, recipe: Recipe, labels: Labels) -> dict[str, Any]:
+    """A recipe in words that need no source code to be read, as ``results.protocol`` of a manifest.
+
+    Args:
+        config: the evaluation.
+        recipe: made of it.
+        labels: that the distilled set is learned with.
+    """
+    drops = {"after_passes": list(recipe.drops), "factor": recipe.drop_factor, "clears_momentum": recipe.restarts}
+    return {
+        "name": config.protocol,
+        "optimizer": recipe.optimizer,
+        "passes": recipe.epochs,
+        "lr": recipe.lr,
+        "lr_is": "given" if config.lr is not None else "learned with the set",
+        "lr_drops": drops if recipe.drops else None,
+        "momentum": recipe.momentum if recipe.optimizer == "sgd" else None,
+        "weight_decay": recipe.weight_decay,
+        "batch_size": recipe.batch_size,
+        "augmentation": list(recipe.strategy),
+        "augmenter": config.augmenter,
+        "cutmix": recipe.cutmix,
+        "labels": labels,
+        "temperature": recipe.temperature if labels == "soft" else None,
+        "scored_on": "test, all images, last pass",
+    }

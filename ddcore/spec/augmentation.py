@@ -1,0 +1,52 @@
+"""Names of augmentations, and the check of a specification that joins some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ddcore.spec.errors import nearest
+
+AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+"""Operations of differentiable Siamese augmentation, joined by ``_`` in a specification."""
+
+AUGMENTERS: Mapping[str, tuple[str, ...]] = {
+    "siamese": AUGMENTATIONS,
+    "stacked": AUGMENTATIONS,
+    "per_image": ("crop", "scale", "rotate", "noise"),
+    "eight_bit": ("autoaugment", "randaugment", "crop", "flip", "jitter", "cutout"),
+}
+"""Ways of augmenting the images that a network is trained on, and the operations that each knows."""
+
+
+def check_augmentation(value: str, operations: tuple[str, ...] = AUGMENTATIONS, *, auto: bool = True) -> str:
+    """Refuse what is not a list of known operations.
+
+    Args:
+        value: operations joined by ``_``, ``none``, or ``auto`` for all of them.
+        operations: the known ones.
+        auto: whether ``auto`` is understood.
+
+    Returns:
+        ``value``.
+
+    Raises:
+        ValueError: naming the operation at fault, the nearest known one and what else can be said.
+
+    >>> check_augmentation("crop_flip")
+    'crop_flip'
+    """
+    shorthands = ("auto", "none") if auto else ("none",)
+    if value in shorthands:
+        return value
+    asked = value.split("_")
+    for operation in asked:
+        if operation not in operations:
+            guess = nearest(operation, operations)
+            hint = f", did you mean '{guess}'?" if guess else ""
+            raise ValueError(
+                f"unknown augmentation '{operation}'{hint}; join some of {', '.join(operations)} by '_', "
+                f"or say {' or '.join(repr(name) for name in shorthands)}"
+            )
+    if len(set(asked)) < len(asked):
+        raise ValueError(f"augmentation '{value}' names an operation twice")
+    return value

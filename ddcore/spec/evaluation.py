@@ -1,0 +1,307 @@
+"""How a distilled set is scored: fresh networks trained on it from scratch, beside controls (methods/matching, A3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from ddcore.spec.augmentation import AUGMENTERS, check_augmentation
+from ddcore.spec.base import AnyNetwork, NetworkConfig, SpecModel
+from ddcore.spec.errors import Problem, nearest
+from ddcore.spec.networks import (
+    AlexNetConfig,
+    ConvNetConfig,
+    LeNetConfig,
+    MLPConfig,
+    ResNet18Config,
+    VGG11Config,
+)
+from ddcore.spec.protocols import ADAM, PROTOCOLS
+from ddcore.spec.regularizers import TeacherConfig
+
+if TYPE_CHECKING:
+    from ddcore.spec.job import JobSpec
+
+Labels = Literal["hard", "soft"]
+Control = Literal["random", "herding", "full"]
+RobustScore = Literal["label_robust", "augmentation_robust"]
+
+DISTILLED = "distilled"
+"""What a network is trained on when it is not a control."""
+
+NETWORK_POOLS: Mapping[str, tuple[NetworkConfig, ...]] = {
+    "M": (MLPConfig(), ConvNetConfig(), LeNetConfig(), AlexNetConfig(), VGG11Config(), ResNet18Config()),
+    "B": (
+        ConvNetConfig(norm="batch"),
+        ConvNetConfig(norm="batch", activation="swish"),
+        AlexNetConfig(norm="batch"),
+        VGG11Config(norm="batch"),
+        ResNet18Config(norm="batch"),
+    ),
+}
+"""Architectures that the literature scores across (methods/matching, A1): without and with batch normalisation."""
+
+
+class Condition(NamedTuple):
+    """What networks are trained on, and how: those of one condition differ in their seeds only.
+
+    Attributes:
+        set: ``distilled`` or the name of a control.
+        labels: the classes, or a teacher's probabilities.
+        augmented: as the recipe says, or not at all.
+    """
+
+    set: str
+    labels: Labels
+    augmented: bool = True
+
+
+class EvaluationConfig(SpecModel):
+    """How the distilled set is scored: fresh networks trained on it from scratch (A3).
+
+    Every default but that of ``protocol`` is the one of the protocol.
+    """
+
+    protocol: str = Field(
+        "standard",
+        json_schema_extra={"enum": list(PROTOCOLS)},
+        description="Whose way of scoring: it decides every field below that is not given. "
+        + "; ".join(f"`{name}`: {protocol.title}" for name, protocol in PROTOCOLS.items())
+        + ". Published repetitions of the distillation itself are left to the job's seed.",
+    )
+    networks: tuple[AnyNetwork, ...] = Field(
+        default=(),
+        description="Architectures to train, or the pools 'M' (mlp, convnet, lenet, alexnet, vgg11, resnet18) and 'B' "
+        "(convnet, the same with swish, alexnet, vgg11, resnet18; all with batch normalisation). "
+        "Default: the network of the job.",
+    )
+    repeats: int = Field(3, ge=0, le=100, description="Networks of each architecture; 0 skips scoring.")
+    epochs: int = Field(300, ge=1, le=100_000, description="E, see `schedule`.")
+    schedule: Literal["drop_once", "drop_twice", "constant"] = Field(
+        "drop_once",
+        description="`drop_once`: E + 1 epochs; after that with the index E // 2 + 1, counted from 0, a tenth of the "
+        "learning rate and a fresh optimiser (DC and its heirs). `drop_twice`: E epochs; a fifth of the learning rate "
+        "after 2 E // 3 and again after 5 E // 6 (IDC). `constant`: E epochs.",
+    )
+    optimizer: Literal["sgd", "adam"] = Field(
+        "sgd", description="With `adam`, `lr` defaults to 0.003, `weight_decay` to 0 and `schedule` to `constant`."
+    )
+    lr: float | None = Field(
+        0.01, gt=0, description="Learning rate; null for the one that the set learned, as `mtt` scores."
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum (SGD).")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay.")
+    batch_size: int = Field(256, ge=1, description="Images a training step.")
+    augmenter: Literal["siamese", "stacked", "per_image", "eight_bit"] = Field(
+        "siamese",
+        description="How operations are applied. `siamese`: one for a whole batch, with parameters for every image. "
+        "`stacked`: flip and color, one of the others, and cutout (IDC). `per_image`: one for each image, of crop, "
+        "scale, rotate, noise (DC). `eight_bit`: one after the other with one draw for a whole batch of 8-bit images, "
+        "of autoaugment, randaugment, crop, flip, jitter, cutout (DC-bench).",
+    )
+    augmentation: str | None = Field(
+        None,
+        description="Operations on the training images, joined by `_`, or `none`; `auto` as for a job. "
+        "Default: those of the job.",
+    )
+    cutmix: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Probability that a batch is mixed by CutMix (beta 1). It then takes the place of `cutout`, unless "
+        "`augmentation` lists that.",
+    )
+    tests: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="Times that a network is tested, evenly over its training. The last counts; the best, which looks "
+        "at the test images, is reported beside it (IDC publishes it).",
+    )
+    labels: Labels = Field(
+        "hard",
+        description="`hard`: the class of every image, or what the method learned in its place. `soft`: the "
+        "probabilities that `teacher` gives every image, also those of controls; the bundle holds them.",
+    )
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="Temperature of soft labels, and of the networks that learn from them (RDED, SRe2L: 20, "
+        "with AdamW).",
+    )
+    teacher: TeacherConfig = Field(
+        default_factory=TeacherConfig,
+        description="Network trained on the real images that gives soft labels, and the features of `herding`. The "
+        "seed decides on one of the pool; only that is trained, and only where it is needed.",
+    )
+    controls: tuple[Control, ...] = Field(
+        ("random",),
+        description="Real images trained on under the identical recipe: `ipc` of each class, drawn at random for every "
+        "network or chosen by herding, or the `full` training set.",
+    )
+    full_images: int = Field(
+        1_000_000,
+        ge=1,
+        description="Images that a network on the `full` training set may see: it is trained for `full_images` over "
+        "the size of the set epochs (rounded down, but at least 1), if that is less than `epochs`.",
+    )
+    scores: tuple[RobustScore, ...] = Field(
+        (),
+        description="Scores of DD-Ranking, with the first architecture: `label_robust` (trains on the set and random "
+        "images with soft labels, and on the set and the full training set with hard ones) and `augmentation_robust` "
+        "(trains on the set and random images with augmentation and without).",
+    )
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether anything asked for takes a network trained on the real images."""
+        return self.labels == "soft" or "label_robust" in self.scores or self._scores_herding
+
+    @property
+    def _scores_herding(self) -> bool:
+        return self.repeats > 0 and "herding" in self.controls
+
+    def epochs_on(self, name: str, full: int) -> int:
+        """E for networks on a set of this name, where the full training set has ``full`` images.
+
+        >>> config = EvaluationConfig(epochs=1000)
+        >>> [config.epochs_on("full", images) for images in (100, 50_000, 2_000_000)], config.epochs_on("random", 1)
+        ([1000, 20, 1], 1000)
+        """
+        return self.epochs if name != "full" else max(1, min(self.epochs, self.full_images // full))
+
+    def passes(self, epochs: int) -> int:
+        """Epochs that a network is really trained for, for an E of ``epochs``."""
+        return epochs + 1 if self.schedule == "drop_once" else epochs
+
+    def compared(self, distilled: Labels | None = None) -> tuple[Condition, ...]:
+        """The distilled set and its controls.
+
+        Args:
+            distilled: labels of the set, where they are not those asked for: a method may have learned its own.
+        """
+        return (
+            Condition(DISTILLED, distilled or self.labels),
+            *(Condition(name, self.labels) for name in self.controls),
+        )
+
+    def ingredients(self, score: RobustScore, distilled: Labels | None = None) -> Mapping[str, Condition]:
+        """What a score is made of, by the names that :mod:`ddcore.ranking` has for it; see :meth:`compared`."""
+        if score == "label_robust":
+            return {
+                "full_hard": Condition("full", "hard"),
+                "distilled_hard": Condition(DISTILLED, "hard"),
+                "distilled_soft": Condition(DISTILLED, "soft"),
+                "random_soft": Condition("random", "soft"),
+            }
+        return {
+            f"{name}_{word}": Condition(name, labels, augmented)
+            for name, labels in ((DISTILLED, distilled or self.labels), ("random", self.labels))
+            for word, augmented in (("augmented", True), ("plain", False))
+        }
+
+    def conditions(self, network: int, distilled: Labels | None = None) -> tuple[Condition, ...]:
+        """Everything that networks of an architecture are trained on, each once, in order.
+
+        Args:
+            network: index of the architecture; scores are made with the first.
+            distilled: see :meth:`compared`.
+
+        >>> config = EvaluationConfig(controls=("random",), scores=("augmentation_robust",))
+        >>> [(c.set, c.augmented) for c in config.conditions(0)]
+        [('distilled', True), ('random', True), ('distilled', False), ('random', False)]
+        """
+        scores = self.scores if network == 0 else ()
+        beside = (condition for score in scores for condition in self.ingredients(score, distilled).values())
+        return tuple(dict.fromkeys((*self.compared(distilled), *beside)))
+
+    def images_trained(self, network: int, distilled: int, real: int, full: int) -> int:
+        """Images that all networks of an architecture are trained on, every epoch counted.
+
+        Args:
+            network: index of the architecture.
+            distilled: images of the distilled set.
+            real: images of a control of the same storage.
+            full: images of the full training set.
+        """
+        sizes = {DISTILLED: distilled, "full": full}
+        return self.repeats * sum(
+            self.passes(self.epochs_on(condition.set, full)) * sizes.get(condition.set, real)
+            for condition in self.conditions(network)
+        )
+
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:
+        """What in a job cannot be scored like this."""
+        if self.lr is None and not job.method.learns_lr:
+            detail = (
+                f"`lr` is null, the learning rate that the set learned (protocol '{self.protocol}'), but "
+                f"`{job.method.name}` learns none; give `evaluation.lr` (0.01 is usual) or another protocol"
+            )
+            yield Problem("/evaluation/lr", "no_learned_learning_rate", detail)
+        asked = self.augmentation or job.augmentation
+        if "augmentation_robust" in self.scores and asked == "none" and self.cutmix == 0:
+            detail = (
+                "`augmentation_robust` compares training with augmentation and without, but the networks are trained "
+                "without; give `evaluation.augmentation`, or drop the score"
+            )
+            yield Problem("/evaluation/scores", "score_needs_augmentation", detail)
+        if self.scores and self.repeats == 0:
+            detail = "scores are made of trained networks, but `repeats` is 0; choose 1 to 100, or drop the scores"
+            yield Problem("/evaluation/scores", "score_needs_networks", detail)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_protocol_has_it(cls, data: object) -> object:
+        """Fill in what the protocol prescribes where nothing is said."""
+        if not isinstance(data, Mapping):
+            return data
+        name = data.get("protocol", "standard")
+        if not isinstance(name, str) or name not in PROTOCOLS:
+            return data
+        optimizer = ADAM if data.get("optimizer") == "adam" else {}
+        return {**PROTOCOLS[name].fields, **optimizer, **data}
+
+    @field_validator("protocol")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in PROTOCOLS:
+            guess = nearest(value, PROTOCOLS)
+            hint = f", did you mean '{guess}'?" if guess else ""
+            raise ValueError(f"unknown protocol '{value}'{hint}; known: {', '.join(PROTOCOLS)}")
+        return value
+
+    @field_validator("networks", mode="before")
+    @classmethod
+    def _pools(cls, value: object) -> object:
+        """Put the architectures of a pool in the place of its name."""
+        listed = [value] if isinstance(value, str) else value
+        if not isinstance(listed, (list, tuple)):
+            return value
+        expanded: list[Any] = []
+        for network in listed:
+            expanded += NETWORK_POOLS[network] if isinstance(network, str) and network in NETWORK_POOLS else [network]
+        return tuple(expanded)
+
+    @field_validator("augmentation")
+    @classmethod
+    def _operations(cls, value: str | None, info: ValidationInfo) -> str | None:
+        augmenter = info.data.get("augmenter", "siamese")
+        known, auto = AUGMENTERS[augmenter], augmenter in ("siamese", "stacked")
+        if value is not None:
+            return check_augmentation(value, known, auto=auto)
+        if not auto:
+            raise ValueError(
+                f"the operations of a job are not for the augmenter '{augmenter}'; give `evaluation.augmentation`: "
+                f"some of {', '.join(known)} joined by '_', or 'none'"
+            )
+        return None
+
+    @field_validator("controls", "scores")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if value.count(name) > 1:
+                raise ValueError(f"'{name}' is listed {value.count(name)} times; list it once")
+        return value

@@ -1,0 +1,115 @@
+"""Matching under networks in training: IDM and BACON. Source: methods/matching, sections 6 and 8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from ddcore.spec.base import method_config
+from ddcore.spec.errors import Problem
+from ddcore.spec.methods.dm import COMPARISON, Comparison, FeatureMatchingConfig
+from ddcore.spec.regularizers import BACON_TRADE_OFF, BACON_VARIANT
+
+if TYPE_CHECKING:
+    from ddcore.spec.job import JobSpec
+
+
+class QueueMatchingConfig(FeatureMatchingConfig):
+    """What matching under a queue of networks in training can be told (``idm``, ``bacon``)."""
+
+    cost: ClassVar[str] = (
+        "medium: a forward pass of the real batch, and `networks_trained` x `network_steps` training steps of networks "
+        "on real images"
+    )
+    job_defaults: ClassVar[Mapping[str, Any]] = {"decoder": {"name": "mosaic", "factor": 2}}
+
+    iterations: int = Field(20_000, ge=1, le=10_000_000, description="Image steps (paper: 20,000).")
+    lr_img: float = Field(
+        0.2,
+        gt=0,
+        description="Learning rate of the images (published: 0.2), whose optimiser steps once for each class: at a "
+        "momentum of 0.5, that goes twice as far as one step for all.",
+    )
+    momentum: float = Field(0.5, ge=0, lt=1, description="Momentum of the image optimiser (SGD).")
+    ce_weight: float = Field(
+        0.5,
+        ge=0,
+        description="w: the cross-entropy of the synthetic images weighs w x the accuracy of the network in percent, "
+        "0 to 100 (published: 0.5; 0.1 for 50 images a class of CIFAR-10 and from 10 of CIFAR-100).",
+    )
+    queue_start: int = Field(3, ge=1, le=1000, description="Networks in the queue before the first step.")
+    queue_size: int = Field(
+        100,
+        ge=1,
+        le=1000,
+        description="Networks in the queue at most; the oldest makes room. Memory and every checkpoint hold weights "
+        "and momentum of each: 256 MB for 100 ConvNets of width 128 on 32 x 32 images of 10 classes.",
+    )
+    grow_every: int = Field(
+        30, ge=1, description="G: steps from one new network to the next (published: 30, or 5 at 1 image a class)."
+    )
+    networks_trained: int = Field(2, ge=1, le=1000, description="Networks of the queue trained after each step.")
+    network_steps: int = Field(
+        10, ge=1, le=10_000, description="M: training steps of each of them (published: 10; 50 or 40 for CIFAR-100)."
+    )
+    batch_train: int = Field(256, ge=1, description="Real images of mixed classes in such a step.")
+    lr_net: float = Field(0.01, gt=0, description="Learning rate of the networks (SGD).")
+    momentum_net: float = Field(0.9, ge=0, lt=1, description="Momentum of the networks.")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay of the networks.")
+    eval_interval: int = Field(
+        100,
+        ge=1,
+        description="Steps after which the accuracy of every network is counted anew. The released code does so at "
+        "each of its evaluations (published: every 100, or 500 at 50 images a class); until it has been trained "
+        "again, a network has an accuracy of 0 and no cross-entropy. How often a job evaluates does not matter here.",
+    )
+
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:
+        """A queue that starts longer than it may become."""
+        yield from super().impossible(job)
+        if self.queue_start > self.queue_size:
+            detail = (
+                f"`method.queue_start` is {self.queue_start}, but `method.queue_size` allows {self.queue_size}; "
+                "start with fewer networks or allow more"
+            )
+            yield Problem("/method/queue_start", "queue_overfull", detail)
+
+    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
+        """The real batch forward, the synthetic images both ways, and the training of networks."""
+        training = 3 * self.networks_trained * self.network_steps * self.batch_train
+        return super().image_passes(ipc, classes, class_size) + training
+
+
+@method_config
+class IDMConfig(QueueMatchingConfig):
+    """Match class means under networks in training, and have these classify the synthetic images."""
+
+    title: ClassVar[str] = "Improved distribution matching"
+    citation: ClassVar[str] = "Zhao, Li, Qin & Yu, CVPR 2023 (arXiv 2307.09742)"
+
+    name: Literal["idm"] = "idm"
+    distance: Comparison = Field("mean", description=COMPARISON)
+
+    @property
+    def comparison(self) -> Comparison:
+        """How the features of a class are compared."""
+        return self.distance
+
+
+@method_config
+class BACONConfig(QueueMatchingConfig):
+    """IDM with a Bayesian bound on the risk in place of the distance of the class means."""
+
+    title: ClassVar[str] = "Bayesian optimal condensation"
+    citation: ClassVar[str] = "Zhou et al., 2024 (arXiv 2406.01112)"
+
+    name: Literal["bacon"] = "bacon"
+    variant: Literal["released", "paper"] = Field("released", description=BACON_VARIANT)
+    trade_off: float = Field(0.8, ge=0, le=1, description=BACON_TRADE_OFF)
+
+    @property
+    def comparison(self) -> Comparison:
+        """How the features of a class are compared."""
+        return "bacon" if self.variant == "released" else "bacon_paper"

@@ -1,0 +1,122 @@
+"""How the literature scores distilled sets: what each source sets otherwise than the default of a job.
+
+Sources: methods/matching, A2 and A3; methods/trajectory-and-bilevel, 0 and 3.2. A protocol is nothing but values for
+fields of :class:`ddcore.spec.EvaluationConfig`; a field that a job gives itself prevails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A named way of scoring.
+
+    Attributes:
+        title: what it is, for people.
+        citation: whose it is.
+        fields: values for fields of the evaluation; those not named keep their defaults.
+    """
+
+    title: str
+    citation: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+_DC = "Zhao, Mopuri & Bilen, Dataset Condensation, ICLR 2021 (arXiv 2006.05929)"
+_DC_BENCH = "Cui et al., DC-BENCH, NeurIPS 2022 (arXiv 2207.09639)"
+_CAFE = "Wang et al., CAFE, CVPR 2022 (arXiv 2203.01531)"
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "standard": Protocol("300 epochs, 3 networks, augmented as the job matches", "ours, after DC"),
+    "dc": Protocol("300 epochs without augmentation", _DC, {"repeats": 20, "augmentation": "none"}),
+    "dc_mnist": Protocol(
+        "as DC scores MNIST: 1000 epochs, each image augmented for itself",
+        _DC,
+        {"repeats": 20, "epochs": 1000, "augmenter": "per_image", "augmentation": "crop_scale_rotate"},
+    ),
+    "dc_bn": Protocol(
+        "as DC scores networks with batch normalisation: 1000 epochs, each image augmented for itself",
+        _DC,
+        {"repeats": 20, "epochs": 1000, "augmenter": "per_image", "augmentation": "crop_noise"},
+    ),
+    "dsa": Protocol(
+        "1000 epochs under Siamese augmentation",
+        "Zhao & Bilen, DSA, ICML 2021 (arXiv 2102.08259)",
+        {"repeats": 20, "epochs": 1000, "augmentation": "auto"},
+    ),
+    "dm": Protocol(
+        "as DSA, with 5 networks",
+        "Zhao & Bilen, DM, WACV 2023 (arXiv 2110.04181)",
+        {"repeats": 5, "epochs": 1000, "augmentation": "auto"},
+    ),
+    "cafe": Protocol("600 epochs without augmentation", _CAFE, {"repeats": 20, "epochs": 600, "augmentation": "none"}),
+    "cafe_dsa": Protocol(
+        "1000 epochs under Siamese augmentation", _CAFE, {"repeats": 20, "epochs": 1000, "augmentation": "auto"}
+    ),
+    "idm": Protocol(
+        "as DM, on all images that the decoder makes; BACON and IID score alike",
+        "Zhao et al., IDM, CVPR 2023 (arXiv 2307.09742)",
+        {"repeats": 5, "epochs": 1000, "augmentation": "auto"},
+    ),
+    "dc_bench": Protocol("300 epochs without augmentation", _DC_BENCH, {"repeats": 5, "augmentation": "none"}),
+    "dc_bench_dsa": Protocol(
+        "1000 epochs under Siamese augmentation", _DC_BENCH, {"repeats": 5, "epochs": 1000, "augmentation": "auto"}
+    ),
+    "dc_bench_autoaugment": Protocol(
+        "1000 epochs under AutoAugment of the 8-bit batch",
+        _DC_BENCH,
+        {"repeats": 5, "epochs": 1000, "augmenter": "eight_bit", "augmentation": "autoaugment"},
+    ),
+    "dc_bench_randaugment": Protocol(
+        "1000 epochs under RandAugment of the 8-bit batch",
+        _DC_BENCH,
+        {"repeats": 5, "epochs": 1000, "augmenter": "eight_bit", "augmentation": "randaugment"},
+    ),
+    "dc_bench_crop_flip": Protocol(
+        "1000 epochs under crops, flips and cutout of the 8-bit batch",
+        _DC_BENCH,
+        {"repeats": 5, "epochs": 1000, "augmenter": "eight_bit", "augmentation": "crop_flip_cutout"},
+    ),
+    "dc_bench_crop_flip_jitter": Protocol(
+        "1000 epochs under crops, flips and colour jitter of the 8-bit batch",
+        _DC_BENCH,
+        {"repeats": 5, "epochs": 1000, "augmenter": "eight_bit", "augmentation": "crop_flip_jitter"},
+    ),
+    "idc": Protocol(
+        "1000 epochs under stacked augmentation and CutMix, batches of 64",
+        "Kim et al., IDC, ICML 2022 (arXiv 2205.14959)",
+        {
+            "repeats": 3,
+            "epochs": 1000,
+            "schedule": "drop_twice",
+            "batch_size": 64,
+            "augmenter": "stacked",
+            "augmentation": "auto",
+            "cutmix": 0.5,
+            "tests": 4,
+        },
+    ),
+    "mtt": Protocol(
+        "1000 epochs under Siamese augmentation at the learning rate that the set learned",
+        "Cazenavette et al., MTT, CVPR 2022 (arXiv 2203.11932)",
+        {"repeats": 5, "epochs": 1000, "lr": None, "augmentation": "auto"},
+    ),
+    "bptt": Protocol(
+        "300 epochs at a constant rate, without augmentation, batches of 640",
+        "Deng & Russakovsky, Remember the Past, NeurIPS 2022 (arXiv 2206.02916)",
+        {
+            "repeats": 10,
+            "schedule": "constant",
+            "weight_decay": 0.0,
+            "batch_size": 640,
+            "augmentation": "none",
+        },
+    ),
+}
+
+ADAM: Mapping[str, Any] = {"lr": 0.003, "weight_decay": 0.0, "schedule": "constant"}
+"""What DC-bench's alternative optimiser comes with."""

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Generator
+
+from ddcore.data import augment
+from ddcore.data.augmenters import augmenter_of, siamese, stacked, strategy_of
+from ddcore.data.eight_bit import eight_bit
+from ddcore.data.images import Dataset, ImageSet, describe
+from ddcore.data.per_image import per_image
+from ddcore.spec import AUGMENTATIONS, EvaluationConfig
+
+IMAGES = torch.randn(5, 3, 8, 8, generator=Generator().manual_seed(0))
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    split = ImageSet(torch.arange(2 * 3 * 64, dtype=torch.uint8).view(2, 3, 8, 8), torch.arange(2), ("a", "b"))
+    return describe("two", split, split)
+
+
+@pytest.mark.parametrize(("augmenter", "draw"), [(siamese, augment.draw), (stacked, augment.draw_stacked)])
+def test_parameters_are_drawn_for_every_image(augmenter, draw) -> None:
+    strategy = ("color", "crop", "flip", "scale")
+    for seed in range(8):
+        found = augmenter(IMAGES, strategy, Generator().manual_seed(seed))
+        drawn = draw(strategy, 5, (3, 8, 8), Generator().manual_seed(seed))
+        assert torch.equal(found, augment.apply(drawn, IMAGES))
+
+
+def test_a_name_stands_for_its_function(dataset: Dataset) -> None:
+    named = {
+        name: augmenter_of(EvaluationConfig(augmenter=name, augmentation="crop"), dataset)
+        for name in ("siamese", "stacked", "per_image", "eight_bit")
+    }
+    eight = named.pop("eight_bit")
+    assert named == {"siamese": siamese, "stacked": stacked, "per_image": per_image}
+    found, expected = eight(IMAGES, ("crop",), Generator()), eight_bit(dataset, IMAGES, ("crop",), Generator())
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "job", "flip", "expected"),
+    [
+        ({}, "crop_flip", True, ("crop", "flip")),
+        ({}, "auto", True, AUGMENTATIONS),
+        ({}, "none", True, ()),
+        ({"augmentation": "auto"}, "none", False, ("color", "crop", "cutout", "scale", "rotate")),
+        ({"augmentation": "none"}, "auto", True, ()),
+        ({"cutmix": 0.5}, "auto", False, ("color", "crop", "scale", "rotate")),
+        ({"cutmix": 0.5}, "crop_cutout", True, ("crop",)),
+        ({"cutmix": 0.5, "augmentation": "crop_cutout"}, "auto", True, ("crop", "cutout")),
+        ({"protocol": "dc_mnist"}, "auto", False, ("crop", "scale", "rotate")),
+        ({"protocol": "dc_bench_crop_flip"}, "auto", False, ("crop", "flip", "cutout")),
+        ({"protocol": "dc_mnist", "augmentation": "none"}, "auto", True, ()),
+    ],
+)
+def test_operations_are_those_of_the_evaluation_or_else_of_the_job(fields, job, flip, expected) -> None:
+    assert strategy_of(EvaluationConfig(**fields), job, flip) == expected

@@ -1,0 +1,200 @@
+"""Protocols as defaults, pools of networks, and what cannot be scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+import pytest
+
+from ddcore.spec import (
+    METHODS,
+    NETWORK_POOLS,
+    PROTOCOLS,
+    Condition,
+    DMConfig,
+    EvaluationConfig,
+    SpecError,
+    method_config,
+    parse,
+)
+
+JOB: dict[str, Any] = {"dataset": "cifar10", "ipc": 10, "method": "dm"}
+
+
+def faults(evaluation: Any, **fields: Any) -> dict[str, str]:
+    with pytest.raises(SpecError) as caught:
+        parse({**JOB, **fields, "evaluation": evaluation})
+    return {problem.pointer: problem.detail for problem in caught.value.problems}
+
+
+def test_the_defaults_are_the_standard_protocol() -> None:
+    config = EvaluationConfig()
+    assert config == EvaluationConfig(protocol="standard")
+    assert (config.repeats, config.epochs, config.lr, config.batch_size) == (3, 300, 0.01, 256)
+    assert (config.augmentation, config.controls, config.labels) == (None, ("random",), "hard")
+
+
+PUBLISHED = {
+    "standard": (3, 300, None, "siamese"), "dc": (20, 300, "none", "siamese"),
+    "dc_mnist": (20, 1000, "crop_scale_rotate", "per_image"), "dc_bn": (20, 1000, "crop_noise", "per_image"),
+    "dsa": (20, 1000, "auto", "siamese"), "dm": (5, 1000, "auto", "siamese"), "cafe": (20, 600, "none", "siamese"),
+    "cafe_dsa": (20, 1000, "auto", "siamese"), "idm": (5, 1000, "auto", "siamese"),
+    "dc_bench": (5, 300, "none", "siamese"), "dc_bench_dsa": (5, 1000, "auto", "siamese"),
+    "dc_bench_autoaugment": (5, 1000, "autoaugment", "eight_bit"),
+    "dc_bench_randaugment": (5, 1000, "randaugment", "eight_bit"),
+    "dc_bench_crop_flip": (5, 1000, "crop_flip_cutout", "eight_bit"),
+    "dc_bench_crop_flip_jitter": (5, 1000, "crop_flip_jitter", "eight_bit"),
+    "idc": (3, 1000, "auto", "stacked"), "mtt": (5, 1000, "auto", "siamese"), "bptt": (10, 300, "none", "siamese"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_protocol_decides_what_is_not_given(name: str) -> None:
+    config = EvaluationConfig(protocol=name)
+    assert (config.repeats, config.epochs, config.augmentation, config.augmenter) == PUBLISHED[name]
+    changed = EvaluationConfig(protocol=name, repeats=2, epochs=7, lr=0.5)
+    assert (changed.repeats, changed.epochs, changed.lr) == (2, 7, 0.5)
+    assert changed.augmentation == config.augmentation
+    assert EvaluationConfig.model_validate(json.loads(config.model_dump_json())) == config
+
+
+def test_a_specification_that_was_written_out_keeps_its_evaluation() -> None:
+    spec = parse({**JOB, "evaluation": {"protocol": "idc", "networks": ["M", "resnet18"], "scores": ["label_robust"]}})
+    assert parse(json.loads(spec.model_dump_json())) == spec
+
+
+@pytest.mark.parametrize("value", ["B", ["B"]])
+def test_a_pool_of_networks_is_written_out(value: Any) -> None:
+    networks = EvaluationConfig(networks=value).networks
+    assert networks == NETWORK_POOLS["B"]
+    assert [(n.name, n.norm) for n in networks] == [
+        ("convnet", "batch"), ("convnet", "batch"), ("alexnet", "batch"), ("vgg11", "batch"), ("resnet18", "batch"),
+    ]  # fmt: skip
+    assert networks[1].activation == "swish"
+
+
+def test_pools_and_networks_mix() -> None:
+    networks = EvaluationConfig.model_validate({"networks": ["M", {"name": "convnet", "width": 8}]}).networks
+    assert [n.name for n in networks] == ["mlp", "convnet", "lenet", "alexnet", "vgg11", "resnet18", "convnet"]
+    assert EvaluationConfig.model_validate({"networks": "lenet"}).networks == (NETWORK_POOLS["M"][2],)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "pointer", "detail"),
+    [
+        ({"protocol": "idcc"}, "/protocol", "unknown protocol 'idcc', did you mean 'idc'?; known: standard, dc,"),
+        ({"protocol": ["dc"]}, "/protocol", "`protocol` is ['dc']: input should be a valid string"),
+        ({"networks": ["N"]}, "/networks/0", "unknown network 'N'"),
+        ({"networks": 3}, "/networks", "`networks` is 3"),
+        ({"schedule": "cosine"}, "/schedule", "must be one of 'drop_once', 'drop_twice' or 'constant'"),
+        ({"optimizer": "lion"}, "/optimizer", "must be one of 'sgd' or 'adam'"),
+        ({"lr": 0}, "/lr", "`lr` is 0, but must be greater than 0"),
+        ({"cutmix": 1.5}, "/cutmix", "`cutmix` is 1.5, but must be at most 1"),
+        ({"tests": 0}, "/tests", "must be at least 1"),
+        ({"temperature": 0}, "/temperature", "must be greater than 0"),
+        ({"full_images": 0}, "/full_images", "must be at least 1"),
+        ({"labels": "both"}, "/labels", "must be one of 'hard' or 'soft'"),
+        ({"controls": ["random", "random"]}, "/controls", "'random' is listed 2 times"),
+        ({"scores": ["robust"]}, "/scores/0", "must be one of 'label_robust' or 'augmentation_robust'"),
+        ({"teacher": {"epoch": 3}}, "/teacher/epoch", "did you mean `epochs`?"),
+        ({"augmenter": "per_image"}, "/augmentation", "give `evaluation.augmentation`: some of crop, scale, rotate"),
+        (
+            {"augmenter": "per_image", "augmentation": "color"},
+            "/augmentation",
+            "unknown augmentation 'color'; join some of crop, scale, rotate, noise by '_', or say 'none'",
+        ),
+        ({"protocol": "dc_mnist", "augmentation": "auto"}, "/augmentation", "unknown augmentation 'auto'"),
+        ({"augmentation": "noise"}, "/augmentation", "unknown augmentation 'noise'"),
+        (
+            {"protocol": "mtt"},
+            "/lr",
+            "`lr` is null, the learning rate that the set learned (protocol 'mtt'), but `dm` learns none; give "
+            "`evaluation.lr`",
+        ),
+        (
+            {"scores": ["augmentation_robust"], "augmentation": "none"},
+            "/scores",
+            "the networks are trained without; give `evaluation.augmentation`",
+        ),
+        ({"scores": ["label_robust"], "repeats": 0}, "/scores", "`repeats` is 0; choose 1 to 100"),
+    ],
+)
+def test_each_fault_is_located_and_explained(evaluation: dict[str, Any], pointer: str, detail: str) -> None:
+    found = faults(evaluation)
+    assert list(found) == [f"/evaluation{pointer}"]
+    assert detail in found[f"/evaluation{pointer}"]
+
+
+def test_augmentation_may_be_cutmix_alone() -> None:
+    parse({**JOB, "evaluation": {"scores": ["augmentation_robust"], "augmentation": "none", "cutmix": 0.5}})
+    assert "/evaluation/scores" in faults({"scores": ["augmentation_robust"]}, augmentation="none")
+
+
+@pytest.fixture
+def toy() -> Iterator[str]:
+    @method_config
+    class ToyConfig(DMConfig):
+        name: Literal["toy"] = "toy"  # type: ignore[assignment]
+        learns_lr: ClassVar[bool] = True
+        job_defaults: ClassVar[dict[str, Any]] = {"evaluation": {"protocol": "mtt", "epochs": 300, "repeats": 3}}
+
+    yield "toy"
+    METHODS.unregister("toy")
+
+
+def test_a_method_may_name_its_protocol_and_keep_the_usual_budget(toy: str) -> None:
+    job = {**JOB, "method": toy}
+    spec = parse(job).evaluation
+    assert (spec.protocol, spec.lr, spec.epochs, spec.repeats) == ("mtt", None, 300, 3)
+    spec = parse({**job, "evaluation": {"epochs": 9}}).evaluation
+    assert (spec.protocol, spec.lr, spec.epochs, spec.repeats) == ("mtt", None, 9, 3)
+    spec = parse({**job, "evaluation": {"protocol": "mtt"}}).evaluation
+    assert (spec.epochs, spec.repeats) == (1000, 5)
+    spec = parse({**job, "evaluation": {"protocol": "dc"}}).evaluation
+    assert (spec.lr, spec.epochs) == (0.01, 300)
+
+
+def test_a_protocol_replaces_the_evaluation_of_a_preset_and_fields_amend_it() -> None:
+    preset = "paper/dm-cifar10-ipc10"
+    amended = parse({"preset": preset, "evaluation": {"repeats": 2}}).evaluation
+    assert (amended.repeats, amended.epochs) == (2, 1000)
+    replaced = parse({"preset": preset, "evaluation": {"protocol": "dc"}}).evaluation
+    assert replaced == EvaluationConfig(protocol="dc")
+
+
+def test_conditions_are_each_trained_once() -> None:
+    config = EvaluationConfig(controls=("random", "full"), scores=("label_robust", "augmentation_robust"))
+    first, others = config.conditions(0), config.conditions(1)
+    assert others == (Condition("distilled", "hard"), Condition("random", "hard"), Condition("full", "hard"))
+    assert first == (
+        *others,
+        Condition("distilled", "soft"),
+        Condition("random", "soft"),
+        Condition("distilled", "hard", augmented=False),
+        Condition("random", "hard", augmented=False),
+    )
+    assert config.conditions(1, "soft")[:2] == (Condition("distilled", "soft"), Condition("random", "hard"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "needed"),
+    [
+        ({}, False),
+        ({"labels": "soft"}, True),
+        ({"labels": "soft", "repeats": 0}, True),
+        ({"scores": ("label_robust",)}, True),
+        ({"scores": ("augmentation_robust",)}, False),
+        ({"controls": ("herding",)}, True),
+        ({"controls": ("herding",), "repeats": 0}, False),
+        ({"controls": ("full", "random")}, False),
+    ],
+)
+def test_a_teacher_is_trained_only_for_what_takes_one(fields: dict[str, Any], needed: bool) -> None:
+    assert EvaluationConfig(**fields).needs_teacher == needed
+
+
+def test_images_are_counted_with_every_epoch_of_every_network() -> None:
+    config = EvaluationConfig(repeats=2, epochs=10, controls=("random", "full"), full_images=3000)
+    assert config.images_trained(0, distilled=40, real=10, full=1000) == 2 * (11 * 40 + 11 * 10 + 4 * 1000)
