@@ -80,7 +80,7 @@ def _ways(precision: Precision) -> Sequence[Way]:
     ]
 
 
-def _peak_bytes(work: Callable[[], object]) -> int:
+def peak_bytes(work: Callable[[], object]) -> int:
     """Largest sum of tensor memory that ``work`` holds at a time."""
     with torch.profiler.profile(profile_memory=True) as profile:
         work()
@@ -99,7 +99,7 @@ def _memory() -> Sequence[Way]:
         f = functional("fp32", compiled=False)
         stored = (steps + 1) * sum(value.numel() * value.element_size() for value in _Problem(f).start.values())
         work = _adjoint(f, steps)
-        return Way(f"N = {steps}", lambda: [torch.tensor([(_peak_bytes(work) - stored) / 2**20])])
+        return Way(f"N = {steps}", lambda: [torch.tensor([(peak_bytes(work) - stored) / 2**20])])
 
     return [way(10), way(50)]
 

@@ -60,6 +60,8 @@ class InnerSGD:
         steps: N, at least 1.
         lr: learning rate, a number or a scalar tensor; any sign.
         momentum: m, 0 to 1; 0 for MTT.
+        window: how many of the last steps are differentiated; what the earlier ones arrive at, velocity included, is
+            taken for a constant, and dL/dlr counts the gradients of these steps alone. ``None`` for all.
     """
 
     gradients: Gradients
@@ -67,10 +69,18 @@ class InnerSGD:
     steps: int
     lr: float | Tensor
     momentum: float = 0.0
+    window: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"{self.steps} steps of training; there must be at least 1")
+        if self.window is not None and not 1 <= self.window <= self.steps:
+            raise ValueError(f"a window of {self.window} of {self.steps} steps; choose 1 to {self.steps}")
+
+    @property
+    def differentiated(self) -> int:
+        """Steps that are differentiated, the last ones."""
+        return self.steps if self.window is None else self.window
 
     @torch.no_grad()
     def forward(self, start: Params, images: Tensor, labels: Tensor) -> list[Params]:
@@ -82,8 +92,8 @@ class InnerSGD:
             labels: (n,) int64 or (n, classes) probabilities.
 
         Returns:
-            theta_0 ... theta_N with the buffers of ``start``, N + 1 of them, in the dtype of ``start``. They are
-            all that grows with N.
+            theta_0 ... theta_N with the buffers of ``start``, N + 1 of them, in the dtype of ``start``; the last of
+            them with a window. They are all that grows with N.
         """
         names = self.gradients.names
         path = [{name: value.detach() for name, value in start.items()}]
@@ -92,7 +102,32 @@ class InnerSGD:
             _, gradient = self.gradients.loss_and_gradient(path[-1], *self.batch(index, images, labels))
             velocity = {name: self.momentum * velocity[name] + gradient[name] for name in names}
             path.append({**path[-1], **{name: path[-1][name] - self.lr * velocity[name] for name in names}})
+            del path[: -self.differentiated - 1]
         return path
+
+    def unroll(self, start: Params, images: Tensor, labels: Tensor) -> Params:
+        """Train in one graph of all steps: what :meth:`backward` is held against, its memory grows with N.
+
+        Args:
+            start: as for :meth:`forward`, like all that follow.
+            images: differentiable.
+            labels: differentiable where they are probabilities.
+
+        Returns:
+            theta_N and buffers, differentiable in the images, the labels and ``lr``.
+        """
+        names = self.gradients.names
+        params = {**start, **{name: start[name].detach().requires_grad_() for name in names}}
+        velocity = {name: torch.zeros_like(start[name]) for name in names}
+        for index in range(self.steps):
+            if self.steps - index == self.differentiated:
+                params |= {name: params[name].detach().requires_grad_() for name in names}
+                velocity = {name: value.detach() for name, value in velocity.items()}
+            loss = self.gradients.mean_loss(params, *self.batch(index, images, labels))
+            slopes = torch.autograd.grad(loss, [params[name] for name in names], create_graph=True)
+            velocity = {name: self.momentum * velocity[name] + g for name, g in zip(names, slopes, strict=True)}
+            params |= {name: params[name] - self.lr * velocity[name] for name in names}
+        return params
 
     @torch.no_grad()
     def backward(
@@ -114,17 +149,17 @@ class InnerSGD:
         Raises:
             ValueError: the path has another number of steps.
         """
-        if len(path) != self.steps + 1:
-            raise ValueError(f"a path of {len(path) - 1} steps for a training of {self.steps}")
+        if len(path) != self.differentiated + 1:
+            raise ValueError(f"a path of {len(path) - 1} steps for a training of {self.differentiated}")
         learned = [images.detach().requires_grad_(), labels.detach().requires_grad_(labels.is_floating_point())]
         q = {name: final[name].detach() for name in self.gradients.names}
         p = {name: torch.zeros_like(value) for name, value in q.items()}
         lr_slope = torch.zeros((), dtype=images.dtype, device=images.device)
-        for index in reversed(range(self.steps)):
+        for index, params in zip(reversed(range(self.steps)), reversed(path[:-1]), strict=False):
             p = {name: self.momentum * p[name] + q[name] for name in q}
             with torch.enable_grad():
                 batch = self.batch(index, *learned)
-            products = self.gradients.gradient_and_products(path[index], *batch, p, curvature=curvature)
+            products = self.gradients.gradient_and_products(params, *batch, p, curvature=curvature)
             _accumulate(batch, (products.images, products.labels), -self.lr, learned)
             lr_slope -= products.inner
             if products.params is not None:

@@ -21,6 +21,7 @@ from ddcore.compute import Compute
 from ddcore.data import augment, sources
 from ddcore.data.images import Dataset
 from ddcore.data.sampling import ClassSampler, reserve
+from ddcore.data.whitening import whitened
 from ddcore.divergence import METHOD, Pulls
 from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
 from ddcore.evaluation import Evaluation
@@ -32,7 +33,7 @@ from ddcore.probe import Probe, ProbeKind, probe_training_work
 from ddcore.randomness import Randomness
 from ddcore.registry import build_method, build_regularizer
 from ddcore.run import Run
-from ddcore.spec import JobSpec, parse
+from ddcore.spec import JobSpec, TrajectoryConfig, parse
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
 from ddcore.synthetic import SyntheticSet
 from ddcore.weighting import Weighted
@@ -126,6 +127,8 @@ class _Engine:
         callback.on_phase("loading", None)
         dataset = sources.load(spec.dataset, data_root, cache)
         _check(spec, dataset)
+        if spec.whitening:
+            dataset = whitened(dataset, cache)
         self.context = self._context(dataset, cache)
         self.method = build_method(spec.method, self.context)
         self.regularizers = [Weighted(build_regularizer(r, self.context)) for r in spec.regularizers]
@@ -312,7 +315,9 @@ class _Engine:
 
     @cached_property
     def _soft_labels(self) -> Tensor | None:
-        return self.evaluation.soft_labels(self._training_images)
+        """The probabilities that the set learned, or else those of a teacher where the job asks for them."""
+        learned = self.synthetic.soft_labels
+        return self.evaluation.soft_labels(self._training_images) if learned is None else learned
 
     def _evaluate(self) -> dict[str, Any]:
         return self.evaluation.score(
@@ -336,12 +341,14 @@ class _Engine:
             images=pixels.cpu(),
             labels=labels.cpu(),
             soft_labels=None if self._soft_labels is None else self._soft_labels.cpu(),
-            learning_rate=self.synthetic.learning_rate,
             stored=self._stored_pixels(),
+            parts={name: part.cpu() for name, part in self.synthetic.decoder.parts(self.synthetic.stored).items()},
+            learning_rate=self.synthetic.learning_rate,
             spec=self.spec,
             dataset=bundle.DatasetReference.of(context.dataset),
             results=results,
             compute=context.compute.describe(),
+            whitening=context.dataset.whitening,
         )
 
 
@@ -364,7 +371,8 @@ def _images_forwarded(spec: JobSpec, dataset: Dataset) -> int:
         )
         for network in range(max(1, len(spec.evaluation.networks)))
     )
-    return int(spec.method.iterations * a_step) + scoring
+    experts = spec.method.expert_passes(len(dataset.train)) if isinstance(spec.method, TrajectoryConfig) else 0
+    return int(spec.method.iterations * a_step + experts) + scoring
 
 
 def _probe_kind(spec: JobSpec, dataset: Dataset, work: int) -> ProbeKind:

@@ -99,6 +99,11 @@ class Gradients:
         self._vectorized = vectorized and not self._batch_statistics
         self._derivations: dict[tuple[Reading, bool, bool], Derivation] = {}
 
+    def mean_loss(self, params: Params, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss, a scalar, in one graph that can be differentiated in all arguments and more than once."""
+        weights = images.new_full((len(images),), 1 / len(images))
+        return self._mean_loss(params, {}, WeightedBatch(images, labels, weights))
+
     def loss_and_gradient(self, params: Params, images: Tensor, labels: Tensor) -> tuple[Tensor, Params]:
         """Mean loss, a scalar, and its gradient by parameter, without a graph of second derivatives.
 

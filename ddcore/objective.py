@@ -7,12 +7,13 @@ step. So every regulariser works with every method, and neither knows the other.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from torch import Tensor
 
+from ddcore.nets.functional import Functional, Params
 from ddcore.spec import MethodConfig, RegularizerConfig
 from ddcore.synthetic import SyntheticSet
 
@@ -24,6 +25,24 @@ Readings = dict[str, Tensor]
 
 M = TypeVar("M", bound=MethodConfig)
 R = TypeVar("R", bound=RegularizerConfig)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks that a step trained, for regularisers that compare the two sides under networks of their own.
+
+    Attributes:
+        functional: the architecture of both.
+        real: parameters of the network of the real images.
+        synthetic: parameters of the student, trained on the synthetic images.
+        pull_back: takes the slope of a loss in the student's parameters, by name, back through its training and adds
+            it to the synthetic images. The student's learning rate is the method's own and stays out of it.
+    """
+
+    functional: Functional
+    real: Params
+    synthetic: Params
+    pull_back: Callable[[Params], object]
 
 
 @dataclass(frozen=True)
@@ -42,6 +61,11 @@ class Step:
     index: int
     synthetic: SyntheticSet
     fresh_network: bool = field(default=True, kw_only=True)
+
+    @property
+    def networks(self) -> Networks | None:
+        """Networks that this step trained; nothing for methods that train none (``MethodConfig.trains_networks``)."""
+        return None
 
 
 S = TypeVar("S", bound=Step)

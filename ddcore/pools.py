@@ -14,32 +14,26 @@ what does not fit into memory stays in the cache, and the teachers used last sta
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from typing_extensions import override
 
 from ddcore import room, train
-from ddcore.checkpoint import versions, write_atomically
 from ddcore.errors import ConfigurationError
 from ddcore.nets.functional import Params
+from ddcore.network_store import NetworkStore
 from ddcore.objective import Stateful, Step
 from ddcore.randomness import stream_seed
 from ddcore.spec import TeacherConfig
 
 if TYPE_CHECKING:
     from ddcore.run import Run
-
-T = TypeVar("T")
 
 MEMORY_SHARE = 0.5
 """Part of the free memory that teachers may take; the rest is for the run."""
@@ -68,6 +62,12 @@ class TeacherPool:
         self.config = config
         self.functional = run.network(config.network)
         self._run = run
+        self._store = NetworkStore(
+            "teacher",
+            run,
+            rows=hashlib.sha256(self._rows.numpy().tobytes()).hexdigest(),
+            teacher=config.model_dump(mode="json", exclude={"pool"}),
+        )
         self._capacity = config.pool
         self._held: dict[int, Params] = {}
         """Teachers in memory by index, the one used last at the end."""
@@ -82,7 +82,7 @@ class TeacherPool:
         if params is None:
             while len(self._held) >= self._capacity:
                 del self._held[next(iter(self._held))]
-            params = self._read(index) or self._train(index)
+            params = self._store.read(index) or self._train(index)
         self._held[index] = params
         return params
 
@@ -106,17 +106,7 @@ class TeacherPool:
 
     def digest(self) -> str:
         """SHA-256 of everything that the teachers' weights depend on except their place in the pool."""
-        compute = self._run.compute
-        recipe = self.config.model_dump(mode="json", exclude={"pool"})
-        identity = {
-            "data": self._run.dataset.digest,
-            "rows": hashlib.sha256(self._rows.numpy().tobytes()).hexdigest(),
-            "teacher": recipe,
-            "precision": compute.precision,
-            "device": compute.device.type,
-            "versions": versions(),
-        }
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return self._store.digest()
 
     def bytes_to_come(self) -> int:
         """What the pool is still going to take: of the cache's disk, or of memory where there is no cache."""
@@ -164,7 +154,7 @@ class TeacherPool:
             self._hold(index, self._train(index, on_epoch))
         for index in indices:
             if index not in self._held and len(self._held) < self._capacity:
-                self._hold(index, self._read(index) or self._train(index))
+                self._hold(index, self._store.read(index) or self._train(index))
 
     def _report(self, before: int, total: int, done: int) -> None:
         self._run.callback.on_progress(before + done, total)
@@ -188,36 +178,9 @@ class TeacherPool:
             )
         return min(most, len(self))
 
-    @cached_property
-    def _folder(self) -> Path | None:
-        cache = self._run.cache
-        return None if cache is None else cache / "teachers" / self.digest()
-
-    def _path(self, index: int) -> Path | None:
-        return None if self._folder is None else self._folder / f"{index:04d}.safetensors"
-
     def _kept(self, index: int) -> bool:
-        """Whether a teacher is in memory, or whole in the cache; a file that was cut off does not open."""
-        return index in self._held or self._look_up(index, lambda _: True) is not None
-
-    def _read(self, index: int) -> Params | None:
-        device = self._run.compute.device
-        return self._look_up(index, lambda file: {key: file.get_tensor(key).to(device) for key in file.keys()})  # noqa: SIM118
-
-    def _look_up(self, index: int, read: Callable[[Any], T]) -> T | None:
-        """What ``read`` makes of a teacher's file; nothing where there is none, or none that is whole."""
-        path = self._path(index)
-        if path is None:
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                return read(file)
-        except FileNotFoundError:
-            return None
-        except SafetensorError as error:
-            self._run.callback.on_log("warning", f"a cached teacher is damaged and will be trained again ({error})")
-            path.unlink(missing_ok=True)
-            return None
+        """Whether a teacher is in memory, or whole in the cache."""
+        return index in self._held or bool(self._store.names(index))
 
     def _train(self, index: int, on_epoch: Callable[[int], None] | None = None) -> Params:
         run, config = self._run, self.config
@@ -245,13 +208,9 @@ class TeacherPool:
 
     def _write(self, index: int, params: Params) -> Params:
         """Keep a teacher, unless another job has meanwhile: then its numbers are those that a resumed run will read."""
-        path = self._path(index)
-        if path is None:
-            return params
-        earlier = self._read(index)
+        earlier = self._store.read(index)
         if earlier is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, save({k: v.detach().cpu().contiguous() for k, v in params.items()}))
+            self._store.write(index, params)
         return earlier or params
 
 

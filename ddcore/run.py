@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ddcore.data.images import Dataset, ImageSet
 from ddcore.data.sampling import ClassSampler
 from ddcore.decoders import Decoder
 from ddcore.hooks import Callback
+from ddcore.learned import Learned
 from ddcore.nets.functional import Functional, Params
 from ddcore.pools import TeacherPool
 from ddcore.randomness import Randomness
@@ -100,15 +101,21 @@ class Run:
             self._pools[config] = pool
         return self._pools[config]
 
-    def starting_images(self, decoder: Decoder | None = None) -> Tensor:
-        """Rows that ``spec.init`` asks for, ready to be decoded: of real images, or N(0, 1) noise."""
+    def starting_images(self, decoder: Decoder | None = None, rows_per_class: int | None = None) -> Tensor:
+        """Rows that ``spec.init`` asks for, ready to be decoded: of real images, or N(0, 1) noise.
+
+        Args:
+            decoder: what will decode them; by default the job's.
+            rows_per_class: stored rows of each class; by default ``spec.ipc``.
+        """
         decoder = decoder or self.decoder()
-        generator, ipc = self.random.host_stream("init"), self.spec.ipc
+        generator, count = self.random.host_stream("init"), rows_per_class or self.spec.ipc
         if self.spec.init == "noise":
-            shape = (len(self.dataset.classes) * ipc, *self.dataset.shape)
+            shape = (len(self.dataset.classes) * count, *self.dataset.shape)
             return torch.randn(shape, generator=generator).to(self.compute.device)
         rows_of = real_rows if self.spec.init == "real" else self._clustered_rows
-        return decoder.encode(self.real_images(rows_of(self.dataset.train, ipc * decoder.tiles, generator)), ipc)
+        rows = rows_of(self.dataset.train, count * decoder.tiles, generator)
+        return decoder.encode(self.real_images(rows), count)
 
     def _clustered_rows(self, train: ImageSet, count: int, generator: torch.Generator) -> Tensor:
         """Rows of the images nearest to the centroids of ``count`` clusters of each class (DREAM's start).
@@ -130,7 +137,13 @@ class Run:
         return decoders.build(self.spec.decoder, self.dataset.shape, self.level(0.5))
 
     def synthetic_set(
-        self, lr: float, momentum: float, *, class_steps: bool = False, pixel_units: bool = False
+        self,
+        lr: float,
+        momentum: float,
+        *,
+        class_steps: bool = False,
+        pixel_units: bool = False,
+        others: Mapping[str, Learned] | None = None,
     ) -> SyntheticSet:
         """The starting images with momentum SGD.
 
@@ -141,6 +154,7 @@ class Run:
             pixel_units: the learning rate is that of images in pixel units. A normalised pixel is one in pixel units
                 less the mean over the deviation s of its channel, so its gradient is s times as steep and it has to
                 move 1 / s times as far: learning continues in normalised units, at a rate of lr / s^2.
+            others: what else is learned, by name.
         """
         decoder = self.decoder()
         rate: Rate = lr
@@ -153,4 +167,5 @@ class Run:
             momentum=momentum,
             decoder=decoder,
             class_steps=class_steps,
+            others=others,
         )

@@ -27,7 +27,9 @@ class SyntheticSet:
         momentum: of their SGD, 0 to 1.
         decoder: makes images of rows; by default every row is an image.
         class_steps: whether the optimiser of the rows steps once for each class instead of once for all.
-        others: what else is learned, by name (a learning rate, soft labels); regularisers do not pull on it.
+        others: what else is learned, by name (``lr``: the rate to train on the images with); regularisers do not pull
+            on it.
+        max_norm: the gradient of everything learned is cut to this norm before a step; ``None`` for no cut.
 
     Attributes:
         stored: the rows, a float32 leaf tensor.
@@ -36,6 +38,8 @@ class SyntheticSet:
         labels: (C * per_class,) int64, ``0 … 0, 1 … 1, …``.
         decoder: makes images of rows.
         learned: every learned tensor by name, ``images`` (the rows) first.
+        soft_labels: (C * per_class, C) float32 probabilities to train with instead of ``labels``, where a method sets
+            them.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class SyntheticSet:
         decoder: Decoder | None = None,
         class_steps: bool = False,
         others: Mapping[str, Learned] | None = None,
+        max_norm: float | None = None,
     ) -> None:
         if len(stored) % ipc:
             raise ValueError(f"rows {tuple(stored.shape)} are not whole classes of {ipc}")
@@ -63,6 +68,8 @@ class SyntheticSet:
         )
         self._of_images = {"images": rows, **self.decoder.learned}
         self.learned: Mapping[str, Learned] = {**self._of_images, **(others or {})}
+        self.soft_labels: Tensor | None = None
+        self._max_norm = max_norm
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,6 +83,11 @@ class SyntheticSet:
     def stored(self) -> Tensor:
         """(C * ipc, ...) rows, a leaf tensor."""
         return self.learned["images"].value
+
+    @property
+    def training_labels(self) -> Tensor:
+        """Labels to train with: probabilities where there are any, otherwise ``labels``."""
+        return self.labels if self.soft_labels is None else self.soft_labels
 
     @property
     def images(self) -> Tensor:
@@ -150,6 +162,9 @@ class SyntheticSet:
 
     def step(self) -> None:
         """Take one optimiser step on everything that is learned."""
+        if self._max_norm is not None:
+            parts = [part.value for part in self.learned.values() if part.value.grad is not None]
+            torch.nn.utils.clip_grad_norm_(parts, self._max_norm)
         for part in self.learned.values():
             part.step()
 
@@ -174,10 +189,13 @@ class SyntheticSet:
 
     def state(self) -> dict[str, Tensor]:
         """Tensors that a checkpoint keeps."""
-        return {f"{name}/{key}": t for name, part in self.learned.items() for key, t in part.state().items()}
+        soft = {} if self.soft_labels is None else {"soft_labels": self.soft_labels}
+        return soft | {f"{name}/{key}": t for name, part in self.learned.items() for key, t in part.state().items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from a checkpoint's tensors."""
+        if self.soft_labels is not None:
+            self.soft_labels = state["soft_labels"].to(self.device)
         for name, part in self.learned.items():
             part.load_state({key: state[f"{name}/{key}"] for key in part.state()})
 

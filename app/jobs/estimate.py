@@ -23,6 +23,7 @@ from ddcore.spec import (
     NetworkConfig,
     RegularizerConfig,
     TeacherConfig,
+    TrajectoryConfig,
 )
 
 TRAINING = 3
@@ -50,9 +51,11 @@ def plan(spec: JobSpec) -> list[PlannedPhase]:
     """The phases of a job in order, with their work where the dataset's size is known."""
     facts = DATASETS.get(spec.dataset)
     parts = list(_parts(spec, facts)) if facts else []
-    teachers = [teacher.pool for term in spec.regularizers if (teacher := _teacher(term))]
+    teachers = [teacher.pool for term in spec.regularizers if (teacher := _teacher(spec, term))]
     if isinstance(spec.method, FeatureCoresetConfig):
         teachers.append(1)
+    if isinstance(spec.method, TrajectoryConfig):
+        teachers.append(spec.method.experts.count)
     scoring = spec.evaluation
     if scoring.needs_teacher:
         teachers.append(1)
@@ -120,9 +123,11 @@ def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
         # One network is trained, whatever the pool's size, and every real image passes through it.
         looking = (TRAINING * spec.method.teacher.epochs + 1) * facts.train_size
         yield Part("pretraining", looking, spec.method.teacher.network)
+    if isinstance(spec.method, TrajectoryConfig):
+        yield Part("pretraining", spec.method.expert_passes(facts.train_size), spec.network)
     for regularizer in spec.regularizers:
         real = min(getattr(regularizer, "batch_real", 0), facts.smallest_class) * classes
-        teacher = _teacher(regularizer)
+        teacher = _teacher(spec, regularizer)
         if teacher is None or (isinstance(regularizer, IIDConfig) and regularizer.covariance):
             yield Part("distilling", steps * (real + TRAINING * synthetic), spec.network)
         if teacher:
@@ -138,9 +143,11 @@ def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
         yield Part("evaluating", TRAINING * trained + tested, network)
 
 
-def _teacher(regularizer: RegularizerConfig) -> TeacherConfig | None:
+def _teacher(spec: JobSpec, regularizer: RegularizerConfig) -> TeacherConfig | None:
     """The pool that a regulariser has trained, if it needs one."""
     match regularizer:
+        case MIMConfig() if regularizer.compares_students(spec.method):
+            return None
         case MIMConfig() | CMIConfig():
             return regularizer.teacher
         case IIDConfig() if regularizer.centralization:

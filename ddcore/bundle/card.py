@@ -76,8 +76,7 @@ data = load_file("distilled.safetensors")
 images, labels = data["images"], data["labels"]
 ```
 
-Networks are to be trained on `(images - mean) / std`, per channel, with mean {_numbers(dataset.mean)} and
-std {_numbers(dataset.std)}. The rest of the recipe stands under `recipe` in `manifest.json`, and
+{_normalisation(content)} The rest of the recipe stands under `recipe` in `manifest.json`, and
 
 ```python
 import ddcore
@@ -190,6 +189,16 @@ def _network(config: Mapping[str, Any]) -> str:
     usual = (None, "none", "instance", "relu")
     unusual = [f"({config[key]})" for key in ("norm", "activation") if config.get(key) not in usual]
     return " ".join([str(config.get("name", "network")), *unusual])
+
+
+def _normalisation(content: Distilled) -> str:
+    if content.whitening is not None:
+        return """Networks are to be trained on whitened images,
+`((images.flatten(1) - data["whitening_mean"]) @ data["whitening_matrix"]).view(images.shape)`, and tested on
+likewise whitened ones."""
+    dataset = content.dataset
+    return f"""Networks are to be trained on `(images - mean) / std`, per channel, with mean {_numbers(dataset.mean)}
+and std {_numbers(dataset.std)}."""
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ddcore.checkpoint import versions
 from ddcore.data.images import Dataset, normalize
+from ddcore.data.whitening import Whitening
 from ddcore.spec import JobSpec
 
 
@@ -76,6 +77,8 @@ class Distilled:
         learning_rate: to train networks with, where it was learned with the images.
         stored: float32 (M, C, H, W) in pixel units: what the decoder of ``spec`` makes the images of, ``spec.ipc`` of
             each class in the order of the labels; ``None`` where the images themselves are stored.
+        parts: float32, what else the decoder makes the images of, by name, in normalised units; empty for most.
+        whitening: what makes normalised units of pixel units, where the job asked for it.
         versions: of the software that bytes depend on.
 
     Raises:
@@ -91,6 +94,8 @@ class Distilled:
     soft_labels: Tensor | None = None
     learning_rate: float | None = None
     stored: Tensor | None = None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    whitening: Whitening | None = None
     versions: Mapping[str, str] = field(default_factory=_all_versions)
 
     def __post_init__(self) -> None:
@@ -101,6 +106,8 @@ class Distilled:
             _require(self.soft_labels, "soft_labels", torch.float32, (count, classes))
         if self.stored is not None:
             _require(self.stored, "stored", torch.float32, (self.spec.ipc * classes, *self.dataset.shape))
+        if (self.whitening is not None) != self.spec.whitening:
+            raise ValueError(f"the job has `whitening`: {self.spec.whitening}, which the tensors contradict")
         if not bool(self.images.isfinite().all()):
             raise ValueError("images hold values that are NaN or infinite")
         if count == 0 or not 0 <= int(self.labels.min()) <= int(self.labels.max()) < classes:
@@ -108,6 +115,8 @@ class Distilled:
 
     def training_images(self) -> Tensor:
         """The images in normalised units, float32: exactly what networks are to be trained on."""
+        if self.whitening is not None:
+            return self.whitening.apply(self.images)
         return normalize(self.images, self.dataset.mean, self.dataset.std)
 
     def shown(self) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,8 @@ def export_npz(out: Path, to: Path) -> None:
     """Write the arrays of a bundle for ``numpy.load``, without pickled objects.
 
     ``images`` float32 (N, C, H, W) in pixel units, ``labels`` int64 (N,), ``soft_labels`` where there
-    are any, ``classes`` (text), ``mean`` and ``std`` float64 (C,).
+    are any, ``classes`` (text), ``mean`` and ``std`` float64 (C,), ``whitening_mean`` and ``whitening_matrix``
+    where the job whitened.
 
     Args:
         out: folder of the bundle's files.
@@ -52,6 +53,9 @@ def export_npz(out: Path, to: Path) -> None:
     }
     if content.soft_labels is not None:
         arrays["soft_labels"] = content.soft_labels.numpy()
+    if content.whitening is not None:
+        arrays["whitening_mean"] = content.whitening.mean.numpy()
+        arrays["whitening_matrix"] = content.whitening.matrix.numpy()
     buffer = BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_atomically(to, buffer.getvalue())

@@ -20,6 +20,7 @@ from ddcore.bundle.content import Distilled
 from ddcore.bundle.manifest import SCHEMA_VERSION, FileFacts, Manifest, manifest_of
 from ddcore.bundle.preview import encode_png, preview_png, to_uint8
 from ddcore.checkpoint import write_atomically
+from ddcore.data.whitening import Whitening
 from ddcore.errors import DataError
 from ddcore.spec import SpecError, parse
 
@@ -48,8 +49,9 @@ def write(out: Path, content: Distilled) -> None:
         PREVIEW: preview_png(*content.shown(), content.dataset.classes),
         CARD: card(content).encode(),
     }
-    if content.stored is not None:
-        files[STORED] = save_safetensors({"images": content.stored.contiguous()})
+    stored = {**content.parts, **({} if content.stored is None else {"images": content.stored})}
+    if stored:
+        files[STORED] = save_safetensors({name: tensor.contiguous() for name, tensor in stored.items()})
     for name, data in files.items():
         write_atomically(out / name, data)
     facts = {name: FileFacts(bytes=len(data), sha256=_sha256(data)) for name, data in files.items()}
@@ -78,7 +80,9 @@ def read(out: Path) -> Distilled:
             compute=manifest.compute,
             soft_labels=tensors.get("soft_labels"),
             learning_rate=manifest.learning_rate,
-            stored=stored.get("images"),
+            stored=stored.pop("images", None),
+            parts=stored,
+            whitening=_whitening(tensors),
             versions=manifest.versions,
         )
     except (SpecError, KeyError, ValueError) as error:
@@ -148,7 +152,16 @@ def _tensors(content: Distilled) -> dict[str, Tensor]:
     tensors = {"images": content.images.contiguous(), "labels": content.labels.contiguous()}
     if content.soft_labels is not None:
         tensors["soft_labels"] = content.soft_labels.contiguous()
+    if content.whitening is not None:
+        tensors["whitening_mean"] = content.whitening.mean.cpu().contiguous()
+        tensors["whitening_matrix"] = content.whitening.matrix.cpu().contiguous()
     return tensors
+
+
+def _whitening(tensors: Mapping[str, Tensor]) -> Whitening | None:
+    if "whitening_matrix" not in tensors:
+        return None
+    return Whitening(tensors["whitening_mean"], tensors["whitening_matrix"])
 
 
 def _parquet(content: Distilled) -> bytes:

@@ -40,14 +40,23 @@ class Images(_Part):
 
 
 class Normalization(_Part):
-    """Networks are trained on (image - mean) / std, per channel."""
+    """Networks are trained on (image - mean) / std, per channel, unless the images are whitened."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    whitened: bool = Field(
+        False,
+        description="Whether it is (image - whitening_mean) @ whitening_matrix on flattened pixels instead, with the "
+        "tensors of these names in `distilled.safetensors`.",
+    )
 
 
 class Decoder(_Part):
-    """What made `images` of what `stored.safetensors` holds; `identity` where the images are stored themselves."""
+    """What made `images` of what `stored.safetensors` holds; `identity` where the images are stored themselves.
+
+    `mosaic` makes them of `images`, in pixel units; `addressed` of `coefficients` @ `bases`, enlarged, in normalised
+    units.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -130,7 +139,7 @@ def manifest_of(content: Distilled, files: Mapping[str, FileFacts]) -> Manifest:
             per_class=tuple(content.labels.bincount(minlength=len(dataset.classes)).tolist()),
             shape=dataset.shape,
         ),
-        normalization=Normalization(mean=dataset.mean, std=dataset.std),
+        normalization=Normalization(mean=dataset.mean, std=dataset.std, whitened=content.whitening is not None),
         decoder=Decoder(**content.spec.decoder.model_dump(mode="json")),
         recipe=_recipe(content),
         learning_rate=content.learning_rate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def _same_run(
 
     evaluation = content.spec.evaluation.model_copy(update={"repeats": repeats})
     spec = content.spec.model_copy(update={"evaluation": evaluation})
-    dataset = _same_dataset(content, data_root, cache)
+    dataset = replace(_same_dataset(content, data_root, cache), whitening=content.whitening)
     compute = _same_compute(content, cache, callback)
     return Run(
         spec=spec,

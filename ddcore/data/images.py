@@ -1,7 +1,7 @@
 """Labelled images in memory, and the two units their pixels are measured in.
 
 *Pixel units* run from 0 to 1 (uint8 values divided by 255). *Normalised units* are pixel units less
-the mean, divided by the standard deviation of their channel; networks and methods work in these.
+the mean, divided by the standard deviation of their channel, or whitened; networks and methods work in these.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ddcore.spec.datasets import DATASETS
+
+if TYPE_CHECKING:
+    from ddcore.data.whitening import Whitening
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +78,7 @@ class Dataset:
         std: per channel, in pixel units, positive.
         flip: whether a mirrored image keeps its class.
         digest: SHA-256 (hexadecimal) of :func:`digest_of`.
+        whitening: what makes the normalised units instead of mean and deviation, where it is asked for.
     """
 
     name: str
@@ -83,6 +88,7 @@ class Dataset:
     std: tuple[float, ...]
     flip: bool
     digest: str
+    whitening: Whitening | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -100,11 +106,15 @@ class Dataset:
         return self.train.class_counts
 
     def normalize(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """:func:`normalize` with the statistics of this dataset."""
+        """:func:`normalize` with the statistics of this dataset, or its whitening."""
+        if self.whitening is not None:
+            return self.whitening.apply(images).to(dtype)
         return normalize(images, self.mean, self.std, dtype)
 
     def denormalize(self, images: Tensor) -> Tensor:
-        """:func:`denormalize` with the statistics of this dataset."""
+        """:func:`denormalize` with the statistics of this dataset, or its whitening undone."""
+        if self.whitening is not None:
+            return self.whitening.invert(images)
         return denormalize(images, self.mean, self.std)
 
 

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
+from ddcore.errors import ConfigurationError
 from ddcore.information import Pairs, infonce_bound, layer_weights, nce_loss
 from ddcore.nets.functional import Params
-from ddcore.objective import Readings, Regularizer, Step
+from ddcore.objective import Networks, Readings, Regularizer, Step
 from ddcore.registry import implements
 from ddcore.run import Run
 from ddcore.spec import MIMConfig
@@ -74,21 +75,29 @@ class Critic:
 
 @implements(MIMConfig)
 class MIM(Regularizer[MIMConfig]):
-    """Contrastive term between synthetic images and fresh real ones, under a teacher of a pool.
+    """Contrastive term between synthetic images and fresh real ones, under a teacher or the networks of the step.
 
-    The real branch is never differentiated; the gradient reaches the images through the synthetic
-    forward pass with the teacher fixed. The heads follow the unweighted sum of the layers' losses
+    A method that trains networks offers them: the real images then pass through the expert's target (MTT) or the
+    trained student (BPTT), the synthetic ones through the trained student. The real branch is never
+    differentiated; the gradient reaches the images through the synthetic forward pass with the network fixed, and
+    where asked for through the student's training as well. The heads follow the unweighted sum of the layers' losses
     with an optimiser of their own (Adam).
     """
 
     def __init__(self, config: MIMConfig, run: Run) -> None:
         super().__init__(config, run)
-        self._pool = run.teachers(config.teacher)
+        for _, detail in config.impossible(run.spec):
+            raise ConfigurationError(detail)
+        self._pool = None if config.compares_students(run.spec.method) else run.teachers(config.teacher)
+        self._functional = run.functional if self._pool is None else self._pool.functional
 
     @override
     def prepare(self) -> None:
-        self._pool.prepare()
-        params = self._pool[0]
+        if self._pool is None:
+            params = self._functional.new(torch.Generator(self.run.compute.device).manual_seed(0))
+        else:
+            self._pool.prepare()
+            params = self._pool[0]
         probe = self.run.real_images(torch.zeros(1, dtype=torch.int64, device=self.run.compute.device))
         with torch.no_grad():
             sizes = [layer.shape[1] for layer in self._activations(params, probe)]
@@ -104,12 +113,12 @@ class MIM(Regularizer[MIMConfig]):
     @override
     def backward(self, step: Step, weight: float) -> Readings:
         synthetic, random = step.synthetic, self.run.random
-        params = self._pool.draw(random.host_stream("mim/teacher"))
+        of_real, of_synthetic = self._networks(step)
         rows = self.run.sampler.draw(self.config.batch_real, random.host_stream("mim/real"))
         real_labels = torch.arange(synthetic.classes, device=synthetic.labels.device).repeat_interleave(rows.shape[1])
         with torch.no_grad():
-            real = self._activations(params, self.run.real_images(rows.flatten()))
-        activations = self._activations(params, synthetic.images)
+            real = self._activations(of_real, self.run.real_images(rows.flatten()))
+        activations = self._activations(of_synthetic, synthetic.images)
         pairs = Pairs.of(synthetic.labels, real_labels)
 
         leaves = [layer.detach().requires_grad_() for layer in activations]
@@ -120,6 +129,7 @@ class MIM(Regularizer[MIMConfig]):
             tensor.grad = gradient
         scaled = [weight * w * g for w, g in zip(self._weights, gradients[: len(leaves)], strict=True)]
         torch.autograd.backward(activations, scaled)
+        self._pull_back(step, of_synthetic)
         total = sum(w * loss.detach() for w, loss in zip(self._weights, losses, strict=True))
         return {"loss/mim": torch.as_tensor(total)}
 
@@ -127,9 +137,31 @@ class MIM(Regularizer[MIMConfig]):
     def advance(self, step: Step) -> None:
         self._adam.step()
 
+    def _networks(self, step: Step) -> tuple[Params, Params]:
+        """Parameters for the real and for the synthetic images; those of a student with gradients where wanted."""
+        if self._pool is not None:
+            teacher = self._pool.draw(self.run.random.host_stream("mim/teacher"))
+            return teacher, teacher
+        networks = self._of(step)
+        student = dict(networks.synthetic)
+        if self.config.path == "unrolled":
+            student |= {name: student[name].detach().requires_grad_() for name in self._functional.names}
+        return networks.real, student
+
+    def _pull_back(self, step: Step, student: Params) -> None:
+        """Take the slope that has gathered in the student through its training to the images."""
+        if self.config.path == "unrolled":
+            slope = {name: student[name] for name in self._functional.names}
+            self._of(step).pull_back({n: torch.zeros_like(t) if t.grad is None else t.grad for n, t in slope.items()})
+
+    def _of(self, step: Step) -> Networks:
+        if step.networks is None:
+            raise ValueError(f"`{self.run.spec.method.name}` is said to train networks, but its step has none")
+        return step.networks
+
     def _activations(self, params: Params, images: Tensor) -> list[Tensor]:
         """One (N, D) float32 matrix for each compared layer."""
-        taps = self._pool.functional.taps(params, images, training=False)
+        taps = self._functional.taps(params, images, training=False)
         if self.config.layers == "last":
             return [taps.features]
         return [self._pooled(block) for block in taps.blocks]

@@ -19,18 +19,20 @@ from ddcore.spec.base import (
     sampler_config,
 )
 from ddcore.spec.datasets import DATASETS, DatasetFacts
-from ddcore.spec.decoders import IdentityConfig, MosaicConfig
+from ddcore.spec.decoders import AddressedConfig, IdentityConfig, MosaicConfig
 from ddcore.spec.errors import Problem, SpecError, nearest
 from ddcore.spec.evaluation import DISTILLED, NETWORK_POOLS, Condition, EvaluationConfig, Labels, RobustScore
 from ddcore.spec.job import JobSpec, check_dataset_name, parse
 from ddcore.spec.methods import (
     BACONConfig,
+    BPTTConfig,
     CAFEConfig,
     CoresetConfig,
     DCConfig,
     DMConfig,
     DREAMConfig,
     DSAConfig,
+    ExpertsConfig,
     FeatureCoresetConfig,
     FeatureMatchingConfig,
     GradientMatchingConfig,
@@ -39,8 +41,11 @@ from ddcore.spec.methods import (
     IDMConfig,
     KCenterConfig,
     KMeansConfig,
+    MTTConfig,
     QueueMatchingConfig,
     RandomConfig,
+    TESLAConfig,
+    TrajectoryConfig,
 )
 from ddcore.spec.networks import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, ResNet18Config, VGG11Config
 from ddcore.spec.presets import Preset, all_presets
@@ -60,9 +65,11 @@ __all__ = [
     "PROTOCOLS",
     "REGULARIZERS",
     "SAMPLERS",
+    "AddressedConfig",
     "AlexNetConfig",
     "BACONConfig",
     "BACONTermConfig",
+    "BPTTConfig",
     "CAFEConfig",
     "CMIConfig",
     "Condition",
@@ -75,6 +82,7 @@ __all__ = [
     "DatasetFacts",
     "DecoderConfig",
     "EvaluationConfig",
+    "ExpertsConfig",
     "FeatureCoresetConfig",
     "FeatureMatchingConfig",
     "GradientMatchingConfig",
@@ -90,6 +98,7 @@ __all__ = [
     "LeNetConfig",
     "MIMConfig",
     "MLPConfig",
+    "MTTConfig",
     "MethodConfig",
     "MosaicConfig",
     "NetworkConfig",
@@ -105,7 +114,9 @@ __all__ = [
     "RobustScore",
     "SamplerConfig",
     "SpecError",
+    "TESLAConfig",
     "TeacherConfig",
+    "TrajectoryConfig",
     "VGG11Config",
     "all_presets",
     "check_dataset_name",

@@ -141,6 +141,8 @@ class MethodConfig(Component):
 
     learns_lr: ClassVar[bool] = False
     """Whether the learning rate to train networks with is learned beside the images."""
+    trains_networks: ClassVar[bool] = False
+    """Whether each step has networks of its own, trained on the real and on the synthetic images."""
 
     samplers: ClassVar[tuple[str, ...]] = ("random",)
     """Samplers of real batches that this method can compare with."""
@@ -192,6 +194,20 @@ class DecoderConfig(Component):
     def views(self) -> int:
         """Images that come out of each stored one."""
         return 1
+
+    def images_per_class(self, ipc: int, shape: tuple[int, int, int], classes: int) -> int:  # noqa: ARG002
+        """Training images of each class that a budget of ``ipc`` stored images gives.
+
+        Args:
+            ipc: what may be stored of each class, in images.
+            shape: (channels, height, width) of an image.
+            classes: how many there are.
+        """
+        return ipc * self.views
+
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
+        """What in a job cannot work with this decoder; nothing by default."""
+        yield from ()
 
     @property
     def tiles(self) -> int:

@@ -95,11 +95,19 @@ class JobSpec(SpecModel):
     snapshots: SnapshotsConfig = SnapshotsConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    whitening: bool = Field(
+        False,
+        description="Learn, train and test in ZCA-whitened pixels (fitted to the training images, eps 0.1) instead of "
+        "pixels less the mean over the deviation of their channel.",
+    )
 
     @property
     def images_per_class(self) -> int:
-        """Training images of each class that come out of the decoder."""
-        return self.ipc * self.decoder.views
+        """Training images of each class that come out of the decoder, as far as the dataset is known by its name."""
+        facts = DATASETS.get(self.dataset)
+        if facts is None:
+            return self.ipc * self.decoder.views
+        return self.decoder.images_per_class(self.ipc, facts.shape, len(facts.classes))
 
     @model_validator(mode="before")
     @classmethod
@@ -212,6 +220,7 @@ def _impossible(spec: JobSpec) -> list[Problem]:
             f"use {' or '.join(repr(name) for name in spec.method.samplers)}"
         )
         found.append(Problem("/sampler", "sampler_without_method", detail))
+    found += spec.decoder.impossible(spec)
     for index, regularizer in enumerate(spec.regularizers):
         found += [Problem(f"/regularizers/{index}", code, detail) for code, detail in regularizer.impossible(spec)]
         if regularizer.compares_features and not spec.method.matches_features:
@@ -225,7 +234,8 @@ def _impossible(spec: JobSpec) -> list[Problem]:
 
 def starts_from_more_than(spec: JobSpec, smallest: int) -> bool:
     """Whether a job starts from more real images of a class than the ``smallest`` class has."""
-    return spec.init != "noise" and spec.ipc * spec.decoder.tiles > smallest
+    start = spec.images_per_class if _mixes(spec) else spec.ipc * spec.decoder.tiles
+    return spec.init != "noise" and start > smallest
 
 
 def ipc_exceeds_class(spec: JobSpec, where: str, smallest: int) -> str:
@@ -237,7 +247,13 @@ def ipc_exceeds_class(spec: JobSpec, where: str, smallest: int) -> str:
         smallest: how many training images it has.
     """
     tiles = spec.decoder.tiles
-    most = smallest // tiles
+    most = 0 if _mixes(spec) else smallest // tiles
     ipc = f"`ipc` is {spec.ipc}" + (f" of {tiles} tiles" if tiles > 1 else "")
+    ipc += f", mixed into {spec.images_per_class} images" if _mixes(spec) else ""
     way_out = f"choose 1 to {most}, or `init`: 'noise'" if most else "use `init`: 'noise' or another decoder"
     return f"{ipc}, but {where} has {smallest} training images and `init` is '{spec.init}'; {way_out}"
+
+
+def _mixes(spec: JobSpec) -> bool:
+    """Whether the decoder makes images of a budget rather than of stored images."""
+    return spec.images_per_class != spec.ipc * spec.decoder.views

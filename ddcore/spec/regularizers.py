@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ddcore.spec.base import AnyNetwork, RegularizerConfig, SpecModel, regularizer_config
+from ddcore.spec.base import AnyNetwork, MethodConfig, RegularizerConfig, SpecModel, regularizer_config
 from ddcore.spec.networks import ConvNetConfig
 
 if TYPE_CHECKING:
@@ -94,11 +94,34 @@ class MIMConfig(Weighted):
         description="Offset of the logit of `nce`: log(M/N) as printed; the partition function of the first "
         "batch, frozen; or learned with the heads.",
     )
+    networks: Literal["auto", "teacher"] = Field(
+        "auto",
+        description="Whose activations are compared: with a method that trains networks (`mtt`, `tesla`, `bptt`), "
+        "those of the step, the real side's and the student's (`auto`, as in the paper); else those of a teacher.",
+    )
+    path: Literal["detached", "unrolled"] = Field(
+        "detached",
+        description="How the term reaches the images under such a student: through their own forward pass with the "
+        "student fixed, or also through the student's training on them, exactly.",
+    )
     batch_real: int = Field(50, ge=1, description="Real images of each class a step.")
     head_lr: float = Field(1e-3, gt=0, description="Learning rate of the heads (Adam).")
     teacher: TeacherConfig = Field(
         default_factory=TeacherConfig, description="Networks whose activations are compared, where the method has none."
     )
+
+    def compares_students(self, method: MethodConfig) -> bool:
+        """Whether the networks of each step are compared, so that no teacher is needed."""
+        return method.trains_networks and self.networks == "auto"
+
+    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+        """A path through training that is not there."""
+        if self.path == "unrolled" and not self.compares_students(job.method):
+            detail = (
+                f"`path` is 'unrolled', but `{job.method.name}` with `networks` '{self.networks}' compares the sides "
+                "under a fixed network; use 'detached', or `networks` 'auto' with `mtt`, `tesla` or `bptt`"
+            )
+            yield "no_training_to_unroll", detail
 
 
 @regularizer_config

@@ -361,3 +361,38 @@ def test_the_compiled_adjoint_keeps_four_digits() -> None:
     _, expected = unrolled(net, sgd, params, images, labels, norm)
     close(slope.images, expected[0], 1e-4)
     close(slope.lr, expected[1], 1e-4)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("window", [None, 1, 2, 5])
+def test_a_window_counts_the_last_steps_only(momentum: float, window: int | None) -> None:
+    params, images, labels, distance = problem()
+    lr = torch.tensor(0.05, dtype=torch.float64, requires_grad=True)
+    sgd = InnerSGD(Gradients(functional()), minibatches(5), 5, lr, momentum, window)
+    loss, slope = differentiate(sgd, params, images, labels, distance)
+    images.requires_grad_()
+    end = distance(sgd.unroll(params, images, labels))
+    close(loss, end.detach())
+    expected = torch.autograd.grad(end, [images, lr])
+    close(slope.images, expected[0])
+    if momentum == 0 or window in (None, 5):
+        close(slope.lr, expected[1])
+    if window is None:
+        _, whole_way = unrolled(network(), sgd, params, images.detach(), labels, distance)
+        close(slope.images, whole_way[0])
+
+
+def test_a_window_keeps_no_more_than_it_needs() -> None:
+    params, images, labels, _ = problem()
+    sgd = InnerSGD(Gradients(functional()), whole, 4, 0.05, 0.9, 2)
+    path = sgd.forward(params, images, labels)
+    everything = InnerSGD(Gradients(functional()), whole, 4, 0.05, 0.9).forward(params, images, labels)
+    assert len(path) == 3
+    for kept, full in zip(path, everything[-3:], strict=True):
+        assert all(torch.equal(kept[name], full[name]) for name in kept)
+
+
+@pytest.mark.parametrize("window", [0, 4])
+def test_a_window_lies_within_the_training(window: int) -> None:
+    with pytest.raises(ValueError, match=f"a window of {window} of 3 steps"):
+        InnerSGD(Gradients(functional()), whole, 3, 0.1, window=window)

@@ -42,6 +42,7 @@ def job(method: str, *regularizers: str, **fields: Any) -> dict[str, Any]:
     }
     small |= {"queue_size": 4, "grow_every": 1, "network_steps": 2, "eval_interval": 4}
     small |= {"steps_per_network": 4, "train_images": 32, "batch_train": 16}
+    small |= {"student_steps": 3, "max_start": 2, "experts": {"count": 2}}
     teacher = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
     return {
         "dataset": "digits",
@@ -114,8 +115,8 @@ def check(names: tuple[str, ...], folder: Path, cache: Path, recorder: Any, **fi
     assert bundle["images"].dtype == torch.float32
     assert bundle["labels"].tolist() == [c for c in range(10) for _ in range(spec.images_per_class)]
     stored = folder / "whole" / "out" / "stored.safetensors"
-    assert stored.exists() == (spec.decoder.views > 1)
-    if stored.exists():
+    assert stored.exists() == (spec.decoder.name != "identity")
+    if spec.decoder.views > 1:
         assert load_file(stored)["images"].shape == (10 * spec.ipc, 1, 8, 8)
 
     other = parse(job(*names, seed=1, **fields))
@@ -159,6 +160,18 @@ def test_contract_with_representative_batches(method: str, tmp_path: Path, cache
     sampler = {"name": "representative", "interval": 4, "candidates": 20}
     start = {} if method == "dc" else {"init": "k_means"}
     check((method,), tmp_path, cache, recorder, sampler=sampler, **start)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if "addressed" in METHODS[m].decoders])
+def test_contract_with_addressed_memory(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
+    """What is stored are no images, and all classes share a part of it."""
+    fields = {"decoder": {"name": "addressed", "bases": 8, "factor": 2}, "ipc": 1}
+    check((method, *fitting(method, **fields)), tmp_path, cache, recorder, **fields)
+    stored = load_file(tmp_path / "whole" / "out" / "stored.safetensors")
+    assert {name: tuple(part.shape) for name, part in stored.items()} == {
+        "coefficients": (60, 8),
+        "bases": (8, 1, 4, 4),
+    }
 
 
 @pytest.mark.slow

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddcore import decoders
-from ddcore.decoders import BoundedMosaic, Identity, Mosaic, MultiScaleMosaic
+from ddcore.decoders import Addressed, BoundedMosaic, Identity, Mosaic, MultiScaleMosaic
 from ddcore.errors import ConfigurationError
+from ddcore.learned import Learned
 from ddcore.spec import IdentityConfig, MosaicConfig
 
 Fill = Callable[..., Tensor]
@@ -183,3 +184,50 @@ def test_the_specification_counts_what_the_decoder_makes(scales: str) -> None:
     assert isinstance(decoder, Mosaic)
     images = decoder.encode(torch.zeros(2 * 9, 1, 9, 9), 2)
     assert images.shape == (2, 1, 9, 9)
+
+
+def addressed() -> tuple[Addressed, Tensor]:
+    """Bases and coefficients of methods/trajectory-and-bilevel, section 11."""
+    bases = torch.sin(torch.arange(1, 9, dtype=torch.float64)).view(2, 1, 2, 2)
+    coefficients = torch.sin(torch.arange(1, 7, dtype=torch.float64) + 3).view(3, 2)
+    return Addressed(Learned(bases, lr=0.1, momentum=0.5), (1, 4, 4)), coefficients.float()
+
+
+def test_mixtures_have_the_printed_values() -> None:
+    decoder, coefficients = addressed()
+    images = decoder.decode(coefficients, 1)
+    assert images.shape == (3, 1, 4, 4)
+    row = [0.28270842350639, 0.10697625321512, -0.24448808736743, -0.42022025765871]
+    assert images[0, 0, 0].tolist() == pytest.approx(row, abs=1e-6)
+    assert images.sum().item() == pytest.approx(-0.0329420400975681, abs=5e-6)
+    small = torch.einsum("ib,bchw->ichw", coefficients, decoder.learned["bases"].value)[0].flatten()
+    printed = [0.28270842350639, -0.42022025765871, -0.73680037187740, -0.37596962212101]
+    assert small.tolist() == pytest.approx(printed, abs=1e-6)
+
+
+def test_one_hot_coefficients_are_the_bases_themselves() -> None:
+    decoder, _ = addressed()
+    bases = decoder.learned["bases"].value
+    torch.testing.assert_close(
+        decoder.decode(torch.eye(2), 1), F.interpolate(bases, size=(4, 4), mode="bilinear", align_corners=False)
+    )
+
+
+def test_encoding_finds_the_mixture_that_made_an_image() -> None:
+    generator = torch.Generator().manual_seed(0)
+    decoder = Addressed(Learned(torch.randn(3, 1, 1, 1, generator=generator), lr=0, momentum=0), (1, 2, 2))
+    mixtures = torch.randn(4, 3, generator=generator)
+    images = decoder.decode(mixtures, 2)
+    torch.testing.assert_close(decoder.decode(decoder.encode(images, 2), 2), images)
+    one_base = Addressed(Learned(torch.ones(1, 1, 2, 2), lr=0, momentum=0), (1, 4, 4))
+    torch.testing.assert_close(one_base.encode(torch.full((1, 1, 4, 4), 0.7), 1), torch.tensor([[0.7]]))
+
+
+def test_a_bundle_gets_the_mixtures_and_the_bases() -> None:
+    decoder, coefficients = addressed()
+    parts = decoder.parts(coefficients)
+    assert torch.equal(parts["coefficients"], coefficients)
+    assert torch.equal(parts["bases"], decoder.learned["bases"].value)
+    assert Identity().parts(coefficients) == {}
+    assert decoder.row_shape((1, 4, 4)) == (2,)
+    assert Identity().row_shape((1, 4, 4)) == (1, 4, 4)

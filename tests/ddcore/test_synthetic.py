@@ -7,6 +7,7 @@ import torch
 
 from ddcore.data.images import ImageSet
 from ddcore.errors import DivergedError
+from ddcore.learned import Learned
 from ddcore.synthetic import SyntheticSet, real_rows
 
 
@@ -81,3 +82,26 @@ def test_real_rows_are_distinct_of_the_right_class_and_seeded() -> None:
     assert len(set(rows.tolist())) == 10
     assert torch.equal(rows, real_rows(train, 5, torch.Generator().manual_seed(1)))
     assert not torch.equal(rows, real_rows(train, 5, torch.Generator().manual_seed(2)))
+
+
+def test_a_gradient_beyond_its_limit_is_cut_with_all_that_is_learned() -> None:
+    rate = Learned(torch.tensor(0.5), lr=0.1, momentum=0.0)
+    synthetic = SyntheticSet(torch.zeros(2, 1, 1, 1), ipc=1, lr=1.0, momentum=0.0, others={"lr": rate}, max_norm=3.0)
+    synthetic.begin_step()
+    synthetic.gradient.fill_(4.0)
+    rate.gradient.fill_(2.0)
+    synthetic.step()
+    assert synthetic.stored.flatten().tolist() == pytest.approx([-2.0, -2.0], rel=1e-5)
+    assert synthetic.learning_rate == pytest.approx(0.5 - 0.1, rel=1e-5)
+
+
+def test_soft_labels_are_trained_with_and_saved() -> None:
+    synthetic = SyntheticSet(torch.zeros(2, 1, 1, 1), ipc=1, lr=1.0, momentum=0.0)
+    assert synthetic.learning_rate is None
+    assert synthetic.training_labels is synthetic.labels
+    assert "soft_labels" not in synthetic.state()
+    synthetic.soft_labels = torch.tensor([[0.7, 0.3], [0.1, 0.9]])
+    saved = {name: tensor.clone() for name, tensor in synthetic.state().items()}
+    synthetic.soft_labels = torch.eye(2)
+    synthetic.load_state(saved)
+    assert torch.equal(synthetic.training_labels, torch.tensor([[0.7, 0.3], [0.1, 0.9]]))

@@ -1,5 +1,6 @@
 """What every distillation method can be told, a file for each family."""
 
+from ddcore.spec.methods.bptt import BPTTConfig
 from ddcore.spec.methods.cafe import CAFEConfig
 from ddcore.spec.methods.coreset import (
     CoresetConfig,
@@ -13,15 +14,18 @@ from ddcore.spec.methods.dc import DCConfig, DSAConfig, GradientMatchingConfig
 from ddcore.spec.methods.dm import DMConfig, FeatureMatchingConfig
 from ddcore.spec.methods.idc import DREAMConfig, IDCConfig
 from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
+from ddcore.spec.methods.trajectory import ExpertsConfig, MTTConfig, TESLAConfig, TrajectoryConfig
 
 __all__ = [
     "BACONConfig",
+    "BPTTConfig",
     "CAFEConfig",
     "CoresetConfig",
     "DCConfig",
     "DMConfig",
     "DREAMConfig",
     "DSAConfig",
+    "ExpertsConfig",
     "FeatureCoresetConfig",
     "FeatureMatchingConfig",
     "GradientMatchingConfig",
@@ -30,6 +34,9 @@ __all__ = [
     "IDMConfig",
     "KCenterConfig",
     "KMeansConfig",
+    "MTTConfig",
     "QueueMatchingConfig",
     "RandomConfig",
+    "TESLAConfig",
+    "TrajectoryConfig",
 ]

@@ -115,3 +115,24 @@ def test_measured_dm_step_lies_in_the_spread(device: str) -> None:
         assert 2.4 < found.seconds["cpu"].high < 10
     else:
         assert found.seconds["cuda"].high < found.seconds["cpu"].low
+
+
+def test_passes_of_trajectory_matching_are_counted_by_hand() -> None:
+    """Experts as far as a window reaches, N steps forwards and back; MIM has the student, so no teacher is trained."""
+    method = {"name": "mtt", "iterations": 100, "student_steps": 30, "max_start": 3, "experts": {"count": 5}}
+    spec = parse({**DM, "method": method})
+    found = estimate(spec)
+    assert found is not None
+    experts = 3 * 5 * 4 * 50_000
+    assert found.image_passes == 100 * 12 * 30 * 100 + experts
+    assert [(phase.phase, phase.units) for phase in plan(spec)][1] == ("pretraining", 5)
+    beside = parse({**DM, "method": method, "regularizers": {"mim": 1}})
+    assert [(phase.phase, phase.units) for phase in plan(beside)][1] == ("pretraining", 5)
+    instead = parse({**DM, "method": method, "regularizers": {"mim": {"weight": 1, "networks": "teacher"}}})
+    assert [(phase.phase, phase.units) for phase in plan(instead)][1] == ("pretraining", 6)
+
+
+def test_passes_of_bptt_are_counted_by_hand() -> None:
+    found = estimate(parse({**DM, "method": {"name": "bptt", "iterations": 100, "window": 50}}))
+    assert found is not None
+    assert found.image_passes == 100 * 10 * ((3 * 150 + 9 * 50) * 10 + 3 * 64)

@@ -55,7 +55,7 @@ def test_manifest_answers_what_a_user_needs(out: Path) -> None:
     document = manifest(out)
     assert document["schema_version"] == 1
     assert document["classes"] == ["t-shirt/top", "dress: long", "été"]
-    assert document["normalization"] == {"mean": [0.4] * 3, "std": [0.25] * 3}
+    assert document["normalization"] == {"mean": [0.4] * 3, "std": [0.25] * 3, "whitened": False}
     assert document["decoder"] == {"name": "identity"}
     assert document["images"] == {"count": 6, "per_class": [2, 2, 2], "shape": [3, 6, 5], "units": "pixel"}
     assert document["dataset"] == {

@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddcore.data.images import Dataset
+from ddcore.errors import ConfigurationError
 from ddcore.information import Pairs, nce_loss, paper_logits
 from ddcore.objective import Step
+from ddcore.registry import build_method
 from ddcore.regularizers.mim import MIM, Critic
 from ddcore.run import Run
-from ddcore.spec import MIMConfig
+from ddcore.spec import MIMConfig, SpecError, parse
 from tests.ddcore.conftest import blobs
 
 TEACHER = {"network": {"name": "convnet", "width": 8}, "epochs": 2}
@@ -179,3 +181,87 @@ def test_the_blocks_of_every_network_can_be_compared(
     assert math.isfinite(reading)
     assert bool((synthetic.gradient.flatten(1).abs().amax(dim=1) > 0).all())
     assert all(torch.equal(value, before[name]) for name, value in mim._pool[0].items()), "teachers are frozen"
+
+
+STUDENTS = {
+    "mtt": {"name": "mtt", "student_steps": 3, "max_start": 2, "lr_init": 0.05, "experts": {"count": 2}},
+    "bptt": {"name": "bptt", "student_steps": 3, "inner_lr": 0.05, "batch_real": 6},
+}
+
+
+def beside(make_run: Callable[..., Run], method: str, **fields: Any) -> tuple[MIM, Any]:
+    """The term beside a method that trains networks."""
+    term = {"name": "mim", "weight": 2.0, "batch_real": 6, "projection": 16, **fields}
+    run = make_run(ipc=2, method=STUDENTS[method], regularizers=[term], augmentation="color")
+    other, mim = build_method(run.spec.method, run), MIM(run.spec.regularizers[0], run)
+    other.prepare()
+    mim.prepare()
+    return mim, other
+
+
+@pytest.mark.parametrize("path", ["detached", "unrolled"])
+@pytest.mark.parametrize("layers", ["blocks", "last"])
+@pytest.mark.parametrize("name", list(STUDENTS))
+def test_beside_a_student_both_sides_are_seen_by_networks_of_the_step(
+    make_run: Callable[..., Run], name: str, layers: str, path: str
+) -> None:
+    """Section 8.2: the expert's target or the student for real images, the student for synthetic ones."""
+    mim, method = beside(make_run, name, layers=layers, path=path)
+    run, synthetic = method.run, method.start()
+    synthetic.begin_step()
+    step = method.draw(0, synthetic)
+    stream = run.random.state()
+    reported = mim.backward(step, 2.0)["loss/mim"].item()
+
+    run.random.load_state(stream)
+    rows = run.sampler.draw(6, run.random.host_stream("mim/real")).flatten()
+    images = synthetic.images.detach().clone().requires_grad_()
+    student = step.sgd.unroll(step.start, images, step.labels)
+    if path == "detached":
+        student = {key: value.detach() for key, value in student.items()}
+    of_real = step.expert or {key: value.detach() for key, value in student.items()}
+    taps_s = run.functional.plain("taps", student, images)[:-1]
+    with torch.no_grad():
+        taps_r = run.functional.plain("taps", of_real, run.real_images(rows))[:-1]
+    pairs = Pairs.of(synthetic.labels, torch.arange(3).repeat_interleave(6))
+    chosen = slice(-1, None) if layers == "last" else slice(0, -1)
+    losses = []
+    for critic_, a, b in zip(mim._critics, taps_s[chosen], taps_r[chosen], strict=True):
+        a, b = (F.adaptive_avg_pool2d(x, 4) if x.ndim == 4 and x.shape[-1] > 4 else x for x in (a, b))
+        losses.append(critic_.loss(a.flatten(1), b.flatten(1), pairs))
+    total = sum(2.0 ** -(len(losses) - 1 - k) * loss for k, loss in enumerate(losses, start=1))
+    (expected,) = torch.autograd.grad(2.0 * total, [images])
+    assert reported == pytest.approx(total.item(), rel=1e-4)
+    torch.testing.assert_close(synthetic.gradient, expected, rtol=2e-3, atol=1e-3 * expected.abs().max().item())
+    assert run._pools == {}, "no teacher was trained"
+
+
+def test_the_two_paths_differ_and_neither_moves_the_learned_rate(make_run: Callable[..., Run]) -> None:
+    slopes = []
+    for path in ("detached", "unrolled"):
+        mim, method = beside(make_run, "mtt", path=path)
+        synthetic = method.start()
+        synthetic.begin_step()
+        mim.backward(method.draw(0, synthetic), 1.0)
+        slopes.append(synthetic.gradient.clone())
+        assert synthetic.learned["lr"].gradient == 0
+    assert (slopes[0] - slopes[1]).norm() > 0.01 * slopes[0].norm()
+
+
+def test_a_teacher_can_be_asked_for_instead(make_run: Callable[..., Run]) -> None:
+    mim, method = beside(make_run, "bptt", networks="teacher", teacher=TEACHER)
+    assert mim._pool is not None
+    assert len(mim._pool) == 1
+    synthetic = method.start()
+    mim.backward(Step(0, synthetic), 1.0)
+    assert synthetic.gradient.abs().max() > 0
+
+
+def test_a_path_through_training_needs_training(make_run: Callable[..., Run]) -> None:
+    for fields in ({"path": "unrolled"}, {"path": "unrolled", "networks": "teacher"}):
+        name = "dm" if len(fields) == 1 else "mtt"
+        with pytest.raises(SpecError, match=f"`path` is 'unrolled', but `{name}` with `networks`"):
+            parse({"dataset": "digits", "ipc": 2, "method": name, "regularizers": {"mim": {"weight": 1, **fields}}})
+    run = make_run(ipc=2)
+    with pytest.raises(ConfigurationError, match="use 'detached'"):
+        MIM(MIMConfig(weight=1, path="unrolled"), run)

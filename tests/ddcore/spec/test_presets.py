@@ -17,6 +17,7 @@ from ddcore.spec import (
     JobSpec,
     QueueMatchingConfig,
     SpecError,
+    TrajectoryConfig,
     all_presets,
     parse,
 )
@@ -80,8 +81,23 @@ FIGURES = {
     "dm+cmi svhn": "10: 77.9±0.4, 50: 84.9±0.4",
     "dm+cmi cifar10": "10: 52.9±0.3, 50: 65.8±0.3",
     "dm+cmi cifar100": "10: 32.5±0.4, 50: 44.9±0.2",
+    "mtt svhn": "10: 79.9±0.1, 50: 87.7±0.3",
+    "mtt cifar10": "1: 46.3±0.8, 10: 65.3±0.4, 50: 71.6±0.2",
+    "mtt cifar100": "1: 24.3±0.3, 10: 39.7±0.4, 50: 47.7±0.2",
+    "mtt+mim cifar10": "10: 66.4±0.2, 50: 71.4±0.3",
+    "mtt+mim cifar100": "10: 41.5±0.2",
+    "mtt+cmi svhn": "10: 80.8±0.2, 50: 88.8±0.1",
+    "mtt+cmi cifar10": "10: 66.7±0.3, 50: 72.4±0.3",
+    "mtt+cmi cifar100": "10: 41.9±0.4, 50: 48.8±0.2",
+    "tesla cifar10": "1: 48.5±0.8, 10: 66.4±0.8, 50: 72.6±0.7",
+    "tesla cifar100": "1: 24.8±0.4, 10: 41.7±0.3, 50: 47.9±0.3",
+    "bptt cifar10": "1: 49.1±0.6, 10: 62.4±0.4, 50: 70.5±0.4",
+    "bptt cifar100": "1: 21.3±0.6, 10: 34.7±0.5",
+    "bptt+addressed cifar10": "1: 66.4±0.4, 10: 71.2±0.4",
+    "bptt+addressed cifar100": "1: 34.0±0.4, 10: 42.9±0.7",
 }
-"""Accuracy by method and dataset: images per class, mean and deviation (methods/matching, 1 to 4 and 6 to 9)."""
+"""Accuracy by method and dataset: images per class, mean and deviation (methods/matching, 1 to 4 and 6 to 9;
+methods/trajectory-and-bilevel, 1 to 3, 8 and 9)."""
 
 CMI_WEIGHTS = {
     "dm": "svhn 18000/500, cifar10 8000/2000, cifar100 2000/500",
@@ -288,3 +304,51 @@ def test_regularisers_replace_those_of_the_preset() -> None:
 def test_a_wrong_override_is_explained() -> None:
     with pytest.raises(SpecError, match="/ipc: `ipc` is 0, but must be at least 1"):
         parse({"preset": "paper/dm-cifar10-ipc10", "ipc": 0})
+
+
+TRAJECTORIES = {
+    # dataset, ipc: whitening, N, M, max_start, lr_img, lr_lr, alpha_0, batch_syn
+    ("cifar10", 1): (True, 50, 2, 2, 1e2, 1e-7, 0.01, None),
+    ("cifar10", 10): (True, 30, 2, 20, 1e2, 1e-5, 0.001, None),
+    ("cifar10", 50): (False, 30, 2, 40, 1e3, 1e-5, 0.001, None),
+    ("cifar100", 1): (True, 20, 3, 20, 1e3, 1e-5, 0.01, None),
+    ("cifar100", 10): (False, 20, 2, 20, 1e3, 1e-5, 0.01, None),
+    ("cifar100", 50): (True, 80, 2, 40, 1e3, 1e-5, 0.01, 125),
+}
+
+
+def trajectory(name: str) -> tuple[object, ...]:
+    spec = parse({"preset": name})
+    m = spec.method
+    assert isinstance(m, TrajectoryConfig)
+    return (
+        spec.whitening, m.student_steps, m.expert_epochs, m.max_start, m.lr_img, m.lr_lr, m.lr_init, m.batch_syn,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("dataset", "ipc"), list(TRAJECTORIES))
+def test_trajectory_matching_presets_hold_the_published_settings(dataset: str, ipc: int) -> None:
+    row = TRAJECTORIES[dataset, ipc]
+    assert trajectory(f"paper/mtt-{dataset}-ipc{ipc}") == row
+    first = (True, 50, 2, 5, 1e3, 1e-7, 0.01, None)
+    assert trajectory(f"paper/tesla-{dataset}-ipc{ipc}") == (first if (dataset, ipc) == ("cifar10", 1) else row)
+    for name, iterations, repeats in (("mtt", 5000, 5), ("tesla", 10_000, 3)):
+        spec = parse({"preset": f"paper/{name}-{dataset}-ipc{ipc}"})
+        assert (spec.method.iterations, spec.evaluation.repeats, spec.evaluation.epochs) == (iterations, repeats, 1000)
+
+
+def test_terms_beside_trajectory_matching_change_nothing_else() -> None:
+    pairs = [name for name in all_presets() if name.startswith(("paper/mtt+mim", "paper/mtt+cmi"))]
+    assert len(pairs) == 9
+    for name in pairs:
+        alone, beside = (parse({"preset": p}) for p in (name.replace("+mim", "").replace("+cmi", ""), name))
+        assert beside.model_copy(update={"regularizers": ()}) == alone
+        assert [r.name for r in beside.regularizers] == [name[10:13]]
+
+
+def test_memories_hold_as_many_mixtures_as_their_budget() -> None:
+    found = {
+        (spec.dataset, spec.ipc): spec.images_per_class
+        for spec in (parse({"preset": name}) for name in all_presets() if name.startswith("paper/bptt+addressed"))
+    }
+    assert found == {("cifar10", 1): 115, ("cifar10", 10): 163, ("cifar100", 1): 40, ("cifar100", 10): 232}

@@ -1,0 +1,169 @@
+"""One image step of MTT (30 student steps, 100 images) and of BPTT (50 training steps, 10 images), CIFAR-10 shapes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call
+
+from benchmarks.adjoint import peak_bytes
+from benchmarks.forward import SHAPE
+from benchmarks.harness import Benchmark, Way
+from ddcore.compute import Compute, Precision
+from ddcore.data import augment
+from ddcore.data.images import Dataset, ImageSet, describe
+from ddcore.data.sampling import ClassSampler
+from ddcore.hooks import Callback
+from ddcore.methods.bptt import BPTT
+from ddcore.methods.mtt import MTT
+from ddcore.nets import Functional, build
+from ddcore.randomness import Randomness
+from ddcore.run import Run
+from ddcore.spec import parse
+
+CLASSES, IMAGES_PER_CLASS = 10, 64
+EXPERTS = {"count": 1, "batch_size": 64}
+STEPS, TRAINING = 30, 50
+
+
+def _dataset() -> Dataset:
+    """Random pixels, few of them: one expert takes ten steps."""
+
+    def split(per_class: int) -> ImageSet:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(0, 256, (CLASSES * per_class, *SHAPE), dtype=torch.uint8, generator=generator)
+        return ImageSet(images, torch.arange(CLASSES).repeat(per_class), tuple(map(str, range(CLASSES))))
+
+    return describe("cifar10", split(IMAGES_PER_CLASS), split(1))
+
+
+def _run(compute: Compute, **fields: Any) -> Run:
+    spec, dataset = parse({"dataset": "cifar10", **fields}), _dataset()
+    return Run(
+        spec=spec,
+        dataset=dataset,
+        compute=compute,
+        functional=Functional(build(spec.network, SHAPE, CLASSES), compute),
+        strategy=augment.strategy_for(spec.augmentation, dataset.flip),
+        random=Randomness(0, compute.device),
+        sampler=ClassSampler(dataset.train.labels, CLASSES),
+        cache=None,
+        callback=Callback(),
+        check_stop=lambda: None,
+    )
+
+
+def _compute(precision: Precision, compiled: bool) -> Compute:
+    return Compute.choose("auto", precision, "on" if compiled else "off", expected_images_forwarded=1e9)
+
+
+def _mtt(compute: Compute, gradient: str, steps: int = STEPS, ipc: int = 10) -> Callable[[], Sequence[Tensor]]:
+    fields = {"gradient": gradient, "student_steps": steps, "max_start": 1, "expert_epochs": 1, "experts": EXPERTS}
+    run = _run(compute, ipc=ipc, method={"name": "mtt", **fields})
+    method = MTT(run.spec.method, run)  # type: ignore[arg-type]
+    method.prepare()
+
+    def work() -> Sequence[Tensor]:
+        run.random.load_state({})
+        synthetic = method.start()
+        loss = method.backward(method.draw(0, synthetic))["loss/base"]
+        return [synthetic.gradient, synthetic.learned["lr"].gradient.reshape(1), loss.reshape(1)]
+
+    return work
+
+
+def _bptt(compute: Compute) -> tuple[BPTT, Run]:
+    run = _run(compute, ipc=1, method={"name": "bptt", "student_steps": TRAINING})
+    return BPTT(run.spec.method, run), run  # type: ignore[arg-type]
+
+
+def _ours(compute: Compute) -> Callable[[], Sequence[Tensor]]:
+    method, run = _bptt(compute)
+
+    def work() -> Sequence[Tensor]:
+        run.random.load_state({})
+        synthetic = method.start()
+        loss = method.backward(method.draw(0, synthetic))["loss/base"]
+        return [synthetic.gradient, loss.reshape(1)]
+
+    return work
+
+
+def _published(device: torch.device) -> Callable[[], Sequence[Tensor]]:
+    """A copy of the whole network in host memory for every step; then one step's graph after another, backwards."""
+    method, run = _bptt(Compute(device))
+    lr, momentum = method.config.inner_lr, method.config.inner_momentum
+    network = build(run.spec.network, SHAPE, CLASSES).to(device)
+
+    def work() -> Sequence[Tensor]:
+        run.random.load_state({})
+        step = method.draw(0, method.start())
+        images = step.images.clone().requires_grad_()
+        theta = {name: value.clone().requires_grad_() for name, value in step.start.items()}
+        velocity = [torch.zeros_like(value) for value in theta.values()]
+        kept = []
+        for index in range(TRAINING):
+            kept.append(copy.deepcopy({name: value.detach().cpu() for name, value in theta.items()}))
+            x, y = step.sgd.batch(index, images, step.labels)
+            slopes = torch.autograd.grad(F.cross_entropy(functional_call(network, theta, (x,)), y), [*theta.values()])
+            velocity = [momentum * v + g for v, g in zip(velocity, slopes, strict=True)]
+            moved = [(w - lr * v).detach() for w, v in zip(theta.values(), velocity, strict=True)]
+            theta = {name: value.requires_grad_() for name, value in zip(theta, moved, strict=True)}
+        loss = F.cross_entropy(functional_call(network, theta, (step.real,)), step.real_labels)
+        q = torch.autograd.grad(loss, [*theta.values()])
+        r, total = [torch.zeros_like(value) for value in q], torch.zeros_like(images)
+        for index in reversed(range(TRAINING)):
+            r = [a - lr * b for a, b in zip(r, q, strict=True)]
+            theta = {name: value.to(device).requires_grad_() for name, value in kept[index].items()}
+            x, y = step.sgd.batch(index, images, step.labels)
+            own = F.cross_entropy(functional_call(network, theta, (x,)), y)
+            slopes = torch.autograd.grad(own, [*theta.values()], create_graph=True)
+            inner = torch.stack([(a * b).sum() for a, b in zip(slopes, r, strict=True)]).sum()
+            of_images, *of_weights = torch.autograd.grad(inner, [images, *theta.values()])
+            total += of_images
+            q = tuple(a + b for a, b in zip(q, of_weights, strict=True))
+            r = [momentum * a for a in r]
+        return [total, loss.detach().reshape(1)]
+
+    return work
+
+
+def _mtt_ways(precision: Precision) -> Sequence[Way]:
+    return [
+        Way("one graph of all steps, eager fp32", _mtt(_compute("fp32", False), "unrolled")),
+        Way("adjoint, eager fp32", _mtt(_compute("fp32", False), "exact")),
+        Way(f"adjoint, compiled {precision}", _mtt(_compute(precision, True), "exact")),
+    ]
+
+
+def _bptt_ways(precision: Precision) -> Sequence[Way]:
+    return [
+        Way("published loop, eager fp32", _published(_compute("fp32", False).device)),
+        Way("engine, eager fp32", _ours(_compute("fp32", False))),
+        Way(f"engine, compiled {precision}", _ours(_compute(precision, True))),
+    ]
+
+
+def _memory() -> Sequence[Way]:
+    """What each length returns is its peak of tensor memory beyond the stored parameters, in MiB; 10 images."""
+
+    def way(steps: int) -> Way:
+        compute = _compute("fp32", False)
+        work = _mtt(compute, "exact", steps, ipc=1)
+        network = build(_run(compute, ipc=1, method="mtt").spec.network, SHAPE, CLASSES)
+        stored = (steps + 1) * sum(value.numel() * value.element_size() for value in network.parameters())
+        return Way(f"N = {steps}", lambda: [torch.tensor([(peak_bytes(work) - stored) / 2**20])])
+
+    return [way(steps) for steps in (10, 20, 40, 80)]
+
+
+BENCHMARKS = (
+    Benchmark("mtt", "MTT step, 30 student steps on 100 images, bf16", lambda: _mtt_ways("bf16"), target=0.7),
+    Benchmark("mtt-memory", "peak memory of an MTT step (the difference must stay below 0.15)", _memory),
+    Benchmark("bptt", "BPTT step, 50 training steps on 10 images, bf16", lambda: _bptt_ways("bf16"), target=2.0),
+)

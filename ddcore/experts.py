@@ -1,0 +1,158 @@
+"""Experts: the way that networks take while they learn from the real images, kept epoch by epoch.
+
+Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022 (arXiv 2203.11932): plain
+SGD without momentum or decay, under Siamese augmentation; a snapshot of the fresh network and one after every epoch.
+
+Every epoch has a random stream of its own and SGD has no momentum, so a trajectory is continued from its last
+snapshot as if it had never stopped: a job that needs more epochs, or one that was interrupted, trains what is missing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ddcore import train
+from ddcore.errors import DataError
+from ddcore.nets.functional import Params
+from ddcore.network_store import NetworkStore
+from ddcore.randomness import stream_seed
+from ddcore.spec import ExpertsConfig
+
+if TYPE_CHECKING:
+    from ddcore.run import Run
+
+
+class Experts:
+    """Trajectories of the run's own network, trained in the pretraining phase or read from the folder of jobs.
+
+    A snapshot is read when it is asked for: 100 experts of 40 epochs would fill memory. Without a folder they stay
+    in memory.
+
+    Args:
+        config: how many, and the training recipe.
+        epochs: last epoch that will be asked for, at least 1.
+        run: the run that needs them.
+    """
+
+    def __init__(self, config: ExpertsConfig, epochs: int, run: Run) -> None:
+        self.config = config
+        self.epochs = epochs
+        self._run = run
+        self._in_memory: dict[int, dict[str, Tensor]] = {}
+        self._store = NetworkStore(
+            "expert",
+            run,
+            network=run.spec.network.model_dump(mode="json"),
+            recipe=config.model_dump(mode="json", exclude={"count", "epochs"}),
+            augmentation=run.strategy,
+        )
+
+    def __len__(self) -> int:
+        return self.config.count
+
+    def digest(self) -> str:
+        """SHA-256 of everything that the snapshots depend on except the number of the expert and of the epoch."""
+        return self._store.digest()
+
+    def prepare(self) -> None:
+        """Have every expert go as far as will be asked for."""
+        missing = [index for index in range(len(self)) if self._length(index) <= self.epochs]
+        if not missing:
+            return
+        random.SystemRandom().shuffle(missing)  # so that jobs share the work; no number depends on it
+        total = len(missing) * self.epochs
+        self._run.callback.on_phase("pretraining", total)
+        for place, index in enumerate(missing):
+            before = place * self.epochs
+            self._run.callback.on_progress(before, total)
+            length = self._length(index)
+            if length <= self.epochs:  # no other job has trained it meanwhile
+                self._train(index, length, partial(self._report, before, total))
+        self._run.callback.on_progress(total, total)
+
+    def snapshot(self, index: int, epoch: int) -> Params:
+        """Parameters and buffers of an expert after an epoch, 0 for the fresh network; constants on the device.
+
+        Raises:
+            DataError: the file that :meth:`prepare` left has gone or was damaged since.
+        """
+        if self._run.cache is None:
+            return _of_epoch(self._in_memory[index], epoch)
+        found = self._store.read(index, _prefix(epoch))
+        if not found:
+            raise DataError(
+                f"epoch {epoch} of expert {index} can no longer be read from the cache; run the job again: it goes on "
+                "from its checkpoint and trains what is missing"
+            )
+        return found
+
+    def _length(self, index: int) -> int:
+        """Snapshots there are of an expert."""
+        names = self._in_memory.get(index) or self._store.names(index)
+        return len({name.partition("/")[0] for name in names})
+
+    def _report(self, before: int, total: int, epoch: int) -> None:
+        self._run.callback.on_progress(before + epoch, total)
+
+    def _train(self, index: int, length: int, on_epoch: Callable[[int], None]) -> None:
+        """Go on from the last of ``length`` snapshots; what was reached is kept whatever ends the training."""
+        run, device = self._run, self._run.compute.device
+        held = self._in_memory.get(index) or (self._store.read(index) if length else None) or {}
+        if not held:
+            fresh = run.functional.new(torch.Generator(device).manual_seed(stream_seed(index, "expert")))
+            held, length = _named(0, fresh), 1
+        params = {name: value.clone() for name, value in _of_epoch(held, length - 1).items()}
+        images, labels = run.dataset.train.images.to(device), run.dataset.train.labels.to(device)
+        recipe = train.Recipe(
+            epochs=1,
+            lr=self.config.lr,
+            momentum=0.0,
+            weight_decay=0.0,
+            batch_size=self.config.batch_size,
+            strategy=run.strategy,
+        )
+        try:
+            for epoch in range(length, self.epochs + 1):
+                train.train(
+                    run.functional,
+                    params,
+                    images,
+                    labels,
+                    recipe,
+                    torch.Generator().manual_seed(stream_seed(index, f"expert/{epoch}")),
+                    normalize=run.dataset.normalize,
+                    check_stop=run.check_stop,
+                )
+                held |= _named(epoch, params)
+                on_epoch(epoch)
+        finally:
+            self._keep(index, held)
+
+    def _keep(self, index: int, held: dict[str, Tensor]) -> None:
+        """Keep a trajectory; the snapshots that another job has kept meanwhile stay as they are."""
+        if self._run.cache is None:
+            self._in_memory[index] = held
+            return
+        earlier = self._store.read(index) or {}
+        if not held.keys() <= earlier.keys():
+            self._store.write(index, {**held, **earlier})
+
+
+def _prefix(epoch: int) -> str:
+    return f"{epoch:04d}/"
+
+
+def _named(epoch: int, params: Params) -> dict[str, Tensor]:
+    """A copy of a network under the names of an epoch."""
+    return {_prefix(epoch) + name: value.detach().clone() for name, value in params.items()}
+
+
+def _of_epoch(tensors: dict[str, Tensor], epoch: int) -> Params:
+    prefix = _prefix(epoch)
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

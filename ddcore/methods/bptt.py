@@ -1,0 +1,181 @@
+"""BPTT: a network that was trained on the synthetic images should do well on the real ones, and nothing else.
+
+Deng & Russakovsky, "Remember the Past: Distilling Datasets into Addressable Memories for Neural Networks", NeurIPS
+2022 (arXiv 2206.02916).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from ddcore.adjoint import InnerSGD
+from ddcore.data import augment
+from ddcore.decoders import Addressed, Decoder
+from ddcore.errors import ConfigurationError
+from ddcore.gradients import Gradients
+from ddcore.learned import Learned
+from ddcore.methods.students import StudentStep, training_on
+from ddcore.objective import Method, Readings
+from ddcore.registry import implements
+from ddcore.run import Run
+from ddcore.spec import AddressedConfig, BPTTConfig
+from ddcore.synthetic import SyntheticSet
+
+
+@dataclass(frozen=True)
+class QueryStep(StudentStep):
+    """A student, and the real images that it is tested on.
+
+    Attributes:
+        real: augmented real images, normalised.
+        real_labels: of these, int64.
+    """
+
+    real: Tensor
+    real_labels: Tensor
+
+
+def xavier_uniform(rows: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Noise to start from, uniform within sqrt(6 / (rows + values of a row)): (rows, *shape) float32.
+
+    Args:
+        rows: how many.
+        shape: of each.
+        generator: source of the noise, on the CPU.
+    """
+    bound = math.sqrt(6 / (rows + math.prod(shape)))
+    return torch.rand(rows, *shape, generator=generator).mul_(2 * bound).sub_(bound)
+
+
+@implements(BPTTConfig)
+class BPTT(Method[BPTTConfig, QueryStep]):
+    """Back-propagation through the training of a fresh network, to its loss on real images.
+
+    One augmentation is drawn for an image step and shared by all training steps and the real images.
+    """
+
+    def __init__(self, config: BPTTConfig, run: Run) -> None:
+        super().__init__(config, run)
+        for problem in config.impossible(run.spec):
+            raise ConfigurationError(problem.detail)
+        self._classes = len(run.dataset.classes)
+        if (config.classes_per_step or 2) > self._classes:
+            raise ConfigurationError(
+                f"`classes_per_step` is {config.classes_per_step}, but {run.dataset.name} has {self._classes} classes; "
+                f"choose 2 to {self._classes}, or none"
+            )
+        self._gradients = Gradients(run.functional, training=True)
+        self._rows = self._stored_rows()
+
+    @override
+    def start(self) -> SyntheticSet:
+        decoder = self._decoder()
+        return SyntheticSet(
+            self._start(decoder),
+            self._rows,
+            lr=self.config.lr_img,
+            momentum=self.config.momentum,
+            decoder=decoder,
+            max_norm=self.config.max_norm,
+        )
+
+    @override
+    def draw(self, index: int, synthetic: SyntheticSet) -> QueryStep:
+        run, config = self.run, self.config
+        classes = self._classes_of_step()
+        rows = [self._batch(classes, synthetic) for _ in range(config.student_steps)]
+        drawn = augment.draw(run.strategy, None, run.dataset.shape, run.random.host_stream("method/augment"))
+        real = run.sampler.draw_each(config.batch_real, run.random.host_stream("method/real"))
+        chosen = torch.cat([real[label] for label in classes])
+        sgd = InnerSGD(
+            self._gradients,
+            training_on(rows, [drawn] * config.student_steps),
+            config.student_steps,
+            config.inner_lr,
+            config.inner_momentum,
+            config.window,
+        )
+        return QueryStep(
+            index,
+            synthetic,
+            sgd,
+            run.functional.new(run.random.stream("method/network")),
+            synthetic.labels,
+            expert=None,
+            curvature=True,
+            real=augment.apply(drawn, run.real_images(chosen)),
+            real_labels=run.dataset.train.labels[chosen].to(synthetic.device),
+        )
+
+    @override
+    def backward(self, step: QueryStep) -> Readings:
+        loss, final = self._gradients.loss_and_gradient(step.student, step.real, step.real_labels)
+        step.pull_back(final)
+        if not self.config.penalty:
+            return {"loss/base": loss}
+        norm = torch.linalg.vector_norm(step.synthetic.stored, ord=1 if self.config.penalty_norm == "l1" else 2)
+        penalty = self.config.penalty * norm
+        penalty.backward()
+        return {"loss/base": loss + penalty.detach(), "penalty": penalty.detach()}
+
+    def _classes_of_step(self) -> list[int]:
+        wanted = self.config.classes_per_step
+        if wanted is None:
+            return list(range(self._classes))
+        generator = self.run.random.host_stream("method/classes")
+        chosen: list[int] = torch.randperm(self._classes, generator=generator)[:wanted].sort().values.tolist()
+        return chosen
+
+    def _batch(self, classes: list[int], synthetic: SyntheticSet) -> Tensor:
+        """Rows of a training step: a few distinct images of each class."""
+        generator, size = self.run.random.host_stream("method/batches"), synthetic.per_class
+        picked = [torch.randperm(size, generator=generator)[: self.config.batch_syn] + c * size for c in classes]
+        return torch.cat(picked)
+
+    def _stored_rows(self) -> int:
+        """Stored rows of each class.
+
+        Raises:
+            ConfigurationError: the bases leave no room for them, or there are too few real images to start from.
+        """
+        run, decoder = self.run, self.run.spec.decoder
+        if not isinstance(decoder, AddressedConfig):
+            return run.spec.ipc
+        shortfall = decoder.shortfall(run.spec.ipc, run.dataset.shape, self._classes)
+        if shortfall is not None:
+            raise ConfigurationError(shortfall)
+        rows = decoder.images_per_class(run.spec.ipc, run.dataset.shape, self._classes)
+        smallest = min(run.dataset.class_counts)
+        if run.spec.init == "real" and rows > smallest:
+            raise ConfigurationError(
+                f"`ipc` is {run.spec.ipc}, mixed into {rows} images of each class, but the smallest class has "
+                f"{smallest} training images and `init` is 'real'; use `init`: 'noise'"
+            )
+        return rows
+
+    def _decoder(self) -> Decoder:
+        run, config = self.run, self.run.spec.decoder
+        if not isinstance(config, AddressedConfig):
+            return run.decoder()
+        shape = Addressed.base_shape(config, run.dataset.shape)
+        generator = run.random.host_stream("method/bases")
+        if run.spec.init == "real":
+            rows = torch.randint(len(run.dataset.train), (config.bases,), generator=generator)
+            bases = Addressed.shrink(run.real_images(rows), shape)
+        else:
+            bases = xavier_uniform(config.bases, shape, generator).to(run.compute.device)
+        learned = Learned(bases, lr=self.config.lr_img, momentum=self.config.momentum)
+        return Addressed(learned, run.dataset.shape)
+
+    def _start(self, decoder: Decoder) -> Tensor:
+        """Stored rows to start from: of real images, or small noise."""
+        run = self.run
+        if run.spec.init == "real":
+            return run.starting_images(decoder, self._rows)
+        shape = decoder.row_shape(run.dataset.shape)
+        return xavier_uniform(self._classes * self._rows, shape, run.random.host_stream("init")).to(run.compute.device)

@@ -1,0 +1,176 @@
+"""MTT and TESLA: a student that learns from the synthetic images should go where an expert went on the real ones.
+
+Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022 (arXiv 2203.11932);
+Cui et al., "Scaling up Dataset Distillation to ImageNet-1K with Constant Memory", ICML 2023 (arXiv 2211.10586).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from typing_extensions import override
+
+from ddcore.adjoint import InnerSGD
+from ddcore.data import augment
+from ddcore.data.sampling import batches
+from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.experts import Experts
+from ddcore.gradients import Gradients
+from ddcore.learned import Learned
+from ddcore.methods.students import StudentStep, training_on
+from ddcore.nets.functional import Params
+from ddcore.objective import Method, Readings
+from ddcore.randomness import stream_seed
+from ddcore.registry import implements
+from ddcore.run import Run
+from ddcore.spec import MTTConfig, TESLAConfig, TrajectoryConfig
+from ddcore.synthetic import SyntheticSet
+
+C = TypeVar("C", bound=TrajectoryConfig)
+
+LOWEST_RATE = 1e-3
+"""Share of its first value below which the learned rate must not fall: from there on no student would move."""
+
+
+def squared_distance(one: Params, other: Params) -> Tensor:
+    """Squared distance of two networks, a scalar: ||one - other||^2 over the entries of ``one``.
+
+    >>> squared_distance({"w": torch.ones(2)}, {"w": torch.zeros(2)}).item()
+    2.0
+    """
+    return torch.stack([(one[name] - other[name]).square().sum() for name in one]).sum()
+
+
+def trajectory_loss(student: Params, start: Params, target: Params) -> Tensor:
+    """Share of the expert's way that the student is off: ||theta_N - theta*_{t+M}||^2 / ||theta*_t - theta*_{t+M}||^2.
+
+    Args:
+        student: theta_N, trained parameters only.
+        start: theta*_t, which the student started from.
+        target: theta*_{t+M}.
+    """
+    return squared_distance(student, target) / squared_distance({name: start[name] for name in student}, target)
+
+
+def trajectory_slope(student: Params, start: Params, target: Params) -> Params:
+    """Slope of :func:`trajectory_loss` in the student: 2 (theta_N - theta*_{t+M}) / ||theta*_t - theta*_{t+M}||^2."""
+    way = squared_distance({name: start[name] for name in student}, target)
+    return {name: 2 * (value - target[name]) / way for name, value in student.items()}
+
+
+class TrajectoryMatching(Method[C, StudentStep]):
+    """Matching of training trajectories, with a learned learning rate of the student.
+
+    That rate is learned as it is, not its logarithm, so that published rates of its optimiser hold; a run in which
+    it falls to nothing is stopped.
+    """
+
+    def __init__(self, config: C, run: Run) -> None:
+        super().__init__(config, run)
+        for problem in config.impossible(run.spec):
+            raise ConfigurationError(problem.detail)
+        self._gradients = Gradients(run.functional, training=True)
+        self._experts = Experts(config.experts, config.experts.epochs or config.reach, run)
+
+    @override
+    def prepare(self) -> None:
+        self._experts.prepare()
+
+    @override
+    def start(self) -> SyntheticSet:
+        config = self.config
+        rate = torch.tensor(config.lr_init, device=self.run.compute.device)
+        lr = Learned(rate, lr=config.lr_lr, momentum=config.momentum_lr)
+        synthetic = self.run.synthetic_set(lr=config.lr_img, momentum=config.momentum, others={"lr": lr})
+        if config.labels == "soft":
+            synthetic.soft_labels = F.one_hot(synthetic.labels, synthetic.classes).float()
+        return synthetic
+
+    @override
+    def draw(self, index: int, synthetic: SyntheticSet) -> StudentStep:
+        run, config = self.run, self.config
+        first = int(torch.randint(config.max_start, (), generator=run.random.host_stream("method/start")))
+        expert = self._expert(index)
+        start, target = (self._experts.snapshot(expert, epoch) for epoch in (first, first + config.expert_epochs))
+        if synthetic.soft_labels is not None:
+            with torch.no_grad():
+                logits = run.functional.logits(target, synthetic.images, training=False)
+            synthetic.soft_labels = logits.softmax(dim=1)
+        rows = self._rows(len(synthetic))
+        generator = run.random.host_stream("method/augment")
+        draws = [augment.draw(run.strategy, len(part), run.dataset.shape, generator) for part in rows]
+        sgd = InnerSGD(self._gradients, training_on(rows, draws), config.student_steps, synthetic.learned["lr"].value)
+        return StudentStep(
+            index,
+            synthetic,
+            sgd,
+            start,
+            synthetic.training_labels,
+            expert=target,
+            curvature=config.gradient != "tesla",
+        )
+
+    @override
+    def backward(self, step: StudentStep) -> Readings:
+        student, start, target = self._trained(step.student), step.start, self._target(step)
+        loss = trajectory_loss(student, start, target)
+        rate = step.synthetic.learned["lr"]
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the student diverged at step {step.index + 1}: at a learned rate of {rate.value.item():.3g} its "
+                f"distance to the expert became {loss.item()}; the images of the last checkpoint are kept. Lower "
+                "`method.lr_lr`, `method.lr_init` or `method.lr_img`"
+            )
+        if self.config.gradient == "unrolled":
+            end = step.sgd.unroll(start, step.synthetic.images, step.labels)
+            trajectory_loss(self._trained(end), start, target).backward()
+        else:
+            rate.gradient.add_(step.pull_back(trajectory_slope(student, start, target)).lr)
+        distance = squared_distance(student, target).sqrt()
+        return {"loss/base": loss, "lr": rate.value.detach().clone(), "student_distance": distance}
+
+    @override
+    def advance(self, step: StudentStep) -> None:
+        rate, floor = step.synthetic.learned["lr"].value.item(), LOWEST_RATE * self.config.lr_init
+        if rate < floor:
+            raise DivergedError(
+                f"the learned learning rate of the student fell to {rate:.3g} at step {step.index + 1}, below its "
+                f"floor of {floor:.3g} (a thousandth of `method.lr_init`); the images of the last checkpoint are kept. "
+                "Lower `method.lr_lr`, or start from another `method.lr_init`"
+            )
+
+    def _expert(self, index: int) -> int:
+        """The expert of a step: all take turns, in an order drawn anew for every round."""
+        turn, place = divmod(index, len(self._experts))
+        generator = torch.Generator().manual_seed(stream_seed(self.run.spec.seed, f"method/experts/{turn}"))
+        return int(torch.randperm(len(self._experts), generator=generator)[place])
+
+    def _rows(self, images: int) -> list[Tensor]:
+        """Rows of every student step: a shuffled pass over the images is used up before the next begins."""
+        config, generator, rows = self.config, self.run.random.host_stream("method/batches"), list[Tensor]()
+        while len(rows) < config.student_steps:
+            rows += batches(images, config.batch_syn or images, generator)
+        return rows[: config.student_steps]
+
+    def _trained(self, params: Params) -> Params:
+        """What is compared: trained parameters without buffers."""
+        return {name: params[name] for name in self._gradients.names}
+
+    def _target(self, step: StudentStep) -> Params:
+        if step.expert is None:
+            raise ValueError("a step of trajectory matching has an expert")
+        return step.expert
+
+
+@implements(MTTConfig)
+class MTT(TrajectoryMatching[MTTConfig]):
+    """Trajectory matching by the exact gradient."""
+
+
+@implements(TESLAConfig)
+class TESLA(TrajectoryMatching[TESLAConfig]):
+    """Trajectory matching by the gradient that takes every Hessian for zero."""

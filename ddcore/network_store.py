@@ -1,0 +1,100 @@
+"""Networks on disk under the hash of all that their weights depend on, so that jobs share what one of them trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ddcore.checkpoint import versions, write_atomically
+
+if TYPE_CHECKING:
+    from ddcore.run import Run
+
+T = TypeVar("T")
+
+
+class NetworkStore:
+    """One safetensors file for each trained network of one kind, in the folder that jobs share.
+
+    Args:
+        kind: what they are, in the singular; the folder is the plural.
+        run: the run that needs them; without a shared folder nothing is kept.
+        **identity: what the weights depend on besides the data, the arithmetic and the versions, as JSON values. Not
+            the seed of the job, or jobs could not share.
+    """
+
+    def __init__(self, kind: str, run: Run, **identity: Any) -> None:
+        self._kind = kind
+        self._run = run
+        self._identity = identity
+
+    def digest(self) -> str:
+        """SHA-256 of everything that the weights depend on except a network's place among its like."""
+        run = self._run
+        identity = {
+            "data": run.dataset.digest,
+            "whitened": run.dataset.whitening is not None,
+            "precision": run.compute.precision,
+            "device": run.compute.device.type,
+            "versions": versions(),
+            **self._identity,
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    def names(self, index: int) -> tuple[str, ...]:
+        """Names of a network's tensors, without reading them; none where they have to be made."""
+        return self._look_up(index, lambda file: tuple(file.keys())) or ()
+
+    def read(self, index: int, prefix: str = "") -> dict[str, Tensor] | None:
+        """Tensors of a network, on the device of the run; nothing where they have to be made.
+
+        Args:
+            index: which network.
+            prefix: only those whose name begins so, with the prefix taken off.
+        """
+        device = self._run.compute.device
+
+        def tensors(file: Any) -> dict[str, Tensor]:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a mapping
+            return {name.removeprefix(prefix): file.get_tensor(name).to(device) for name in names}
+
+        return self._look_up(index, tensors)
+
+    def write(self, index: int, tensors: Mapping[str, Tensor]) -> None:
+        """Keep the tensors of a network in the place of those there are."""
+        path = self._path(index)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        cache = self._run.cache
+        return None if cache is None else cache / f"{self._kind}s" / self.digest()
+
+    def _path(self, index: int) -> Path | None:
+        return None if self._folder is None else self._folder / f"{index:04d}.safetensors"
+
+    def _look_up(self, index: int, read: Callable[[Any], T]) -> T | None:
+        """What ``read`` makes of a network's file; nothing where there is none, or none that is whole."""
+        path = self._path(index)
+        if path is None:
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                return read(file)
+        except FileNotFoundError:
+            return None
+        except SafetensorError as error:
+            message = f"a cached {self._kind} is damaged and will be trained again ({error})"
+            self._run.callback.on_log("warning", message)
+            path.unlink(missing_ok=True)
+            return None

@@ -1,0 +1,155 @@
+"""Matching of training trajectories. Source: methods/trajectory-and-bilevel, sections 1 and 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from ddcore.spec.base import MethodConfig, SpecModel, method_config
+from ddcore.spec.errors import Problem
+
+if TYPE_CHECKING:
+    from ddcore.spec.job import JobSpec
+
+
+class ExpertsConfig(SpecModel):
+    """Networks of the job's architecture trained on the real images, with a snapshot after every epoch.
+
+    They are found by what they depend on (data, whitening, network, augmentation, this recipe, precision, versions),
+    so jobs share them and nobody can mistake those of another dataset or network for them.
+    """
+
+    count: int = Field(100, ge=1, le=1000, description="How many experts (papers: 100).")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Epochs of each (papers: 50). Default: as far as a window can reach, `max_start` - 1 + "
+        "`expert_epochs`; later epochs are never read.",
+    )
+    lr: float = Field(0.01, gt=0, description="Learning rate (SGD without momentum or decay, constant).")
+    batch_size: int = Field(256, ge=1, description="Real images a training step.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError(
+                f"`experts` is a recipe, not files ('{value}'): experts are trained once for each dataset, whitening, "
+                "network, augmentation and recipe, and found by these, so those of another job cannot be handed in; "
+                "give an object such as {'count': 100}"
+            )
+        return value
+
+
+class TrajectoryConfig(MethodConfig):
+    """What trajectory matching can be told, with its exact gradient (``mtt``) and TESLA's (``tesla``)."""
+
+    cost: ClassVar[str] = (
+        "heavy: experts trained on the real images, then `student_steps` steps of training a step, each with a double "
+        "backward pass"
+    )
+    trains_networks: ClassVar[bool] = True
+    learns_lr: ClassVar[bool] = True
+    job_defaults: ClassVar[Mapping[str, Any]] = {"evaluation": {"protocol": "mtt", "epochs": 300, "repeats": 3}}
+
+    iterations: int = Field(5000, ge=1, le=10_000_000, description="Image steps (MTT: 5,000; TESLA: 10,000).")
+    student_steps: int = Field(
+        30, ge=1, le=10_000, description="N: training steps of the student on the synthetic images (papers: 10 to 80)."
+    )
+    expert_epochs: int = Field(
+        2,
+        ge=1,
+        le=1000,
+        description="M: the student shall arrive where the expert is so many epochs on (papers: 2, 3).",
+    )
+    max_start: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="The student starts at snapshot 0 to `max_start` - 1 of an expert, at random (papers: 2 to 40).",
+    )
+    lr_img: float = Field(100.0, gt=0, description="Learning rate of the images (papers: 100 to 10,000).")
+    momentum: float = Field(0.5, ge=0, lt=1, description="Momentum of the image optimiser (SGD).")
+    lr_init: float = Field(
+        0.01,
+        gt=0,
+        description="Learning rate of the student to start from; it is learned, and stored with the images (papers: "
+        "0.01, 0.001). The run stops should it fall below a thousandth of this.",
+    )
+    lr_lr: float = Field(
+        1e-5, ge=0, description="Learning rate of that learning rate (papers: 1e-7 to 1e-4); 0 keeps it as it is."
+    )
+    momentum_lr: float = Field(0.5, ge=0, lt=1, description="Momentum of its optimiser (SGD).")
+    batch_syn: int | None = Field(
+        None, ge=1, description="Synthetic images a student step. Default: all (papers: all, or 125 to 300)."
+    )
+    labels: Literal["hard", "soft"] = Field(
+        "hard",
+        description="Labels of the synthetic images: their class, or what the expert arrived at says of them, anew "
+        "in each step (`soft`, TESLA for ImageNet).",
+    )
+    gradient: Literal["exact", "unrolled", "tesla"] = Field(
+        "exact",
+        description="`exact`: of the distance through all student steps, by an adjoint at constant memory; `unrolled`: "
+        "the same from one graph of all steps, as published, whose memory grows with them; `tesla`: with every "
+        "Hessian taken for zero.",
+    )
+    experts: ExpertsConfig = Field(
+        default_factory=ExpertsConfig, description="Networks trained on the real images whose way is followed."
+    )
+
+    @property
+    def reach(self) -> int:
+        """Last epoch of an expert that a window can end at."""
+        return self.max_start - 1 + self.expert_epochs
+
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - the experts alone tell
+        """A window beyond the trajectory."""
+        epochs = self.experts.epochs
+        if epochs is not None and epochs < self.reach:
+            detail = (
+                f"experts of {epochs} epochs end before the last window does: one may start at epoch "
+                f"{self.max_start - 1} and spans {self.expert_epochs}. Use `experts.epochs` of at least {self.reach} "
+                f"or none, or `max_start` of at most {epochs + 1 - self.expert_epochs}"
+                if epochs >= self.expert_epochs
+                else f"experts of {epochs} epochs are shorter than one window, `expert_epochs` = {self.expert_epochs}; "
+                f"use `experts.epochs` of at least {self.reach}, or none"
+            )
+            yield Problem("/method/experts/epochs", "window_beyond_trajectory", detail)
+
+    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:  # noqa: ARG002 - real images: experts only
+        """The student's steps, forwards and back, and the labels."""
+        images = ipc * classes
+        batch = min(self.batch_syn or images, images)
+        return 12 * self.student_steps * batch + (images if self.labels == "soft" else 0)
+
+    def expert_passes(self, train_images: int) -> float:
+        """Work of training the experts, as :meth:`image_passes` counts it."""
+        return 3 * self.experts.count * (self.experts.epochs or self.reach) * train_images
+
+
+@method_config
+class MTTConfig(TrajectoryConfig):
+    """Move a student that learns from the synthetic images along the way of experts that learned from the real ones."""
+
+    title: ClassVar[str] = "Matching training trajectories"
+    citation: ClassVar[str] = "Cazenavette et al., CVPR 2022 (arXiv 2203.11932)"
+
+    name: Literal["mtt"] = "mtt"
+
+
+@method_config
+class TESLAConfig(TrajectoryConfig):
+    """Trajectory matching whose gradient leaves out how early steps move later ones; soft labels where asked for."""
+
+    title: ClassVar[str] = "TESLA"
+    citation: ClassVar[str] = "Cui, Wang, Si & Hsieh, Scaling up Dataset Distillation, ICML 2023 (arXiv 2211.10586)"
+
+    name: Literal["tesla"] = "tesla"
+    iterations: int = Field(10_000, ge=1, le=10_000_000, description="Image steps (paper: 10,000).")
+    gradient: Literal["exact", "unrolled", "tesla"] = Field(
+        "tesla", description="As for `mtt`; `tesla`, the published one, is not the gradient of the loss it descends."
+    )

@@ -1,0 +1,274 @@
+"""Trajectory matching against the printed figures, unrolled autograd and the published approximation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call
+
+from ddcore import bundle, engine
+from ddcore.adjoint import InnerSGD
+from ddcore.data import augment
+from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.methods.mtt import TESLA, TrajectoryMatching, trajectory_loss, trajectory_slope
+from ddcore.methods.students import StudentStep, training_on
+from ddcore.nets import build
+from ddcore.registry import build_method
+from ddcore.run import Run
+from ddcore.spec import SpecError, parse
+from ddcore.synthetic import SyntheticSet
+from tests.ddcore.test_adjoint import PRINTED_ROW, Printed, close, printed, whole
+
+Make = Callable[..., Run]
+SMALL = {"student_steps": 4, "max_start": 3, "lr_init": 0.05, "experts": {"count": 3, "batch_size": 24}}
+
+
+def ready(make_run: Make, name: str = "mtt", run: dict[str, Any] | None = None, **fields: Any) -> Any:
+    method = build_method(
+        (made := make_run(**({"method": {"name": name, **SMALL, **fields}} | (run or {})))).spec.method, made
+    )
+    assert isinstance(method, TrajectoryMatching)
+    method.prepare()
+    return method
+
+
+def test_printed_loss_and_gradient() -> None:
+    """Section 11, MTT and TESLA: the loss and its slope in the student, through the adjoint."""
+    q = Printed()
+    target = {"classifier.weight": q.target}
+    sgd = InnerSGD(q.gradients, whole, steps=3, lr=0.5)
+    path = sgd.forward(q.start, q.images, q.labels)
+    assert trajectory_loss(path[-1], q.start, target).item() == pytest.approx(100.16996838388324, rel=1e-12)
+    final = trajectory_slope(path[-1], q.start, target)
+    exact = sgd.backward(path, final, q.images, q.labels)
+    assert exact.images.norm().item() == pytest.approx(24.066940035979798, rel=1e-12)
+    assert exact.lr.item() == pytest.approx(260.2931384658736, rel=1e-12)
+    close(exact.images[0].flatten(), printed(2.2719617969612, 9.1949728315983, 7.6641682496537), PRINTED_ROW)
+    tesla = sgd.backward(path, final, q.images, q.labels, curvature=False)
+    assert tesla.images.norm().item() == pytest.approx(40.41171191132556, rel=1e-12)
+    assert tesla.lr.item() == pytest.approx(375.11091900738523, rel=1e-12)
+    cosine = F.cosine_similarity(exact.images.flatten(), tesla.images.flatten(), dim=0)
+    assert cosine.item() == pytest.approx(0.986151600883842, rel=1e-12)
+
+
+def plain(step: StudentStep, images: Tensor, rate: Tensor, run: Run, *, tesla: bool) -> Tensor:
+    """The published loop in one graph, on a plain module; TESLA's stops the gradient at every parameter."""
+    network = build(run.spec.network, run.dataset.shape, len(run.dataset.classes))
+    start = {name: value.clone().requires_grad_() for name, value in step.start.items()}
+    theta, total = dict(start), {name: torch.zeros_like(value) for name, value in start.items()}
+    for index in range(step.sgd.steps):
+        x, y = step.sgd.batch(index, images, step.labels)
+        loss = F.cross_entropy(functional_call(network, theta, (x,)), y)
+        gradient = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
+        total = {name: total[name] + g for name, g in zip(theta, gradient, strict=True)}
+        theta = {name: theta[name] - rate * g for name, g in zip(theta, gradient, strict=True)}
+        if tesla:
+            theta = {name: value.detach().requires_grad_() for name, value in theta.items()}
+    end = {name: start[name].detach() - rate * total[name] for name in theta}
+    assert step.expert is not None
+    way = sum((start[n].detach() - step.expert[n]).square().sum() for n in end)
+    off = sum((end[n] - step.expert[n]).square().sum() for n in end)
+    return off / way
+
+
+@pytest.mark.parametrize("gradient", ["exact", "unrolled", "tesla"])
+@pytest.mark.parametrize("fields", [{}, {"batch_syn": 4}, {"labels": "soft"}], ids=["all", "batches", "soft"])
+def test_gradient_is_that_of_the_published_loop(make_run: Make, gradient: str, fields: dict[str, Any]) -> None:
+    method = ready(make_run, gradient=gradient, **fields)
+    synthetic = method.start()
+    synthetic.begin_step()
+    step = method.draw(0, synthetic)
+    readings = method.backward(step)
+    images = synthetic.images.detach().clone().requires_grad_()
+    rate = synthetic.learned["lr"].value.detach().clone().requires_grad_()
+    loss = plain(step, images, rate, method.run, tesla=gradient == "tesla")
+    expected = torch.autograd.grad(loss, [images, rate])
+    assert readings["loss/base"].item() == pytest.approx(loss.item(), rel=1e-5)
+    close(synthetic.gradient, expected[0], 2e-3)
+    close(synthetic.learned["lr"].gradient, expected[1], 1e-3)
+    assert readings["lr"].item() == pytest.approx(0.05)
+    distance = math.sqrt(loss.item() * sum((step.start[n] - step.expert[n]).square().sum().item() for n in step.start))
+    assert readings["student_distance"].item() == pytest.approx(distance, rel=1e-4)
+
+
+def test_through_a_mosaic_the_gradient_reaches_what_is_stored(make_run: Make) -> None:
+    method = ready(make_run, run={"decoder": "mosaic"})
+    synthetic = method.start()
+    step = method.draw(0, synthetic)
+    method.backward(step)
+    stored = synthetic.stored.detach().clone().requires_grad_()
+    images = synthetic.decoder.decode(stored, synthetic.ipc)
+    (expected,) = torch.autograd.grad(
+        plain(step, images, synthetic.learned["lr"].value.detach(), method.run, tesla=False), [stored]
+    )
+    close(synthetic.gradient, expected, 2e-3)
+
+
+def test_a_pass_over_the_images_is_used_up_before_the_next(make_run: Make) -> None:
+    method = ready(make_run, batch_syn=4, student_steps=5)
+    rows = method._rows(6)
+    assert [len(part) for part in rows] == [4, 2, 4, 2, 4]
+    for first, second in ((0, 1), (2, 3)):
+        assert sorted([*rows[first].tolist(), *rows[second].tolist()]) == list(range(6))
+    assert [len(part) for part in ready(make_run)._rows(6)] == [6] * 4
+
+
+def test_experts_take_turns_and_windows_start_everywhere_but_at_the_end(make_run: Make) -> None:
+    method = ready(make_run)
+    assert sorted(method._expert(i) for i in range(3)) == [0, 1, 2] == sorted(method._expert(i) for i in range(3, 6))
+    assert len({tuple(method._expert(3 * turn + i) for i in range(3)) for turn in range(12)}) > 3
+    synthetic, starts = method.start(), set()
+    for index in range(24):
+        step, expert = method.draw(index, synthetic), method._expert(index)
+        found = [
+            epoch
+            for epoch in range(method.config.reach + 1)
+            if torch.equal(
+                step.start["classifier.weight"], method._experts.snapshot(expert, epoch)["classifier.weight"]
+            )
+        ]
+        (first,) = found
+        starts.add(first)
+        target = method._experts.snapshot(expert, first + 2)
+        assert all(torch.equal(value, target[name]) for name, value in step.expert.items())
+    assert starts == {0, 1, 2}
+
+
+def test_every_image_and_step_has_an_augmentation_of_its_own(make_run: Make) -> None:
+    draws: list[augment.Draw] = []
+    original = augment.apply
+    method = ready(make_run, student_steps=12)
+    step = method.draw(0, method.start())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ddcore.methods.students.augment.apply", lambda d, x: draws.append(d) or original(d, x))
+        method.backward(step)
+    forwards, back = draws[:12], draws[12:]
+    assert [id(d) for d in back] == [id(d) for d in reversed(forwards)], "what was drawn is replayed"
+    assert len({d.operation for d in forwards}) > 2
+    assert all(len(parameter) == 6 for d in forwards for parameter in d.parameters)
+
+
+def test_soft_labels_are_what_the_expert_says(make_run: Make) -> None:
+    method = ready(make_run, "tesla", labels="soft")
+    assert isinstance(method, TESLA)
+    synthetic = method.start()
+    assert synthetic.soft_labels is not None
+    assert synthetic.soft_labels.argmax(dim=1).tolist() == synthetic.labels.tolist()
+    step = method.draw(0, synthetic)
+    network = build(method.run.spec.network, method.run.dataset.shape, 3)
+    network.load_state_dict(step.expert)
+    expected = network(synthetic.images.detach()).softmax(dim=1)
+    torch.testing.assert_close(step.labels, expected.detach(), rtol=1e-4, atol=1e-5)
+    assert torch.equal(synthetic.training_labels, step.labels)
+
+
+def one_step(method: Any, synthetic: SyntheticSet) -> None:
+    synthetic.begin_step()
+    step = method.draw(0, synthetic)
+    method.backward(step)
+    synthetic.step()
+    method.advance(step)
+
+
+def test_the_rate_is_learned_by_momentum_sgd(make_run: Make) -> None:
+    method = ready(make_run, lr_lr=1e-4)
+    synthetic = method.start()
+    one_step(method, synthetic)
+    rate = synthetic.learned["lr"]
+    assert synthetic.learning_rate == pytest.approx(0.05 - 1e-4 * rate.velocity.item(), rel=1e-6)
+    assert synthetic.learning_rate != pytest.approx(0.05, rel=1e-6)
+    assert rate.momentum == 0.5
+
+
+def test_a_rate_at_its_floor_stops_the_run_by_name(make_run: Make) -> None:
+    method = ready(make_run)
+    synthetic = method.start()
+    step = method.draw(4, synthetic)
+    synthetic.learned["lr"].value.data.fill_(4e-5)
+    with pytest.raises(DivergedError, match=r"fell to 4e-05 at step 5, below its floor of 5e-05.*`method.lr_lr`"):
+        method.advance(step)
+    synthetic.learned["lr"].value.data.fill_(6e-5)
+    method.advance(step)
+
+
+def test_a_diverging_student_stops_the_run_by_name(make_run: Make) -> None:
+    method = ready(make_run)
+    synthetic = method.start()
+    synthetic.learned["lr"].value.data.fill_(1e30)
+    with pytest.raises(DivergedError, match=r"the student diverged at step 1: at a learned rate of 1e\+30"):
+        method.backward(method.draw(0, synthetic))
+
+
+@pytest.mark.parametrize(
+    ("fields", "detail"),
+    [
+        ({"experts": {"epochs": 3}}, r"may start at epoch 2 and spans 2. Use `experts.epochs` of at least 4 or none"),
+        ({"experts": {"epochs": 1}}, r"experts of 1 epochs are shorter than one window, `expert_epochs` = 2"),
+    ],
+)
+def test_a_window_beyond_the_trajectory_is_refused(make_run: Make, fields: dict[str, Any], detail: str) -> None:
+    job = {"dataset": "digits", "ipc": 1, "method": {"name": "mtt", **SMALL, **fields}}
+    with pytest.raises(SpecError, match=detail):
+        parse(job)
+    with pytest.raises(SpecError, match="`experts` is a recipe, not files"):
+        parse({**job, "method": {"name": "mtt", "experts": "buffers/cifar100"}})
+    run = make_run(method={"name": "mtt", **SMALL})
+    config = run.spec.method.model_copy(update={"max_start": 60, "experts": run.spec.method.experts})
+    too_short = config.model_copy(update={"experts": config.experts.model_copy(update={"epochs": 50})})
+    with pytest.raises(ConfigurationError, match="at least 61"):
+        build_method(too_short, run)
+
+
+def test_only_what_a_window_can_reach_is_trained(make_run: Make) -> None:
+    method = ready(make_run)
+    assert method._experts.epochs == 4, "max_start 3, exclusive, and 2 epochs from 2"
+    parse({"dataset": "cifar10", "ipc": 1, "method": {"name": "mtt", "max_start": 2, "experts": {"epochs": 3}}})
+
+
+def test_batches_are_rows_with_their_labels_and_draws() -> None:
+    images, labels = torch.arange(6.0).view(3, 1, 1, 2), torch.tensor([0, 1, 2])
+    mirrored = augment.Draw("flip", (torch.zeros(2),))
+    batch = training_on([torch.tensor([2, 0]), torch.tensor([1])], [mirrored, augment.Draw(None)])
+    x, y = batch(0, images, labels)
+    assert (x.flatten().tolist(), y.tolist()) == ([5, 4, 1, 0], [2, 0])
+    assert batch(1, images, labels)[0].flatten().tolist() == [2, 3]
+
+
+def test_the_bundle_keeps_the_learned_rate_and_labels_and_trains_with_them(tmp_path: Path, recorder: Any) -> None:
+    job = {
+        "dataset": "digits",
+        "ipc": 1,
+        "method": {"name": "tesla", "iterations": 2, **SMALL, "labels": "soft", "lr_lr": 1e-3, "experts": {"count": 1}},
+        "network": {"name": "convnet", "width": 4, "depth": 2},
+        "evaluation": {"repeats": 1, "epochs": 4},
+        "metrics": {"probe": "random"},
+    }
+    seen = recorder()
+    engine.run(parse(job), tmp_path / "out", run_dir=tmp_path / "run", callback=seen)
+    content = bundle.read(tmp_path / "out")
+    assert content.learning_rate is not None
+    assert content.learning_rate != pytest.approx(0.05, rel=1e-7)
+    assert content.results["protocol"]["lr"] == content.learning_rate
+    assert bundle.folder.read_manifest(tmp_path / "out").recipe.lr == content.learning_rate
+    assert content.soft_labels is not None
+    assert content.soft_labels.max() < 1
+    assert bundle.train_on(tmp_path / "out")["accuracy"] == content.results["accuracy"]
+    assert {"lr", "student_distance", "loss/base"} <= set(seen.metrics[2])
+
+
+def test_a_student_that_follows_its_gradient_comes_closer(make_run: Make) -> None:
+    method = ready(make_run, lr_img=20.0, experts={"count": 1, "lr": 0.05, "batch_size": 24}, max_start=1)
+    synthetic, losses = method.start(), []
+    for index in range(40):
+        synthetic.begin_step()
+        step = method.draw(index, synthetic)
+        losses.append(method.backward(step)["loss/base"].item())
+        synthetic.step()
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
