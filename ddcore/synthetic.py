@@ -172,9 +172,10 @@ class SyntheticSet:
             if name == "images":
                 row = int((~torch.isfinite(value)).flatten(1).any(dim=1).nonzero()[0])
                 where = f" (class {row // self.ipc})"
+            remedy = "`method.lr_lr`" if name == "lr" else "`method.lr_img` or the regulariser weights"
             raise DivergedError(
                 f"the synthetic {name} became NaN or infinite at step {step}{where}; those of the last checkpoint are "
-                "kept. Lower `method.lr_img` or the regulariser weights, or use `precision`: 'fp32'"
+                f"kept. Lower {remedy}, or use `precision`: 'fp32'"
             )
 
     def state(self) -> dict[str, Tensor]:
