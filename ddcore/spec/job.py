@@ -69,11 +69,12 @@ class JobSpec(SpecModel):
     augmentation: str = Field(
         "auto",
         description="Operations of differentiable Siamese augmentation joined by `_`, `none`, or `auto` (all, without "
-        "flip where a mirrored image changes its class). Default: `auto`, but `none` for `dc` and `cafe`.",
+        "flip where a mirrored image changes its class). Default: `auto`, but `none` for `bptt`, `dc` and `cafe`.",
     )
     init: Literal["real", "noise"] = Field(
         "real",
-        description="Start from random real images or from N(0, 1). Default: `real`, but `noise` for `dc` and `cafe`.",
+        description="Start from random real images or from noise: N(0, 1), or for `bptt` small and uniform. "
+        "Default: `real`, but `noise` for `bptt`, `dc` and `cafe`.",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Everything random follows from it.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
