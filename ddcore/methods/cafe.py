@@ -117,10 +117,11 @@ class CAFE(Method[CAFEConfig, MatchingStep]):
 
     @override
     def draw(self, index: int, synthetic: SyntheticSet) -> MatchingStep:
-        if self._image_steps == 0:
+        fresh = self._image_steps == 0
+        if fresh:
             self.run.functional.init_(self._params, self.run.random.stream("method/network"))
         synthetic.learned["images"].lr = self.config.learning_rate(self._networks)
-        return draw_step(self.run, index, synthetic, self._params, self.config.batch_real)
+        return draw_step(self.run, index, synthetic, self._params, self.config.batch_real, fresh_network=fresh)
 
     @override
     def backward(self, step: MatchingStep) -> Readings:

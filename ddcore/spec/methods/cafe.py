@@ -25,6 +25,7 @@ class CAFEConfig(MethodConfig):
         "after each of them"
     )
     job_defaults: ClassVar[Mapping[str, Any]] = {"init": "noise", "augmentation": "none"}
+    matches_features: ClassVar[bool] = True
 
     name: Literal["cafe"] = "cafe"
     iterations: int = Field(

@@ -331,12 +331,14 @@ def test_augmentation_is_that_of_the_job_in_matching_and_training(
 def test_the_learning_rate_of_the_images_is_halved_by_the_number_of_finished_networks(make_run: Make) -> None:
     cafe = ready(make_run, max_image_steps=2, max_network_epochs=1, halve_at=(1, 3), lr_img=0.4)
     synthetic = cafe.start()
-    rates = []
+    rates, fresh = [], []
     for index in range(8):
         step = cafe.draw(index, synthetic)
         rates.append(synthetic.learned["images"].lr)
+        fresh.append(step.fresh_network)
         cafe.advance(step)
     assert rates == [0.4, 0.4, 0.2, 0.2, 0.2, 0.2, 0.1, 0.1]
+    assert fresh == [True, False] * 4, "regularisers keep their teacher as long"
 
     resumed = ready(make_run, max_image_steps=2, max_network_epochs=1, halve_at=(1, 3), lr_img=0.4)
     fresh = resumed.start()
