@@ -12,13 +12,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ddcore import train
-from ddcore.errors import DataError
+from ddcore import room, train
+from ddcore.errors import ConfigurationError, DataError
 from ddcore.nets.functional import Params
 from ddcore.network_store import NetworkStore
 from ddcore.randomness import stream_seed
@@ -76,6 +77,32 @@ class Experts:
                 self._train(index, length, partial(self._report, before, total))
         self._run.callback.on_progress(total, total)
 
+    def bytes_to_come(self) -> int:
+        """What the snapshots that are still to be made take: of the cache's disk, or of memory without a cache."""
+        return sum(self._missing())
+
+    def check_room(self, beside: int = 0) -> None:
+        """Refuse trajectories that do not fit where they are to be kept.
+
+        Args:
+            beside: bytes that other networks of the run are still going to take there.
+
+        Raises:
+            ConfigurationError: with what is needed, what is free, and how many experts fit.
+        """
+        (free, where), functional = self._store.room(), self._run.functional
+        missing, left = self._missing(), max(0, free - beside)
+        if sum(missing) <= left:
+            return
+        taken = f", {room.spoken(beside)} of which other networks of the job need" if beside else ""
+        most = sum(needed <= left for needed in accumulate(missing))
+        way_out = f"choose an `experts.count` of at most {most}, or" if most else "choose"
+        raise ConfigurationError(
+            f"`method.experts.count` is {len(self)}, and the snapshots of {self.epochs} epochs that have not been made "
+            f"yet need {room.spoken(sum(missing))} ({functional.parameter_count:,} parameters each), but {where} "
+            f"{room.spoken(free)}{taken}; {way_out} a smaller `method.max_start` or `network`, or make room"
+        )
+
     def snapshot(self, index: int, epoch: int) -> Params:
         """Parameters and buffers of an expert after an epoch, 0 for the fresh network; constants on the device.
 
@@ -91,6 +118,11 @@ class Experts:
                 "from its checkpoint and trains what is missing"
             )
         return found
+
+    def _missing(self) -> list[int]:
+        """Bytes of the snapshots that each expert lacks."""
+        size = self._run.functional.parameter_bytes
+        return [max(0, self.epochs + 1 - self._length(index)) * size for index in range(len(self))]
 
     def _length(self, index: int) -> int:
         """Snapshots there are of an expert."""

@@ -13,12 +13,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ddcore import room
 from ddcore.checkpoint import versions, write_atomically
 
 if TYPE_CHECKING:
     from ddcore.run import Run
 
 T = TypeVar("T")
+
+MEMORY_SHARE = 0.5
+"""Part of the free memory that trained networks may take; the rest is for the run."""
 
 
 class NetworkStore:
@@ -48,6 +52,13 @@ class NetworkStore:
             **self._identity,
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    def room(self) -> tuple[int, str]:
+        """Bytes that there are for more networks, and where that is, in words that a size can follow."""
+        if self._run.cache is None:
+            free = int(MEMORY_SHARE * room.free_memory(self._run.compute.device))
+            return free, f"there is no cache to keep them in, and {MEMORY_SHARE:.0%} of the free memory is"
+        return room.free_disk(self._run.cache), "the disk of the cache has"
 
     def names(self, index: int) -> tuple[str, ...]:
         """Names of a network's tensors, without reading them; none where they have to be made."""

@@ -27,16 +27,13 @@ from typing_extensions import override
 from ddcore import room, train
 from ddcore.errors import ConfigurationError
 from ddcore.nets.functional import Params
-from ddcore.network_store import NetworkStore
+from ddcore.network_store import MEMORY_SHARE, NetworkStore
 from ddcore.objective import Stateful, Step
 from ddcore.randomness import stream_seed
 from ddcore.spec import TeacherConfig
 
 if TYPE_CHECKING:
     from ddcore.run import Run
-
-MEMORY_SHARE = 0.5
-"""Part of the free memory that teachers may take; the rest is for the run."""
 
 
 class TeacherPool:
@@ -116,21 +113,16 @@ class TeacherPool:
         """Refuse a pool that does not fit where it is to be kept.
 
         Args:
-            beside: bytes that the other pools of the run are still going to take there.
+            beside: bytes that other networks of the run are still going to take there.
 
         Raises:
             ConfigurationError: with what is needed, what is free, and the largest pool that fits.
         """
-        cache, size = self._run.cache, self.functional.parameter_bytes
-        if cache is None:
-            free = int(MEMORY_SHARE * room.free_memory(self.functional.compute.device))
-            where = f"there is no cache to keep them in, and {MEMORY_SHARE:.0%} of the free memory is"
-        else:
-            free, where = room.free_disk(cache), "the disk of the cache has"
+        size, (free, where) = self.functional.parameter_bytes, self._store.room()
         needed, left = self.bytes_to_come(), max(0, free - beside)
         if needed <= left:
             return
-        taken = f", {room.spoken(beside)} of which other teachers of the job need" if beside else ""
+        taken = f", {room.spoken(beside)} of which other networks of the job need" if beside else ""
         most = len(self) - math.ceil((needed - left) / size)
         way_out = f"choose a `teacher.pool` of at most {most}, or" if most > 0 else "choose"
         raise ConfigurationError(

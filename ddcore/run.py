@@ -16,13 +16,14 @@ from ddcore.data.augment import Strategy
 from ddcore.data.images import Dataset, ImageSet
 from ddcore.data.sampling import ClassSampler
 from ddcore.decoders import Decoder
+from ddcore.experts import Experts
 from ddcore.hooks import Callback
 from ddcore.learned import Learned
 from ddcore.nets.functional import Functional, Params
 from ddcore.pools import TeacherPool
 from ddcore.randomness import Randomness
 from ddcore.real_batches import RealBatches
-from ddcore.spec import JobSpec, NetworkConfig, TeacherConfig
+from ddcore.spec import ExpertsConfig, JobSpec, NetworkConfig, TeacherConfig
 from ddcore.synthetic import SyntheticSet, real_rows
 
 _PIECE = 512
@@ -59,6 +60,7 @@ class Run:
     check_stop: Callable[[], None]
     real_batches: RealBatches = field(init=False)
     _pools: dict[TeacherConfig, TeacherPool] = field(default_factory=dict)
+    _experts: list[Experts] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._images = self.dataset.train.images.to(self.compute.device)
@@ -97,9 +99,25 @@ class Run:
         """
         if config not in self._pools:
             pool = TeacherPool(config, self)
-            pool.check_room(beside=sum(other.bytes_to_come() for other in self._pools.values()))
+            pool.check_room(beside=self._bytes_to_come())
             self._pools[config] = pool
         return self._pools[config]
+
+    def experts(self, config: ExpertsConfig, epochs: int) -> Experts:
+        """Experts of a configuration, as far as epoch ``epochs``.
+
+        Raises:
+            ConfigurationError: as for :meth:`teachers`.
+        """
+        experts = Experts(config, epochs, self)
+        experts.check_room(beside=self._bytes_to_come())
+        self._experts.append(experts)
+        return experts
+
+    def _bytes_to_come(self) -> int:
+        """What networks that have not been trained yet are going to take, of the cache's disk or of memory."""
+        teachers = sum(pool.bytes_to_come() for pool in self._pools.values())
+        return teachers + sum(experts.bytes_to_come() for experts in self._experts)
 
     def starting_images(self, decoder: Decoder | None = None, rows_per_class: int | None = None) -> Tensor:
         """Rows that ``spec.init`` asks for, ready to be decoded: of real images, or N(0, 1) noise.
@@ -134,7 +152,9 @@ class Run:
         Raises:
             ConfigurationError: it does not fit the images.
         """
-        return decoders.build(self.spec.decoder, self.dataset.shape, self.level(0.5))
+        # Tiles that reach over the border show mid-grey; whitened pixels have no such value, but a mean of zero.
+        filling = self.level(0.5) if self.dataset.whitening is None else 0.0
+        return decoders.build(self.spec.decoder, self.dataset.shape, filling)
 
     def synthetic_set(
         self,

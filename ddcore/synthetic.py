@@ -107,6 +107,7 @@ class SyntheticSet:
         """That the set learned for networks to be trained with, as ``lr``; ``None`` where it learned none."""
         return float(self.learned["lr"].value.detach()) if "lr" in self.learned else None
 
+    @torch.no_grad()
     def finished(self) -> tuple[Tensor, Tensor]:
         """Images (C * n, channels, H, W) and labels (C * n,) to be scored and delivered, as constants.
 
@@ -114,7 +115,7 @@ class SyntheticSet:
         """
         decoder = self.decoder.finished
         labels = torch.arange(self.classes, device=self.device).repeat_interleave(decoder.count(self.ipc))
-        return decoder.decode(self.stored.detach(), self.ipc), labels
+        return decoder.decode(self.stored, self.ipc), labels
 
     def class_groups(self, images: int) -> Iterator[range]:
         """Groups of consecutive classes with at most ``images`` images each, but at least one class.
@@ -182,9 +183,10 @@ class SyntheticSet:
             if name == "images":
                 row = int((~torch.isfinite(value)).flatten(1).any(dim=1).nonzero()[0])
                 where = f" (class {row // self.ipc})"
+            remedy = "`method.lr_lr`" if name == "lr" else "`method.lr_img` or the regulariser weights"
             raise DivergedError(
                 f"the synthetic {name} became NaN or infinite at step {step}{where}; those of the last checkpoint are "
-                "kept. Lower `method.lr_img` or the regulariser weights, or use `precision`: 'fp32'"
+                f"kept. Lower {remedy}, or use `precision`: 'fp32'"
             )
 
     def state(self) -> dict[str, Tensor]:

@@ -18,7 +18,6 @@ from ddcore.adjoint import InnerSGD
 from ddcore.data import augment
 from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError
-from ddcore.experts import Experts
 from ddcore.gradients import Gradients
 from ddcore.learned import Learned
 from ddcore.methods.students import StudentStep, training_on
@@ -74,7 +73,7 @@ class TrajectoryMatching(Method[C, StudentStep]):
         for problem in config.impossible(run.spec):
             raise ConfigurationError(problem.detail)
         self._gradients = Gradients(run.functional, training=True)
-        self._experts = Experts(config.experts, config.experts.epochs or config.reach, run)
+        self._experts = run.experts(config.experts, config.experts.epochs or config.reach)
 
     @override
     def prepare(self) -> None:
@@ -123,7 +122,7 @@ class TrajectoryMatching(Method[C, StudentStep]):
             raise DivergedError(
                 f"the student diverged at step {step.index + 1}: at a learned rate of {rate.value.item():.3g} its "
                 f"distance to the expert became {loss.item()}; the images of the last checkpoint are kept. Lower "
-                "`method.lr_lr`, `method.lr_init` or `method.lr_img`"
+                "`method.lr_lr`, `method.lr_init`, `method.lr_img` or the regulariser weights"
             )
         if self.config.gradient == "unrolled":
             end = step.sgd.unroll(start, step.synthetic.images, step.labels)

@@ -76,14 +76,14 @@ class JobSpec(SpecModel):
     augmentation: str = Field(
         "auto",
         description="Operations of differentiable Siamese augmentation joined by `_`, `none`, or `auto` "
-        "(all, without flip where a mirrored image changes its class). Default: `auto`, but `none` for `dc` and "
-        "`cafe`, and `color_crop_cutout` for `idc` and `dream`.",
+        "(all, without flip where a mirrored image changes its class). Default: `auto`, but `none` for `bptt`, "
+        "`dc` and `cafe`, and `color_crop_cutout` for `idc` and `dream`.",
     )
     init: Literal["real", "noise", "k_means"] = Field(
         "real",
-        description="Start from random real images; from N(0, 1); or from the real images nearest to the centroids of "
-        "their class's clusters in the features of a random network. Default: `real`, but `noise` for `dc` and "
-        "`cafe`, and `k_means` for `dream`.",
+        description="Start from random real images; from noise, N(0, 1), or small and uniform for `bptt`; or from the "
+        "real images nearest to the centroids of their class's clusters in the features of a random network. Default: "
+        "`real`, but `noise` for `bptt`, `dc` and `cafe`, and `k_means` for `dream`.",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Everything random follows from it.")
     precision: Literal["auto", "fp32", "bf16"] = Field(

@@ -16,12 +16,12 @@ from ddcore import train
 from ddcore.compute import Compute
 from ddcore.data.sampling import batches
 from ddcore.data.whitening import whitened
-from ddcore.errors import DataError, Interrupted
+from ddcore.errors import ConfigurationError, DataError, Interrupted
 from ddcore.experts import Experts
 from ddcore.nets import build
 from ddcore.randomness import stream_seed
 from ddcore.run import Run
-from ddcore.spec import ExpertsConfig
+from ddcore.spec import ExpertsConfig, TeacherConfig
 from tests.ddcore.conftest import blobs
 
 CONFIG = ExpertsConfig(count=2, lr=0.05, batch_size=24)
@@ -133,6 +133,62 @@ def test_a_damaged_file_is_trained_again_and_said_so(run: Run, recorder: Any) ->
     prepared(run)
     assert "a cached expert is damaged" in heard.logs[0]
     assert files(run) == before
+
+
+class TestTwoJobsAtOnce:
+    def test_each_skips_what_the_other_has_trained(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While one trains its first epoch, the other trains everything."""
+        slow, fast = Experts(CONFIG, 2, run), Experts(CONFIG, 2, run)
+        original, passes = train.train, []
+
+        def overtaken(*args: Any, **kwargs: Any) -> None:
+            original(*args, **kwargs)
+            passes.append(kwargs)
+            if len(passes) == 1:
+                fast.prepare()
+
+        monkeypatch.setattr("ddcore.train.train", overtaken)
+        slow.prepare()
+        assert len(passes) == 2 + 2 * 2
+
+    def test_what_was_kept_first_stays_and_a_longer_trajectory_is_not_cut(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Machines may round differently; what a run has read is what it will read when it is resumed."""
+        one = CONFIG.model_copy(update={"count": 1})
+        short, long, longest = (Experts(one, epochs, run) for epochs in (1, 3, 4))
+        original, kept = train.train, {}
+
+        def overtaken(functional: Any, params: Any, *args: Any, **kwargs: Any) -> None:
+            monkeypatch.setattr("ddcore.train.train", original)
+            long.prepare()
+            kept.update(files(run))
+            original(functional, params, *args, **kwargs)
+            params["classifier.bias"] += 1e-6
+
+        monkeypatch.setattr("ddcore.train.train", overtaken)
+        short.prepare()
+        assert files(run) == kept
+        before = [long.snapshot(0, epoch) for epoch in range(4)]
+        longest.prepare()
+        assert all(torch.equal(longest.snapshot(0, e)[k], v) for e in range(4) for k, v in before[e].items())
+
+
+def test_experts_that_do_not_fit_are_refused_before_training(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = run.functional.parameter_bytes
+    prepared(run, 1, CONFIG.model_copy(update={"count": 1}))
+    ten = CONFIG.model_copy(update={"count": 10})
+    monkeypatch.setattr("ddcore.room.free_disk", lambda _: 2 * size + 9 * 4 * size)
+    experts = run.experts(ten, 3)
+    assert experts.bytes_to_come() == 2 * size + 9 * 4 * size, "one expert lacks two snapshots, nine lack four"
+    monkeypatch.setattr("ddcore.train.train", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(ConfigurationError, match=r"of which other networks of the job need; choose a smaller"):
+        run.experts(ten, 3)
+    monkeypatch.setattr("ddcore.room.free_disk", lambda _: 2 * size + 9 * 4 * size - 1)
+    with pytest.raises(ConfigurationError, match=r"`method.experts.count` is 10, .* an `experts.count` of at most 9"):
+        Experts(ten, 3, run).check_room()
+    with pytest.raises(ConfigurationError, match=r"`teacher.pool` is 1, .* of which other networks of the job need"):
+        run.teachers(TeacherConfig(network=run.spec.network))
 
 
 def test_progress_counts_epochs_and_is_silent_where_all_is_there(run: Run, recorder: Any) -> None:

@@ -188,7 +188,7 @@ class TestLargePools:
             run.teachers(config(pool=11, epochs=5))
         assert str(refused.value) == (
             "`teacher.pool` is 11, and those of its `convnet` networks that have not been trained yet need 41.3 kB "
-            "(939 parameters each), but the disk of the cache has 37.6 kB, 37.6 kB of which other teachers of the job "
+            "(939 parameters each), but the disk of the cache has 37.6 kB, 37.6 kB of which other networks of the job "
             "need; choose a smaller `teacher.network`, or make room"
         )
         assert trained == []

@@ -88,6 +88,9 @@ class IDCConfig(MethodConfig):
                 f"`{self.name}` matches the gradients of convolutions, and the network 'mlp' has none; use 'convnet'"
             )
             yield Problem("/network", "method_needs_convolutions", detail)
+        if job.whitening:
+            detail = f"`{self.name}` learns and clamps pixels from 0 to 1, which `whitening` mixes; use false"
+            yield Problem("/whitening", "method_without_whitening", detail)
 
 
 @method_config

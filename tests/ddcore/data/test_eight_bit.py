@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 from ddcore.data import eight_bit as module
 from ddcore.data.eight_bit import eight_bit
 from ddcore.data.images import Dataset, ImageSet, describe
+from ddcore.data.whitening import whitened
 
 OPERATIONS = ("autoaugment", "randaugment", "crop", "flip", "jitter", "cutout")
 
@@ -35,6 +36,7 @@ def quantised(of: Dataset, images: Tensor) -> Tensor:
     return torch.tensor(levels, dtype=torch.uint8).view(images.shape)
 
 
+@pytest.mark.parametrize("whitening", [False, True])
 @pytest.mark.parametrize(
     ("operation", "transform"),
     [
@@ -45,8 +47,10 @@ def quantised(of: Dataset, images: Tensor) -> Tensor:
         ("jitter", v2.ColorJitter(0.4, 0.4, 0.4, 0.2)),
     ],
 )
-def test_an_operation_is_torchvisions_on_quantised_pixels(operation: str, transform: v2.Transform) -> None:
-    of = dataset()
+def test_an_operation_is_torchvisions_on_quantised_pixels(
+    operation: str, transform: v2.Transform, whitening: bool
+) -> None:
+    of = whitened(dataset()) if whitening else dataset()
     images = batch(of) + 0.3
     changed = 0
     for seed in range(8):

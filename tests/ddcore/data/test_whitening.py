@@ -139,6 +139,24 @@ def test_a_bundle_carries_its_whitening_and_trains_to_the_reported_figures(resul
     assert np.array_equal(arrays["whitening_matrix"], content.whitening.matrix.numpy())
 
 
+@pytest.mark.parametrize("protocol", ["dc_mnist", "idc", "dc_bench_randaugment"])
+def test_every_augmenter_and_control_sees_whitened_images(protocol: str, result: Path, tmp_path: Path) -> None:
+    evaluation = {
+        "protocol": protocol,
+        "repeats": 1,
+        "epochs": 2,
+        "controls": ["random", "herding", "full"],
+        "labels": "soft",
+        "teacher": {"network": {"name": "convnet", "width": 4}, "epochs": 1},
+        "full_images": 1500,
+    }
+    spec = parse({**bundle.read(result).spec.model_dump(mode="json"), "evaluation": evaluation})
+    engine.run(spec, tmp_path / "out", run_dir=tmp_path / "run")
+    reported = bundle.read(tmp_path / "out").results
+    again = bundle.train_on(tmp_path / "out")
+    assert (again["accuracy"], again["controls"]) == (reported["accuracy"], reported["controls"])
+
+
 def test_a_bundle_without_the_whitening_of_its_job_is_refused(result: Path) -> None:
     with pytest.raises(ValueError, match="`whitening`: True, which the tensors contradict"):
         replace(bundle.read(result), whitening=None)

@@ -259,8 +259,50 @@ def test_the_bundle_keeps_the_learned_rate_and_labels_and_trains_with_them(tmp_p
     assert bundle.folder.read_manifest(tmp_path / "out").recipe.lr == content.learning_rate
     assert content.soft_labels is not None
     assert content.soft_labels.max() < 1
+    assert content.results["protocol"]["labels"] == "soft"
     assert bundle.train_on(tmp_path / "out")["accuracy"] == content.results["accuracy"]
     assert {"lr", "student_distance", "loss/base"} <= set(seen.metrics[2])
+
+
+def test_labels_that_the_set_learned_prevail_over_those_of_a_teacher(tmp_path: Path) -> None:
+    """Controls have the teacher's all the same."""
+    teacher = {"network": {"name": "convnet", "width": 4, "depth": 2}, "epochs": 1}
+    job = {
+        "dataset": "digits",
+        "ipc": 1,
+        "method": {"name": "tesla", "iterations": 2, **SMALL, "labels": "soft", "experts": {"count": 1}},
+        "network": {"name": "convnet", "width": 4, "depth": 2},
+        "metrics": {"probe": "random"},
+    }
+    found = []
+    for labels in ("hard", "soft"):
+        evaluation = {"repeats": 1, "epochs": 4, "labels": labels, "teacher": teacher}
+        out, run_dir = tmp_path / labels / "out", tmp_path / labels / "run"
+        engine.run(parse({**job, "evaluation": evaluation}), out, run_dir=run_dir, cache=tmp_path / "cache")
+        found.append(bundle.read(out))
+        assert bundle.train_on(out, cache=tmp_path / "cache")["controls"] == found[-1].results["controls"]
+    hard, soft = found
+    assert hard.soft_labels is not None
+    assert soft.soft_labels is not None
+    assert torch.equal(hard.soft_labels, soft.soft_labels)
+    assert hard.results["accuracy"] == soft.results["accuracy"]
+    assert hard.results["controls"] != soft.results["controls"]
+
+
+@pytest.mark.parametrize("name", ["mtt", "tesla"])
+def test_a_set_is_scored_at_the_rate_that_it_learned_unless_told_otherwise(name: str) -> None:
+    job = {"dataset": "digits", "ipc": 1, "method": name}
+    usual = parse(job).evaluation
+    assert (usual.protocol, usual.lr, usual.epochs, usual.repeats) == ("mtt", None, 300, 3)
+    assert parse({**job, "evaluation": {"lr": 0.02}}).evaluation.lr == 0.02
+    assert parse({**job, "evaluation": {"protocol": "standard"}}).evaluation.lr == 0.01
+
+
+def test_a_learned_rate_that_is_no_number_is_named(make_run: Make) -> None:
+    synthetic = ready(make_run).start()
+    synthetic.learned["lr"].value.data.fill_(float("inf"))
+    with pytest.raises(DivergedError, match=r"the synthetic lr became .* at step 3; .* Lower `method\.lr_lr`,"):
+        synthetic.check_finite(3)
 
 
 def test_a_student_that_follows_its_gradient_comes_closer(make_run: Make) -> None:
