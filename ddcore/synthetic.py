@@ -115,7 +115,7 @@ class SyntheticSet:
         """
         decoder = self.decoder.finished
         labels = torch.arange(self.classes, device=self.device).repeat_interleave(decoder.count(self.ipc))
-        return decoder.decode(self.stored, self.ipc), labels
+        return decoder.decode(self.stored, self.ipc).detach(), labels
 
     def class_groups(self, images: int) -> Iterator[range]:
         """Groups of consecutive classes with at most ``images`` images each, but at least one class.
