@@ -1,6 +1,7 @@
 SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
+PYTEST_ARGS ?= -n 2 --dist loadgroup
 STAMP := $(VENV)/.installed
 
 .PHONY: install demo test check bench lock clean

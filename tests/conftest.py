@@ -24,6 +24,10 @@ for _name in list(os.environ):
     if _name.startswith("DD_") and not _name.startswith(("DD_TEST_", "DD_REQUIRE")):
         del os.environ[_name]
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many processes as cores, each with as many threads as cores, would stand in each other's way.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts its background commands deaf to Ctrl-C, and they pass that on to all they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -61,6 +65,17 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "browser": cache(lambda: None if shutil.which("chromium") else "chromium is not installed"),
     "gpu": cache(_gpu),
 }
+
+
+ENGINE = ("tests/ddcore/", "tests/benchmarks/", "ddcore/")
+"""Where tests need no service, so that several processes can share them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that talk to services in one process where several share the suite (``--dist loadgroup``)."""
+    for item in items:
+        if not item.nodeid.startswith(ENGINE):
+            item.add_marker(pytest.mark.xdist_group("services"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
