@@ -71,6 +71,7 @@ ENGINE = ("tests/ddcore/", "tests/benchmarks/", "ddcore/")
 """Where tests need no service, so that several processes can share them."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that talk to services in one process where several share the suite (``--dist loadgroup``)."""
     for item in items:
