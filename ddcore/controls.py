@@ -10,11 +10,12 @@ import torch
 from torch import Generator, Tensor
 
 from ddcore import selection
+from ddcore.context import Run
 from ddcore.data.images import Dataset
 from ddcore.data.sampling import ClassSampler
 from ddcore.randomness import stream_seed
-from ddcore.run import Run
 from ddcore.spec import Condition
+from ddcore.stages import Stages
 from ddcore.teacher import Teacher
 
 
@@ -26,11 +27,24 @@ class TrainingSet:
         images: (N, C, H, W); float32 in normalised units, or uint8 with ``normalize``.
         labels: (N,) int64, or (N, classes) float32 probabilities.
         normalize: what makes normalised units of a batch of ``images``; ``None`` where they are.
+        stages: (N,) int64 stage of each image, from 0; ``None`` where the set has none.
     """
 
     images: Tensor
     labels: Tensor
     normalize: Callable[[Tensor], Tensor] | None = None
+    stages: Tensor | None = None
+
+    def up_to(self, stage: int) -> TrainingSet:
+        """The images of a stage and of those before it.
+
+        Raises:
+            ValueError: there are no stages.
+        """
+        if self.stages is None:
+            raise ValueError("these images are not divided into stages")
+        rows = (self.stages <= stage).nonzero().flatten()
+        return TrainingSet(self.images[rows], self.labels[rows], self.normalize, self.stages[rows])
 
 
 class Controls:
@@ -58,12 +72,13 @@ class Controls:
         """The teacher's probabilities, float32 (N, classes), of uint8 or of normalised images."""
         return self._teacher.probabilities(images, self._config.temperature)
 
-    def make(self, condition: Condition, generator: Generator) -> TrainingSet:
+    def make(self, condition: Condition, generator: Generator, stages: Stages | None = None) -> TrainingSet:
         """The set of a control.
 
         Args:
             condition: names the control and the kind of labels.
             generator: on the CPU; draws the images of ``random``.
+            stages: of the distilled set; sets of its size are divided alike.
         """
         dataset = self._run.dataset
         if condition.set == "full":
@@ -73,7 +88,8 @@ class Controls:
             images, labels = _taken(dataset, self._herding_rows)
         else:
             images, labels = random_subset(dataset, self._run.spec.ipc, generator)
-        return TrainingSet(images, self._labels(condition, images, labels))
+        of_images = None if stages is None else stages.of_real(labels)
+        return TrainingSet(images, self._labels(condition, images, labels), stages=of_images)
 
     def _labels(self, condition: Condition, images: Tensor, labels: Tensor) -> Tensor:
         return self.soft_labels(images) if condition.labels == "soft" else labels

@@ -40,6 +40,10 @@ class Decoder(ABC):
         """Images that come out of ``rows`` stored rows of one class."""
         return rows * self.views
 
+    def origins(self, rows: int) -> Tensor:
+        """Which of a class's stored rows each of its images is made of: (count(rows),) int64, in their order."""
+        return torch.arange(rows)
+
     @abstractmethod
     def decode(self, stored: Tensor, rows: int) -> Tensor:
         """Images of whole classes.
@@ -123,6 +127,10 @@ class Mosaic(Decoder):
     @override
     def count(self, rows: int) -> int:
         return sum(factor**2 * len(range(rows)[part]) for factor, part in self.plan(rows))
+
+    @override
+    def origins(self, rows: int) -> Tensor:
+        return torch.cat([torch.arange(rows)[part].repeat(factor**2) for factor, part in self.plan(rows)])
 
     def plan(self, rows: int) -> list[tuple[int, slice]]:
         """Which of a class's stored rows are cut by which factor, in the order of the images."""

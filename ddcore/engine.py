@@ -18,6 +18,7 @@ from torch import Tensor
 from ddcore import bundle
 from ddcore.checkpoint import Checkpoint, newest_valid, save_checkpoint, versions
 from ddcore.compute import Compute
+from ddcore.context import Run
 from ddcore.data import augment, sources
 from ddcore.data.images import Dataset
 from ddcore.data.sampling import ClassSampler, reserve
@@ -32,8 +33,7 @@ from ddcore.objective import Readings, Stateful, Step
 from ddcore.probe import Probe, ProbeKind, probe_training_work
 from ddcore.randomness import Randomness
 from ddcore.registry import build_method, build_regularizer
-from ddcore.run import Run
-from ddcore.spec import JobSpec, TrajectoryConfig, parse
+from ddcore.spec import JobSpec, parse
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
 from ddcore.synthetic import SyntheticSet
 from ddcore.weighting import Weighted
@@ -161,6 +161,7 @@ class _Engine:
             cache=cache,
             callback=self.callback,
             check_stop=self._check_stop,
+            fresh=not self.checkpoints.is_dir(),
         )
         self.probe = Probe(context, rows, _probe_kind(spec, dataset, work))
         return context
@@ -186,8 +187,8 @@ class _Engine:
         self.probe.prepare()
         self.evaluation.prepare()
         self.synthetic = self.method.start()
-        self._ready = True
         self._resume()
+        self._ready = True
         self._reading = self.probe.read(self.synthetic)
         if self.step == 0:
             self.callback.on_metrics(0, self._reading)
@@ -197,7 +198,9 @@ class _Engine:
         total = self.spec.method.iterations
         self.callback.on_phase("distilling", total)
         self.callback.on_progress(self.step, total)
+        self._check_stop()
         while self.step < total and not self.method.finished():
+            self.method.enter(self.step, self.synthetic)
             readings = self._take_step()
             self.step += 1
             last = self.step == total or self.method.finished()
@@ -325,6 +328,7 @@ class _Engine:
             self._finished[1],
             soft_labels=self._soft_labels,
             learning_rate=self.synthetic.learning_rate,
+            stages=self.method.stages(),
             done=self.scores,
             on_network=self._scored,
         )
@@ -344,6 +348,7 @@ class _Engine:
             stored=self._stored_pixels(),
             parts={name: part.cpu() for name, part in self.synthetic.decoder.parts(self.synthetic.stored).items()},
             learning_rate=self.synthetic.learning_rate,
+            stages=self.method.stages(),
             spec=self.spec,
             dataset=bundle.DatasetReference.of(context.dataset),
             results=results,
@@ -367,12 +372,16 @@ def _images_forwarded(spec: JobSpec, dataset: Dataset) -> int:
     a_step = spec.method.image_passes(spec.images_per_class, classes, max(dataset.class_counts))
     scoring = 3 * sum(
         spec.evaluation.images_trained(
-            network, classes * spec.images_per_class, classes * spec.ipc, sum(dataset.class_counts)
+            network,
+            classes * spec.images_per_class,
+            classes * spec.ipc,
+            sum(dataset.class_counts),
+            spec.method.shares(spec.ipc),
         )
         for network in range(max(1, len(spec.evaluation.networks)))
     )
-    experts = spec.method.expert_passes(len(dataset.train)) if isinstance(spec.method, TrajectoryConfig) else 0
-    return int(spec.method.iterations * a_step + experts) + scoring
+    before = spec.method.pretraining_passes(len(dataset.train), classes * spec.images_per_class)
+    return int(spec.method.iterations * a_step + before + scoring)
 
 
 def _probe_kind(spec: JobSpec, dataset: Dataset, work: int) -> ProbeKind:

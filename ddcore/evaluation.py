@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -17,14 +18,15 @@ import torch
 from torch import Tensor
 
 from ddcore import ranking
+from ddcore.context import Run
 from ddcore.controls import Controls, TrainingSet
 from ddcore.data.augmenters import augmenter_of, strategy_of
 from ddcore.hooks import Callback
 from ddcore.randomness import stream_seed
 from ddcore.recipes import described, recipe_of, scheduled
-from ddcore.run import Run
 from ddcore.spec import DISTILLED, Condition, Labels, NetworkConfig, RobustScore
-from ddcore.train import Recipe, accuracy, train
+from ddcore.stages import Stages
+from ddcore.train import Recipe, Velocity, accuracy, train
 
 Score = dict[str, Any]
 """One finished network: ``network`` (index of its architecture), ``set``, ``labels``, ``augmented``, ``repeat``,
@@ -63,6 +65,7 @@ class _Distilled:
     images: Tensor
     labels: Tensor
     soft_labels: Tensor | None
+    stages: Stages | None
 
     @property
     def own_labels(self) -> Labels | None:
@@ -121,6 +124,7 @@ class Evaluation:
         *,
         soft_labels: Tensor | None = None,
         learning_rate: float | None = None,
+        stages: Stages | None = None,
         done: Sequence[Score] = (),
         on_network: Callable[[Score], None] | None = None,
     ) -> dict[str, Any]:
@@ -132,6 +136,7 @@ class Evaluation:
             soft_labels: (N, classes) float32 probabilities that belong to the set, from :meth:`soft_labels` or learned;
                 networks learn these, whatever labels the controls have.
             learning_rate: that the set learned.
+            stages: in which the set was learned, if so.
             done: scores of an earlier, interrupted call with the same arguments; they are not computed again.
             on_network: told each new score.
 
@@ -145,21 +150,24 @@ class Evaluation:
             DivergedError: a network's loss became NaN or infinite.
         """
         run, config = self._run, self.config
-        distilled = _Distilled(images, labels, soft_labels)
+        distilled = _Distilled(images, labels, soft_labels, stages)
         strategy = strategy_of(config, run.spec.augmentation, run.dataset.flip)
         recipe = recipe_of(config, strategy, augmenter_of(config, run.dataset), learning_rate)
-        plan = [(trial, self._recipe(recipe, trial.condition)) for trial in self._trials(distilled)]
+        plan = [
+            (trial, self._lessons(self._recipe(recipe, trial.condition), trial.condition, stages))
+            for trial in self._trials(distilled)
+        ]
         scores = {_Trial.of(score): score for score in done}
-        before, total = 0, sum(its_recipe.epochs for _, its_recipe in plan)
+        before, total = 0, sum(lesson.epochs for _, lessons in plan for lesson in lessons)
         run.callback.on_phase("evaluating", total)
         self._announce_cost([trial.condition for trial, _ in plan])
-        for trial, its_recipe in plan:
+        for trial, lessons in plan:
             if trial not in scores:
-                tests = self._tests(trial, its_recipe, distilled, _Progress(run.callback, before, total))
+                tests = self._tests(trial, lessons, distilled, _Progress(run.callback, before, total))
                 scores[trial] = trial.score(tests)
                 if on_network is not None:
                     on_network(scores[trial])
-            before += its_recipe.epochs
+            before += sum(lesson.epochs for lesson in lessons)
         return self._results(recipe, scores, distilled)
 
     def _trials(self, distilled: _Distilled) -> list[_Trial]:
@@ -182,6 +190,14 @@ class Evaluation:
             recipe = replace(recipe, temperature=1.0)
         return recipe if condition.set != "full" else scheduled(recipe, self.config, self._full_epochs)
 
+    def _lessons(self, recipe: Recipe, condition: Condition, stages: Stages | None) -> list[Recipe]:
+        """The recipe of each training in turn: one, but where stages are learned one after the other."""
+        if stages is None or self.config.staging == "together" or condition.set == "full":
+            return [recipe]
+        if self.config.lr is not None:
+            return [recipe] * len(stages)
+        return [replace(recipe, lr=rate) for rate in stages.rates]
+
     def _announce_cost(self, conditions: Sequence[Condition]) -> None:
         if any(condition.set == "full" for condition in conditions):
             self._run.callback.on_log(
@@ -191,7 +207,7 @@ class Evaluation:
             )
 
     def _tests(
-        self, trial: _Trial, recipe: Recipe, distilled: _Distilled, progress: Callable[[int], None]
+        self, trial: _Trial, lessons: Sequence[Recipe], distilled: _Distilled, progress: Callable[[int], None]
     ) -> list[float]:
         """Train a network, and test it ``tests`` times, evenly over its training."""
         generator = torch.Generator().manual_seed(trial.seed(self._run.spec.seed))
@@ -202,36 +218,44 @@ class Evaluation:
             self._run.dataset.normalize,
         )
         params = functional.new(generator)
-        count = self.config.tests
-        between = {recipe.epochs * number // count for number in range(1, count)}
+        count, epochs = self.config.tests, sum(lesson.epochs for lesson in lessons)
+        between = {epochs * number // count for number in range(1, count)}
         tests: list[float] = []
 
-        def on_epoch(epoch: int) -> None:
-            progress(epoch)
-            if epoch in between:
+        def on_epoch(before: int, epoch: int) -> None:
+            progress(before + epoch)
+            if before + epoch in between:
                 tests.append(accuracy(functional, params, test.images, test.labels, normalize=normalize))
 
-        train(
-            functional,
-            params,
-            training_set.images,
-            training_set.labels,
-            recipe,
-            generator,
-            normalize=training_set.normalize,
-            on_epoch=on_epoch,
-            check_stop=self._run.check_stop,
-        )
+        before = 0
+        velocity: Velocity | None = None
+        for stage, lesson in enumerate(lessons):
+            learned = training_set if len(lessons) == 1 else training_set.up_to(stage)
+            velocity = train(
+                functional,
+                params,
+                learned.images,
+                learned.labels,
+                lesson,
+                generator,
+                normalize=learned.normalize,
+                on_epoch=partial(on_epoch, before),
+                check_stop=self._run.check_stop,
+                velocity=velocity if self.config.staging == "with_momentum" else None,
+            )
+            before += lesson.epochs
         return [*tests, accuracy(functional, params, test.images, test.labels, normalize=normalize)]
 
     def _training_set(self, condition: Condition, distilled: _Distilled, generator: torch.Generator) -> TrainingSet:
+        """The set of a condition, divided into stages like the distilled one where that is."""
+        stages = distilled.stages
         if condition.set != DISTILLED:
-            return self._controls.make(condition, generator)
-        if condition.labels == "hard":
-            return TrainingSet(distilled.images, distilled.labels)
-        if distilled.soft_labels is not None:
-            return TrainingSet(distilled.images, distilled.soft_labels)
-        return TrainingSet(distilled.images, self._controls.soft_labels(distilled.images))
+            return self._controls.make(condition, generator, stages)
+        labels = distilled.labels
+        if condition.labels == "soft":
+            known = distilled.soft_labels
+            labels = self._controls.soft_labels(distilled.images) if known is None else known
+        return TrainingSet(distilled.images, labels, stages=None if stages is None else stages.of_images)
 
     def _results(self, recipe: Recipe, scores: Mapping[_Trial, Score], distilled: _Distilled) -> dict[str, Any]:
         config = self.config
@@ -257,6 +281,9 @@ class Evaluation:
             for network, architecture in enumerate(self.architectures)
         ]
         protocol = described(config, recipe, own.labels)
+        if distilled.stages is not None and config.staging != "together":
+            rates = [lesson.lr for lesson in self._lessons(recipe, own, distilled.stages)]
+            protocol["stages"] = {"sizes": list(distilled.stages.sizes), "lr": rates, "begin": config.staging}
         results: dict[str, Any] = {**entries[0], "epochs": config.epochs, "checkpoint": "last", "protocol": protocol}
         if len(entries) > 1:
             results["architectures"] = entries

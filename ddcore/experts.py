@@ -26,7 +26,8 @@ from ddcore.randomness import stream_seed
 from ddcore.spec import ExpertsConfig
 
 if TYPE_CHECKING:
-    from ddcore.run import Run
+    from ddcore.context import Run
+    from ddcore.starts import Starts
 
 
 class Experts:
@@ -39,10 +40,12 @@ class Experts:
         config: how many, and the training recipe.
         epochs: last epoch that will be asked for, at least 1.
         run: the run that needs them.
+        starts: networks that they start from, at least as many, in place of fresh ones: experts of a later stage.
     """
 
-    def __init__(self, config: ExpertsConfig, epochs: int, run: Run) -> None:
+    def __init__(self, config: ExpertsConfig, epochs: int, run: Run, starts: Starts | None = None) -> None:
         self.config = config
+        self._starts = starts
         self.epochs = epochs
         self._run = run
         self._in_memory: dict[int, dict[str, Tensor]] = {}
@@ -52,6 +55,7 @@ class Experts:
             network=run.spec.network.model_dump(mode="json"),
             recipe=config.model_dump(mode="json", exclude={"count", "epochs"}),
             augmentation=run.strategy,
+            **({} if starts is None else {"starts": starts.digest()}),
         )
 
     def __len__(self) -> int:
@@ -137,8 +141,7 @@ class Experts:
         run, device = self._run, self._run.compute.device
         held = self._in_memory.get(index) or (self._store.read(index) if length else None) or {}
         if not held:
-            fresh = run.functional.new(torch.Generator(device).manual_seed(stream_seed(index, "expert")))
-            held, length = _named(0, fresh), 1
+            held, length = _named(0, self._first(index)), 1
         params = {name: value.clone() for name, value in _of_epoch(held, length - 1).items()}
         images, labels = run.dataset.train.images.to(device), run.dataset.train.labels.to(device)
         recipe = train.Recipe(
@@ -165,6 +168,13 @@ class Experts:
                 on_epoch(epoch)
         finally:
             self._keep(index, held)
+
+    def _first(self, index: int) -> Params:
+        """Snapshot 0: a fresh network, or one that has learned the earlier stages."""
+        if self._starts is not None:
+            return self._starts[index]
+        generator = torch.Generator(self._run.compute.device).manual_seed(stream_seed(index, "expert"))
+        return self._run.functional.new(generator)
 
     def _keep(self, index: int, held: dict[str, Tensor]) -> None:
         """Keep a trajectory; the snapshots that another job has kept meanwhile stay as they are."""

@@ -16,6 +16,7 @@ parameters, whose latter part is the Hessian times v. Here they are, each with t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -149,7 +150,14 @@ class Gradients:
         return {name: torch.stack([gradient[name] for gradient in gradients]) for name in self.names}
 
     def distance_gradient(
-        self, params: Params, images: Tensor, labels: Tensor, target: Params, distance: Reading
+        self,
+        params: Params,
+        images: Tensor,
+        labels: Tensor,
+        target: Params,
+        distance: Reading,
+        *,
+        moving: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """A distance between the gradient on a few images and a constant one, and its slope in the images.
 
@@ -162,14 +170,32 @@ class Gradients:
             labels: of the images.
             target: the gradient to match, by parameter; its names say what is compared.
             distance: a function of :mod:`ddcore.distances`, or alike.
+            moving: (n,) bool on the CPU, images whose slope is wanted; all by default. The others count in the
+                gradient, and are spared the second derivatives where no batch normalisation couples them with the rest.
 
         Returns:
-            The distance, a scalar, and d distance / d images, shaped like the images.
+            The distance, a scalar, and d distance / d images, shaped like the images; zero where it is not wanted.
         """
         weights = images.new_full((len(images),), 1 / len(images))
-        batch = WeightedBatch(_dense(images), labels, weights)
-        value, _, slopes = self._derivation(distance)(*self._split(params, target), batch, target)
-        return value, slopes.images
+        if moving is None or bool(moving.all()):
+            batch = WeightedBatch(_dense(images), labels, weights)
+            value, _, slopes = self._derivation(distance)(*self._split(params, target), batch, target)
+            return value, slopes.images
+        if self._batch_statistics or not bool(moving.any()):
+            value, slope = self.distance_gradient(params, images, labels, target, distance)
+            return value, slope * moving.to(slope.device).view(-1, 1, 1, 1)
+        of_frozen = self.loss_and_gradient(params, images[~moving], labels[~moving])[1]
+        count = int(moving.sum())
+        share = 1 - count / len(images)
+        constant = {**target, **{f"{_FROZEN}{name}": share * of_frozen[name] for name in target}}
+        # Few sizes occur, so that a compiled derivation is compiled for few of them.
+        missing = piece_size(count, len(images)) - count if self.functional.compute.compiled else 0
+        parts = (_padded(part[moving], missing) for part in (_dense(images), labels, weights))
+        batch = WeightedBatch(*parts)
+        value, _, slopes = self._derivation(beside_frozen(distance))(*self._split(params, target), batch, constant)
+        slope = torch.zeros_like(images)
+        slope[moving] = slopes.images[:count]
+        return value, slope
 
     def gradient_and_products(
         self, params: Params, images: Tensor, labels: Tensor, vector: Params, *, curvature: bool = True
@@ -258,6 +284,24 @@ class Gradients:
             else:
                 self._derivations[key] = double_backward(self._mean_loss, reading, labels=soft, params=curvature)
         return self._derivations[key]
+
+
+_FROZEN = "frozen/"
+
+
+@cache
+def beside_frozen(distance: Reading) -> Reading:
+    """A distance of what the moving images and the frozen ones give together, the latter as part of the constant.
+
+    Args:
+        distance: of the whole gradient.
+    """
+
+    def of_whole(gradient: Params, constant: Params) -> Tensor:
+        whole = {name: value + constant[_FROZEN + name] for name, value in gradient.items()}
+        return distance(whole, {name: constant[name] for name in gradient})
+
+    return of_whole
 
 
 def _dense(images: Tensor) -> Tensor:

@@ -47,5 +47,5 @@ class Callback:
         """A remark for the user."""
 
     def should_stop(self) -> Stop | None:
-        """Asked after every unit of work."""
+        """Asked when the steps begin, and after every unit of work."""
         return None

@@ -38,6 +38,12 @@ class Learned:
         """Start over with no gradient."""
         self.value.grad = None
 
+    @torch.no_grad()
+    def restart(self, start: Tensor) -> None:
+        """Stand at a value of the same shape again, at rest."""
+        self.value.copy_(start)
+        self.velocity.zero_()
+
     def begin_step(self) -> None:
         """Move to where the gradient of the coming step is to be taken: nowhere, for one step of the whole."""
 

@@ -17,7 +17,7 @@ from ddcore import room
 from ddcore.checkpoint import versions, write_atomically
 
 if TYPE_CHECKING:
-    from ddcore.run import Run
+    from ddcore.context import Run
 
 T = TypeVar("T")
 

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from ddcore.nets.functional import Functional, Params
 from ddcore.spec import MethodConfig, RegularizerConfig
+from ddcore.stages import Stages
 from ddcore.synthetic import SyntheticSet
 
 if TYPE_CHECKING:
-    from ddcore.run import Run
+    from ddcore.context import Run
 
 Readings = dict[str, Tensor]
 """Scalars to report by metric name, still on the device so that a step need not wait for them."""
@@ -100,6 +101,12 @@ class Method(Stateful, ABC, Generic[M, S]):
     def prepare(self) -> None:
         """Train what the method needs before its first step (experts, teachers)."""
 
+    def enter(self, index: int, synthetic: SyntheticSet) -> None:
+        """Make ready for step ``index``, which a checkpoint may lie before; nothing, but where stages begin.
+
+        May be interrupted, and then starts over when the run goes on: the state is changed last.
+        """
+
     @abstractmethod
     def draw(self, index: int, synthetic: SyntheticSet) -> S:
         """Draw everything random of step ``index``."""
@@ -110,6 +117,10 @@ class Method(Stateful, ABC, Generic[M, S]):
 
     def advance(self, step: S) -> None:
         """Do the inner work that follows the image step."""
+
+    def stages(self) -> Stages | None:
+        """How the set is divided into stages that networks learn one after the other; not at all, by default."""
+        return None
 
     def finished(self) -> bool:
         """Whether the run ends here, before ``config.iterations`` steps; never, by default."""

@@ -33,7 +33,7 @@ from ddcore.randomness import stream_seed
 from ddcore.spec import TeacherConfig
 
 if TYPE_CHECKING:
-    from ddcore.run import Run
+    from ddcore.context import Run
 
 
 class TeacherPool:

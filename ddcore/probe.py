@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ddcore.context import Run
 from ddcore.data.images import Dataset
 from ddcore.information import Pairs, capped, empirical_cmi, infonce_bound
 from ddcore.nets.functional import Functional, Params
 from ddcore.pools import TeacherPool
-from ddcore.run import Run
 from ddcore.spec import ConvNetConfig, TeacherConfig
 from ddcore.synthetic import SyntheticSet
 

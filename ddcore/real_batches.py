@@ -19,7 +19,7 @@ from ddcore.selection import nearest_rows, refined
 from ddcore.spec import RandomSamplerConfig, RepresentativeSamplerConfig, SamplerConfig
 
 if TYPE_CHECKING:
-    from ddcore.run import Run
+    from ddcore.context import Run
 
 LLOYD_STEPS = 5
 """Steps of k-means at each clustering: they start from the representatives of the last one."""

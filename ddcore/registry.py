@@ -17,7 +17,7 @@ from ddcore.objective import Method, Regularizer
 from ddcore.spec import MethodConfig, RegularizerConfig
 
 if TYPE_CHECKING:
-    from ddcore.run import Run
+    from ddcore.context import Run
 
 _IMPLEMENTATIONS: dict[type, type] = {}
 

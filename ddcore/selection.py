@@ -11,8 +11,6 @@ import warnings
 
 import torch
 import torch.nn.functional as F
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 
@@ -91,6 +89,10 @@ def k_means(features: Tensor, n: int, generator: torch.Generator) -> Tensor:
     >>> k_means(torch.tensor([[0.0], [1.0], [2.0], [7.0], [9.0], [11.0]]), 2, torch.Generator()).sort().values.tolist()
     [1, 4]
     """
+    # Not at the top: it takes a second, and few jobs cluster anything.
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     features = _checked(features, n).cpu()
     seed = int(torch.randint(2**31, (), generator=generator))
     with warnings.catch_warnings():

@@ -42,24 +42,32 @@ class Student(Stateful):
     def restart(self, generator: Generator) -> None:
         """Become a new random network at rest."""
         self._functional.init_(self.params, generator)
+        self.rest()
+
+    def rest(self) -> None:
+        """Forget the momentum: ``params`` have become those of another network."""
         torch._foreach_zero_(self._velocity)
 
-    def learn(self, images: Tensor, labels: Tensor) -> None:
+    def learn(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take one step on the mean cross-entropy of a batch.
 
         Args:
             images: normalised (N, C, H, W).
             labels: (N,) int64, or (N, classes) probabilities.
+
+        Returns:
+            The logits (N, classes) that the step starts from, without a graph.
         """
         weights = self._weights
         trained = {name: self.params[name].detach().requires_grad_() for name in self._functional.names}
-        loss = cross_entropy(self._functional.logits({**self.params, **trained}, images), labels).mean()
-        gradients = torch.autograd.grad(loss, list(trained.values()))
+        logits = self._functional.logits({**self.params, **trained}, images)
+        gradients = torch.autograd.grad(cross_entropy(logits, labels).mean(), list(trained.values()))
         with torch.no_grad():
             descents = torch._foreach_add(gradients, weights, alpha=self._weight_decay)
             torch._foreach_mul_(self._velocity, self._momentum)
             torch._foreach_add_(self._velocity, descents)
             torch._foreach_add_(weights, self._velocity, alpha=-self._lr)
+        return logits.detach()
 
     @override
     def state(self) -> dict[str, Tensor]:

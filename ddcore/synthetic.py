@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,10 +20,15 @@ class SyntheticSet:
     Objectives look at images (``images``, ``images_of``), which a decoder makes of stored rows; gradients flow back
     to the rows and to whatever the decoder learns itself.
 
+    A set that is learned in stages (:meth:`learn`) moves only some rows of each class at a time. Those before them are
+    frozen: constants beside the learned tensor, which no optimiser, momentum or gradient reaches. Those behind them
+    wait, and objectives do not see them.
+
     Args:
         stored: (C * ipc, ...) rows to start from, ordered by class; they are copied and never clamped.
         ipc: stored rows of each class.
-        lr: learning rate of the rows, one number or a tensor that broadcasts to them.
+        lr: learning rate of the rows, one number or a tensor that broadcasts to them; or what gives it for so many rows
+            of each class as objectives see.
         momentum: of their SGD, 0 to 1.
         decoder: makes images of rows; by default every row is an image.
         class_steps: whether the optimiser of the rows steps once for each class instead of once for all.
@@ -32,10 +37,11 @@ class SyntheticSet:
         max_norm: the gradient of everything learned is cut to this norm before a step; ``None`` for no cut.
 
     Attributes:
-        stored: the rows, a float32 leaf tensor.
         ipc: stored rows of each class.
+        live: which of them are being learned, all unless :meth:`learn` says otherwise.
         per_class: images of each class that objectives see.
         labels: (C * per_class,) int64, ``0 … 0, 1 … 1, …``.
+        moving: (C * per_class,) bool on the CPU: which images are made of rows that are being learned.
         decoder: makes images of rows.
         learned: every learned tensor by name, ``images`` (the rows) first.
         soft_labels: (C * per_class, C) float32 probabilities to train with instead of ``labels``, where a method sets
@@ -47,7 +53,7 @@ class SyntheticSet:
         stored: Tensor,
         ipc: int,
         *,
-        lr: Rate,
+        lr: Rate | Callable[[int], Rate],
         momentum: float,
         decoder: Decoder | None = None,
         class_steps: bool = False,
@@ -59,17 +65,51 @@ class SyntheticSet:
         self.ipc = ipc
         self.decoder = decoder or Identity()
         self.classes = len(stored) // ipc
-        self.per_class = self.decoder.count(ipc)
-        self.labels = torch.arange(self.classes, device=stored.device).repeat_interleave(self.per_class)
-        rows = (
-            LearnedByClass(stored, classes=self.classes, lr=lr, momentum=momentum)
-            if class_steps
-            else Learned(stored, lr=lr, momentum=momentum)
-        )
-        self._of_images = {"images": rows, **self.decoder.learned}
-        self.learned: Mapping[str, Learned] = {**self._of_images, **(others or {})}
+        self._lr, self._momentum, self._class_steps = lr, momentum, class_steps
+        self._others = dict(others or {})
+        self._begun = {name: part.value.detach().clone() for name, part in self._others.items()}
+        self._rows = stored.detach().to(torch.float32)
         self.soft_labels: Tensor | None = None
         self._max_norm = max_norm
+        self._make_live(range(ipc))
+
+    def _make_live(self, live: range) -> None:
+        """Have these rows of each class learned from where they stand, at rest."""
+        self.live = live
+        self.per_class = self.decoder.count(live.stop)
+        self.labels = torch.arange(self.classes, device=self._rows.device).repeat_interleave(self.per_class)
+        self.moving = (self.decoder.origins(live.stop) >= live.start).repeat(self.classes)
+        start = self._of_class[:, live.start : live.stop].flatten(0, 1)
+        lr = self._lr(live.stop) if callable(self._lr) else self._lr
+        rows = (
+            LearnedByClass(start, classes=self.classes, lr=lr, momentum=self._momentum)
+            if self._class_steps
+            else Learned(start, lr=lr, momentum=self._momentum)
+        )
+        if len(live) == self.ipc:
+            self._rows = rows.value.detach()
+        self._of_images = {"images": rows, **self.decoder.learned}
+        self.learned: Mapping[str, Learned] = {**self._of_images, **self._others}
+
+    def learn(self, live: range) -> None:
+        """Learn some rows of each class from now on, keep those before them for good, and hide those behind them.
+
+        What is learned beside the images (``lr``) starts again where it started.
+
+        Args:
+            live: rows within each class, within 0 to ``ipc``, at least one.
+
+        Raises:
+            ValueError: other rows, or a decoder whose own tensors would move frozen images.
+        """
+        if not 0 <= live.start < live.stop <= self.ipc:
+            raise ValueError(f"rows {live.start} to {live.stop - 1} of {self.ipc} cannot be learned")
+        if self.decoder.learned:
+            raise ValueError("images whose decoder learns cannot be frozen")
+        self._rows = self.stored.detach().clone()
+        for name, part in self._others.items():
+            part.restart(self._begun[name])
+        self._make_live(live)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,9 +120,34 @@ class SyntheticSet:
         return self.labels.device
 
     @property
+    def _of_class(self) -> Tensor:
+        """(C, ipc, ...) rows as they were when the live ones began to be learned."""
+        rows: Tensor = self._rows.unflatten(0, (self.classes, self.ipc))
+        return rows
+
+    @property
     def stored(self) -> Tensor:
-        """(C * ipc, ...) rows, a leaf tensor."""
-        return self.learned["images"].value
+        """(C * ipc, ...) rows, differentiable in those that are learned; the leaf tensor itself where all are."""
+        live, moving = self.live, self.learned["images"].value
+        if len(live) == self.ipc:
+            return moving
+        parts = [self._of_class[:, : live.start], moving.unflatten(0, (self.classes, len(live)))]
+        return torch.cat([*parts, self._of_class[:, live.stop :]], dim=1).flatten(0, 1)
+
+    def _seen(self, classes: range) -> Tensor:
+        """Rows of some classes that objectives see: all but those that wait."""
+        live, moving = self.live, self.learned["images"].value
+        if len(classes) < self.classes:
+            moving = moving[classes.start * len(live) : classes.stop * len(live)]
+        if not live.start:
+            return moving
+        frozen = self._of_class[classes.start : classes.stop, : live.start]
+        return torch.cat([frozen, moving.unflatten(0, (len(classes), len(live)))], dim=1).flatten(0, 1)
+
+    @property
+    def moving_images(self) -> Tensor:
+        """The images made of rows that are being learned, differentiable to them; all where nothing is frozen."""
+        return self.images[self.moving] if self.live.start else self.images
 
     @property
     def training_labels(self) -> Tensor:
@@ -92,11 +157,11 @@ class SyntheticSet:
     @property
     def images(self) -> Tensor:
         """All (C * per_class, channels, H, W) images, differentiable to the rows."""
-        return self.decoder.decode(self.stored, self.ipc)
+        return self.decoder.decode(self._seen(range(self.classes)), self.live.stop)
 
     def images_of(self, classes: range) -> Tensor:
         """Images of consecutive classes, (len(classes) * per_class, channels, H, W), differentiable to the rows."""
-        return self.decoder.decode(self.stored[classes.start * self.ipc : classes.stop * self.ipc], self.ipc)
+        return self.decoder.decode(self._seen(classes), self.live.stop)
 
     def labels_of(self, classes: range) -> Tensor:
         """Labels of those images."""
@@ -107,15 +172,24 @@ class SyntheticSet:
         """That the set learned for networks to be trained with, as ``lr``; ``None`` where it learned none."""
         return float(self.learned["lr"].value.detach()) if "lr" in self.learned else None
 
-    @torch.no_grad()
     def finished(self) -> tuple[Tensor, Tensor]:
         """Images (C * n, channels, H, W) and labels (C * n,) to be scored and delivered, as constants.
 
-        They are those that objectives see, but where the decoder makes fewer of them to save work.
+        They are those that objectives see, and those that wait; more of them where the decoder saves work.
+        """
+        return self.union(self.ipc)
+
+    @torch.no_grad()
+    def union(self, rows: int) -> tuple[Tensor, Tensor]:
+        """Likewise of the first stored rows of each class alone.
+
+        Args:
+            rows: how many, 1 to ``ipc``.
         """
         decoder = self.decoder.finished
-        labels = torch.arange(self.classes, device=self.device).repeat_interleave(decoder.count(self.ipc))
-        return decoder.decode(self.stored, self.ipc).detach(), labels
+        stored = self.stored.detach().unflatten(0, (self.classes, self.ipc))[:, :rows].flatten(0, 1)
+        labels = torch.arange(self.classes, device=self.device).repeat_interleave(decoder.count(rows))
+        return decoder.decode(stored, rows), labels
 
     def class_groups(self, images: int) -> Iterator[range]:
         """Groups of consecutive classes with at most ``images`` images each, but at least one class.
@@ -182,7 +256,7 @@ class SyntheticSet:
             where = ""
             if name == "images":
                 row = int((~torch.isfinite(value)).flatten(1).any(dim=1).nonzero()[0])
-                where = f" (class {row // self.ipc})"
+                where = f" (class {row // len(self.live)})"
             remedy = "`method.lr_lr`" if name == "lr" else "`method.lr_img` or the regulariser weights"
             raise DivergedError(
                 f"the synthetic {name} became NaN or infinite at step {step}{where}; those of the last checkpoint are "
@@ -191,13 +265,20 @@ class SyntheticSet:
 
     def state(self) -> dict[str, Tensor]:
         """Tensors that a checkpoint keeps."""
-        soft = {} if self.soft_labels is None else {"soft_labels": self.soft_labels}
-        return soft | {f"{name}/{key}": t for name, part in self.learned.items() for key, t in part.state().items()}
+        kept = {f"{name}/{key}": t for name, part in self.learned.items() for key, t in part.state().items()}
+        if self.soft_labels is not None:
+            kept["soft_labels"] = self.soft_labels
+        if len(self.live) < self.ipc:
+            kept |= {"rows": self._rows, "live": torch.tensor([self.live.start, self.live.stop])}
+        return kept
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from a checkpoint's tensors."""
         if self.soft_labels is not None:
             self.soft_labels = state["soft_labels"].to(self.device)
+        if "live" in state:
+            self._rows = state["rows"].to(self.device)
+            self._make_live(range(*state["live"].tolist()))
         for name, part in self.learned.items():
             part.load_state({key: state[f"{name}/{key}"] for key in part.state()})
 

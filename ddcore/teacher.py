@@ -8,11 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ddcore.run import Run
+from ddcore.context import PIECE, Run
 from ddcore.spec import TeacherConfig
-
-_PIECE = 512
-"""Images that are normalised at a time on their way through the network."""
 
 
 class Teacher:
@@ -58,11 +55,10 @@ class Teacher:
             float32 (N, classes) on the device of the run.
         """
         normalize = self._run.dataset.normalize
-        pieces = (p.to(self._run.compute.device) for p in images.split(_PIECE))
+        pieces = (p.to(self._run.compute.device) for p in images.split(PIECE))
         seen = (normalize(piece) if piece.dtype == torch.uint8 else piece for piece in pieces)
         logits = [self._pool.functional.logits(self._params, piece, training=False) for piece in seen]
         return F.softmax(torch.cat(logits) / temperature, dim=1)
 
     def _features(self, rows: Tensor) -> Tensor:
-        pieces = (self._run.real_images(piece) for piece in rows.split(_PIECE))
-        return self._pool.functional.features_no_grad(self._params, pieces, training=False)
+        return self._run.real_features(self._params, rows, functional=self._pool.functional)

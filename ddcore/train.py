@@ -30,6 +30,12 @@ from ddcore.nets.functional import Functional, Params
 
 _SCORING_PIECES = 16
 
+OnEpoch = Callable[[int], None]
+"""Told the number of passes made."""
+
+Velocity = dict[int, dict[str, Tensor]]
+"""What an optimiser of :mod:`torch.optim` remembers of each parameter, by its place; empty at rest."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -75,9 +81,10 @@ def train(
     generator: Generator,
     *,
     normalize: Callable[[Tensor], Tensor] | None = None,
-    on_epoch: Callable[[int], None] | None = None,
+    on_epoch: OnEpoch | None = None,
     check_stop: Callable[[], None] | None = None,
-) -> None:
+    velocity: Velocity | None = None,
+) -> Velocity:
     """Train a network in place.
 
     Args:
@@ -92,6 +99,10 @@ def train(
         normalize: applied to each batch of ``images`` on the device of the network.
         on_epoch: called after each pass with the number of passes made; may raise to end training.
         check_stop: called after each step; may raise to end training.
+        velocity: what the optimiser of an earlier training arrived at, to go on with; at rest by default.
+
+    Returns:
+        What the optimiser arrived at.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
@@ -102,6 +113,8 @@ def train(
     weights = [params[name].requires_grad_() for name in functional.names]
     try:
         optimizer = _optimizer(weights, recipe, recipe.lr)
+        if velocity:
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": velocity})
         for epoch in range(1, recipe.epochs + 1):
             for rows in batches(len(images), recipe.batch_size, generator):
                 rows = rows.to(device)
@@ -121,6 +134,8 @@ def train(
                 optimizer = _with_lower_rate(optimizer, weights, recipe, recipe.drops.count(epoch))
             if on_epoch is not None:
                 on_epoch(epoch)
+        arrived: Velocity = optimizer.state_dict()["state"]
+        return arrived
     finally:
         for weight in weights:
             weight.requires_grad_(False).grad = None

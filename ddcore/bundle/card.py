@@ -19,6 +19,7 @@ def _header(content: Distilled) -> str:
     """Features and files in the form that ``datasets`` reads; JSON strings are valid YAML."""
     names = "\n".join(f"          '{i}': {json.dumps(name)}" for i, name in enumerate(content.dataset.classes))
     soft = "\n  - name: soft_label\n    sequence: float32" if content.soft_labels is not None else ""
+    stage = "\n  - name: stage\n    dtype: int64" if content.stages is not None else ""
     return f"""pretty_name: {json.dumps(_title(content))}
 task_categories:
 - image-classification
@@ -37,7 +38,7 @@ dataset_info:
     dtype:
       class_label:
         names:
-{names}{soft}
+{names}{soft}{stage}
 """
 
 
@@ -112,12 +113,13 @@ def _accuracy(results: Mapping[str, Any]) -> str:
     table = "\n".join(f"| {name} | {row['mean']:.2f} | {row['std']:.2f} | {row['networks']} |" for name, row in rows)
     protocol = results.get("protocol", {})
     labels = " with the soft labels of the bundle" if protocol.get("labels") == "soft" else ""
+    turns = f" for each of its {len(protocol['stages']['lr'])} stages in turn" if "stages" in protocol else ""
     more = "".join(
         (_best(accuracy.get("best")), _architectures(results.get("architectures", ())), _scores(results.get("scores")))
     )
     return f"""Percent of the whole test set, after training a fresh {_network(results.get("network", {}))} on the set
-alone{labels} for {results.get("epochs")} epochs (protocol `{protocol.get("name", "standard")}`). All rows follow the
-identical recipe; the {results.get("checkpoint", "last")} images of the run are scored.
+alone{labels} for {results.get("epochs")} epochs{turns} (protocol `{protocol.get("name", "standard")}`). All rows
+follow the identical recipe; the {results.get("checkpoint", "last")} images of the run are scored.
 
 | trained on | mean | standard deviation | networks |
 |---|---|---|---|

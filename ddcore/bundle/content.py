@@ -14,6 +14,7 @@ from ddcore.checkpoint import versions
 from ddcore.data.images import Dataset, normalize
 from ddcore.data.whitening import Whitening
 from ddcore.spec import JobSpec
+from ddcore.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Distilled:
         compute: device, precision and compilation of the run.
         soft_labels: float32 (N, classes) probabilities where labels were learned, or given by a teacher.
         learning_rate: to train networks with, where it was learned with the images.
+        stages: of the images, where they were learned in stages.
         stored: float32 (M, C, H, W) in pixel units: what the decoder of ``spec`` makes the images of, ``spec.ipc`` of
             each class in the order of the labels; ``None`` where the images themselves are stored.
         parts: float32, what else the decoder makes the images of, by name, in normalised units; empty for most.
@@ -93,6 +95,7 @@ class Distilled:
     compute: Mapping[str, Any]
     soft_labels: Tensor | None = None
     learning_rate: float | None = None
+    stages: Stages | None = None
     stored: Tensor | None = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     whitening: Whitening | None = None
@@ -104,6 +107,10 @@ class Distilled:
         _require(self.labels, "labels", torch.int64, (count,))
         if self.soft_labels is not None:
             _require(self.soft_labels, "soft_labels", torch.float32, (count, classes))
+        if self.stages is not None:
+            _require(self.stages.of_images, "stages", torch.int64, (count,))
+            if len(self.stages.rates) != len(self.stages) or int(self.stages.of_images.max()) >= len(self.stages):
+                raise ValueError(f"stages must lie in 0 to {len(self.stages) - 1}, each with a learning rate")
         if self.stored is not None:
             _require(self.stored, "stored", torch.float32, (self.spec.ipc * classes, *self.dataset.shape))
         if (self.whitening is not None) != self.spec.whitening:

@@ -34,7 +34,7 @@ def export_npz(out: Path, to: Path) -> None:
 
     ``images`` float32 (N, C, H, W) in pixel units, ``labels`` int64 (N,), ``soft_labels`` where there
     are any, ``classes`` (text), ``mean`` and ``std`` float64 (C,), ``whitening_mean`` and ``whitening_matrix``
-    where the job whitened.
+    where the job whitened, ``stages`` int64 (N,) and ``learning_rates`` float64 (K,) where the set was learned in K.
 
     Args:
         out: folder of the bundle's files.
@@ -53,6 +53,9 @@ def export_npz(out: Path, to: Path) -> None:
     }
     if content.soft_labels is not None:
         arrays["soft_labels"] = content.soft_labels.numpy()
+    if content.stages is not None:
+        arrays["stages"] = content.stages.of_images.numpy()
+        arrays["learning_rates"] = np.array(content.stages.rates)
     if content.whitening is not None:
         arrays["whitening_mean"] = content.whitening.mean.numpy()
         arrays["whitening_matrix"] = content.whitening.matrix.numpy()

@@ -23,6 +23,7 @@ from ddcore.checkpoint import write_atomically
 from ddcore.data.whitening import Whitening
 from ddcore.errors import DataError
 from ddcore.spec import SpecError, parse
+from ddcore.stages import Stages
 
 MANIFEST = "manifest.json"
 TENSORS = "distilled.safetensors"
@@ -80,6 +81,7 @@ def read(out: Path) -> Distilled:
             compute=manifest.compute,
             soft_labels=tensors.get("soft_labels"),
             learning_rate=manifest.learning_rate,
+            stages=_stages(tensors, manifest),
             stored=stored.pop("images", None),
             parts=stored,
             whitening=_whitening(tensors),
@@ -152,6 +154,8 @@ def _tensors(content: Distilled) -> dict[str, Tensor]:
     tensors = {"images": content.images.contiguous(), "labels": content.labels.contiguous()}
     if content.soft_labels is not None:
         tensors["soft_labels"] = content.soft_labels.contiguous()
+    if content.stages is not None:
+        tensors["stages"] = content.stages.of_images.cpu().contiguous()
     if content.whitening is not None:
         tensors["whitening_mean"] = content.whitening.mean.cpu().contiguous()
         tensors["whitening_matrix"] = content.whitening.matrix.cpu().contiguous()
@@ -162,6 +166,12 @@ def _whitening(tensors: Mapping[str, Tensor]) -> Whitening | None:
     if "whitening_matrix" not in tensors:
         return None
     return Whitening(tensors["whitening_mean"], tensors["whitening_matrix"])
+
+
+def _stages(tensors: Mapping[str, Tensor], manifest: Manifest) -> Stages | None:
+    if manifest.stages is None:
+        return None
+    return Stages(tensors["stages"], manifest.stages.sizes, manifest.stages.learning_rates)
 
 
 def _parquet(content: Distilled) -> bytes:
@@ -178,6 +188,9 @@ def _parquet(content: Distilled) -> bytes:
     if content.soft_labels is not None:
         features["soft_label"] = {"_type": "Sequence", "feature": {"_type": "Value", "dtype": "float32"}}
         columns["soft_label"] = pa.array(content.soft_labels.tolist(), pa.list_(pa.float32()))
+    if content.stages is not None:
+        features["stage"] = {"_type": "Value", "dtype": "int64"}
+        columns["stage"] = pa.array(content.stages.of_images.cpu().numpy())
     table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="none")

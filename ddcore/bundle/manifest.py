@@ -63,6 +63,13 @@ class Decoder(_Part):
     name: str = "identity"
 
 
+class Staging(_Part):
+    """How the images are divided into stages that networks learn one after the other; `stages` says which is whose."""
+
+    sizes: tuple[int, ...] = Field(description="Stored images of each class of each stage, in order.")
+    learning_rates: tuple[float, ...] = Field(description="To train networks with up to the end of each stage.")
+
+
 class Recipe(_Part):
     """How to train on the images; the fields of ``evaluation`` in a job specification, resolved."""
 
@@ -78,6 +85,7 @@ class Recipe(_Part):
     augmentation: tuple[str, ...] = Field(description="Operations on the training images.")
     augmenter: str = Field("siamese", description="How they are applied; `siamese`: one, drawn for a batch.")
     cutmix: float = Field(0.0, description="Probability that a batch is mixed.")
+    staging: str = Field("together", description="Whether networks learn the stages of the set in turn, and how.")
     labels: Literal["hard", "soft"]
     temperature: float = Field(1.0, description="What logits are divided by before they meet soft labels.")
 
@@ -100,6 +108,7 @@ class Manifest(_Part):
     decoder: Decoder = Decoder()
     recipe: Recipe
     learning_rate: float | None = Field(None, description="To train networks with, where the set learned one.")
+    stages: Staging | None = Field(None, description="Where the set was learned in stages.")
     results: dict[str, Any]
     spec: dict[str, Any] = Field(description="The full job specification.")
     seed: int
@@ -143,6 +152,7 @@ def manifest_of(content: Distilled, files: Mapping[str, FileFacts]) -> Manifest:
         decoder=Decoder(**content.spec.decoder.model_dump(mode="json")),
         recipe=_recipe(content),
         learning_rate=content.learning_rate,
+        stages=_staging(content),
         results=_finite(content.results),
         spec=content.spec.model_dump(mode="json"),
         seed=content.spec.seed,
@@ -150,6 +160,11 @@ def manifest_of(content: Distilled, files: Mapping[str, FileFacts]) -> Manifest:
         versions=dict(content.versions),
         files=dict(files),
     )
+
+
+def _staging(content: Distilled) -> Staging | None:
+    stages = content.stages
+    return None if stages is None else Staging(sizes=stages.sizes, learning_rates=stages.rates)
 
 
 def _recipe(content: Distilled) -> Recipe:
@@ -168,6 +183,7 @@ def _recipe(content: Distilled) -> Recipe:
         augmentation=strategy_of(evaluation, spec.augmentation, content.dataset.flip),
         augmenter=evaluation.augmenter,
         cutmix=evaluation.cutmix,
+        staging=evaluation.staging,
         labels="hard" if content.soft_labels is None else "soft",
         temperature=evaluation.temperature,
     )

@@ -20,7 +20,7 @@ from ddcore.spec import EvaluationConfig
 
 if TYPE_CHECKING:
     from ddcore.compute import Compute
-    from ddcore.run import Run
+    from ddcore.context import Run
 
 
 def train_on(
@@ -66,6 +66,7 @@ def train_on(
         content.labels,
         soft_labels=content.soft_labels,
         learning_rate=content.learning_rate,
+        stages=content.stages,
     )
 
 
@@ -73,8 +74,8 @@ def _same_run(
     content: Distilled, repeats: int, *, data_root: Path | None, cache: Path | None, callback: Callback
 ) -> Run:
     """The circumstances of the run that made a bundle, for so many networks to be scored in."""
+    from ddcore.context import Run
     from ddcore.nets import Functional, build
-    from ddcore.run import Run
 
     evaluation = content.spec.evaluation.model_copy(update={"repeats": repeats})
     spec = content.spec.model_copy(update={"evaluation": evaluation})

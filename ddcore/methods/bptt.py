@@ -14,6 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.adjoint import InnerSGD
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.decoders import Addressed, Decoder
 from ddcore.errors import ConfigurationError
@@ -22,7 +23,6 @@ from ddcore.learned import Learned
 from ddcore.methods.students import StudentStep, training_on
 from ddcore.objective import Method, Readings
 from ddcore.registry import implements
-from ddcore.run import Run
 from ddcore.spec import AddressedConfig, BPTTConfig
 from ddcore.synthetic import SyntheticSet
 

@@ -15,13 +15,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.class_means import ClassMeans, LevelMeans
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.errors import ConfigurationError
 from ddcore.methods.matching import MatchingStep, draw_step
 from ddcore.nets.functional import Params
 from ddcore.objective import Method, Readings
 from ddcore.registry import implements
-from ddcore.run import Run
 from ddcore.spec import CAFEConfig
 from ddcore.synthetic import SyntheticSet
 from ddcore.train import Recipe, train

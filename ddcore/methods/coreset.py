@@ -12,10 +12,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore import selection
+from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.objective import Method, Readings, Step
 from ddcore.registry import implements
-from ddcore.run import Run
 from ddcore.spec import CoresetConfig, FeatureCoresetConfig, HerdingConfig, KCenterConfig, KMeansConfig, RandomConfig
 from ddcore.synthetic import SyntheticSet, real_rows
 from ddcore.teacher import Teacher

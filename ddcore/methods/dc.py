@@ -14,11 +14,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore import distances
+from ddcore.context import Run
 from ddcore.gradients import Gradients
 from ddcore.methods.gradient_matching import GradientMatching
 from ddcore.methods.matching import MatchingStep, draw_step
 from ddcore.registry import implements
-from ddcore.run import Run
 from ddcore.second_order import Reading
 from ddcore.spec import DCConfig, DSAConfig, GradientMatchingConfig
 from ddcore.synthetic import SyntheticSet
@@ -58,7 +58,7 @@ class AlongTraining(GradientMatching[C]):
     def draw(self, index: int, synthetic: SyntheticSet) -> MatchingStep:
         fresh = index % self._steps_per_network == 0
         if fresh:
-            self.run.functional.init_(self._params, self.run.random.stream("method/network"))
+            self._renew(self._params)
         self._warm_up()
         return draw_step(
             self.run,

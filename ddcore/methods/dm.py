@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from typing_extensions import override
 
+from ddcore.context import Run
 from ddcore.methods.matching import MatchingStep, draw_step, feature_distance, require_spread
 from ddcore.objective import Method, Readings
 from ddcore.registry import implements
-from ddcore.run import Run
 from ddcore.spec import DMConfig
 from ddcore.synthetic import SyntheticSet
 

@@ -2,7 +2,7 @@
 
 Liu et al., "DREAM: Efficient Dataset Distillation by Representative Matching", ICCV 2023 (arXiv 2302.14416). What is
 new about it serves other methods too, so it is found elsewhere: the batches in :mod:`ddcore.real_batches`, the start in
-:meth:`ddcore.run.Run.starting_images`. The configuration asks for both.
+:meth:`ddcore.context.Run.starting_images`. The configuration asks for both.
 """
 
 from __future__ import annotations

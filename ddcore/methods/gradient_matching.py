@@ -9,19 +9,20 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.gradients import Gradients
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets.functional import Params
 from ddcore.objective import Method, Readings
-from ddcore.run import Run
 from ddcore.second_order import Reading
 from ddcore.spec import MethodConfig
+from ddcore.starts import Stageable, Starts
 
 C = TypeVar("C", bound=MethodConfig)
 
 
-class GradientMatching(Method[C, MatchingStep]):
+class GradientMatching(Method[C, MatchingStep], Stageable):
     """Layer-wise matching of the gradients of each class's mean loss under one network.
 
     Args:
@@ -35,6 +36,22 @@ class GradientMatching(Method[C, MatchingStep]):
         super().__init__(config, run)
         self._gradients = gradients
         self._distance = distance
+        self._starts: Starts | None = None
+
+    @override
+    def start_from(self, starts: Starts) -> None:
+        """Match under networks that have learned the earlier stages, drawn from a pool (5.5)."""
+        starts.prepare()
+        self._starts = starts
+
+    @torch.no_grad()
+    def _renew(self, params: Params) -> None:
+        """Make a network, in place, the next to match with: a random one, or one that learned the earlier stages."""
+        if self._starts is None:
+            self.run.functional.init_(params, self.run.random.stream("method/network"))
+            return
+        for name, value in self._starts.draw(self.run.random.host_stream("method/start")).items():
+            params[name].copy_(value)
 
     @override
     def backward(self, step: MatchingStep) -> Readings:
@@ -52,7 +69,7 @@ class GradientMatching(Method[C, MatchingStep]):
         augmented = augment.apply(step.draws[label], step.picked_images(range(label, label + 1)))
         labels = torch.full((len(augmented),), label, device=augmented.device)
         value, slope = self._gradients.distance_gradient(
-            step.params, augmented.detach(), labels, target, self._distance
+            step.params, augmented.detach(), labels, target, self._distance, moving=step.moving_of(label)
         )
         augmented.backward(slope)
         return value

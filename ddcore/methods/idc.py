@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore import distances
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.cutmix import cutmix
 from ddcore.errors import ConfigurationError
@@ -20,7 +21,6 @@ from ddcore.gradients import Gradients
 from ddcore.methods.gradient_matching import GradientMatching
 from ddcore.methods.matching import MatchingStep, draw_step
 from ddcore.registry import implements
-from ddcore.run import Run
 from ddcore.second_order import Reading
 from ddcore.spec import IDCConfig
 from ddcore.student import Student
@@ -62,17 +62,21 @@ class AlongRealTraining(GradientMatching[C]):
             momentum=config.momentum_net,
             weight_decay=config.weight_decay,
         )
-        size = run.dataset.shape[1] / config.lr_side
-        lr = config.lr_img * run.spec.ipc / 10 * size**2
-        synthetic = run.synthetic_set(lr, config.momentum, class_steps=True, pixel_units=True)
+        synthetic = run.synthetic_set(self._rate, config.momentum, class_steps=True, pixel_units=True)
         self._clamp(synthetic)
         return synthetic
+
+    def _rate(self, rows: int) -> float:
+        """Learning rate of stored images in pixel units, where so many of a class share its gradient."""
+        size = self.run.dataset.shape[1] / self.config.lr_side
+        return self.config.lr_img * rows / 10 * size**2
 
     @override
     def draw(self, index: int, synthetic: SyntheticSet) -> MatchingStep:
         config = self.config
         if index % config.steps_per_network == 0:
-            self._student.restart(self.run.random.stream("method/network"))
+            self._renew(self._student.params)
+            self._student.rest()
             for _ in range(config.pretrain_epochs):
                 self._train(sum(self.run.sampler.counts))
         return draw_step(
@@ -106,8 +110,8 @@ class AlongRealTraining(GradientMatching[C]):
 
     @torch.no_grad()
     def _clamp(self, synthetic: SyntheticSet) -> None:
-        """Bring the stored images back to pixel values from 0 to 1."""
-        synthetic.stored.clamp_(self.run.level(0), self.run.level(1))
+        """Bring the stored images that are being learned back to pixel values from 0 to 1."""
+        synthetic.learned["images"].value.clamp_(self.run.level(0), self.run.level(1))
 
     @override
     def state(self) -> dict[str, Tensor]:

@@ -9,12 +9,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.embeddings import TRADE_OFF, Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.errors import ConfigurationError
 from ddcore.nets.functional import Params
 from ddcore.objective import Step
-from ddcore.run import Run
 from ddcore.spec.methods.dm import Comparison
 from ddcore.spec.regularizers import spread_of_one
 from ddcore.synthetic import SyntheticSet
@@ -103,6 +103,14 @@ class MatchingStep(Step):
         """
         together = len(self.synthetic) if self._coupled else self.run.functional.graph_images
         return self.synthetic.class_groups(together)
+
+    def moving_of(self, label: int) -> Tensor | None:
+        """(n,) bool on the CPU: which of a class's images that take part are being learned; ``None`` for all."""
+        if not self.synthetic.live.start:
+            return None
+        first = label * self.synthetic.per_class
+        moving = self.synthetic.moving[first : first + self.synthetic.per_class]
+        return moving if self.picks is None else moving[self.picks[label]]
 
     @property
     def _coupled(self) -> bool:

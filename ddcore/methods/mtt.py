@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.adjoint import InnerSGD
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError
@@ -25,8 +26,8 @@ from ddcore.nets.functional import Params
 from ddcore.objective import Method, Readings
 from ddcore.randomness import stream_seed
 from ddcore.registry import implements
-from ddcore.run import Run
 from ddcore.spec import MTTConfig, TESLAConfig, TrajectoryConfig
+from ddcore.starts import Stageable, Starts
 from ddcore.synthetic import SyntheticSet
 
 C = TypeVar("C", bound=TrajectoryConfig)
@@ -61,7 +62,7 @@ def trajectory_slope(student: Params, start: Params, target: Params) -> Params:
     return {name: 2 * (value - target[name]) / way for name, value in student.items()}
 
 
-class TrajectoryMatching(Method[C, StudentStep]):
+class TrajectoryMatching(Method[C, StudentStep], Stageable):
     """Matching of training trajectories, with a learned learning rate of the student.
 
     That rate is learned as it is, not its logarithm, so that published rates of its optimiser hold; a run in which
@@ -73,11 +74,20 @@ class TrajectoryMatching(Method[C, StudentStep]):
         for problem in config.impossible(run.spec):
             raise ConfigurationError(problem.detail)
         self._gradients = Gradients(run.functional, training=True)
-        self._experts = run.experts(config.experts, config.experts.epochs or config.reach)
+        self._experts = run.experts(config.experts, config.trained_to)
 
     @override
     def prepare(self) -> None:
         self._experts.prepare()
+
+    @override
+    def start_from(self, starts: Starts) -> None:
+        """Follow experts that go on from there on the real images (4.2)."""
+        starts.prepare()
+        config = self.config.experts.model_copy(update={"count": len(starts)})
+        experts = self.run.experts(config, self.config.trained_to, starts)
+        experts.prepare()
+        self._experts = experts
 
     @override
     def start(self) -> SyntheticSet:
@@ -99,10 +109,12 @@ class TrajectoryMatching(Method[C, StudentStep]):
             with torch.no_grad():
                 logits = run.functional.logits(target, synthetic.images, training=False)
             synthetic.soft_labels = logits.softmax(dim=1)
-        rows = self._rows(len(synthetic))
+        rows = self._rows(len(synthetic), config.batch_syn or int(synthetic.moving.sum()))
         generator = run.random.host_stream("method/augment")
         draws = [augment.draw(run.strategy, len(part), run.dataset.shape, generator) for part in rows]
-        sgd = InnerSGD(self._gradients, training_on(rows, draws), config.student_steps, synthetic.learned["lr"].value)
+        frozen = (synthetic.images.detach(), synthetic.moving) if synthetic.live.start else ()
+        batch = training_on(rows, draws, *frozen)
+        sgd = InnerSGD(self._gradients, batch, config.student_steps, synthetic.learned["lr"].value)
         return StudentStep(
             index,
             synthetic,
@@ -125,7 +137,7 @@ class TrajectoryMatching(Method[C, StudentStep]):
                 "`method.lr_lr`, `method.lr_init`, `method.lr_img` or the regulariser weights"
             )
         if self.config.gradient == "unrolled":
-            end = step.sgd.unroll(start, step.synthetic.images, step.labels)
+            end = step.sgd.unroll(start, step.synthetic.moving_images, step.labels)
             trajectory_loss(self._trained(end), start, target).backward()
         else:
             rate.gradient.add_(step.pull_back(trajectory_slope(student, start, target)).lr)
@@ -148,12 +160,12 @@ class TrajectoryMatching(Method[C, StudentStep]):
         generator = torch.Generator().manual_seed(stream_seed(self.run.spec.seed, f"method/experts/{turn}"))
         return int(torch.randperm(len(self._experts), generator=generator)[place])
 
-    def _rows(self, images: int) -> list[Tensor]:
+    def _rows(self, images: int, batch: int) -> list[Tensor]:
         """Rows of every student step: a shuffled pass over the images is used up before the next begins."""
-        config, generator, rows = self.config, self.run.random.host_stream("method/batches"), list[Tensor]()
-        while len(rows) < config.student_steps:
-            rows += batches(images, config.batch_syn or images, generator)
-        return rows[: config.student_steps]
+        generator, rows = self.run.random.host_stream("method/batches"), list[Tensor]()
+        while len(rows) < self.config.student_steps:
+            rows += batches(images, batch, generator)
+        return rows[: self.config.student_steps]
 
     def _trained(self, params: Params) -> Params:
         """What is compared: trained parameters without buffers."""

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 from typing_extensions import override
 
 from ddcore.errors import DivergedError
-from ddcore.nets.functional import Functional, Params
+from ddcore.nets.functional import Functional
 from ddcore.objective import Stateful
+from ddcore.student import Student
 
 
-@dataclass(frozen=True)
-class QueuedNetwork:
-    """A network somewhere between its random start and a trained one.
+class QueuedNetwork(Student):
+    """A student that counts how often it is right.
 
     Attributes:
-        params: parameters and buffers.
-        velocity: momentum of its SGD, by parameter.
         meter: (2,) int64, images classified correctly in training and images seen, since the last reset.
     """
 
-    params: Params
-    velocity: Params
-    meter: Tensor
+    def __init__(
+        self, functional: Functional, generator: Generator, *, lr: float, momentum: float, weight_decay: float
+    ) -> None:
+        super().__init__(functional, generator, lr=lr, momentum=momentum, weight_decay=weight_decay)
+        self.meter = torch.zeros(2, dtype=torch.int64, device=functional.compute.device)
 
     @property
     def accuracy(self) -> Tensor:
@@ -37,15 +34,31 @@ class QueuedNetwork:
         percent: Tensor = 100 * correct / seen.clamp(min=1)
         return percent
 
+    @override
+    def restart(self, generator: Generator) -> None:
+        super().restart(generator)
+        self.meter.zero_()
+
+    @override
+    def learn(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Take one step; the batch counts towards the accuracy with the predictions that the step starts from."""
+        logits = super().learn(images, labels)
+        self.meter[0] += (logits.argmax(dim=1) == labels).sum()
+        self.meter[1] += len(labels)
+        return logits
+
+    @override
+    def state(self) -> dict[str, Tensor]:
+        return {**super().state(), "meter": self.meter}
+
 
 class NetworkQueue(Stateful):
     """Networks of one architecture by age, each with its own SGD (momentum, weight decay) and accuracy.
 
     A network keeps its tensors while it is in the queue, and one that enters a full queue takes over those of the
     oldest, so memory is allocated once. All tensors of a kind have one shape, so nothing is compiled twice, and a
-    checkpoint holds them stacked: (networks, ...) under ``params/<name>`` and ``velocity/<name>``, oldest first, with
-    ``meters`` (networks, 2). That is twice the size of all networks: 256 MB for 100 ConvNets of width 128 on 32 x 32
-    images of 10 classes.
+    checkpoint holds them stacked, (networks, ...), oldest first, under the names of :meth:`QueuedNetwork.state`. That
+    is twice the size of all networks: 256 MB for 100 ConvNets of width 128 on 32 x 32 images of 10 classes.
 
     Args:
         functional: the architecture.
@@ -74,9 +87,7 @@ class NetworkQueue(Stateful):
         """
         if len(self) == self._capacity:
             network = self._networks.pop(0)
-            self._functional.init_(network.params, generator)
-            for tensor in (*network.velocity.values(), network.meter):
-                tensor.zero_()
+            network.restart(generator)
         else:
             network = self._new(generator)
         self._networks.append(network)
@@ -91,59 +102,36 @@ class NetworkQueue(Stateful):
             network.meter.zero_()
 
     def train(self, network: QueuedNetwork, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Take one SGD step on the mean cross-entropy of each batch, as :class:`torch.optim.SGD` defines it.
-
-        Each batch counts towards the accuracy with the predictions that its step starts from.
+        """Take one step on the mean cross-entropy of each batch.
 
         Args:
             network: of this queue.
             batches: normalised images (N, C, H, W) and labels (N,) int64 on the device of the run; at least one.
 
         Raises:
-            DivergedError: the loss became NaN or infinite.
+            DivergedError: the network ends in a loss that is NaN or infinite.
         """
         for images, labels in batches:
-            weights = {name: network.params[name].detach().requires_grad_() for name in self._functional.names}
-            logits = self._functional.logits({**network.params, **weights}, images)
-            loss = F.cross_entropy(logits, labels)
-            gradients = torch.autograd.grad(loss, list(weights.values()))
-            self._descend(network, dict(zip(weights, gradients, strict=True)))
-            network.meter[0] += (logits.argmax(dim=1) == labels).sum()
-            network.meter[1] += len(labels)
-        if not math.isfinite(loss.item()):
+            logits = network.learn(images, labels)
+        if not logits.isfinite().all():
             raise DivergedError(
-                f"the loss of a network of the queue became {loss.item()} at a learning rate of {self._lr}; lower "
-                "`method.lr_net`, or use `precision`: 'fp32'"
+                f"a network of the queue diverged at a learning rate of {self._lr}; lower `method.lr_net`, or use "
+                "`precision`: 'fp32'"
             )
 
     def _new(self, generator: Generator) -> QueuedNetwork:
-        params = self._functional.new(generator)
-        velocity = {name: torch.zeros_like(params[name]) for name in self._functional.names}
-        meter = torch.zeros(2, dtype=torch.int64, device=self._functional.compute.device)
-        return QueuedNetwork(params, velocity, meter)
-
-    @torch.no_grad()
-    def _descend(self, network: QueuedNetwork, gradient: Params) -> None:
-        for name, slope in gradient.items():
-            weight, velocity = network.params[name], network.velocity[name]
-            velocity.mul_(self._momentum).add_(slope).add_(weight, alpha=self._weight_decay)
-            weight.sub_(velocity, alpha=self._lr)
+        return QueuedNetwork(
+            self._functional, generator, lr=self._lr, momentum=self._momentum, weight_decay=self._weight_decay
+        )
 
     @override
     def state(self) -> dict[str, Tensor]:
-        tensors = {"meters": torch.stack([network.meter for network in self._networks])}
-        for kind in ("params", "velocity"):
-            members: list[Params] = [getattr(network, kind) for network in self._networks]
-            tensors |= {f"{kind}/{name}": torch.stack([m[name] for m in members]) for name in members[0]}
-        return tensors
+        states = [network.state() for network in self._networks]
+        return {name: torch.stack([state[name] for state in states]) for name in states[0]}
 
     @override
-    @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         overwritten = Generator(self._functional.compute.device)
-        self._networks = [self._new(overwritten) for _ in state["meters"]]
+        self._networks = [self._new(overwritten) for _ in state["meter"]]
         for index, network in enumerate(self._networks):
-            network.meter.copy_(state["meters"][index])
-            for kind, tensors in (("params", network.params), ("velocity", network.velocity)):
-                for name, tensor in tensors.items():
-                    tensor.copy_(state[f"{kind}/{name}"][index])
+            network.load_state({name: tensor[index] for name, tensor in state.items()})

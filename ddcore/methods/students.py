@@ -40,8 +40,8 @@ class StudentStep(Step):
 
     @cached_property
     def images(self) -> Tensor:
-        """All synthetic images as they are in this step, a constant."""
-        return self.synthetic.images.detach()
+        """The synthetic images that are being learned, as they are in this step, a constant."""
+        return self.synthetic.moving_images.detach()
 
     @cached_property
     def path(self) -> Sequence[Params]:
@@ -68,20 +68,31 @@ class StudentStep(Step):
             The same slope, for what else is learned.
         """
         slope = self.sgd.backward(self.path, final, self.images, self.labels, curvature=self.curvature)
-        self.synthetic.images.backward(slope.images)
+        self.synthetic.moving_images.backward(slope.images)
         return slope
 
 
-def training_on(rows: Sequence[Tensor], draws: Sequence[augment.Draw]) -> Batch:
+def training_on(
+    rows: Sequence[Tensor], draws: Sequence[augment.Draw], constant: Tensor | None = None, moving: Tensor | None = None
+) -> Batch:
     """Steps of training on some of the images each, augmented as drawn.
 
     Args:
         rows: int64 rows of each step.
         draws: the augmentation of each step.
+        constant: (N, C, H, W), all images where some are frozen: the steps are then given those that move, and take the
+            others from here. A step that takes nothing else costs no slope.
+        moving: (N,) bool on the CPU, with them: which images move.
     """
 
     def batch(step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         chosen = rows[step].to(images.device)
-        return augment.apply(draws[step], images[chosen]), labels[chosen]
+        if constant is None or moving is None:
+            return augment.apply(draws[step], images[chosen]), labels[chosen]
+        taken, moves = constant[chosen], moving[rows[step]]
+        if bool(moves.any()):
+            place = (moving.cumsum(0) - 1)[rows[step][moves]]
+            taken = taken.index_put((moves.nonzero().flatten().to(images.device),), images[place.to(images.device)])
+        return augment.apply(draws[step], taken), labels[chosen]
 
     return batch

@@ -167,16 +167,17 @@ def build(config: NetworkConfig, shape: Shape, classes: int) -> Network:
 
 def macs(template: Network) -> int:
     """Multiply-accumulates of one image through a network's convolutions and linear layers."""
-    skeleton = copy.deepcopy(template).to("meta")
+    # A real image, since group normalisation of one without data imports the compiler, which takes two seconds.
+    copied = copy.deepcopy(template).eval()
     total = 0
 
     def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
         total += output[0].numel() * math.prod(cast(Tensor, module.weight).shape[1:])
 
-    for module in skeleton.modules():
+    for module in copied.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(count)
     with torch.no_grad():
-        skeleton.eval()(torch.empty((1, *template.shape), device="meta"))
+        copied(torch.zeros((1, *template.shape), device=next(copied.parameters()).device))
     return total

@@ -12,11 +12,11 @@ from typing import cast
 import torch
 from typing_extensions import override
 
+from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.methods.matching import MatchingStep, feature_distance, require_spread
 from ddcore.objective import Readings, Regularizer, Step
 from ddcore.registry import implements
-from ddcore.run import Run
 from ddcore.spec import BACONTermConfig
 from ddcore.spec.base import features_unmatched
 
@@ -27,7 +27,7 @@ class BACONTerm(Regularizer[BACONTermConfig]):
 
     def __init__(self, config: BACONTermConfig, run: Run) -> None:
         super().__init__(config, run)
-        method = run.spec.method
+        method = run.spec.method.matcher
         if not method.matches_features:
             raise ConfigurationError(features_unmatched(config.name, method.name))
         require_spread(config.name, run, getattr(method, "batch_real", 2))

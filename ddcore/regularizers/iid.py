@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.methods.matching import MatchingStep
 from ddcore.objective import Readings, Regularizer, Step
 from ddcore.pools import DrawnTeacher
 from ddcore.registry import implements
-from ddcore.run import Run
 from ddcore.spec import IIDConfig
 from ddcore.spec.base import features_unmatched
 
@@ -72,7 +72,7 @@ class IID(Regularizer[IIDConfig]):
     @override
     def backward(self, step: Step, weight: float) -> Readings:
         if not isinstance(step, MatchingStep):
-            raise ConfigurationError(features_unmatched(self.config.name, self.run.spec.method.name))
+            raise ConfigurationError(features_unmatched(self.config.name, self.run.spec.method.matcher.name))
         parts = {}
         if self.config.covariance:
             parts["covariance"] = self._match(step, weight * self.config.covariance)

@@ -147,6 +147,38 @@ class MethodConfig(Component):
     samplers: ClassVar[tuple[str, ...]] = ("random",)
     """Samplers of real batches that this method can compare with."""
 
+    stageable: ClassVar[bool] = False
+    """Whether its networks can start where others have learned the earlier stages of a set, so that it can be a base of
+    ``seqmatch`` and ``pdd``."""
+
+    @property
+    def matcher(self) -> MethodConfig:
+        """Who takes the steps: this method itself, or the base that it stages."""
+        return self
+
+    @classmethod
+    def defaults_for(cls, fields: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG003 - for those with a base
+        """``job_defaults`` of a method with these fields, as a job gives them."""
+        return cls.job_defaults
+
+    def shares(self, ipc: int) -> tuple[int, ...]:
+        """How many of the ``ipc`` stored rows of a class belong to each of the stages; one stage, by default."""
+        return (ipc,)
+
+    @property
+    def networks_pretrained(self) -> int:
+        """Networks that are trained before they are matched with."""
+        return 0
+
+    def pretraining_passes(self, train_images: int, images: int) -> float:  # noqa: ARG002 - for those that train some
+        """Work of training them, as :meth:`image_passes` counts it.
+
+        Args:
+            train_images: real images.
+            images: synthetic images of all classes, decoded.
+        """
+        return 0.0
+
     def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
         """What in a job cannot work with this method; nothing by default."""
         yield from ()
@@ -236,20 +268,45 @@ class _Menu:
     def __init__(self, catalog: Catalog[Any]) -> None:
         self._catalog = catalog
 
+    def _offered(self) -> Mapping[str, type[Component]]:
+        return self._catalog
+
+    def _parse(self, value: object) -> Component:
+        parsed: Component = self._catalog.parse(value)
+        return parsed
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            self._catalog.parse,
+            self._parse,
             serialization=core_schema.plain_serializer_function_ser_schema(
                 lambda component: component.model_dump(mode="json")
             ),
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        objects = [handler(cls.__pydantic_core_schema__) for cls in self._catalog.values()]
-        return {"oneOf": [{"type": "string", "enum": sorted(self._catalog)}, *objects]}
+        offered = self._offered()
+        objects = [handler(cls.__pydantic_core_schema__) for cls in offered.values()]
+        return {"oneOf": [{"type": "string", "enum": sorted(offered)}, *objects]}
+
+
+class _StageableMethods(_Menu):
+    """The methods that can be a base of stages."""
+
+    def _offered(self) -> Mapping[str, type[Component]]:
+        return {name: cls for name, cls in METHODS.items() if cls.stageable}
+
+    def _parse(self, value: object) -> Component:
+        name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", value)
+        if isinstance(name, str) and name in METHODS and name not in self._offered():
+            raise ValueError(
+                f"`{name}` cannot be learned in stages, since its networks cannot start where others have learned the "
+                f"earlier stages; use one of {', '.join(self._offered())}"
+            )
+        return super()._parse(value)
 
 
 AnyMethod = Annotated[MethodConfig, _Menu(METHODS)]
+AnyBase = Annotated[MethodConfig, _StageableMethods(METHODS)]
 AnyRegularizer = Annotated[RegularizerConfig, _Menu(REGULARIZERS)]
 AnyNetwork = Annotated[NetworkConfig, _Menu(NETWORKS)]
 AnyDecoder = Annotated[DecoderConfig, _Menu(DECODERS)]

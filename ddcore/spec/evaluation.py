@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -113,6 +114,13 @@ class EvaluationConfig(SpecModel):
         description="Probability that a batch is mixed by CutMix (beta 1). It then takes the place of `cutout`, unless "
         "`augmentation` lists that.",
     )
+    staging: Literal["together", "at_rest", "with_momentum"] = Field(
+        "together",
+        description="How networks are trained on a set that was learned in stages (`seqmatch`, `pdd`): on all of it "
+        "`together`, or on the first stage, on the first two and so on, each for all `epochs` with the whole schedule, "
+        "and at its own learning rate where `lr` is null; every stage `at_rest` (SeqMatch) or with the momentum of the "
+        "last (PDD). Controls are divided likewise, but for `full`.",
+    )
     tests: int = Field(
         1,
         ge=1,
@@ -217,7 +225,18 @@ class EvaluationConfig(SpecModel):
         beside = (condition for score in scores for condition in self.ingredients(score, distilled).values())
         return tuple(dict.fromkeys((*self.compared(distilled), *beside)))
 
-    def images_trained(self, network: int, distilled: int, real: int, full: int) -> int:
+    def unions(self, shares: Sequence[int]) -> tuple[float, ...]:
+        """Parts of a set that each stage of training takes, 0 to 1, in turn.
+
+        Args:
+            shares: sizes of the stages that it was learned in.
+
+        >>> EvaluationConfig(protocol="pdd").unions((1, 1)), EvaluationConfig().unions((1, 1))
+        ((0.5, 1.0), (1.0,))
+        """
+        return (1.0,) if self.staging == "together" else tuple(end / sum(shares) for end in accumulate(shares))
+
+    def images_trained(self, network: int, distilled: int, real: int, full: int, shares: Sequence[int] = (1,)) -> float:
         """Images that all networks of an architecture are trained on, every epoch counted.
 
         Args:
@@ -225,21 +244,29 @@ class EvaluationConfig(SpecModel):
             distilled: images of the distilled set.
             real: images of a control of the same storage.
             full: images of the full training set.
+            shares: sizes of the stages that the set was learned in.
         """
-        sizes = {DISTILLED: distilled, "full": full}
+        times = sum(self.unions(shares))
+        sizes = {DISTILLED: times * distilled, "full": full}
         return self.repeats * sum(
-            self.passes(self.epochs_on(condition.set, full)) * sizes.get(condition.set, real)
+            self.passes(self.epochs_on(condition.set, full)) * sizes.get(condition.set, times * real)
             for condition in self.conditions(network)
         )
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """What in a job cannot be scored like this."""
-        if self.lr is None and not job.method.learns_lr:
+        if self.lr is None and not job.method.matcher.learns_lr:
             detail = (
                 f"`lr` is null, the learning rate that the set learned (protocol '{self.protocol}'), but "
-                f"`{job.method.name}` learns none; give `evaluation.lr` (0.01 is usual) or another protocol"
+                f"`{job.method.matcher.name}` learns none; give `evaluation.lr` (0.01 is usual) or another protocol"
             )
             yield Problem("/evaluation/lr", "no_learned_learning_rate", detail)
+        if self.staging != "together" and job.method.matcher is job.method:
+            detail = (
+                f"`staging` is '{self.staging}' (protocol '{self.protocol}'), but `{job.method.name}` does not learn "
+                "in stages; use 'together', another protocol, or a method that does (`seqmatch`, `pdd`)"
+            )
+            yield Problem("/evaluation/staging", "no_stages_to_train_in", detail)
         asked = self.augmentation or job.augmentation
         if "augmentation_robust" in self.scores and asked == "none" and self.cutmix == 0:
             detail = (

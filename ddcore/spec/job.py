@@ -109,6 +109,12 @@ class JobSpec(SpecModel):
             return self.ipc * self.decoder.views
         return self.decoder.images_per_class(self.ipc, facts.shape, len(facts.classes))
 
+    @property
+    def fewest_images_per_class(self) -> int:
+        """Training images of each class that a step sees at the least: those of the first stage."""
+        first, *later = self.method.shares(self.ipc)
+        return first * self.decoder.views if later else self.images_per_class
+
     @model_validator(mode="before")
     @classmethod
     def _as_the_method_has_it(cls, data: object) -> object:
@@ -117,8 +123,11 @@ class JobSpec(SpecModel):
             return data
         method = data.get("method")
         name = method.get("name") if isinstance(method, Mapping) else method
-        known = method if isinstance(method, MethodConfig) else METHODS.get(name) if isinstance(name, str) else None
-        return _laid_over(known.job_defaults, data) if known else data
+        if isinstance(method, MethodConfig):
+            return _laid_over(method.defaults_for(dict(method)), data)
+        if not isinstance(name, str) or name not in METHODS:
+            return data
+        return _laid_over(METHODS[name].defaults_for(method if isinstance(method, Mapping) else {}), data)
 
     @field_validator("regularizers", mode="before")
     @classmethod
@@ -208,23 +217,24 @@ def _impossible(spec: JobSpec) -> list[Problem]:
     if facts is not None and starts_from_more_than(spec, facts.smallest_class):
         detail = ipc_exceeds_class(spec, f"the smallest class of {spec.dataset}", facts.smallest_class)
         found.append(Problem("/ipc", "ipc_exceeds_class", detail))
-    if spec.decoder.name not in spec.method.decoders:
+    matcher = spec.method.matcher
+    if spec.decoder.name not in matcher.decoders:
         detail = (
-            f"`{spec.method.name}` cannot learn through the decoder '{spec.decoder.name}'; "
-            f"use {' or '.join(repr(name) for name in spec.method.decoders)}"
+            f"`{matcher.name}` cannot learn through the decoder '{spec.decoder.name}'; "
+            f"use {' or '.join(repr(name) for name in matcher.decoders)}"
         )
         found.append(Problem("/decoder", "decoder_without_method", detail))
-    if spec.sampler.name not in spec.method.samplers:
+    if spec.sampler.name not in matcher.samplers:
         detail = (
-            f"`{spec.method.name}` cannot use the sampler '{spec.sampler.name}'; "
-            f"use {' or '.join(repr(name) for name in spec.method.samplers)}"
+            f"`{matcher.name}` cannot use the sampler '{spec.sampler.name}'; "
+            f"use {' or '.join(repr(name) for name in matcher.samplers)}"
         )
         found.append(Problem("/sampler", "sampler_without_method", detail))
     found += spec.decoder.impossible(spec)
     for index, regularizer in enumerate(spec.regularizers):
         found += [Problem(f"/regularizers/{index}", code, detail) for code, detail in regularizer.impossible(spec)]
-        if regularizer.compares_features and not spec.method.matches_features:
-            detail = features_unmatched(regularizer.name, spec.method.name)
+        if regularizer.compares_features and not matcher.matches_features:
+            detail = features_unmatched(regularizer.name, matcher.name)
             found.append(Problem(f"/regularizers/{index}", "no_features_to_compare", detail))
         if spec.method.iterations == 0:
             detail = f"`{spec.method.name}` takes no steps, so `{regularizer.name}` could not act; drop it"

@@ -105,6 +105,16 @@ PROTOCOLS: Mapping[str, Protocol] = {
         "Cazenavette et al., MTT, CVPR 2022 (arXiv 2203.11932)",
         {"repeats": 5, "epochs": 1000, "lr": None, "augmentation": "auto"},
     ),
+    "seqmatch": Protocol(
+        "as MTT, stage after stage: on the first, on the first two and so on, each for 1000 epochs at its own rate",
+        "Du, Shi & Zhou, SeqMatch, NeurIPS 2023 (arXiv 2311.01570)",
+        {"repeats": 5, "epochs": 1000, "lr": None, "augmentation": "auto", "staging": "at_rest"},
+    ),
+    "pdd": Protocol(
+        "likewise, each for 500 epochs and with the momentum of the last",
+        "Chen et al., PDD, ICLR 2024 (arXiv 2310.06982)",
+        {"repeats": 5, "epochs": 500, "lr": None, "augmentation": "auto", "staging": "with_momentum"},
+    ),
     "bptt": Protocol(
         "300 epochs at a constant rate, without augmentation, batches of 640",
         "Deng & Russakovsky, Remember the Past, NeurIPS 2022 (arXiv 2206.02916)",

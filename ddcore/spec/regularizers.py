@@ -112,14 +112,14 @@ class MIMConfig(Weighted):
 
     def compares_students(self, method: MethodConfig) -> bool:
         """Whether the networks of each step are compared, so that no teacher is needed."""
-        return method.trains_networks and self.networks == "auto"
+        return method.matcher.trains_networks and self.networks == "auto"
 
     def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
         """A path through training that is not there."""
         if self.path == "unrolled" and not self.compares_students(job.method):
             detail = (
-                f"`path` is 'unrolled', but `{job.method.name}` with `networks` '{self.networks}' compares the sides "
-                "under a fixed network; use 'detached', or `networks` 'auto' with `mtt`, `tesla` or `bptt`"
+                f"`path` is 'unrolled', but `{job.method.matcher.name}` with `networks` '{self.networks}' compares "
+                "the sides under a fixed network; use 'detached', or `networks` 'auto' with `mtt`, `tesla` or `bptt`"
             )
             yield "no_training_to_unroll", detail
 
@@ -137,10 +137,10 @@ class CMIConfig(Weighted):
 
     def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
         """One image a class, which has no spread."""
-        if job.images_per_class == 1:
+        if job.fewest_images_per_class == 1:
             detail = (
                 "CMI is identically zero with one image a class (a class of one has no spread); "
-                "use `ipc` 2 or more, the decoder 'mosaic', or drop `cmi`"
+                f"use {_more_images(job)}, the decoder 'mosaic', or drop `cmi`"
             )
             yield "cmi_needs_several_images", detail
 
@@ -183,10 +183,10 @@ class IIDConfig(Weighted):
 
     def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
         """One image a class, and a network that mixes the images of a batch."""
-        if job.images_per_class == 1:
+        if job.fewest_images_per_class == 1:
             detail = (
                 "IID does nothing with one image a class (a class of one has neither spread nor covariance); "
-                "use `ipc` 2 or more, the decoder 'mosaic', or drop `iid`"
+                f"use {_more_images(job)}, the decoder 'mosaic', or drop `iid`"
             )
             yield "iid_needs_several_images", detail
         if self.covariance and getattr(job.network, "norm", None) == "batch":
@@ -212,9 +212,15 @@ class BACONTermConfig(Weighted):
 
     def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
         """A method that draws a single real image."""
-        batch_real = getattr(job.method, "batch_real", None)
+        batch_real = getattr(job.method.matcher, "batch_real", None)
         if batch_real == 1:
             yield "batch_without_spread", spread_of_one(self.name, batch_real)
+
+
+def _more_images(job: JobSpec) -> str:
+    """Which fields give a step more than one image of each class."""
+    stages = len(job.method.shares(job.ipc))
+    return f"`ipc` {2 * stages} or more" + (" or fewer `method.stages`" if stages > 1 else "")
 
 
 def spread_of_one(name: str, batch_real: int) -> str:

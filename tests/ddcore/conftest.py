@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ddcore.compute import Compute
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.images import Dataset, ImageSet, describe
 from ddcore.data.sampling import ClassSampler
@@ -19,7 +20,6 @@ from ddcore.hooks import Callback, Phase, Stop
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
 from ddcore.randomness import Randomness
-from ddcore.run import Run
 from ddcore.spec import parse
 
 CPU = torch.device("cpu")

@@ -1,6 +1,7 @@
 """What every registered method and regulariser promises, each with each.
 
-A new method or regulariser is covered by registering its configuration; nothing here is edited.
+A new method or regulariser is covered by registering its configuration; nothing here is edited. Network passes run
+as they are; ``DD_TEST_COMPILE=on`` has them compiled, which takes an hour.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -25,10 +27,11 @@ from ddcore.objective import Readings
 from ddcore.registry import _IMPLEMENTATIONS, implements
 from ddcore.spec import METHODS, REGULARIZERS, DMConfig, JobSpec, SpecError, method_config, parse
 
+pytestmark = pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")  # the compiler looks at it
 STEPS = 6
 
 
-def job(method: str, *regularizers: str, **fields: Any) -> dict[str, Any]:
+def job(method: str, /, *regularizers: str, **fields: Any) -> dict[str, Any]:
     """A specification small enough for a test; sizes are cut wherever the configuration has them."""
     known = METHODS[method].model_fields
     iterations = 0 if any(getattr(m, "le", None) == 0 for m in known["iterations"].metadata) else STEPS
@@ -39,14 +42,17 @@ def job(method: str, *regularizers: str, **fields: Any) -> dict[str, Any]:
         "query_images": 16,
         "max_image_steps": 4,
         "max_network_epochs": 4,
+        "inner_loop": 4,
     }
     small |= {"queue_size": 4, "grow_every": 1, "network_steps": 2, "eval_interval": 4}
     small |= {"steps_per_network": 4, "train_images": 32, "batch_train": 16}
     small |= {"student_steps": 3, "max_start": 2, "experts": {"count": 2}}
+    small |= {"stages": 2, "epochs": 2, "base": {k: small[k] for k in ("student_steps", "max_start", "experts")}}
+    small["base"]["name"] = "mtt"
     teacher = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
     return {
         "dataset": "digits",
-        "ipc": 2,
+        "ipc": 2 * stages(method),
         "method": {"name": method, **{k: v for k, v in small.items() if k in known}},
         "regularizers": [
             {"name": r, "relative": 0.5, "calibration_steps": 2}
@@ -54,7 +60,7 @@ def job(method: str, *regularizers: str, **fields: Any) -> dict[str, Any]:
             for r in regularizers
         ],
         "network": {"name": "convnet", "width": 4, "depth": 2},
-        "compile": "off",
+        "compile": os.environ.get("DD_TEST_COMPILE", "off"),
         "metrics": {"every": 2, "probe": "random"},
         "snapshots": {"every": 3},
         "checkpoints": {"every": 2},
@@ -62,7 +68,12 @@ def job(method: str, *regularizers: str, **fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def fitting(method: str, **fields: Any) -> tuple[str, ...]:
+def stages(method: str) -> int:
+    """Stages that such a job learns in."""
+    return 2 if "stages" in METHODS[method].model_fields else 1
+
+
+def fitting(method: str, /, **fields: Any) -> tuple[str, ...]:
     """The regularisers that a method can be joined by."""
 
     def fits(term: str) -> bool:
@@ -148,7 +159,7 @@ def test_contract(names: tuple[str, ...], tmp_path: Path, cache: Path, recorder:
 @pytest.mark.parametrize("method", [m for m in METHODS if "mosaic" in METHODS[m].decoders])
 def test_contract_with_mosaics(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
     """Through a decoder, and with one image a class: its tiles are enough for every regulariser."""
-    fields = {"decoder": "mosaic", "ipc": 1}
+    fields = {"decoder": "mosaic", "ipc": stages(method)}
     terms = fitting(method, **fields)
     assert terms == fitting(method)
     check((method, *terms), tmp_path, cache, recorder, **fields)
@@ -174,9 +185,22 @@ def test_contract_with_addressed_memory(method: str, tmp_path: Path, cache: Path
     }
 
 
+@pytest.mark.parametrize("base", ["dsa", "idc"])
+@pytest.mark.parametrize("method", [m for m in METHODS if stages(m) > 1])
+def test_contract_of_stages_around_gradient_matching(
+    method: str, base: str, tmp_path: Path, cache: Path, recorder: Any
+) -> None:
+    """Stages stand around trajectory matching above; here their networks come from a pool."""
+    small = {"dsa": {"inner_loop": 1}, "idc": {"steps_per_network": 2, "train_images": 32, "batch_train": 16}}
+    around = {"name": base, "batch_real": 8, **small[base]}
+    fields = {"method": {"name": method, "iterations": STEPS, "stages": 2, "epochs": 2, "pool": 2, "base": around}}
+    terms = fitting(method, **fields)
+    assert {"mim", "cmi"} <= set(terms)
+    check((method, *terms), tmp_path, cache, recorder, **fields)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler")
-@pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")
 def test_compiled_passes_resume_exactly(tmp_path: Path, cache: Path, recorder: Any) -> None:
     """One method stands for all: compiling is the networks' affair, and each graph costs seconds."""
     fields = {"compile": "on", "precision": "bf16", "evaluation": {"repeats": 0}}

@@ -231,3 +231,17 @@ def test_a_bundle_gets_the_mixtures_and_the_bases() -> None:
     assert Identity().parts(coefficients) == {}
     assert decoder.row_shape((1, 4, 4)) == (2,)
     assert Identity().row_shape((1, 4, 4)) == (1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [Identity(), Mosaic(2, (1, 12, 12)), MultiScaleMosaic(3, (1, 12, 12)), BoundedMosaic(2, (1, 12, 12), bound=8)],
+    ids=lambda decoder: type(decoder).__name__,
+)
+def test_origins_say_which_row_an_image_changes_with(decoder: decoders.Decoder) -> None:
+    stored = torch.zeros(4, 1, 12, 12)
+    for row in range(4):
+        changed = stored.clone()
+        changed[row] = 1
+        images = (decoder.decode(changed, 4) - decoder.decode(stored, 4)).flatten(1).any(dim=1)
+        assert images.tolist() == (decoder.origins(4) == row).tolist()

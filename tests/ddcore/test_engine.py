@@ -131,13 +131,14 @@ def test_the_teacher_of_an_evaluation_is_trained_before_distillation(run: Any, r
     assert seen.phases == ["loading", "pretraining", "distilling", "evaluating", "finalizing"]
 
 
-def test_finishing_early_keeps_the_images_unscored(run: Any, recorder: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", [0, 3])
+def test_finishing_early_keeps_the_images_unscored(run: Any, recorder: Any, tmp_path: Path, steps: int) -> None:
     evaluation = {**SMALL["evaluation"], "labels": "soft", "teacher": TEACHER}
-    result = run(recorder(stop_after=3, how=Stop.FINALIZE), evaluation=evaluation)
+    result = run(recorder(stop_after=steps, how=Stop.FINALIZE), evaluation=evaluation)
     assert load_file(tmp_path / "a" / "out" / "distilled.safetensors")["soft_labels"].shape == (20, 10)
-    assert (result.steps, result.results["accuracy"]) == (3, None)
+    assert (result.steps, result.results["accuracy"]) == (steps, None)
     manifest = json.loads((tmp_path / "a" / "out" / "manifest.json").read_text())
-    assert manifest["results"]["steps"] == 3
+    assert manifest["results"]["steps"] == steps
     assert len(images(tmp_path)) == 20
 
 

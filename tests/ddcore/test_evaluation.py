@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ddcore import evaluation, ranking
 from ddcore.compute import Compute
+from ddcore.context import Run
 from ddcore.controls import random_subset
 from ddcore.data.augmenters import stacked
 from ddcore.data.images import Dataset, ImageSet, describe
@@ -21,7 +22,6 @@ from ddcore.evaluation import Evaluation
 from ddcore.hooks import Callback, Phase
 from ddcore.nets import Functional, build
 from ddcore.recipes import recipe_of
-from ddcore.run import Run
 from ddcore.spec import Condition, ConvNetConfig, EvaluationConfig
 from ddcore.train import accuracy, train
 

@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 
 from ddcore import train
 from ddcore.compute import Compute
+from ddcore.context import Run
 from ddcore.data.sampling import batches
 from ddcore.data.whitening import whitened
 from ddcore.errors import ConfigurationError, DataError, Interrupted
 from ddcore.experts import Experts
 from ddcore.nets import build
 from ddcore.randomness import stream_seed
-from ddcore.run import Run
 from ddcore.spec import ExpertsConfig, TeacherConfig
 from tests.ddcore.conftest import blobs
 

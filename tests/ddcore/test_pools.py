@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from ddcore import train
+from ddcore.context import Run
 from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.pools import TeacherPool
-from ddcore.run import Run
 from ddcore.spec import TeacherConfig
 
 

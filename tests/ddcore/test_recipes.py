@@ -67,6 +67,7 @@ TABLE: dict[str, tuple[int, dict[str, Any]]] = {
     "dc_bench_dsa": (1001, DC), "dc_bench_autoaugment": (1001, DC), "dc_bench_randaugment": (1001, DC),
     "dc_bench_crop_flip": (1001, DC), "dc_bench_crop_flip_jitter": (1001, DC),
     "idc": (1000, {**DC, "batch_size": 64, "cutmix": 0.5}), "mtt": (1001, {**DC, "lr": 0.0213}),
+    "seqmatch": (1001, {**DC, "lr": 0.0213}), "pdd": (501, {**DC, "lr": 0.0213}),
     "bptt": (300, {**DC, "weight_decay": 0.0, "batch_size": 640}),
 }  # fmt: skip
 

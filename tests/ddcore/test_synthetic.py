@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ddcore.data.images import ImageSet
+from ddcore.decoders import Addressed
 from ddcore.errors import DivergedError
 from ddcore.learned import Learned
 from ddcore.synthetic import SyntheticSet, real_rows
@@ -105,3 +106,40 @@ def test_soft_labels_are_trained_with_and_saved() -> None:
     synthetic.soft_labels = torch.eye(2)
     synthetic.load_state(saved)
     assert torch.equal(synthetic.training_labels, torch.tensor([[0.7, 0.3], [0.1, 0.9]]))
+
+
+def test_only_rows_that_are_there_can_be_learned() -> None:
+    synthetic = SyntheticSet(torch.zeros(6, 1, 2, 2), ipc=3, lr=1, momentum=0)
+    for rows in (range(0), range(2, 5), range(-1, 2)):
+        with pytest.raises(ValueError, match=rf"rows {rows.start} to {rows.stop - 1} of 3 cannot be learned"):
+            synthetic.learn(rows)
+
+
+def test_bases_that_all_images_share_cannot_be_frozen() -> None:
+    bases = Learned(torch.zeros(2, 1, 2, 2), lr=1, momentum=0)
+    synthetic = SyntheticSet(torch.zeros(4, 2), ipc=2, lr=1, momentum=0, decoder=Addressed(bases, (1, 4, 4)))
+    with pytest.raises(ValueError, match="images whose decoder learns cannot be frozen"):
+        synthetic.learn(range(1))
+
+
+def test_learned_rows_are_left_out_of_nothing_but_the_leaf() -> None:
+    """Frozen, learned and waiting rows of two classes; a step moves the learned ones, at the rate of the union."""
+    start = torch.arange(6.0).view(6, 1, 1, 1)
+    synthetic = SyntheticSet(start, ipc=3, lr=lambda rows: 0.1 * rows, momentum=0.5)
+    synthetic.learn(range(1, 2))
+    assert synthetic.images.flatten().tolist() == [0, 1, 3, 4]
+    assert synthetic.labels.tolist() == [0, 0, 1, 1]
+    assert synthetic.images_of(range(1, 2)).flatten().tolist() == [3, 4]
+    assert synthetic.moving.tolist() == [False, True, False, True]
+    assert synthetic.moving_images.flatten().tolist() == [1, 4]
+    synthetic.images.sum().backward()
+    assert synthetic.gradient.flatten().tolist() == [1, 1]
+    synthetic.step()
+    assert synthetic.stored.flatten().tolist() == pytest.approx([0, 0.8, 2, 3, 3.8, 5])
+    assert synthetic.finished()[0].flatten().tolist() == synthetic.stored.flatten().tolist()
+    synthetic.learn(range(2, 3))
+    assert synthetic.images.flatten().tolist() == pytest.approx([0, 0.8, 2, 3, 3.8, 5])
+    other = SyntheticSet(start, ipc=3, lr=lambda rows: 0.1 * rows, momentum=0.5)
+    other.load_state({name: tensor.clone() for name, tensor in synthetic.state().items()})
+    assert other.live == range(2, 3)
+    assert torch.equal(other.stored, synthetic.stored)

@@ -14,6 +14,7 @@ from ddcore.spec.methods.dc import DCConfig, DSAConfig, GradientMatchingConfig
 from ddcore.spec.methods.dm import DMConfig, FeatureMatchingConfig
 from ddcore.spec.methods.idc import DREAMConfig, IDCConfig
 from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
+from ddcore.spec.methods.staged import PDDConfig, SeqMatchConfig, StagedConfig
 from ddcore.spec.methods.trajectory import ExpertsConfig, MTTConfig, TESLAConfig, TrajectoryConfig
 
 __all__ = [
@@ -35,8 +36,11 @@ __all__ = [
     "KCenterConfig",
     "KMeansConfig",
     "MTTConfig",
+    "PDDConfig",
     "QueueMatchingConfig",
     "RandomConfig",
+    "SeqMatchConfig",
+    "StagedConfig",
     "TESLAConfig",
     "TrajectoryConfig",
 ]

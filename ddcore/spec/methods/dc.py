@@ -22,6 +22,7 @@ class GradientMatchingConfig(MethodConfig):
         "training of a network on them"
     )
     matches_features: ClassVar[bool] = True
+    stageable: ClassVar[bool] = True
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
 
     iterations: int = Field(

@@ -26,6 +26,7 @@ class IDCConfig(MethodConfig):
     )
     job_defaults: ClassVar[Mapping[str, Any]] = {"decoder": "mosaic", "augmentation": "color_crop_cutout"}
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
+    stageable: ClassVar[bool] = True
 
     name: Literal["idc"] = "idc"
     iterations: int = Field(

@@ -53,6 +53,7 @@ class TrajectoryConfig(MethodConfig):
     )
     trains_networks: ClassVar[bool] = True
     learns_lr: ClassVar[bool] = True
+    stageable: ClassVar[bool] = True
     job_defaults: ClassVar[Mapping[str, Any]] = {"evaluation": {"protocol": "mtt", "epochs": 300, "repeats": 3}}
 
     iterations: int = Field(5000, ge=1, le=10_000_000, description="Image steps (MTT: 5,000; TESLA: 10,000).")
@@ -106,6 +107,11 @@ class TrajectoryConfig(MethodConfig):
         """Last epoch of an expert that a window can end at."""
         return self.max_start - 1 + self.expert_epochs
 
+    @property
+    def trained_to(self) -> int:
+        """Last epoch that experts are trained to."""
+        return self.experts.epochs or self.reach
+
     def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - the experts alone tell
         """A window beyond the trajectory."""
         epochs = self.experts.epochs
@@ -126,9 +132,14 @@ class TrajectoryConfig(MethodConfig):
         batch = min(self.batch_syn or images, images)
         return 12 * self.student_steps * batch + (images if self.labels == "soft" else 0)
 
-    def expert_passes(self, train_images: int) -> float:
-        """Work of training the experts, as :meth:`image_passes` counts it."""
-        return 3 * self.experts.count * (self.experts.epochs or self.reach) * train_images
+    def pretraining_passes(self, train_images: int, images: int) -> float:  # noqa: ARG002 - experts see real ones
+        """Training of the experts."""
+        return 3 * self.experts.count * self.trained_to * train_images
+
+    @property
+    def networks_pretrained(self) -> int:
+        """Experts."""
+        return self.experts.count
 
 
 @method_config

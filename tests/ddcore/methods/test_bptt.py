@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.decoders import Addressed
 from ddcore.errors import ConfigurationError
 from ddcore.methods.bptt import BPTT, QueryStep, xavier_uniform
 from ddcore.nets import build
 from ddcore.registry import build_method
-from ddcore.run import Run
 from ddcore.spec import AddressedConfig, SpecError, parse
 from ddcore.synthetic import real_rows
 from tests.ddcore.test_adjoint import close

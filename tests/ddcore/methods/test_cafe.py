@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ddcore import engine
 from ddcore.compute import Compute
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.images import ImageSet, describe
 from ddcore.embeddings import mean_embedding_distance
@@ -21,7 +22,6 @@ from ddcore.methods.cafe import CAFE, Watch, discrimination
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.registry import build_method
-from ddcore.run import Run
 from ddcore.spec import parse
 from ddcore.synthetic import SyntheticSet
 

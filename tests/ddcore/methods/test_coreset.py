@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ddcore import selection
+from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.methods.coreset import FeatureCoreset
 from ddcore.nets import build
 from ddcore.objective import Method
 from ddcore.randomness import Randomness
 from ddcore.registry import build_method
-from ddcore.run import Run
 
 Rule = Callable[[Tensor, int], Tensor]
 TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1, "pool": 50}

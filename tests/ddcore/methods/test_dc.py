@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddcore.compute import Compute
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.gradients import Gradients
 from ddcore.methods.dc import DISTANCES
@@ -19,7 +20,6 @@ from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
 from ddcore.registry import build_method
-from ddcore.run import Run
 from ddcore.spec import ConvNetConfig, DCConfig
 
 CPU = torch.device("cpu")
@@ -245,7 +245,9 @@ def test_only_the_graph_of_one_class_is_held_at_a_time(make_run: Make, monkeypat
     batches = []
     derive = method._gradients.distance_gradient
     monkeypatch.setattr(
-        method._gradients, "distance_gradient", lambda *args: batches.append(len(args[1])) or derive(*args)
+        method._gradients,
+        "distance_gradient",
+        lambda *args, **kwargs: batches.append(len(args[1])) or derive(*args, **kwargs),
     )
     synthetic = method.start()
     loss = method.backward(method.draw(0, synthetic))["loss/base"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ddcore.compute import Compute
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.embeddings import mean_embedding_distance
 from ddcore.methods.dm import DM
@@ -16,7 +17,6 @@ from ddcore.methods.matching import MatchingStep
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
 from ddcore.registry import build_regularizer
-from ddcore.run import Run
 from ddcore.spec import ConvNetConfig
 
 CPU = torch.device("cpu")

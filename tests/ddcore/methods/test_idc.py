@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddcore.compute import Compute
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.cutmix import cutmix
 from ddcore.errors import ConfigurationError
@@ -21,7 +22,6 @@ from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
 from ddcore.registry import build_method, build_regularizer
-from ddcore.run import Run
 from ddcore.spec import SpecError, parse
 
 CPU = torch.device("cpu")

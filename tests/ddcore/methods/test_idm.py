@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddcore.compute import Compute
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.embeddings import Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.errors import ConfigurationError
@@ -18,7 +19,6 @@ from ddcore.methods.idm import QueueMatching
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
 from ddcore.registry import build_method
-from ddcore.run import Run
 from ddcore.spec import ConvNetConfig, DMConfig, IDMConfig, SpecError, parse
 
 CPU = torch.device("cpu")

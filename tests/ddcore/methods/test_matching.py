@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ddcore.compute import Compute
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.embeddings import printed_risk
 from ddcore.errors import ConfigurationError
 from ddcore.methods.matching import MatchingStep, draw_step, feature_distance, require_spread
-from ddcore.run import Run
 from tests.ddcore.conftest import blobs
 
 Make = Callable[..., Run]

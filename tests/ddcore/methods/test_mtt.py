@@ -15,13 +15,13 @@ from torch.func import functional_call
 
 from ddcore import bundle, engine
 from ddcore.adjoint import InnerSGD
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.errors import ConfigurationError, DivergedError
 from ddcore.methods.mtt import TESLA, TrajectoryMatching, trajectory_loss, trajectory_slope
 from ddcore.methods.students import StudentStep, training_on
 from ddcore.nets import build
 from ddcore.registry import build_method
-from ddcore.run import Run
 from ddcore.spec import SpecError, parse
 from ddcore.synthetic import SyntheticSet
 from tests.ddcore.test_adjoint import PRINTED_ROW, Printed, close, printed, whole
@@ -113,11 +113,11 @@ def test_through_a_mosaic_the_gradient_reaches_what_is_stored(make_run: Make) ->
 
 def test_a_pass_over_the_images_is_used_up_before_the_next(make_run: Make) -> None:
     method = ready(make_run, batch_syn=4, student_steps=5)
-    rows = method._rows(6)
+    rows = method._rows(6, 4)
     assert [len(part) for part in rows] == [4, 2, 4, 2, 4]
     for first, second in ((0, 1), (2, 3)):
         assert sorted([*rows[first].tolist(), *rows[second].tolist()]) == list(range(6))
-    assert [len(part) for part in ready(make_run)._rows(6)] == [6] * 4
+    assert [len(part) for part in ready(make_run)._rows(6, 6)] == [6] * 4
 
 
 def test_experts_take_turns_and_windows_start_everywhere_but_at_the_end(make_run: Make) -> None:

@@ -11,11 +11,11 @@ import torch
 
 from ddcore import engine
 from ddcore.compute import Compute
+from ddcore.context import Run
 from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.information import empirical_cmi
 from ddcore.objective import Step
 from ddcore.regularizers.cmi import CMI
-from ddcore.run import Run
 from ddcore.spec import parse
 
 TEACHER = {"network": {"name": "convnet", "width": 8}, "epochs": 2, "pool": 2}

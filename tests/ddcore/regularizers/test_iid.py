@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ddcore.compute import Compute
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.errors import ConfigurationError
 from ddcore.methods.dm import DM
@@ -17,7 +18,6 @@ from ddcore.methods.matching import MatchingStep
 from ddcore.nets import build
 from ddcore.objective import Step
 from ddcore.regularizers.iid import IID, covariance_distance, covariances, scatter
-from ddcore.run import Run
 from ddcore.spec import SpecError, parse
 
 Make = Callable[..., Run]

@@ -47,6 +47,7 @@ PUBLISHED = {
     "dc_bench_crop_flip": (5, 1000, "crop_flip_cutout", "eight_bit"),
     "dc_bench_crop_flip_jitter": (5, 1000, "crop_flip_jitter", "eight_bit"),
     "idc": (3, 1000, "auto", "stacked"), "mtt": (5, 1000, "auto", "siamese"), "bptt": (10, 300, "none", "siamese"),
+    "seqmatch": (5, 1000, "auto", "siamese"), "pdd": (5, 500, "auto", "siamese"),
 }  # fmt: skip
 
 

@@ -91,9 +91,15 @@ FIGURES = {
     "mtt+cmi cifar100": "10: 41.9±0.4, 50: 48.8±0.2",
     "tesla cifar10": "1: 48.5±0.8, 10: 66.4±0.8, 50: 72.6±0.7",
     "tesla cifar100": "1: 24.8±0.4, 10: 41.7±0.3, 50: 47.9±0.3",
+    "seqmatch cifar10": "50: 74.4±0.5",
+    "pdd cifar10": "10: 67.9±0.2, 50: 76.5±0.4",
+    "pdd cifar100": "10: 45.8±0.5, 50: 53.1±0.4",
     "bptt cifar10": "1: 49.1±0.6, 10: 62.4±0.4, 50: 70.5±0.4",
     "bptt cifar100": "1: 21.3±0.6, 10: 34.7±0.5",
-    "bptt+addressed cifar10": "1: 66.4±0.4, 10: 71.2±0.4",
+    "bptt+addressed mnist": "1: 98.7±0.7, 10: 99.3±0.5, 50: 99.4±0.4",
+    "bptt+addressed fashion_mnist": "1: 88.5±0.1, 10: 90.0±0.7, 50: 91.2±0.3",
+    "bptt+addressed svhn": "1: 87.3±0.1, 10: 91.4±0.2, 50: 92.2±0.1",
+    "bptt+addressed cifar10": "1: 66.4±0.4, 10: 71.2±0.4, 50: 73.6±0.5",
     "bptt+addressed cifar100": "1: 34.0±0.4, 10: 42.9±0.7",
 }
 """Accuracy by method and dataset: images per class, mean and deviation (methods/matching, 1 to 4 and 6 to 9;
@@ -337,6 +343,36 @@ def test_trajectory_matching_presets_hold_the_published_settings(dataset: str, i
         assert (spec.method.iterations, spec.evaluation.repeats, spec.evaluation.epochs) == (iterations, repeats, 1000)
 
 
+def test_staged_presets_hold_the_published_settings() -> None:
+    """Trajectory and bilevel, 4.3 and 5.3: stages, N, M, max_start, lr_img, lr_lr, alpha_0, batch_syn."""
+    released = {
+        "seqmatch-cifar10-ipc50": ((17, 17, 16), 30, 2, 20, 1e2, 1e-5, 0.01, None),
+        "pdd_mtt-cifar10-ipc10": ((2,) * 5, 50, 2, 5, 1e3, 1e-7, 0.01, None),
+        "pdd_mtt-cifar10-ipc50": ((10,) * 5, 30, 2, 15, 1e3, 1e-5, 0.01, None),
+        "pdd_mtt-cifar100-ipc10": ((2,) * 5, 20, 3, 20, 1e3, 1e-5, 0.01, None),
+        "pdd_mtt-cifar100-ipc50": ((10,) * 5, 20, 2, 20, 1e3, 1e-5, 0.01, 512),
+    }
+    for name, row in released.items():
+        spec = parse({"preset": f"paper/{name}"})
+        m = spec.method.matcher
+        assert isinstance(m, TrajectoryConfig)
+        assert (
+            spec.method.shares(spec.ipc), m.student_steps, m.expert_epochs, m.max_start, m.lr_img, m.lr_lr, m.lr_init,
+            m.batch_syn,
+        ) == row  # fmt: skip
+        assert (spec.whitening, m.iterations, spec.method.networks_pretrained) == (True, 5000, 100 * len(row[0]))
+
+
+@pytest.mark.parametrize("name", [name for name in all_presets() if name.startswith(("paper/pdd-", "paper/seqmatch_"))])
+def test_staged_presets_on_idc_are_idc_in_each_stage(name: str) -> None:
+    spec = parse({"preset": name})
+    alone = parse({"preset": "paper/idc-cifar10-ipc10"}).method
+    sweeps = 100_000 if name == "paper/pdd-cifar100-ipc50" else 200_000
+    assert spec.method.matcher == alone.model_copy(update={"iterations": sweeps})
+    assert spec.method.shares(spec.ipc) == ((25, 25) if "seqmatch" in name else (spec.ipc // 5,) * 5)
+    assert spec.decoder.views == 4
+
+
 def test_terms_beside_trajectory_matching_change_nothing_else() -> None:
     pairs = [name for name in all_presets() if name.startswith(("paper/mtt+mim", "paper/mtt+cmi"))]
     assert len(pairs) == 9
@@ -351,4 +387,7 @@ def test_memories_hold_as_many_mixtures_as_their_budget() -> None:
         (spec.dataset, spec.ipc): spec.images_per_class
         for spec in (parse({"preset": name}) for name in all_presets() if name.startswith("paper/bptt+addressed"))
     }
-    assert found == {("cifar10", 1): 115, ("cifar10", 10): 163, ("cifar100", 1): 40, ("cifar100", 10): 232}
+    colour = {1: 115, 10: 163, 50: 223}
+    grey = {1: 29, 10: 41, 50: 56}
+    expected = {"cifar10": colour, "svhn": colour, "mnist": grey, "fashion_mnist": grey, "cifar100": {1: 40, 10: 232}}
+    assert found == {(dataset, ipc): count for dataset, row in expected.items() for ipc, count in row.items()}

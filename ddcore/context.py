@@ -24,9 +24,10 @@ from ddcore.pools import TeacherPool
 from ddcore.randomness import Randomness
 from ddcore.real_batches import RealBatches
 from ddcore.spec import ExpertsConfig, JobSpec, NetworkConfig, TeacherConfig
+from ddcore.starts import Starts
 from ddcore.synthetic import SyntheticSet, real_rows
 
-_PIECE = 512
+PIECE = 512
 """Real images that are normalised at a time on their way through a network."""
 
 
@@ -46,6 +47,7 @@ class Run:
         cache: folder shared by jobs for what is trained once; ``None`` keeps nothing.
         callback: observer of the run.
         check_stop: raises ``Interrupted`` when the run has been asked to stop.
+        fresh: whether it begins; a run that goes on may find what it trained before its interruption.
     """
 
     spec: JobSpec
@@ -58,6 +60,7 @@ class Run:
     cache: Path | None
     callback: Callback
     check_stop: Callable[[], None]
+    fresh: bool = True
     real_batches: RealBatches = field(init=False)
     _pools: dict[TeacherConfig, TeacherPool] = field(default_factory=dict)
     _experts: list[Experts] = field(default_factory=list)
@@ -70,17 +73,20 @@ class Run:
         """Normalised training images (len(rows), channels, H, W), float32, on the device."""
         return self.dataset.normalize(self._images[rows.to(self._images.device)])
 
-    def real_features(self, params: Params, rows: Tensor, *, normalize: bool = True) -> Tensor:
+    def real_features(
+        self, params: Params, rows: Tensor, *, functional: Functional | None = None, normalize: bool = True
+    ) -> Tensor:
         """Features (len(rows), F) float32 of un-augmented training images, in evaluation mode and without autograd.
 
         Args:
-            params: a network of the method's architecture.
+            params: a network.
             rows: int64.
+            functional: its architecture; by default the method's.
             normalize: whether the network sees normalised units, or pixel units.
         """
-        images = (self.real_images(piece) for piece in rows.split(_PIECE))
+        images = (self.real_images(piece) for piece in rows.split(PIECE))
         seen = images if normalize else (self.dataset.denormalize(piece) for piece in images)
-        return self.functional.features_no_grad(params, seen, training=False)
+        return (functional or self.functional).features_no_grad(params, seen, training=False)
 
     def level(self, value: float) -> Tensor:
         """A pixel value, 0 to 1, in normalised units: (channels, 1, 1) on the device."""
@@ -103,13 +109,13 @@ class Run:
             self._pools[config] = pool
         return self._pools[config]
 
-    def experts(self, config: ExpertsConfig, epochs: int) -> Experts:
-        """Experts of a configuration, as far as epoch ``epochs``.
+    def experts(self, config: ExpertsConfig, epochs: int, starts: Starts | None = None) -> Experts:
+        """Experts of a configuration, as far as epoch ``epochs``, fresh or from where others have arrived.
 
         Raises:
             ConfigurationError: as for :meth:`teachers`.
         """
-        experts = Experts(config, epochs, self)
+        experts = Experts(config, epochs, self, starts)
         experts.check_room(beside=self._bytes_to_come())
         self._experts.append(experts)
         return experts
@@ -158,7 +164,7 @@ class Run:
 
     def synthetic_set(
         self,
-        lr: float,
+        lr: float | Callable[[int], float],
         momentum: float,
         *,
         class_steps: bool = False,
@@ -168,7 +174,7 @@ class Run:
         """The starting images with momentum SGD.
 
         Args:
-            lr: learning rate.
+            lr: learning rate, or what gives it for so many stored images of a class.
             momentum: 0 to 1.
             class_steps: one step for each class instead of one for all.
             pixel_units: the learning rate is that of images in pixel units. A normalised pixel is one in pixel units
@@ -177,9 +183,12 @@ class Run:
             others: what else is learned, by name.
         """
         decoder = self.decoder()
-        rate: Rate = lr
-        if pixel_units:
-            rate = lr / torch.tensor(self.dataset.std).square().view(1, -1, 1, 1).to(self.compute.device)
+        variance = torch.tensor(self.dataset.std).square().view(1, -1, 1, 1).to(self.compute.device)
+
+        def rate(rows: int) -> Rate:
+            of_rows = lr(rows) if callable(lr) else lr
+            return of_rows / variance if pixel_units else of_rows
+
         return SyntheticSet(
             self.starting_images(decoder),
             self.spec.ipc,
