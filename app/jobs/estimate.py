@@ -23,7 +23,6 @@ from ddcore.spec import (
     NetworkConfig,
     RegularizerConfig,
     TeacherConfig,
-    TrajectoryConfig,
 )
 
 TRAINING = 3
@@ -54,8 +53,7 @@ def plan(spec: JobSpec) -> list[PlannedPhase]:
     teachers = [teacher.pool for term in spec.regularizers if (teacher := _teacher(spec, term))]
     if isinstance(spec.method, FeatureCoresetConfig):
         teachers.append(1)
-    if isinstance(spec.method, TrajectoryConfig):
-        teachers.append(spec.method.experts.count)
+    teachers.append(spec.method.networks_pretrained)
     scoring = spec.evaluation
     if scoring.needs_teacher:
         teachers.append(1)
@@ -123,8 +121,8 @@ def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
         # One network is trained, whatever the pool's size, and every real image passes through it.
         looking = (TRAINING * spec.method.teacher.epochs + 1) * facts.train_size
         yield Part("pretraining", looking, spec.method.teacher.network)
-    if isinstance(spec.method, TrajectoryConfig):
-        yield Part("pretraining", spec.method.expert_passes(facts.train_size), spec.network)
+    if spec.method.networks_pretrained:
+        yield Part("pretraining", spec.method.pretraining_passes(facts.train_size, synthetic), spec.network)
     for regularizer in spec.regularizers:
         real = min(getattr(regularizer, "batch_real", 0), facts.smallest_class) * classes
         teacher = _teacher(spec, regularizer)
@@ -137,7 +135,8 @@ def _parts(spec: JobSpec, facts: DatasetFacts) -> Iterator[Part]:
     if scoring.needs_teacher:
         yield Part("pretraining", TRAINING * scoring.teacher.epochs * facts.train_size, scoring.teacher.network)
     for index, network in enumerate(scoring.networks or (spec.network,)):
-        trained = scoring.images_trained(index, synthetic, spec.ipc * classes, facts.train_size)
+        shares = spec.method.shares(spec.ipc)
+        trained = scoring.images_trained(index, synthetic, spec.ipc * classes, facts.train_size, shares)
         # The named sets keep about a sixth of their images for testing.
         tested = scoring.repeats * len(scoring.conditions(index)) * scoring.tests * facts.train_size / 6
         yield Part("evaluating", TRAINING * trained + tested, network)

@@ -225,7 +225,7 @@ def _take(session: Session, job: Job, worker_id: str, lease_s: float) -> Claim |
     attempt, fence = job.attempt + 1, job.fence + 1
     taken = transition(
         session, job.id, State.RUNNING, Actor.WORKER, version=job.version, values=values,
-        message=f"attempt {attempt} begins", data={"attempt": attempt, "worker": worker_id},
+        message="taken by a worker", data={"attempt": attempt, "worker": worker_id},
     )  # fmt: skip
     if not taken:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ddclient import Client
+from ddclient import Client, Job
 from ddclient.embedded import Service, running
 
 ROOT = Path(__file__).parents[2]
@@ -67,3 +68,17 @@ def live(tmp_path_factory: pytest.TempPathFactory, commands: dict[str, str]) -> 
 def client(live: Live) -> Iterator[Client]:
     with Client(live.service.url, live.service.api_key) as made:
         yield made
+
+
+def until(job: Job, *statuses: str, steps: int = 0) -> Job:
+    """The job when it has one of the statuses and has taken so many steps."""
+
+    def arrived() -> bool:
+        progress = job.refresh().document.progress
+        return job.status in statuses and (progress.step if progress else 0) >= steps
+
+    deadline = time.monotonic() + 120
+    while not arrived():
+        assert time.monotonic() < deadline, f"{job.id} is {job.status}, not {statuses}"
+        time.sleep(0.1)
+    return job

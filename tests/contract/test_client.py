@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ddclient import BadInputError, Client, Job, JobFailedError, ProblemError
+from ddclient import BadInputError, Client, JobFailedError, ProblemError
 from ddcore.spec import DATASETS, parse
-from tests.contract.conftest import TINY, Live
+from tests.contract.conftest import TINY, Live, until
 
 pytestmark = pytest.mark.slow
 SMALLEST_CLASS = DATASETS["digits"].smallest_class
 LONG = TINY | {"method": {"name": "dm", "iterations": 1_000_000, "batch_real": 8}}
-
-
-def until(job: Job, *statuses: str, steps: int = 0) -> Job:
-    deadline = time.monotonic() + 60
-    while job.refresh().status not in statuses or (job.document.progress and job.document.progress.step < steps):
-        assert time.monotonic() < deadline, f"{job.id} is {job.status}, not {statuses}"
-        time.sleep(0.1)
-    return job
 
 
 def test_a_job_from_submission_to_tensors(client: Client, tmp_path: Path) -> None:
