@@ -2,6 +2,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n 2 --dist loadgroup
+# Names and options of benchmarks, such as "dm matching --rounds 3"; all of them take an hour and a half.
+BENCH ?=
 STAMP := $(VENV)/.installed
 
 .PHONY: install demo test check bench lock clean
@@ -26,7 +28,7 @@ check: install
 	$(BIN)/lint-imports --no-cache
 
 bench: install
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lock: install
 	$(BIN)/pip-compile --quiet --all-extras --strip-extras --no-header --no-annotate --no-emit-index-url \

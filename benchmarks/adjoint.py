@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from benchmarks.forward import SHAPE, functional
-from benchmarks.harness import Benchmark, Way
+from benchmarks.harness import Benchmark, Way, Work, peak_bytes
 from ddcore.adjoint import InnerSGD
 from ddcore.compute import Precision
 from ddcore.gradients import Gradients
@@ -23,11 +23,11 @@ STEPS, IMAGES, LR = 20, 100, 0.01
 class _Problem:
     """A student that starts from one network and shall arrive at another nearby."""
 
-    def __init__(self, f: Functional) -> None:
+    def __init__(self, f: Functional, dtype: torch.dtype = torch.float32) -> None:
         generator = torch.Generator().manual_seed(1)
-        self.start = f.new(torch.Generator().manual_seed(0))
+        self.start = {name: value.to(dtype) for name, value in f.new(torch.Generator().manual_seed(0)).items()}
         self.expert = {n: v + 0.02 * torch.randn(v.shape, generator=generator).to(v) for n, v in self.start.items()}
-        self.images = torch.randn(IMAGES, *SHAPE, generator=generator).to(f.compute.device)
+        self.images = torch.randn(IMAGES, *SHAPE, generator=generator).to(f.compute.device, dtype)
         self.labels = (torch.arange(IMAGES) % 10).to(f.compute.device)
         self.far = self._squared_distance(self.start)
 
@@ -39,7 +39,7 @@ class _Problem:
         return torch.stack([(end[name] - self.expert[name]).square().sum() for name in self.expert]).sum()
 
 
-def _unrolled(steps: int) -> Callable[[], Sequence[Tensor]]:
+def _unrolled(steps: int) -> Work:
     f = functional("fp32", compiled=False)
     problem = _Problem(f)
     net = build(ConvNetConfig(), SHAPE, 10).to(f.compute.device)
@@ -58,8 +58,8 @@ def _unrolled(steps: int) -> Callable[[], Sequence[Tensor]]:
     return work
 
 
-def _adjoint(f: Functional, steps: int) -> Callable[[], Sequence[Tensor]]:
-    problem = _Problem(f)
+def _adjoint(f: Functional, steps: int, dtype: torch.dtype = torch.float32) -> Work:
+    problem = _Problem(f, dtype)
     sgd = InnerSGD(Gradients(f), lambda _, images, labels: (images, labels), steps, LR)
 
     def work() -> Sequence[Tensor]:
@@ -80,16 +80,14 @@ def _ways(precision: Precision) -> Sequence[Way]:
     ]
 
 
-def peak_bytes(work: Callable[[], object]) -> int:
-    """Largest sum of tensor memory that ``work`` holds at a time."""
-    with torch.profiler.profile(profile_memory=True) as profile:
-        work()
-    held = peak = 0
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
+def _exactness() -> Sequence[Way]:
+    """The differences are the rounding of single precision, in one graph of all steps as in the adjoint."""
+    f = functional("fp32", compiled=False)
+    return [
+        Way("adjoint, eager float64", _adjoint(f, STEPS, torch.float64)),
+        Way("unrolled, eager fp32", _unrolled(STEPS)),
+        Way("adjoint, eager fp32", _adjoint(f, STEPS)),
+    ]
 
 
 def _memory() -> Sequence[Way]:
@@ -107,5 +105,6 @@ def _memory() -> Sequence[Way]:
 BENCHMARKS = (
     Benchmark("adjoint", "gradient through 20 SGD steps on 100 images, bf16", lambda: _ways("bf16"), target=0.7),
     Benchmark("adjoint-fp32", "gradient through 20 SGD steps on 100 images, fp32", lambda: _ways("fp32"), target=0.7),
+    Benchmark("adjoint-exactness", "gradient through 20 SGD steps on 100 images, float64", _exactness),
     Benchmark("adjoint-memory", "peak memory of the adjoint (the difference must stay below 0.15)", _memory),
 )

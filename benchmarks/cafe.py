@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.dm import SHAPE, random_run
-from benchmarks.harness import Benchmark, Way
+from benchmarks.forward import SHAPE
+from benchmarks.harness import Benchmark, Way, Work, engine_ways
+from benchmarks.random_run import random_run
 from ddcore.compute import Compute, Precision
 from ddcore.data.sampling import batches
 from ddcore.methods.cafe import CAFE
@@ -32,7 +33,7 @@ def _cafe(classes: int, batch_real: int, compute: Compute) -> CAFE:
     return CAFE(cast(CAFEConfig, spec.method), random_run(spec, compute, classes))
 
 
-def _ours(cafe: CAFE, *, training: bool) -> Callable[[], Sequence[Tensor]]:
+def _ours(cafe: CAFE, *, training: bool) -> Work:
     cafe.start()
     untouched = {name: tensor.clone() for name, tensor in cafe.state().items()}
 
@@ -53,7 +54,7 @@ def _ours(cafe: CAFE, *, training: bool) -> Callable[[], Sequence[Tensor]]:
     return work
 
 
-def _released(cafe: CAFE, *, training: bool) -> Callable[[], Sequence[Tensor]]:
+def _released(cafe: CAFE, *, training: bool) -> Work:
     """One graph for all images, real ones too; queries class by class, with graphs; a useless pass after each epoch."""
     run, config, classes = cafe.run, cafe.config, len(cafe.run.dataset.classes)
     device = run.compute.device
@@ -110,15 +111,15 @@ def _descent(start: Sequence[Tensor], end: Sequence[Tensor], lr: float) -> list[
 
 
 def _ways(precision: Precision, *, classes: int = 10, batch_real: int = 256, training: bool = True) -> Sequence[Way]:
-    def cafe(precision: Precision, compiled: bool) -> CAFE:
-        compute = Compute.choose("auto", precision, "on" if compiled else "off", expected_images_forwarded=1e9)
+    def cafe(compute: Compute) -> CAFE:
         return _cafe(classes, batch_real, compute)
 
-    return [
-        Way("released loop, eager fp32", _released(cafe("fp32", compiled=False), training=training)),
-        Way("engine, eager fp32", _ours(cafe("fp32", compiled=False), training=training)),
-        Way(f"engine, compiled {precision}", _ours(cafe(precision, compiled=True), training=training)),
-    ]
+    return engine_ways(
+        "released loop",
+        lambda compute: _released(cafe(compute), training=training),
+        lambda compute: _ours(cafe(compute), training=training),
+        precision,
+    )
 
 
 BENCHMARKS = (

@@ -2,57 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from benchmarks.forward import SHAPE
-from benchmarks.harness import Benchmark, Way
-from ddcore.compute import Compute
+from benchmarks.harness import Benchmark, Way, Work, engine_ways
+from benchmarks.random_run import random_run
+from ddcore.compute import Compute, Precision
 from ddcore.data import augment
-from ddcore.data.images import Dataset, ImageSet, describe
-from ddcore.data.sampling import ClassSampler
-from ddcore.hooks import Callback
 from ddcore.methods.dm import DM
-from ddcore.nets import Functional, build
-from ddcore.randomness import Randomness
-from ddcore.run import Run
-from ddcore.spec import DMConfig, JobSpec, parse
+from ddcore.nets import build
+from ddcore.spec import DMConfig, parse
 
-CLASSES, IMAGES_PER_CLASS, IPC, BATCH_REAL = 10, 1000, 10, 256
+CLASSES, IPC, BATCH_REAL = 10, 10, 256
 SPEC = parse({"dataset": "cifar10", "ipc": IPC, "method": {"name": "dm", "batch_real": BATCH_REAL}})
 
 
-def _dataset(classes: int) -> Dataset:
-    """Random pixels: the work does not depend on them."""
-
-    def split(per_class: int) -> ImageSet:
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randint(0, 256, (classes * per_class, *SHAPE), dtype=torch.uint8, generator=generator)
-        return ImageSet(images, torch.arange(classes).repeat(per_class), tuple(map(str, range(classes))))
-
-    return describe("cifar10", split(IMAGES_PER_CLASS), split(1))
-
-
-def random_run(spec: JobSpec, compute: Compute, classes: int = CLASSES) -> Run:
-    """The context of a run on random pixels of CIFAR-10's shape."""
-    dataset = _dataset(classes)
-    return Run(
-        spec=spec,
-        dataset=dataset,
-        compute=compute,
-        functional=Functional(build(spec.network, dataset.shape, classes), compute),
-        strategy=augment.strategy_for(spec.augmentation, dataset.flip),
-        random=Randomness(0, compute.device),
-        sampler=ClassSampler(dataset.train.labels, classes),
-        cache=None,
-        callback=Callback(),
-        check_stop=lambda: None,
-    )
-
-
-def _ours(compute: Compute) -> Callable[[], Sequence[Tensor]]:
+def _ours(compute: Compute) -> Work:
     run = random_run(SPEC, compute)
     method = DM(DMConfig(batch_real=BATCH_REAL), run)
 
@@ -68,9 +36,9 @@ def _ours(compute: Compute) -> Callable[[], Sequence[Tensor]]:
     return work
 
 
-def _published(device: torch.device) -> Callable[[], Sequence[Tensor]]:
+def _published(compute: Compute) -> Work:
     """Class after class: permute the indices, fetch, augment both sides alike, forward; one backward for all."""
-    run = random_run(SPEC, Compute(device))
+    run, device = random_run(SPEC, compute), compute.device
     method = DM(DMConfig(batch_real=BATCH_REAL), run)
     pixels = run.dataset.normalize(run.dataset.train.images).to(device)
     of_class = [(run.dataset.train.labels == c).nonzero().flatten() for c in range(CLASSES)]
@@ -99,16 +67,8 @@ def _published(device: torch.device) -> Callable[[], Sequence[Tensor]]:
     return work
 
 
-def _ways(precision: str) -> Sequence[Way]:
-    def compute(precision: str, compiled: str) -> Compute:
-        return Compute.choose("auto", precision, compiled, expected_images_forwarded=1e9)  # type: ignore[arg-type]
-
-    device = compute("fp32", "off").device
-    return [
-        Way("published loop, eager fp32", _published(device)),
-        Way("engine, eager fp32", _ours(compute("fp32", "off"))),
-        Way(f"engine, compiled {precision}", _ours(compute(precision, "on"))),
-    ]
+def _ways(precision: Precision) -> Sequence[Way]:
+    return engine_ways("published loop", _published, _ours, precision)
 
 
 BENCHMARKS = (

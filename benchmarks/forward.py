@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Benchmark, Way
-from ddcore.compute import Compute, Precision
+from benchmarks.harness import Benchmark, Way, policy
+from ddcore.compute import Precision
 from ddcore.nets import Functional, build
 from ddcore.spec import ConvNetConfig
 
@@ -23,10 +23,7 @@ REAL, SYNTHETIC, REFERENCE_BATCH = 2560, 100, 256
 
 def functional(precision: Precision, *, compiled: bool) -> Functional:
     """The network on this machine's best device."""
-    compute = Compute.choose(
-        precision=precision, compile="on" if compiled else "off", expected_images_forwarded=float("inf")
-    )
-    return Functional(build(ConvNetConfig(), SHAPE, 10), compute)
+    return Functional(build(ConvNetConfig(), SHAPE, 10), policy(precision, compiled=compiled))
 
 
 def _images(count: int, device: torch.device) -> Tensor:

@@ -16,15 +16,20 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from ddcore.compute import hold_freed_memory
+from ddcore.compute import Compute, Precision, hold_freed_memory
 from ddcore.version import __version__
 
 RESULTS = Path(__file__).parent / "results"
+
+T = TypeVar("T")
+
+Work = Callable[[], Sequence[Tensor]]
+"""Does what is measured once, and returns what the other ways must return too."""
 
 USUAL_LIMIT = 2**25
 """Above so many bytes, the C library by itself returns freed blocks to the system."""
@@ -44,7 +49,7 @@ class Way:
     """
 
     name: str
-    work: Callable[[], Sequence[Tensor]]
+    work: Work
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,35 @@ class Benchmark:
     target: float | None = None
 
 
+def policy(precision: Precision, *, compiled: bool) -> Compute:
+    """The best device there is, at a precision; compiled, if asked for, however short the work is."""
+    return Compute.choose(
+        precision=precision, compile="on" if compiled else "off", expected_images_forwarded=float("inf")
+    )
+
+
+def engine_ways(
+    name: str,
+    reference: Callable[[Compute], Work],
+    ours: Callable[[Compute], Work],
+    precision: Precision,
+) -> Sequence[Way]:
+    """A reference loop, and the engine that does the same work: eager, and compiled at a precision.
+
+    Args:
+        name: of the reference in the table.
+        reference: builds the loop; its policy is that of the eager engine.
+        ours: builds the engine's work for a policy.
+        precision: of the compiled engine.
+    """
+    eager = policy("fp32", compiled=False)
+    return [
+        Way(f"{name}, eager fp32", reference(eager)),
+        Way("engine, eager fp32", ours(eager)),
+        Way(f"engine, compiled {precision}", ours(policy(precision, compiled=True))),
+    ]
+
+
 def compare(ways: Sequence[Way], rounds: int) -> list[Measurement]:
     """Run all ways in turn, ``rounds`` times.
 
@@ -102,7 +136,7 @@ def compare(ways: Sequence[Way], rounds: int) -> list[Measurement]:
     for way, output in zip(ways, outputs, strict=True):
         difference, cosine = _agreement(outputs[0], output)
         _set_allocator(way is ways[0])
-        peak = _peak_mib(way.work)
+        _, peak = peak_mib(way.work)
         measurements.append(Measurement(way.name, peak_mib=peak, difference=difference, cosine=cosine))
     for _ in range(rounds):
         for way, measurement in zip(ways, measurements, strict=True):
@@ -145,6 +179,31 @@ def store(benchmark: Benchmark, measurements: Sequence[Measurement], folder: Pat
     return path
 
 
+def peak_mib(work: Callable[[], T]) -> tuple[T, float]:
+    """Do the work: its result, and the resident memory in MiB that it adds at its peak; 0 where no system tells."""
+    if not _CLEAR_PEAK.exists():
+        return work(), 0.0
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
+    _CLEAR_PEAK.write_text("5")
+    before = _status_mib("VmRSS")
+    result = work()
+    return result, _status_mib("VmHWM") - before
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Largest sum of tensor memory that ``work`` holds at a time."""
+    with torch.profiler.profile(profile_memory=True) as profile:
+        work()
+    held = peak = 0
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
 def machine() -> Mapping[str, Any]:
     """What the numbers depend on besides the code."""
     cuda = torch.cuda.is_available()
@@ -180,19 +239,6 @@ def _seconds(work: Callable[[], object]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def _peak_mib(work: Callable[[], object]) -> float:
-    """Resident memory that the work adds at its peak, in MiB; 0 where the system does not tell."""
-    if not _CLEAR_PEAK.exists():
-        return 0.0
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if malloc_trim is not None:
-        malloc_trim(0)
-    _CLEAR_PEAK.write_text("5")
-    before = _status_mib("VmRSS")
-    work()
-    return _status_mib("VmHWM") - before
 
 
 def _status_mib(key: str) -> float:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.dm import random_run
 from benchmarks.forward import SHAPE
-from benchmarks.harness import Benchmark, Way
+from benchmarks.harness import Benchmark, Work, engine_ways
+from benchmarks.random_run import random_run
 from ddcore.compute import Compute
+from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.cutmix import cutmix
 from ddcore.methods.idc import IDC
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build
-from ddcore.run import Run
 from ddcore.spec import IDCConfig, parse
 
 CLASSES, IPC, SIDE = 10, 10, SHAPE[1]
@@ -31,7 +31,7 @@ def _method(compute: Compute) -> IDC:
     return IDC(CONFIG, run)
 
 
-def _ours(compute: Compute) -> Callable[[], Sequence[Tensor]]:
+def _ours(compute: Compute) -> Work:
     method = _method(compute)
 
     def work() -> Sequence[Tensor]:
@@ -49,9 +49,9 @@ def _ours(compute: Compute) -> Callable[[], Sequence[Tensor]]:
     return work
 
 
-def _published(device: torch.device) -> Callable[[], Sequence[Tensor]]:
+def _published(compute: Compute) -> Work:
     """Class after class: decode, normalise, augment both sides alike, two graphs, one optimiser step; then train."""
-    method = _method(Compute(device))
+    method, device = _method(compute), compute.device
     run = method.run
     real = run.dataset.normalize(run.dataset.train.images).to(device)
 
@@ -112,20 +112,11 @@ def _train(run: Run, real: Tensor, network: Network) -> None:
         optimizer.step()
 
 
-def _ways(precision: str) -> Sequence[Way]:
-    def compute(precision: str, compiled: str) -> Compute:
-        return Compute.choose("auto", precision, compiled, expected_images_forwarded=1e9)  # type: ignore[arg-type]
-
-    device = compute("fp32", "off").device
-    return [
-        Way("published loop, eager fp32", _published(device)),
-        Way("engine, eager fp32", _ours(compute("fp32", "off"))),
-        Way(f"engine, compiled {precision}", _ours(compute(precision, "on"))),
-    ]
-
-
 BENCHMARKS = (
     Benchmark(
-        "idc", "IDC sweep and the network's training after it, IPC 10, factor 2", lambda: _ways("bf16"), target=3.0
+        "idc",
+        "IDC sweep and the network's training after it, IPC 10, factor 2",
+        lambda: engine_ways("published loop", _published, _ours, "bf16"),
+        target=3.0,
     ),
 )

@@ -6,17 +6,17 @@ with ``activation="swish"`` the uncompiled ways agree to 3e-6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.dm import random_run
 from benchmarks.forward import SHAPE
-from benchmarks.harness import Benchmark, Way
-from ddcore.compute import Compute
+from benchmarks.harness import Benchmark, Way, Work, engine_ways
+from benchmarks.random_run import random_run
+from ddcore.compute import Compute, Precision
 from ddcore.data import augment
 from ddcore.methods.idm import IDM
 from ddcore.nets import Network, Params, build
@@ -37,7 +37,7 @@ def _method(compute: Compute, classes: int) -> IDM:
     return IDM(spec.method, random_run(spec, compute, classes))
 
 
-def _ours(compute: Compute, classes: int) -> Callable[[], Sequence[Tensor]]:
+def _ours(compute: Compute, classes: int) -> Work:
     method = _method(compute, classes)
 
     def work() -> Sequence[Tensor]:
@@ -73,9 +73,9 @@ def _module(method: IDM, params: Params, device: torch.device) -> tuple[Network,
     return network, optimizer
 
 
-def _published(device: torch.device, classes: int) -> Callable[[], Sequence[Tensor]]:
+def _published(compute: Compute, classes: int) -> Work:
     """Class after class: features of both sides with a graph, logits in a pass of their own, a step of all images."""
-    method = _method(Compute(device), classes)
+    method, device = _method(compute, classes), compute.device
     run, config = method.run, method.config
     labels = run.dataset.train.labels
     pixels = run.dataset.normalize(run.dataset.train.images).to(device)
@@ -118,16 +118,9 @@ def _published(device: torch.device, classes: int) -> Callable[[], Sequence[Tens
     return work
 
 
-def _ways(precision: str, classes: int) -> Sequence[Way]:
-    def compute(precision: str, compiled: str) -> Compute:
-        return Compute.choose("auto", precision, compiled, expected_images_forwarded=1e9)  # type: ignore[arg-type]
-
-    device = compute("fp32", "off").device
-    return [
-        Way("released loop, eager fp32", _published(device, classes)),
-        Way("engine, eager fp32", _ours(compute("fp32", "off"), classes)),
-        Way(f"engine, compiled {precision}", _ours(compute(precision, "on"), classes)),
-    ]
+def _ways(precision: Precision, classes: int) -> Sequence[Way]:
+    published, ours = partial(_published, classes=classes), partial(_ours, classes=classes)
+    return engine_ways("released loop", published, ours, precision)
 
 
 TITLE = "IDM iteration with network training, IPC 10 as mosaics, {} classes, 256 real a class, {}"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 from benchmarks.forward import SHAPE, functional
-from benchmarks.harness import Benchmark, Way
+from benchmarks.harness import Benchmark, Way, Work
 from ddcore.data import augment
-from ddcore.nets import Functional, build
+from ddcore.nets import Functional, Network, build
 from ddcore.spec import ConvNetConfig
 from ddcore.train import Recipe, train
 
@@ -25,7 +25,35 @@ def _set(images: int) -> tuple[Tensor, Tensor]:
     return torch.randn(images, *SHAPE, generator=torch.Generator().manual_seed(1)), torch.arange(images) % 10
 
 
-def _ours(f: Functional, images: int, recipe: Recipe) -> Callable[[], Sequence[Tensor]]:
+def plain(net: Network, images: Tensor, labels: Tensor, recipe: Recipe, generator: Generator) -> None:
+    """Train a module in place by the loop that everyone writes, with the draws that the trainer makes.
+
+    Args:
+        net: on the device of the images.
+        images: normalised (N, 3, 32, 32).
+        labels: int64 (N,).
+        recipe: of SGD, with Siamese augmentation if any.
+        generator: on the CPU.
+    """
+    device = images.device
+
+    def optimizer(lr: float) -> torch.optim.SGD:
+        return torch.optim.SGD(net.parameters(), lr=lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
+    sgd = optimizer(recipe.lr)
+    for epoch in range(1, recipe.epochs + 1):
+        for rows in torch.randperm(len(images), generator=generator).split(recipe.batch_size):
+            batch = images[rows.to(device)]
+            drawn = augment.draw(recipe.strategy, len(batch), SHAPE, generator)
+            loss = F.cross_entropy(net(augment.apply(drawn, batch)), labels[rows.to(device)])
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+        if epoch in recipe.drops:
+            sgd = optimizer(sgd.param_groups[0]["lr"] * recipe.drop_factor)
+
+
+def _ours(f: Functional, images: int, recipe: Recipe) -> Work:
     training_set = _set(images)
 
     def work() -> Sequence[Tensor]:
@@ -36,25 +64,14 @@ def _ours(f: Functional, images: int, recipe: Recipe) -> Callable[[], Sequence[T
     return work
 
 
-def _plain(images: int, recipe: Recipe) -> Callable[[], Sequence[Tensor]]:
+def _plain(images: int, recipe: Recipe) -> Work:
     f = functional("fp32", compiled=False)
     pixels, labels = (tensor.to(f.compute.device) for tensor in _set(images))
 
     def work() -> Sequence[Tensor]:
         net = build(ConvNetConfig(), SHAPE, 10).to(f.compute.device)
         net.load_state_dict(f.new(torch.Generator().manual_seed(0)))
-        generator = torch.Generator().manual_seed(2)
-        optimizer = torch.optim.SGD(
-            net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
-        for _ in range(recipe.epochs):
-            for rows in torch.randperm(images, generator=generator).split(recipe.batch_size):
-                batch = pixels[rows]
-                drawn = augment.draw(recipe.strategy, len(batch), SHAPE, generator)
-                loss = F.cross_entropy(net(augment.apply(drawn, batch)), labels[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+        plain(net, pixels, labels, recipe, torch.Generator().manual_seed(2))
         return [torch.cat([p.detach().flatten() for p in net.parameters()])]
 
     return work

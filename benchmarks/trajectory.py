@@ -3,69 +3,39 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from benchmarks.adjoint import peak_bytes
 from benchmarks.forward import SHAPE
-from benchmarks.harness import Benchmark, Way
+from benchmarks.harness import Benchmark, Way, Work, engine_ways, peak_bytes, policy
+from benchmarks.random_run import random_run
 from ddcore.compute import Compute, Precision
-from ddcore.data import augment
-from ddcore.data.images import Dataset, ImageSet, describe
-from ddcore.data.sampling import ClassSampler
-from ddcore.hooks import Callback
+from ddcore.context import Run
 from ddcore.methods.bptt import BPTT
 from ddcore.methods.mtt import MTT
-from ddcore.nets import Functional, build
-from ddcore.randomness import Randomness
-from ddcore.run import Run
-from ddcore.spec import parse
+from ddcore.nets import build
+from ddcore.spec import BPTTConfig, MTTConfig, parse
 
 CLASSES, IMAGES_PER_CLASS = 10, 64
 EXPERTS = {"count": 1, "batch_size": 64}
 STEPS, TRAINING = 30, 50
 
 
-def _dataset() -> Dataset:
-    """Random pixels, few of them: one expert takes ten steps."""
-
-    def split(per_class: int) -> ImageSet:
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randint(0, 256, (CLASSES * per_class, *SHAPE), dtype=torch.uint8, generator=generator)
-        return ImageSet(images, torch.arange(CLASSES).repeat(per_class), tuple(map(str, range(CLASSES))))
-
-    return describe("cifar10", split(IMAGES_PER_CLASS), split(1))
-
-
 def _run(compute: Compute, **fields: Any) -> Run:
-    spec, dataset = parse({"dataset": "cifar10", **fields}), _dataset()
-    return Run(
-        spec=spec,
-        dataset=dataset,
-        compute=compute,
-        functional=Functional(build(spec.network, SHAPE, CLASSES), compute),
-        strategy=augment.strategy_for(spec.augmentation, dataset.flip),
-        random=Randomness(0, compute.device),
-        sampler=ClassSampler(dataset.train.labels, CLASSES),
-        cache=None,
-        callback=Callback(),
-        check_stop=lambda: None,
-    )
+    """Few images: one expert takes ten steps."""
+    return random_run(parse({"dataset": "cifar10", **fields}), compute, CLASSES, IMAGES_PER_CLASS)
 
 
-def _compute(precision: Precision, compiled: bool) -> Compute:
-    return Compute.choose("auto", precision, "on" if compiled else "off", expected_images_forwarded=1e9)
-
-
-def _mtt(compute: Compute, gradient: str, steps: int = STEPS, ipc: int = 10) -> Callable[[], Sequence[Tensor]]:
+def _mtt(compute: Compute, gradient: str, steps: int = STEPS, ipc: int = 10) -> Work:
     fields = {"gradient": gradient, "student_steps": steps, "max_start": 1, "expert_epochs": 1, "experts": EXPERTS}
     run = _run(compute, ipc=ipc, method={"name": "mtt", **fields})
-    method = MTT(run.spec.method, run)  # type: ignore[arg-type]
+    method = MTT(cast(MTTConfig, run.spec.method), run)
     method.prepare()
 
     def work() -> Sequence[Tensor]:
@@ -79,10 +49,10 @@ def _mtt(compute: Compute, gradient: str, steps: int = STEPS, ipc: int = 10) -> 
 
 def _bptt(compute: Compute) -> tuple[BPTT, Run]:
     run = _run(compute, ipc=1, method={"name": "bptt", "student_steps": TRAINING})
-    return BPTT(run.spec.method, run), run  # type: ignore[arg-type]
+    return BPTT(cast(BPTTConfig, run.spec.method), run), run
 
 
-def _ours(compute: Compute) -> Callable[[], Sequence[Tensor]]:
+def _ours(compute: Compute) -> Work:
     method, run = _bptt(compute)
 
     def work() -> Sequence[Tensor]:
@@ -94,9 +64,9 @@ def _ours(compute: Compute) -> Callable[[], Sequence[Tensor]]:
     return work
 
 
-def _published(device: torch.device) -> Callable[[], Sequence[Tensor]]:
+def _published(compute: Compute) -> Work:
     """A copy of the whole network in host memory for every step; then one step's graph after another, backwards."""
-    method, run = _bptt(Compute(device))
+    (method, run), device = _bptt(compute), compute.device
     lr, momentum = method.config.inner_lr, method.config.inner_momentum
     network = build(run.spec.network, SHAPE, CLASSES).to(device)
 
@@ -134,26 +104,19 @@ def _published(device: torch.device) -> Callable[[], Sequence[Tensor]]:
 
 
 def _mtt_ways(precision: Precision) -> Sequence[Way]:
-    return [
-        Way("one graph of all steps, eager fp32", _mtt(_compute("fp32", False), "unrolled")),
-        Way("adjoint, eager fp32", _mtt(_compute("fp32", False), "exact")),
-        Way(f"adjoint, compiled {precision}", _mtt(_compute(precision, True), "exact")),
-    ]
+    unrolled, exact = partial(_mtt, gradient="unrolled"), partial(_mtt, gradient="exact")
+    return engine_ways("one graph of all steps", unrolled, exact, precision)
 
 
 def _bptt_ways(precision: Precision) -> Sequence[Way]:
-    return [
-        Way("published loop, eager fp32", _published(_compute("fp32", False).device)),
-        Way("engine, eager fp32", _ours(_compute("fp32", False))),
-        Way(f"engine, compiled {precision}", _ours(_compute(precision, True))),
-    ]
+    return engine_ways("published loop", _published, _ours, precision)
 
 
 def _memory() -> Sequence[Way]:
     """What each length returns is its peak of tensor memory beyond the stored parameters, in MiB; 10 images."""
 
     def way(steps: int) -> Way:
-        compute = _compute("fp32", False)
+        compute = policy("fp32", compiled=False)
         work = _mtt(compute, "exact", steps, ipc=1)
         network = build(_run(compute, ipc=1, method="mtt").spec.network, SHAPE, CLASSES)
         stored = (steps + 1) * sum(value.numel() * value.element_size() for value in network.parameters())
