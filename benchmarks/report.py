@@ -36,7 +36,7 @@ class Row:
         first = self.jobs[0]
         cells = (
             f"`'{self.name} seed'`",
-            self._published(),
+            self.published(),
             _spread([job["accuracy"]["mean"] for job in self.jobs]),
             _spread([job["random"]["mean"] for job in self.jobs if job["random"]]),
             f"{first['job']['method']['iterations']:,}",
@@ -45,7 +45,8 @@ class Row:
         )
         return f"| {' | '.join(cells)} |"
 
-    def _published(self) -> str:
+    def published(self) -> str:
+        """What the preset of this method, dataset and number of images expects; empty where there is none."""
         preset = all_presets().get(NAME.sub(r"paper/\3-\1-ipc\2", self.name))
         if preset is None or preset.expected is None:
             return ""

@@ -15,25 +15,27 @@ from torch import Tensor
 from benchmarks.harness import Benchmark, Way
 from ddcore.data import sources
 
-FIRST_STEP = """
+STEPS = """
 import sys
 from pathlib import Path
 from ddcore import engine
 from ddcore.hooks import Callback
 from ddcore.spec import parse
 
-class UntilTheFirstStep(Callback):
+class Until(Callback):
+    def __init__(self, steps):
+        self.steps = steps
+
     def on_phase(self, phase, total):
         self.phase = phase
 
     def on_progress(self, done, total):
-        if self.phase == "distilling" and done == 1:
+        if self.phase == "distilling" and done == self.steps:
             sys.exit()
 
-cache = Path(sys.argv[1])
+cache, root, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 spec = parse({"dataset": "cifar10", "ipc": 10, "method": "dm", "compile": "off"})
-root = Path(sys.argv[2])
-engine.run(spec, cache / "out", run_dir=cache / "run", data_root=root, cache=cache, callback=UntilTheFirstStep())
+engine.run(spec, cache / "out", run_dir=cache / "run", data_root=root, cache=cache, callback=Until(steps))
 """
 
 
@@ -46,7 +48,8 @@ def _ways() -> Sequence[Way]:
     cache, root = TemporaryDirectory(prefix="startup-"), os.environ["DD_DATA_ROOT"]
     return [
         Way("a process that imports torch", lambda: _process("import torch")),
-        Way("a job to its first step, eager", lambda: _process(FIRST_STEP, cache.name, root)),
+        Way("a job to the beginning of its first step", lambda: _process(STEPS, cache.name, root, "0")),
+        Way("a job to the end of its first step, eager", lambda: _process(STEPS, cache.name, root, "1")),
     ]
 
 

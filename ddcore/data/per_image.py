@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import scipy
 import torch
-from scipy import ndimage
 from torch import Generator, Tensor
 
 from ddcore.data.augment import Strategy
@@ -80,7 +80,7 @@ def rotate(images: Tensor, mean: Tensor, generator: Generator) -> Tensor:
     degrees = torch.randint(-DEGREES, DEGREES, (len(images),), generator=generator).tolist()
     turned = []
     for image, angle in zip(images.cpu().numpy(), degrees, strict=True):
-        grown = ndimage.rotate(image, angle, axes=(-2, -1), cval=float(mean.mean()))
+        grown = scipy.ndimage.rotate(image, angle, axes=(-2, -1), cval=float(mean.mean()))
         top, left = (grown.shape[-2] - height) // 2, (grown.shape[-1] - width) // 2
         turned.append(torch.from_numpy(grown[:, top : top + height, left : left + width]))
     return torch.stack(turned).to(images)
