@@ -1,8 +1,8 @@
 """Accuracy of whole jobs on the real datasets, with their metric curves: ``python -m benchmarks.quality``.
 
-Results are stored as they finish, one file a study, with the specification, the minutes of every phase and the
-readings of every reported step. Several processes may share a study and a cache: each takes jobs that no other
-works on, with ``--missing`` only those that are not stored yet.
+Every job has a process of its own. Results are stored as they finish, one file a study, with the specification, the
+minutes of every phase, the memory added at the peak and the readings of every reported step. Several commands may share
+a study and a cache: each takes jobs that no other works on, with ``--missing`` only those that are not stored yet.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -133,7 +135,8 @@ def run_study(study: str, cache: Path, only: str, missing: bool) -> None:
         with lock:
             if missing and name in file.jobs():
                 continue
-            job = run_job(study, name, fields, cache)
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                job = process.submit(run_job, study, name, fields, cache).result()
             file.add(name, job)
             print(f"{study}: {name}: {_summary(job)}", flush=True)
 

@@ -27,12 +27,16 @@ def job(seed: int) -> dict[str, Any]:
     }
 
 
+def job_names() -> tuple[str, str]:
+    return "digits ipc 1 dm seed 0", "digits ipc 1 dm seed 1"
+
+
 @pytest.fixture(autouse=True)
 def study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A study of two jobs whose results belong to the test; its file."""
     for module in (quality, report):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
-        monkeypatch.setattr(module, "STUDIES", {"tiny": {f"digits ipc 1 dm seed {seed}": job(seed) for seed in (0, 1)}})
+        monkeypatch.setattr(module, "STUDIES", {"tiny": dict(zip(job_names(), map(job, (0, 1)), strict=True))})
     monkeypatch.setenv("DD_DATA_ROOT", str(tmp_path))
     return tmp_path / "quality" / "tiny.json"
 
@@ -47,13 +51,14 @@ def test_every_job_of_a_study_is_a_valid_one(fields: dict[str, Any]) -> None:
 def test_a_study_stores_its_jobs_and_then_only_what_is_missing(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_study("tiny", tmp_path / "cache", "seed 1", missing=False)
+    earlier, missing = job_names()
+    StudyFile("tiny", tmp_path).add(earlier, {"stored": "before"})
     run_study("tiny", tmp_path / "cache", "", missing=True)
-    said = [line.split(":")[1].strip() for line in capsys.readouterr().out.splitlines()]
-    assert said == ["digits ipc 1 dm seed 1", "digits ipc 1 dm seed 0"]
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.startswith(f"tiny: {missing}: ")
     jobs = json.loads(study.read_text())["jobs"]
-    assert set(jobs) == set(said)
-    stored = jobs["digits ipc 1 dm seed 1"]
+    assert jobs[earlier] == {"stored": "before"}
+    stored = jobs[missing]
     assert stored["job"] == job(1)
     assert len(stored["accuracy"]["values"]) == 2
     assert [step for step, _ in stored["curves"]["loss"]] == [1, 3]
@@ -81,7 +86,7 @@ def test_the_report_has_a_row_for_the_seeds_of_a_method(study: Path) -> None:
         }
 
     study.parent.mkdir()
-    jobs = {"digits ipc 1 dm seed 0": stored(0, 80.0, 70.0), "digits ipc 1 dm seed 1": stored(1, 82.0, None)}
+    jobs = dict(zip(job_names(), (stored(0, 80.0, 70.0), stored(1, 82.0, None)), strict=True))
     study.write_text(json.dumps({"jobs": jobs}))
     head, _, row = report.table("tiny").splitlines()
     assert head.count("|") == row.count("|")
