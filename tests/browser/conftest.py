@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from app.core.database import Database
 from app.core.settings import Settings
 
 START_S = 40
+PATIENCE_MS = 20_000
+"""For what has to happen at all: machines that share the suite are slow."""
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -102,7 +104,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
     yield context
     context.close()
 

@@ -19,7 +19,7 @@ from worker.engine_process import EngineProcess, environment
 from worker.protocol import Frame
 
 
-def wait(until: Callable[[], object], timeout: float = 20) -> None:
+def wait(until: Callable[[], object], timeout: float = 60) -> None:
     give_up_at = time.monotonic() + timeout
     while not until():
         assert time.monotonic() < give_up_at

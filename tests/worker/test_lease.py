@@ -29,7 +29,7 @@ def keeper(service: Cluster, claimed: Claim):
     made.stop()
 
 
-def wait(until: Callable[[], object], timeout: float = 5) -> None:
+def wait(until: Callable[[], object], timeout: float = 60) -> None:
     give_up_at = time.monotonic() + timeout
     while not until():
         assert time.monotonic() < give_up_at
