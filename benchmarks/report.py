@@ -1,4 +1,8 @@
-"""The tables of docs/methods.md that stored results fill: ``python -m benchmarks.report STUDY``."""
+"""The table of docs/methods.md that stored results fill: ``python -m benchmarks.report STUDY …``.
+
+A row is the jobs of one method that differ in the seed: means over the seeds, with their deviation, of what each job
+arrived at. Its command is ``python -m benchmarks.quality STUDY --only 'JOB' --cache CACHE``.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,19 @@ from benchmarks.harness import RESULTS
 from benchmarks.studies import STUDIES
 from ddcore.spec.presets import all_presets
 
-COLUMNS = ("published", "measured", "random images", "steps", "minutes of a core", "memory (MiB)")
+COLUMNS = (
+    "`STUDY`",
+    "`JOB`",
+    "published",
+    "measured",
+    "random images",
+    "MI bound",
+    "CMI",
+    "steps",
+    "minutes to prepare",
+    "to distil",
+    "memory (MiB)",
+)
 NAME = re.compile(r"(\w+) ipc (\d+) (\S+)")
 
 
@@ -24,22 +40,27 @@ class Row:
     """The jobs of one method on one dataset that differ in the seed.
 
     Attributes:
+        study: their study.
         name: what their names begin with, such as ``cifar10 ipc 1 dm``.
         jobs: their stored results, at least one.
     """
 
+    study: str
     name: str
     jobs: Sequence[Mapping[str, Any]]
 
     def line(self) -> str:
-        """The row in Markdown."""
-        first = self.jobs[0]
+        """The row in Markdown. What is kept for other jobs, such as experts, was prepared by the slowest of these."""
         cells = (
-            f"`'{self.name} seed'`",
+            f"`{self.study}`",
+            f"`{self.name} seed`",
             self.published(),
             _spread([job["accuracy"]["mean"] for job in self.jobs]),
             _spread([job["random"]["mean"] for job in self.jobs if job["random"]]),
-            f"{first['job']['method']['iterations']:,}",
+            _spread([job["probe"]["mi_lower_bound"] for job in self.jobs], digits=2),
+            _spread([job["probe"]["cmi"] for job in self.jobs], digits=3),
+            f"{self.jobs[0]['job']['method']['iterations']:,}",
+            f"{max(job['core_minutes'].get('pretraining', 0.0) for job in self.jobs):.1f}",
             _span([job["core_minutes"]["distilling"] for job in self.jobs]),
             f"{max(job['peak_mib'] for job in self.jobs):,}",
         )
@@ -50,7 +71,7 @@ class Row:
         preset = all_presets().get(NAME.sub(r"paper/\3-\1-ipc\2", self.name))
         if preset is None or preset.expected is None:
             return ""
-        return _with_deviation(preset.expected.accuracy, preset.expected.std)
+        return _with_deviation(preset.expected.accuracy, preset.expected.std, digits=1)
 
 
 def rows(study: str) -> Iterator[Row]:
@@ -58,22 +79,22 @@ def rows(study: str) -> Iterator[Row]:
     stored: dict[str, Any] = json.loads((RESULTS / "quality" / f"{study}.json").read_text())["jobs"]
     for row, names in groupby(STUDIES[study], key=lambda name: name.rpartition(" seed ")[0]):
         if jobs := [stored[name] for name in names if name in stored]:
-            yield Row(row, jobs)
+            yield Row(study, row, jobs)
 
 
-def table(study: str) -> str:
-    """All rows of a study, in Markdown."""
-    head = (f"`python -m benchmarks.quality {study} --cache CACHE --only` …", *COLUMNS)
-    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(row.line() for row in rows(study))])
+def table(studies: Sequence[str]) -> str:
+    """All rows of some studies, in Markdown."""
+    lines = [row.line() for study in studies for row in rows(study)]
+    return "\n".join([f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", *lines])
 
 
-def _spread(values: Sequence[float]) -> str:
+def _spread(values: Sequence[float], digits: int = 1) -> str:
     """Mean and sample deviation over seeds."""
-    return _with_deviation(mean(values), stdev(values) if len(values) > 1 else None) if values else ""
+    return _with_deviation(mean(values), stdev(values) if len(values) > 1 else None, digits) if values else ""
 
 
-def _with_deviation(value: float, deviation: float | None) -> str:
-    return f"{value:.1f}" if deviation is None else f"{value:.1f} ± {deviation:.1f}"
+def _with_deviation(value: float, deviation: float | None, digits: int) -> str:
+    return f"{value:.{digits}f}" if deviation is None else f"{value:.{digits}f} ± {deviation:.{digits}f}"
 
 
 def _span(values: Sequence[float]) -> str:
@@ -84,8 +105,7 @@ def _span(values: Sequence[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("studies", nargs="+", metavar="STUDY", help="names of stored studies")
-    for study in parser.parse_args().studies:
-        print(table(study))
+    print(table(parser.parse_args().studies))
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ METHODS: Mapping[str, tuple[Job, Sequence[Job]]] = {
     "dsa": (DSA, ()),
     "cafe": (CAFE, ()),
     "idm": (IDM, ()),
+    "idm-start": (IDM, ()),
     "bacon": (BACON, ()),
     "dm+cmi": (DM, (CMI,)),
     "dm+mim": (DM, (MIM,)),
@@ -76,6 +77,7 @@ METHODS: Mapping[str, tuple[Job, Sequence[Job]]] = {
     "bptt": (BPTT, ()),
     "bptt+mim": (BPTT, (MIM,)),
     "idc": (IDC, ()),
+    "idc-start": (IDC, ()),
     "idc+cmi": (IDC, (CMI,)),
     "dream": (DREAM, ()),
     "seqmatch-2": ({"name": "seqmatch", "stages": 2, "base": MTT}, ()),
@@ -90,6 +92,7 @@ MATCHING: Budget = {
         "dsa": 120,
         "cafe": 75,
         "idm": 110,
+        "idm-start": 1,
         "bacon": 110,
         "dm+mim": 350,
         "idm+cmi": 100,
@@ -100,6 +103,7 @@ MATCHING: Budget = {
         "dsa": 50,
         "cafe": 50,
         "idm": 100,
+        "idm-start": 1,
         "bacon": 100,
         "dm+cmi": 330,
         "dm+mim": 270,
@@ -111,7 +115,8 @@ MATCHING: Budget = {
 }
 """Image steps of a dataset and a number of images per class: what takes three quarters of a minute of one core.
 
-`dm+cmi` at 1 image a class is missing: its term would be identically zero, and such a job is refused.
+`dm+cmi` at 1 image a class is missing: its term would be identically zero, and such a job is refused. `idm-start` takes
+one step: what it scores are the mosaics of real images that `idm` starts from.
 """
 
 TRAJECTORIES: Budget = {
@@ -122,6 +127,7 @@ TRAJECTORIES: Budget = {
         "bptt": 60,
         "bptt+mim": 50,
         "idc": 60,
+        "idc-start": 1,
         "idc+cmi": 55,
         "dream": 50,
     },
