@@ -57,14 +57,18 @@ class Row:
             self.published(),
             _spread([job["accuracy"]["mean"] for job in self.jobs]),
             _spread([job["random"]["mean"] for job in self.jobs if job["random"]]),
-            _spread([job["probe"]["mi_lower_bound"] for job in self.jobs], digits=2),
-            _spread([job["probe"]["cmi"] for job in self.jobs], digits=3),
+            _spread([probe["mi_lower_bound"] for probe in self._probes()], digits=2),
+            _spread([probe["cmi"] for probe in self._probes()], digits=3),
             f"{self.jobs[0]['job']['method']['iterations']:,}",
             f"{max(job['core_minutes'].get('pretraining', 0.0) for job in self.jobs):.1f}",
             _span([job["core_minutes"]["distilling"] for job in self.jobs]),
             f"{max(job['peak_mib'] for job in self.jobs):,}",
         )
         return f"| {' | '.join(cells)} |"
+
+    def _probes(self) -> Sequence[Mapping[str, Any]]:
+        """Readings that compare: those of a trained probe, which is one and the same for a dataset."""
+        return [job["probe"] for job in self.jobs if job["probe"]["network"] == "teacher"]
 
     def published(self) -> str:
         """What the preset of this method, dataset and number of images expects; empty where there is none."""

@@ -58,6 +58,8 @@ SCORING: Job = {"repeats": 2, "epochs": 300}
 
 CMI: Job = {"name": "cmi", "relative": 0.2}
 MIM: Job = {"name": "mim", "relative": 1.0}
+IID: Job = {"name": "iid", "weight": 1.0, "covariance": 0.03, "centralization": 0.01}
+"""Published for `idm`."""
 
 METHODS: Mapping[str, tuple[Job, Sequence[Job]]] = {
     "dm": (DM, ()),
@@ -70,7 +72,7 @@ METHODS: Mapping[str, tuple[Job, Sequence[Job]]] = {
     "dm+cmi": (DM, (CMI,)),
     "dm+mim": (DM, (MIM,)),
     "idm+cmi": (IDM, (CMI,)),
-    "idm+iid": (IDM, ({"name": "iid", "weight": 1.0},)),
+    "idm+iid": (IDM, (IID,)),
     "mtt": (MTT, ()),
     "mtt+mim": (MTT, (MIM,)),
     "mtt+cmi": (MTT, (CMI,)),
@@ -155,6 +157,7 @@ def _family(budgets: Budget, network: Job) -> Iterator[tuple[str, Job]]:
                     "network": network,
                     "method": {**method, "iterations": iterations},
                     "regularizers": list(terms),
+                    "metrics": {"probe": "teacher"},
                     "evaluation": SCORING | ({} if name in CONTROLLED else {"controls": []}),
                 },
             )
