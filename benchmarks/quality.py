@@ -148,6 +148,8 @@ def main() -> None:
     parser.add_argument("--missing", action="store_true", help="leave out jobs that are stored")
     parser.add_argument("--cache", type=Path, required=True, help="folder for decoded data, teachers, compiled code")
     arguments = parser.parse_args()
+    if "DD_DATA_ROOT" not in os.environ:
+        parser.error("the studies need real images: set DD_DATA_ROOT to their folder")
     for study in arguments.studies:
         run_study(study, arguments.cache, arguments.only, arguments.missing)
 
