@@ -63,6 +63,7 @@ class Measurement:
         peak_mib: resident memory that it adds at its peak, in MiB; 0 where the system does not tell.
         difference: largest difference from the reference's results, relative to its largest value.
         cosine: smallest cosine between its results and the reference's.
+        number: what it returned, where that is a single number, such as a size in memory.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Measurement:
     peak_mib: float = 0.0
     difference: float = 0.0
     cosine: float = 1.0
+    number: float | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def compare(ways: Sequence[Way], rounds: int) -> list[Measurement]:
         difference, cosine = _agreement(outputs[0], output)
         _set_allocator(way is ways[0])
         _, peak = peak_mib(way.work)
-        measurements.append(Measurement(way.name, peak_mib=peak, difference=difference, cosine=cosine))
+        measurements.append(Measurement(way.name, [], [], peak, difference, cosine, _only_number(output)))
     for _ in range(rounds):
         for way, measurement in zip(ways, measurements, strict=True):
             _set_allocator(way is ways[0])
@@ -155,6 +157,7 @@ def table(benchmark: Benchmark, measurements: Sequence[Measurement]) -> str:
             f"  {m.name:<32} {median(m.seconds):9.4f} s   {median(m.ratios):6.2f} x "
             f"({min(m.ratios):.2f} to {max(m.ratios):.2f})   {m.peak_mib:7.0f} MiB   "
             f"difference {m.difference:.1e}, cosine {m.cosine:.6f}"
+            + ("" if m.number is None else f"   returned {m.number:.4g}")
         )
     if benchmark.target is not None:
         reached = median(measurements[-1].ratios)
@@ -215,6 +218,10 @@ def machine() -> Mapping[str, Any]:
         "torch": torch.__version__,
         "ddservice": __version__,
     }
+
+
+def _only_number(output: Sequence[Tensor]) -> float | None:
+    return output[0].item() if len(output) == 1 and output[0].numel() == 1 else None
 
 
 def _agreement(reference: Sequence[Tensor], output: Sequence[Tensor]) -> tuple[float, float]:

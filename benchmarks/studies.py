@@ -137,7 +137,10 @@ TRAJECTORIES: Budget = {
     ("mnist", 1): {"dm": 280, "mtt": 70, "mtt+mim": 60, "bptt": 40, "bptt+mim": 35},
     ("mnist", 6): {"dm": 200, "mtt": 60, "seqmatch-2": 60, "seqmatch-3": 60, "pdd-2": 60, "pdd-3": 60},
 }
-"""Likewise, for half a minute. `cmi` beside `mtt` needs two images a class, since with one its term is identically zero."""
+"""Likewise, for half a minute.
+
+`cmi` beside `mtt` needs two images a class, since with one its term is identically zero. `idc-start` takes one step.
+"""
 
 CONTROLLED = ("dm", "dc")
 """Methods whose jobs score random images too; others are scored by the recipe of the first."""
