@@ -174,7 +174,8 @@ class Tailer:
             tenant: owner of the job.
             job_id: a job that the tenant has.
             after_seq: number of the last event that the client has.
-            progress: also say, unkept, when anything else about the job has changed.
+            progress: also say, unkept, how the job stands: as soon as it is followed, since a client may have read
+                it just before, and whenever anything about it has changed.
         """
         yield ServerSentEvent(retry=RETRY_MS)
         client = Client()
@@ -230,6 +231,8 @@ class Tailer:
         state = (await asyncio.to_thread(self._read_states, [job_id])).get(job_id)
         start = _FollowedJob(state.event_seq if state else 0, state.version if state else 0)
         self._jobs.setdefault(job_id, start).clients.add(client)
+        if state is not None:
+            client.offer(_changed(state))
         self._start(client)
 
     async def _join_tenant(self, tenant: str, client: Client) -> None:

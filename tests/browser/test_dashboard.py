@@ -3,13 +3,14 @@ from __future__ import annotations
 import io
 import math
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from sqlalchemy import update
 
 from app.artifacts.service import publish
@@ -109,6 +110,22 @@ class TestLive:
         expect(page.locator("#state")).to_contain_text("step 400 of 1,000")
         expect(line).to_have_attribute("d", points(40))
         expect(page.locator("#readings tbody tr").first).to_contain_text("400")
+
+    def test_what_happens_during_a_refresh_is_not_missed(
+        self, service: Service, worker: Worker, open_job: Callable[[], Page]
+    ) -> None:
+        page = open_job()
+        expect(page.locator("#state [data-live-state]")).to_have_text("live")
+
+        def overtaken(route: Route) -> None:
+            rendered = route.fetch()
+            worker.report(range(210, 401, 10))
+            time.sleep(2)  # the browser is told of it while the answer is on its way
+            route.fulfill(response=rendered)
+
+        page.route(f"{service.url}/jobs/{worker.job}", overtaken, times=1)
+        worker.report(range(10, 201, 10))
+        expect(page.locator("#state")).to_contain_text("step 400 of 1,000")
 
     def test_the_first_reading_and_the_first_picture_appear(self, worker: Worker, open_job: Callable[[], Page]) -> None:
         page = open_job()

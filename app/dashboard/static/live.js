@@ -7,6 +7,7 @@ const FOCUSABLE = "a, button, input, select, summary, [tabindex]";
 export class Live {
   #shown = new Map();
   #timer = null;
+  #stale = false;
   #last = 0;
   #state = "connecting";
   #onRefresh;
@@ -33,6 +34,7 @@ export class Live {
   }
 
   schedule() {
+    this.#stale = true;
     if (this.#timer !== null) return;
     const wait = Math.max(0, this.#last + GAP_MS - Date.now());
     this.#timer = setTimeout(() => this.#refresh(), wait);
@@ -40,6 +42,8 @@ export class Live {
 
   async #refresh() {
     this.#last = Date.now();
+    // What is said from here on may have happened after the page was rendered that is now asked for.
+    this.#stale = false;
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (answer.status === 401) return location.reload();
@@ -53,6 +57,7 @@ export class Live {
     } finally {
       this.#timer = null;
       this.#say(this.#state);
+      if (this.#stale) this.schedule();
     }
   }
 

@@ -154,17 +154,17 @@ class TestJob:
         async def main() -> tuple[list[ServerSentEvent], list[ServerSentEvent]]:
             quiet = asyncio.create_task(rest(tailer.job("default", job, 0)))
             asking = tailer.job("default", job, 0, progress=True)
-            first = asyncio.create_task(take(asking, 1))
-            await asyncio.sleep(0.2)
+            told = await take(asking, 1)
             await asyncio.to_thread(change)
-            told = await first
+            told += await take(asking, 1)
             await asyncio.to_thread(end, database, job)
             await rest(asking)
             return told, await quiet
 
         told, quiet = run(main)
-        assert (told[0].event, told[0].id) == ("progress", None)
-        assert json.loads(told[0].raw_data) == {"job_id": job, "status": "running", "version": 2}
+        assert [(message.event, message.id) for message in told] == [("progress", None)] * 2
+        stands = [json.loads(message.raw_data) for message in told]
+        assert stands == [{"job_id": job, "status": "running", "version": version} for version in (1, 2)]
         assert [message.event for message in quiet] == [None, "end"]
 
     def test_stopping_ends_every_stream(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
