@@ -62,6 +62,7 @@ IID: Job = {"name": "iid", "weight": 1.0, "covariance": 0.03, "centralization": 
 """Published for `idm`."""
 
 METHODS: Mapping[str, tuple[Job, Sequence[Job]]] = {
+    **{name: ({"name": name}, ()) for name in ("herding", "k_center", "k_means")},
     "dm": (DM, ()),
     "dc": (DC, ()),
     "dsa": (DSA, ()),
@@ -74,6 +75,7 @@ METHODS: Mapping[str, tuple[Job, Sequence[Job]]] = {
     "idm+cmi": (IDM, (CMI,)),
     "idm+iid": (IDM, (IID,)),
     "mtt": (MTT, ()),
+    "tesla": ({**MTT, "name": "tesla"}, ()),
     "mtt+mim": (MTT, (MIM,)),
     "mtt+cmi": (MTT, (CMI,)),
     "bptt": (BPTT, ()),
@@ -101,6 +103,9 @@ MATCHING: Budget = {
         "idm+iid": 100,
     },
     ("cifar10", 10): {
+        "herding": 0,
+        "k_center": 0,
+        "k_means": 0,
         "dm": 400,
         "dsa": 50,
         "cafe": 50,
@@ -125,6 +130,7 @@ TRAJECTORIES: Budget = {
     ("cifar10", 1): {
         "dm": 350,
         "mtt": 70,
+        "tesla": 70,
         "mtt+mim": 60,
         "bptt": 40,
         "bptt+mim": 35,
@@ -158,7 +164,7 @@ def _family(budgets: Budget, network: Job) -> Iterator[tuple[str, Job]]:
                     "ipc": ipc,
                     "seed": seed,
                     "network": network,
-                    "method": {**method, "iterations": iterations},
+                    "method": method | ({"iterations": iterations} if iterations else {}),
                     "regularizers": list(terms),
                     "metrics": {"probe": "teacher"},
                     "evaluation": SCORING | ({} if name in CONTROLLED else {"controls": []}),
