@@ -59,9 +59,9 @@ class Row:
             _spread([job["random"]["mean"] for job in self.jobs if job["random"]]),
             _spread([probe["mi_lower_bound"] for probe in self._probes()], digits=2),
             _spread([probe["cmi"] for probe in self._probes()], digits=3),
-            f"{self.jobs[0]['job']['method'].get('iterations', 0):,}",
+            f"{self.jobs[0]['job']['method']['iterations']:,}",
             f"{max(job['core_minutes'].get('pretraining', 0.0) for job in self.jobs):.1f}",
-            _span([job["core_minutes"].get("distilling", 0.0) for job in self.jobs]),
+            _span([job["core_minutes"]["distilling"] for job in self.jobs]),
             f"{max(job['peak_mib'] for job in self.jobs):,}",
         )
         return f"| {' | '.join(cells)} |"

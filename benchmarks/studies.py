@@ -62,7 +62,6 @@ IID: Job = {"name": "iid", "weight": 1.0, "covariance": 0.03, "centralization": 
 """Published for `idm`."""
 
 METHODS: Mapping[str, tuple[Job, Sequence[Job]]] = {
-    **{name: ({"name": name}, ()) for name in ("herding", "k_center", "k_means")},
     "dm": (DM, ()),
     "dc": (DC, ()),
     "dsa": (DSA, ()),
@@ -103,9 +102,6 @@ MATCHING: Budget = {
         "idm+iid": 100,
     },
     ("cifar10", 10): {
-        "herding": 0,
-        "k_center": 0,
-        "k_means": 0,
         "dm": 400,
         "dsa": 50,
         "cafe": 50,
@@ -164,7 +160,7 @@ def _family(budgets: Budget, network: Job) -> Iterator[tuple[str, Job]]:
                     "ipc": ipc,
                     "seed": seed,
                     "network": network,
-                    "method": method | ({"iterations": iterations} if iterations else {}),
+                    "method": {**method, "iterations": iterations},
                     "regularizers": list(terms),
                     "metrics": {"probe": "teacher"},
                     "evaluation": SCORING | ({} if name in CONTROLLED else {"controls": []}),
