@@ -108,7 +108,10 @@ class StudyFile:
 
     def jobs(self) -> dict[str, Any]:
         """Results of the jobs that have finished, by name."""
-        return json.loads(self._path.read_text())["jobs"] if self._path.exists() else {}  # type: ignore[no-any-return]
+        if not self._path.exists():
+            return {}
+        jobs: dict[str, Any] = json.loads(self._path.read_text())["jobs"]
+        return jobs
 
     def add(self, name: str, job: dict[str, Any]) -> None:
         """Store a job's result."""
