@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import inspect
 import logging
 import os
 import shutil
@@ -24,6 +23,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -149,14 +149,27 @@ class Compute:
 def compile_for_each_shape(function: F) -> F:
     """Compile a function that meets few shapes, each of them many times: one variant for each, none dynamic.
 
-    Functions made of one piece of code keep their variants apart. Versions of the framework that cannot (2.11
-    is one) count the variants of all of them together, so the limit is raised for the process.
+    The framework counts the variants of a piece of code, whoever had it compiled, and fails at a few hundred. So the
+    function is compiled from a copy of its code, and a process may run any number of jobs.
     """
-    options: dict[str, Any] = {"isolate_recompiles": True, "recompile_limit": RECOMPILE_LIMIT}
-    if not options.keys() <= inspect.signature(torch.compile).parameters.keys():
-        options = {}
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
-    return cast("F", torch.compile(function, fullgraph=True, dynamic=False, **options))
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
+    return cast("F", torch.compile(_copied(function), fullgraph=True, dynamic=False))
+
+
+def _copied(function: Callable[..., Any]) -> Callable[..., Any]:
+    if isinstance(function, MethodType):
+        return MethodType(_copied(function.__func__), function.__self__)
+    if not isinstance(function, FunctionType):
+        raise TypeError(f"a function or method can be compiled, not a {type(function).__name__}")
+    copy = FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
 
 
 def hold_freed_memory(most: int = 2**30) -> bool:

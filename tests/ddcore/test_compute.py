@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import resource
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -190,3 +191,34 @@ def test_description_for_the_manifest() -> None:
         "compiled": True,
         "threads": torch.get_num_threads(),
     }
+
+
+class Scaled:
+    """A function and a method, each made anew for each object from one piece of code."""
+
+    def __init__(self, factor: float) -> None:
+        def scale(x: torch.Tensor) -> torch.Tensor:
+            return x * factor
+
+        self.scale = scale
+
+    def shift(self, x: torch.Tensor, *, by: float = 1.0) -> torch.Tensor:
+        return self.scale(x) + by
+
+
+@pytest.mark.skipif(compute.missing_compiler(CPU) is not None, reason="needs a C++ compiler")
+def test_a_process_may_compile_the_same_code_for_any_number_of_jobs() -> None:
+    x = torch.arange(3.0)
+    with torch._dynamo.config.patch(accumulated_recompile_limit=2):
+        for job in range(4):
+            scaled = Scaled(job)
+            scale = compute.compile_for_each_shape(scaled.scale)
+            shift = compute.compile_for_each_shape(scaled.shift)
+            for images in (2, 3):
+                torch.testing.assert_close(scale(x[:images]), x[:images] * job)
+                torch.testing.assert_close(shift(x[:images]), x[:images] * job + 1)
+
+
+def test_only_functions_and_methods_are_compiled() -> None:
+    with pytest.raises(TypeError, match="not a partial"):
+        compute.compile_for_each_shape(partial(torch.mul, 2))

@@ -1,7 +1,7 @@
 """What every registered method and regulariser promises, each with each.
 
 A new method or regulariser is covered by registering its configuration; nothing here is edited. Network passes run
-as they are; ``DD_TEST_COMPILE=on`` has them compiled, which takes an hour.
+as they are; ``DD_TEST_COMPILE=on`` has them compiled: six minutes on two cores with ``-n 2 -k in_bf16``.
 """
 
 from __future__ import annotations
