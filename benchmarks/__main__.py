@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import benchmarks
-from benchmarks.harness import RESULTS, Benchmark, compare, store, table
+from benchmarks.harness import RESULTS, Benchmark, measure, store, table
 
 
 def every_benchmark() -> dict[str, Benchmark]:
@@ -39,7 +39,7 @@ def main() -> None:
         _each_in_its_process(names, arguments.rounds, arguments.results)
         return
     (benchmark,) = (known[name] for name in names)
-    measurements = compare(benchmark.ways(), arguments.rounds)
+    measurements = measure(benchmark, arguments.rounds)
     print(table(benchmark, measurements), flush=True)
     store(benchmark, measurements, arguments.results)
 

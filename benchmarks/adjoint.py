@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from benchmarks.forward import SHAPE, functional
+from benchmarks.forward import NETWORK, SHAPE, SMOOTH, functional
 from benchmarks.harness import Benchmark, Way, Work, peak_bytes
 from ddcore.adjoint import InnerSGD
 from ddcore.compute import Precision
@@ -39,10 +39,10 @@ class _Problem:
         return torch.stack([(end[name] - self.expert[name]).square().sum() for name in self.expert]).sum()
 
 
-def _unrolled(steps: int) -> Work:
-    f = functional("fp32", compiled=False)
+def _unrolled(steps: int, network: ConvNetConfig = NETWORK) -> Work:
+    f = functional("fp32", compiled=False, network=network)
     problem = _Problem(f)
-    net = build(ConvNetConfig(), SHAPE, 10).to(f.compute.device)
+    net = build(network, SHAPE, 10).to(f.compute.device)
 
     def work() -> Sequence[Tensor]:
         images = problem.images.clone().requires_grad_()
@@ -80,13 +80,14 @@ def _ways(precision: Precision) -> Sequence[Way]:
     ]
 
 
-def _exactness() -> Sequence[Way]:
-    """The differences are the rounding of single precision, in one graph of all steps as in the adjoint."""
-    f = functional("fp32", compiled=False)
+def _agreement() -> Sequence[Way]:
+    """Against the adjoint in double precision: what single precision rounds, in one graph of all steps as in ours."""
+    f = functional("fp32", compiled=False, network=SMOOTH)
     return [
         Way("adjoint, eager float64", _adjoint(f, STEPS, torch.float64)),
-        Way("unrolled, eager fp32", _unrolled(STEPS)),
+        Way("unrolled, eager fp32", _unrolled(STEPS, SMOOTH)),
         Way("adjoint, eager fp32", _adjoint(f, STEPS)),
+        Way("adjoint, compiled fp32", _adjoint(functional("fp32", compiled=True, network=SMOOTH), STEPS)),
     ]
 
 
@@ -105,6 +106,8 @@ def _memory() -> Sequence[Way]:
 BENCHMARKS = (
     Benchmark("adjoint", "gradient through 20 SGD steps on 100 images, bf16", lambda: _ways("bf16"), target=0.7),
     Benchmark("adjoint-fp32", "gradient through 20 SGD steps on 100 images, fp32", lambda: _ways("fp32"), target=0.7),
-    Benchmark("adjoint-exactness", "gradient through 20 SGD steps on 100 images, float64", _exactness),
-    Benchmark("adjoint-memory", "peak memory of the adjoint (the difference must stay below 0.15)", _memory),
+    Benchmark("adjoint-agreement", "gradient through 20 SGD steps with Swish for ReLU", _agreement, timed=False),
+    Benchmark(
+        "adjoint-memory", "peak memory of the adjoint (MiB; the difference must stay below 0.15)", _memory, timed=False
+    ),
 )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.forward import SHAPE
-from benchmarks.harness import Benchmark, Way, Work, engine_ways
+from benchmarks.harness import Benchmark, Way, Work, engine_ways, vector
 from benchmarks.random_run import random_run
 from ddcore.compute import Compute, Precision
 from ddcore.data.sampling import batches
@@ -49,7 +49,7 @@ def _ours(cafe: CAFE, *, training: bool) -> Work:
         if training:
             cafe.advance(step)
         end = [step.params[name] for name in cafe.run.functional.names]
-        return [gradient, *_descent(start, end, cafe.config.lr_net)]
+        return [gradient, _descent(start, end, cafe.config.lr_net)]
 
     return work
 
@@ -84,7 +84,7 @@ def _released(cafe: CAFE, *, training: bool) -> Work:
         gradient = torch.zeros_like(images) if images.grad is None else images.grad.clone()
         image_optimizer.step()
         if not training:
-            return [gradient, *_descent(start, start, config.lr_net)]
+            return [gradient, _descent(start, start, config.lr_net)]
 
         def query() -> float:
             rows = run.sampler.draw_each(config.query_images, run.random.host_stream("method/query"))
@@ -100,14 +100,14 @@ def _released(cafe: CAFE, *, training: bool) -> Work:
                 optimizer.step()
             query()
             F.cross_entropy(network(own), own_labels)
-        return [gradient, *_descent(start, list(network.parameters()), config.lr_net)]
+        return [gradient, _descent(start, list(network.parameters()), config.lr_net)]
 
     return work
 
 
-def _descent(start: Sequence[Tensor], end: Sequence[Tensor], lr: float) -> list[Tensor]:
-    """Sum of the gradients that plain SGD followed, parameter by parameter."""
-    return [(before - after.detach()) / lr for before, after in zip(start, end, strict=True)]
+def _descent(start: Sequence[Tensor], end: Sequence[Tensor], lr: float) -> Tensor:
+    """Sum of the gradients that plain SGD followed."""
+    return vector((before - after) / lr for before, after in zip(start, end, strict=True))
 
 
 def _ways(precision: Precision, *, classes: int = 10, batch_real: int = 256, training: bool = True) -> Sequence[Way]:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from benchmarks.forward import SHAPE
+from benchmarks.forward import SHAPE, SMOOTH
 from benchmarks.harness import Benchmark, Way, Work, engine_ways
 from benchmarks.random_run import random_run
 from ddcore.compute import Compute, Precision
 from ddcore.data import augment
 from ddcore.methods.dm import DM
 from ddcore.nets import build
-from ddcore.spec import DMConfig, parse
+from ddcore.spec import DMConfig, JobSpec, parse
 
 CLASSES, IPC, BATCH_REAL = 10, 10, 256
 SPEC = parse({"dataset": "cifar10", "ipc": IPC, "method": {"name": "dm", "batch_real": BATCH_REAL}})
 
 
-def _ours(compute: Compute) -> Work:
-    run = random_run(SPEC, compute)
+def _ours(compute: Compute, spec: JobSpec = SPEC) -> Work:
+    run = random_run(spec, compute)
     method = DM(DMConfig(batch_real=BATCH_REAL), run)
 
     def work() -> Sequence[Tensor]:
@@ -36,9 +37,9 @@ def _ours(compute: Compute) -> Work:
     return work
 
 
-def _published(compute: Compute) -> Work:
+def _published(compute: Compute, spec: JobSpec = SPEC) -> Work:
     """Class after class: permute the indices, fetch, augment both sides alike, forward; one backward for all."""
-    run, device = random_run(SPEC, compute), compute.device
+    run, device = random_run(spec, compute), compute.device
     method = DM(DMConfig(batch_real=BATCH_REAL), run)
     pixels = run.dataset.normalize(run.dataset.train.images).to(device)
     of_class = [(run.dataset.train.labels == c).nonzero().flatten() for c in range(CLASSES)]
@@ -48,7 +49,7 @@ def _published(compute: Compute) -> Work:
         step = method.draw(0, method.start())
         images = step.synthetic.images.detach().clone().requires_grad_()
         optimizer = torch.optim.SGD([images], lr=1.0, momentum=0.5)
-        network = build(SPEC.network, SHAPE, CLASSES).to(device)
+        network = build(spec.network, SHAPE, CLASSES).to(device)
         network.load_state_dict(step.params)
         network.requires_grad_(False)
         loss = torch.zeros((), device=device)
@@ -71,7 +72,13 @@ def _ways(precision: Precision) -> Sequence[Way]:
     return engine_ways("published loop", _published, _ours, precision)
 
 
+def _agreement() -> Sequence[Way]:
+    spec = SPEC.model_copy(update={"network": SMOOTH})
+    return engine_ways("published loop", partial(_published, spec=spec), partial(_ours, spec=spec), "fp32")
+
+
 BENCHMARKS = (
     Benchmark("dm", "DM iteration, IPC 10, 10 classes, 256 real a class, bf16", lambda: _ways("bf16"), target=6.0),
     Benchmark("dm-fp32", "DM iteration, IPC 10, 10 classes, 256 real a class, fp32", lambda: _ways("fp32"), target=2.5),
+    Benchmark("dm-agreement", "loss and slope of DM with Swish for ReLU", _agreement, timed=False),
 )

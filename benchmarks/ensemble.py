@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.harness import Benchmark, Way
+from benchmarks.harness import Benchmark, Way, vector
 from ddcore.compute import Compute, Precision
 from ddcore.nets import Functional, Params, Shape, build
 from ddcore.spec import ConvNetConfig
@@ -42,7 +42,7 @@ def _in_turn(f: Functional, images: int) -> Callable[[], Sequence[Tensor]]:
             torch.autograd.grad(F.cross_entropy(f.logits(params, x[i]), labels[i]), leaves[i])
             for i, params in enumerate(networks)
         ]
-        return [torch.stack(parts) for parts in zip(*gradients, strict=True)]
+        return [vector(torch.stack(parts) for parts in zip(*gradients, strict=True))]
 
     return work
 
@@ -56,7 +56,7 @@ def _stacked(f: Functional, images: int) -> Callable[[], Sequence[Tensor]]:
 
     def work() -> Sequence[Tensor]:
         loss = F.cross_entropy(forward(stack, x).flatten(0, 1), labels.flatten()) * NETWORKS
-        return torch.autograd.grad(loss, list(stack.values()))
+        return [vector(torch.autograd.grad(loss, list(stack.values())))]
 
     return work
 

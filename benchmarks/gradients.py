@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.forward import SHAPE, functional
-from benchmarks.harness import Benchmark, Way
+from benchmarks.forward import NETWORK, SHAPE, SMOOTH, functional
+from benchmarks.harness import Benchmark, Way, vector
 from ddcore.compute import Precision
 from ddcore.data import augment
 from ddcore.distances import row_cosine
@@ -51,11 +51,11 @@ def _labels(c: int, count: int, device: torch.device) -> Tensor:
     return torch.full((count,), c, device=device)
 
 
-def _published() -> Callable[[], Sequence[Tensor]]:
+def _published(network: ConvNetConfig = NETWORK) -> Callable[[], Sequence[Tensor]]:
     """Class after class, one graph of second derivatives for all of them, and one backward."""
-    f = functional("fp32", compiled=False)
+    f = functional("fp32", compiled=False, network=network)
     problem, device = _Problem.on(f), f.compute.device
-    net = build(ConvNetConfig(), SHAPE, CLASSES).to(device)
+    net = build(network, SHAPE, CLASSES).to(device)
     net.load_state_dict(problem.params)
 
     def work() -> Sequence[Tensor]:
@@ -108,11 +108,11 @@ def _ours(f: Functional) -> Callable[[], Sequence[Tensor]]:
     return work
 
 
-def _matching(precision: Precision) -> Sequence[Way]:
+def _matching(precision: Precision, network: ConvNetConfig = NETWORK) -> Sequence[Way]:
     return [
-        Way("published loop, eager fp32", _published()),
-        Way("engine, eager fp32", _ours(functional("fp32", compiled=False))),
-        Way(f"engine, compiled {precision}", _ours(functional(precision, compiled=True))),
+        Way("published loop, eager fp32", _published(network)),
+        Way("engine, eager fp32", _ours(functional("fp32", compiled=False, network=network))),
+        Way(f"engine, compiled {precision}", _ours(functional(precision, compiled=True, network=network))),
     ]
 
 
@@ -123,7 +123,7 @@ def _class_gradients() -> Sequence[Way]:
         images = problem.pixels[torch.cat(problem.rows)]
         labels = torch.arange(CLASSES, device=images.device).repeat_interleave(BATCH_REAL)
         sizes = [BATCH_REAL] * CLASSES
-        return lambda: list(gradients.class_gradients(problem.params, images, labels, sizes).values())
+        return lambda: [vector(gradients.class_gradients(problem.params, images, labels, sizes).values())]
 
     return [Way("class by class, eager fp32", way(False)), Way("vmap over classes, eager fp32", way(True))]
 
@@ -151,6 +151,12 @@ def _second_order() -> Sequence[Way]:
 BENCHMARKS = (
     Benchmark("matching", "DSA image step, IPC 10, 10 classes, 256 real, bf16", lambda: _matching("bf16"), target=3.0),
     Benchmark("matching-fp32", "DSA image step, IPC 10, 10 classes, 256 real, fp32", lambda: _matching("fp32")),
+    Benchmark(
+        "matching-agreement",
+        "loss and slope of DSA with Swish for ReLU",
+        lambda: _matching("fp32", SMOOTH),
+        timed=False,
+    ),
     Benchmark("class-gradients", "gradients of 10 classes of 256 images", _class_gradients),
     Benchmark("second-order", "slope of the row-wise cosine in 10 images", _second_order),
 )

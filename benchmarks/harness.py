@@ -11,7 +11,7 @@ import ctypes
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,8 +61,8 @@ class Measurement:
         seconds: of each round.
         ratios: seconds of the reference divided by these, round by round.
         peak_mib: resident memory that it adds at its peak, in MiB; 0 where the system does not tell.
-        difference: largest difference from the reference's results, relative to its largest value.
-        cosine: smallest cosine between its results and the reference's.
+        difference: largest difference from one of the reference's results, relative to the largest value of that.
+        cosine: smallest cosine between one of its results and the reference's.
         number: what it returned, where that is a single number, such as a size in memory.
     """
 
@@ -84,12 +84,14 @@ class Benchmark:
         title: what is measured, in words.
         ways: builds the ways; called once.
         target: ratio that the last way should reach, where one is demanded.
+        timed: whether time matters; otherwise each way does its work once, for what it returns.
     """
 
     name: str
     title: str
     ways: Callable[[], Sequence[Way]]
     target: float | None = None
+    timed: bool = True
 
 
 def policy(precision: Precision, *, compiled: bool) -> Compute:
@@ -121,6 +123,19 @@ def engine_ways(
     ]
 
 
+def vector(tensors: Iterable[Tensor]) -> Tensor:
+    """All weights of a network, or their gradients, as one result.
+
+    By itself a bias before a normalisation, say, would be compared with nothing but rounding: its gradient is zero.
+    """
+    return torch.cat([tensor.detach().flatten() for tensor in tensors])
+
+
+def measure(benchmark: Benchmark, rounds: int) -> list[Measurement]:
+    """One measurement for each way, in order; without ``rounds`` where time does not matter."""
+    return compare(benchmark.ways(), rounds if benchmark.timed else 0)
+
+
 def compare(ways: Sequence[Way], rounds: int) -> list[Measurement]:
     """Run all ways in turn, ``rounds`` times.
 
@@ -128,7 +143,7 @@ def compare(ways: Sequence[Way], rounds: int) -> list[Measurement]:
 
     Args:
         ways: the reference first.
-        rounds: at least 1.
+        rounds: how many; with none, neither time nor memory is measured, and each way does its work once.
 
     Returns:
         One measurement a way, in the same order.
@@ -138,7 +153,7 @@ def compare(ways: Sequence[Way], rounds: int) -> list[Measurement]:
     for way, output in zip(ways, outputs, strict=True):
         difference, cosine = _agreement(outputs[0], output)
         _set_allocator(way is ways[0])
-        _, peak = peak_mib(way.work)
+        peak = peak_mib(way.work)[1] if rounds else 0.0
         measurements.append(Measurement(way.name, [], [], peak, difference, cosine, _only_number(output)))
     for _ in range(rounds):
         for way, measurement in zip(ways, measurements, strict=True):
@@ -153,12 +168,15 @@ def table(benchmark: Benchmark, measurements: Sequence[Measurement]) -> str:
     """The measurements as lines of text."""
     lines = [benchmark.title]
     for m in measurements:
-        lines.append(
-            f"  {m.name:<32} {median(m.seconds):9.4f} s   {median(m.ratios):6.2f} x "
-            f"({min(m.ratios):.2f} to {max(m.ratios):.2f})   {m.peak_mib:7.0f} MiB   "
-            f"difference {m.difference:.1e}, cosine {m.cosine:.6f}"
-            + ("" if m.number is None else f"   returned {m.number:.4g}")
-        )
+        took = number = ""
+        if m.seconds:
+            took = (
+                f"{median(m.seconds):9.4f} s   {median(m.ratios):6.2f} x "
+                f"({min(m.ratios):.2f} to {max(m.ratios):.2f})   {m.peak_mib:7.0f} MiB   "
+            )
+        elif m.number is not None:
+            number = f"{m.number:9.4g}   "
+        lines.append(f"  {m.name:<44}{took}{number}difference {m.difference:.1e}, cosine {m.cosine:.6f}")
     if benchmark.target is not None:
         reached = median(measurements[-1].ratios)
         verdict = "reached" if reached >= benchmark.target else "missed"
@@ -172,9 +190,9 @@ def store(benchmark: Benchmark, measurements: Sequence[Measurement], folder: Pat
         "benchmark": benchmark.name,
         "title": benchmark.title,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": {**machine(), "gflops": {"fp32": gflops(torch.float32), "bf16": gflops(torch.bfloat16)}},
         "target": benchmark.target,
-        "ways": [{"median_ratio": median(m.ratios), **asdict(m)} for m in measurements],
+        "ways": [{"median_ratio": median(m.ratios) if m.ratios else None, **asdict(m)} for m in measurements],
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{benchmark.name}.json"
@@ -220,17 +238,27 @@ def machine() -> Mapping[str, Any]:
     }
 
 
+def gflops(dtype: torch.dtype, rounds: int = 5) -> float:
+    """Billions of operations a second in a large matrix product: about what arithmetic in a type allows at most."""
+    device, size = ("cuda", 8192) if torch.cuda.is_available() else ("cpu", 2048)
+    matrix = torch.ones((size, size), dtype=dtype, device=device)
+    matrix @ matrix
+    return 2 * size**3 / median(_seconds(lambda: matrix @ matrix) for _ in range(rounds)) / 1e9
+
+
 def _only_number(output: Sequence[Tensor]) -> float | None:
     return output[0].item() if len(output) == 1 and output[0].numel() == 1 else None
 
 
 def _agreement(reference: Sequence[Tensor], output: Sequence[Tensor]) -> tuple[float, float]:
-    """Largest difference relative to the largest value, and cosine, of all tensors taken as one vector."""
+    """Largest difference of a tensor relative to its largest value, and smallest cosine; a loss hides no slope."""
     if [tensor.shape for tensor in reference] != [tensor.shape for tensor in output]:
         raise ValueError(f"ways return different things: {len(reference)} and {len(output)} tensors, or other shapes")
-    a, b = (torch.cat([t.detach().double().flatten() for t in tensors]) for tensors in (reference, output))
-    difference = float((a - b).abs().max() / a.abs().max())
-    return difference, float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+    pairs = [
+        (a.detach().double().flatten(), b.detach().double().flatten()) for a, b in zip(reference, output, strict=True)
+    ]
+    difference = max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
+    return difference, min(float(torch.nn.functional.cosine_similarity(a, b, dim=0)) for a, b in pairs)
 
 
 def _set_allocator(reference: bool) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from benchmarks.forward import SHAPE, functional
-from benchmarks.harness import Benchmark, Way, Work
+from benchmarks.harness import Benchmark, Way, Work, vector
 from ddcore.data import augment
 from ddcore.nets import Functional, Network, build
 from ddcore.spec import ConvNetConfig
@@ -59,7 +59,7 @@ def _ours(f: Functional, images: int, recipe: Recipe) -> Work:
     def work() -> Sequence[Tensor]:
         params = f.new(torch.Generator().manual_seed(0))
         train(f, params, *training_set, recipe, torch.Generator().manual_seed(2))
-        return [torch.cat([params[name].flatten() for name in f.names])]
+        return [vector(params[name] for name in f.names)]
 
     return work
 
@@ -72,7 +72,7 @@ def _plain(images: int, recipe: Recipe) -> Work:
         net = build(ConvNetConfig(), SHAPE, 10).to(f.compute.device)
         net.load_state_dict(f.new(torch.Generator().manual_seed(0)))
         plain(net, pixels, labels, recipe, torch.Generator().manual_seed(2))
-        return [torch.cat([p.detach().flatten() for p in net.parameters()])]
+        return [vector(net.parameters())]
 
     return work
 

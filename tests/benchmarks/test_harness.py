@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.__main__ import every_benchmark
-from benchmarks.harness import Benchmark, Way, compare, store, table
+from benchmarks.harness import Benchmark, Way, compare, measure, store, table
 
 
 def way(name: str, seconds: float, *values: float) -> Way:
@@ -42,10 +42,38 @@ def test_disagreement_is_reported_relative_to_the_largest_value() -> None:
     assert other.cosine == pytest.approx(28 / (5 * 32**0.5))
 
 
+def test_a_large_result_does_not_hide_a_small_one() -> None:
+    def results(slope: float) -> Way:
+        return Way("loss and slope", lambda: [torch.tensor([1000.0]), torch.tensor([1.0, slope])])
+
+    _, other = compare([results(0.0), results(1.0)], rounds=1)
+    assert other.difference == pytest.approx(1.0)
+    assert other.cosine == pytest.approx(0.5**0.5)
+
+
 def test_ways_that_return_different_things_are_refused() -> None:
     two = Way("two", lambda: [torch.ones(1), torch.ones(1)])
     with pytest.raises(ValueError, match="different things"):
         compare([two, way("one", 0, 1.0)], rounds=1)
+
+
+def test_where_time_does_not_matter_each_way_works_once(tmp_path: Path) -> None:
+    asked = []
+
+    def counted(number: float) -> Way:
+        def work() -> Sequence[Tensor]:
+            asked.append(number)
+            return [torch.tensor([number])]
+
+        return Way(f"N = {number}", work)
+
+    benchmark = Benchmark("size", "bytes", lambda: [counted(4.0), counted(5.0)], timed=False)
+    first, second = measure(benchmark, rounds=3)
+    assert asked == [4, 5]
+    assert (first.number, second.number, second.difference) == (4, 5, 0.25)
+    assert (second.seconds, second.ratios) == ([], [])
+    assert "5   difference 2.5e-01" in table(benchmark, [first, second])
+    assert json.loads(store(benchmark, [first, second], tmp_path).read_text())["ways"][1]["number"] == 5
 
 
 def test_results_are_stored_with_the_machine_and_shown_with_the_verdict(tmp_path: Path) -> None:
@@ -54,6 +82,7 @@ def test_results_are_stored_with_the_machine_and_shown_with_the_verdict(tmp_path
     stored = json.loads(store(benchmark, measurements, tmp_path).read_text())
     assert stored["benchmark"] == "nap"
     assert stored["machine"]["torch"] == torch.__version__
+    assert all(stored["machine"]["gflops"][precision] > 0.1 for precision in ("fp32", "bf16"))
     assert stored["ways"][1]["median_ratio"] == pytest.approx(sum(measurements[1].ratios) / 2)
     assert table(benchmark, measurements).splitlines()[-1] == "  target 1.2 x: reached"
 
