@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ddcore import room
+from ddcore.cache import note_use
 from ddcore.checkpoint import versions, write_atomically
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class NetworkStore:
             return None
         try:
             with safe_open(path, framework="pt") as file:
+                note_use(path.parent)
                 return read(file)
         except FileNotFoundError:
             return None

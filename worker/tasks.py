@@ -15,6 +15,7 @@ from app.core.settings import Settings
 from app.core.storage import ArtifactStore, open_store
 from app.jobs import fleet, leases, outbox
 from app.jobs.leases import Claim
+from worker import sweep
 from worker.draining import Drain
 from worker.faults import fault_point
 from worker.supervisor import Supervisor
@@ -52,6 +53,7 @@ class Post:
                 Supervisor(self.settings, self.database, self.store, self.worker_id, self.drain).supervise(claimed)
                 self._rest()
                 outbox.publish_pending(self.database, self.settings)
+                self._make_room()
         finally:
             _log.info("attempt %s of %s is over", claimed.attempt, claimed.job_id)
         return True
@@ -78,6 +80,12 @@ class Post:
                 fleet.set_state(session, self.worker_id, "idle")
         except SQLAlchemyError as error:
             _log.warning("the worker cannot say that it is idle (%s)", type(error).__name__)
+
+    def _make_room(self) -> None:
+        try:
+            sweep.trim_cache(self.settings.cache_dir, self.settings.cache_limit_gb * 1e9)
+        except OSError as error:
+            _log.warning("the cache cannot be cut down to its limit (%s)", error)
 
 
 _posts: dict[int, Post] = {}

@@ -66,6 +66,9 @@ class Settings(BaseSettings):
         default_factory=lambda data: data["home"] / "cache",
         description="Trained networks, decoded datasets and compiled code that jobs share.",
     )
+    cache_limit_gb: float = Field(
+        100, ge=0, description="Gigabytes that a worker leaves in its cache after a job, the last hours' use apart."
+    )
     database_url: str = Field(
         default_factory=lambda data: f"sqlite:///{data['home'] / 'ddservice.sqlite3'}",
         description="SQLAlchemy URL: sqlite:///… or postgresql+psycopg://….",

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ddcore.cache import note_use
 from ddcore.data.images import ImageSet, digest_of
 
 _logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def cached(cache: Path | None, files: Sequence[Path], build: Callable[[], tuple[
     folder = cache / "datasets" / _key(files)
     found = _read(folder)
     if found is not None:
+        note_use(folder)
         return found
     built = _decoded(*build())
     try:

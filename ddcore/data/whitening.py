@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ddcore.cache import note_use
 from ddcore.checkpoint import write_atomically
 from ddcore.data.images import Dataset
 from ddcore.errors import ConfigurationError
@@ -146,6 +147,7 @@ def _read(path: Path) -> Whitening | None:
         return None
     try:
         tensors = load(path.read_bytes())
+        note_use(path)
         return Whitening(tensors["mean"], tensors["matrix"])
     except (SafetensorError, KeyError, ValueError) as error:
         _logger.warning("fitting the whitening again: %s is damaged (%s)", path, error)

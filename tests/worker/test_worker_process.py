@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from app.jobs import fleet
 from app.migrate import SchemaError
 from app.system.models import Worker
 from tests.chaos.harness import ROOT, Cluster
-from worker import attendance, celery_app, sweep
+from worker import attendance, celery_app
 from worker.attendance import Attendance, detect_device_class
 from worker.draining import Drain
 from worker.schema_gate import await_schema
@@ -56,6 +56,19 @@ def test_a_doorbell_is_one_job(service: Cluster, post: Post) -> None:
     assert state(service) == "idle"
     assert post.answer()
     assert not post.answer()
+
+
+def test_the_cache_is_cut_down_after_a_job(service: Cluster, post: Post) -> None:
+    old = service.settings.cache_dir / "teachers" / "old"
+    old.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    service.submit(ring=False, iterations=5)
+    assert post.answer()
+    assert old.exists()
+    strict = replace(post, settings=post.settings.model_copy(update={"cache_limit_gb": 0}))
+    service.submit(ring=False, iterations=5)
+    assert strict.answer()
+    assert not old.exists()
 
 
 def test_who_may_not_claim_does_not(service: Cluster, post: Post) -> None:
@@ -164,16 +177,6 @@ def test_a_gpu_is_found_by_its_driver(driver: Path, tmp_path: Path, monkeypatch:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     driver.write_text("#!/bin/sh\necho no driver loaded; exit 9\n")
     assert detect_device_class(settings) == "cpu"
-
-
-def test_folders_of_ended_jobs_are_swept(service: Cluster) -> None:
-    job_id = service.submit(ring=False)
-    for name in (job_id, "job_ended"):
-        (service.settings.runs_dir / name / "1").mkdir(parents=True)
-    assert sweep.remove_finished(service.settings.runs_dir, service.database) == 1
-    assert [path.name for path in service.settings.runs_dir.iterdir()] == [job_id]
-    shutil.rmtree(service.settings.runs_dir)
-    assert sweep.remove_finished(service.settings.runs_dir, service.database) == 0
 
 
 def test_a_worker_waits_for_the_schema_and_then_says_what_is_wrong(tmp_path: Path) -> None:

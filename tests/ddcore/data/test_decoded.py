@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,8 +43,10 @@ def entry_of(cache: Path) -> Path:
 
 def test_second_reading_decodes_nothing_and_gives_the_same(source: Source, tmp_path: Path) -> None:
     cold = cached(tmp_path / "cache", source.files, source.build)
+    os.utime(entry_of(tmp_path / "cache"), (0, 0))
     warm = cached(tmp_path / "cache", source.files, source.build)
     assert source.builds == 1
+    assert entry_of(tmp_path / "cache").stat().st_mtime > time.time() - 600, "it is known to be in use"
     train, test = source.build()
     for found in (cold, warm):
         assert torch.equal(found.train.images, train.images)
