@@ -21,6 +21,12 @@ PHASES = {
     "evaluating": "Scoring",
     "finalizing": "Writing results",
 }
+PROBES = {
+    "teacher": "a small network trained on real images",
+    "random": "a network with random weights below a least-squares classifier of real images",
+}
+"""What the mutual-information bound and the CMI of a job are read with, in words."""
+
 ACRONYM = 5
 """Names of methods up to this length are acronyms."""
 
@@ -190,6 +196,12 @@ class JobView:
             Reading("CMI", number(last.cmi), "nats", ""),
             Reading("Loss", number(last.loss), "", ""),
         ]
+
+    @property
+    def probe(self) -> str | None:
+        """What the bound and the CMI are read with; ``None`` while a running job has yet to say it."""
+        reported = (self.job.results or {}).get("probe") or {}
+        return PROBES.get(reported.get("network") or self.job.spec["metrics"]["probe"])
 
 
 def view(job: JobDocument) -> JobView:

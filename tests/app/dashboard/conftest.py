@@ -32,6 +32,7 @@ RESULTS = {
     "epochs": 300,
     "checkpoint": "last",
     "protocol": {},
+    "probe": {"network": "teacher"},
 }
 SPEC = {
     "dataset": "digits",

@@ -201,6 +201,10 @@ class TestJob:
         assert [a["data-keys"] for a in charts] == ["loss loss/base", "mi_lower_bound", "cmi"]
         assert [a.get("data-limit-label") for a in charts] == [None, "log 10 = 2.303", None]
 
+    def test_what_the_readings_rest_on_is_said_once_it_is_known(self, api: Api, finished: str, running: str) -> None:
+        assert "read with a small network trained on real images" in Page(api.get(f"/jobs/{finished}")).text
+        assert "are read with" not in Page(api.get(f"/jobs/{running}")).text
+
     def test_failed(self, api: Api, add_job: Callable[..., str]) -> None:
         error = {"code": "diverged", "message": "the loss became NaN", "retryable": False, "attempt": 2}
         page = Page(api.get(f"/jobs/{add_job(status='failed', error=error)}"))
