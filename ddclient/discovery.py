@@ -51,7 +51,7 @@ def locate(url: str | None = None, api_key: str | None = None) -> Endpoint:
         raise BadInputError(f"{source} is {found!r}, but must be an address such as http://127.0.0.1:8000")
     key = api_key or os.environ.get("DD_API_KEY") or None
     if key is None and is_loopback(parts.hostname):
-        key = _read_key(home() / KEY_FILE)
+        key = read_key(home())
     return Endpoint(found.rstrip("/"), key, source)
 
 
@@ -81,9 +81,10 @@ def _address(url: str | None) -> tuple[str, str]:
     return f"http://{host}:{os.environ.get('DD_PORT') or 8000}", "the default address"
 
 
-def _read_key(path: Path) -> str | None:
+def read_key(folder: Path) -> str | None:
+    """The key that a local service left in its state folder; ``None`` if it asks for none, or cannot be read."""
     try:
-        return path.read_text("utf-8").strip() or None
+        return (folder / KEY_FILE).read_text("utf-8").strip() or None
     except OSError:
         return None
 

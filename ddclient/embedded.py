@@ -20,7 +20,7 @@ from typing import IO, NoReturn
 
 import httpx
 
-from ddclient.discovery import KEY_FILE, SERVICE_FILE, running_service
+from ddclient.discovery import SERVICE_FILE, read_key, running_service
 from ddclient.errors import BadInputError, ClientError
 from ddcore.version import __version__
 
@@ -69,9 +69,9 @@ class Service:
         self._lock: IO[bytes] | None = None
 
     @property
-    def api_key(self) -> str:
-        """The key that the first start of the API left in the state folder."""
-        return (self.home / KEY_FILE).read_text("utf-8").strip()
+    def api_key(self) -> str | None:
+        """The key that the first start of the API left in the state folder; ``None`` where it asks for none."""
+        return read_key(self.home)
 
     def start(self) -> None:
         """Start both children and return once the API is ready.

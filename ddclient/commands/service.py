@@ -33,7 +33,8 @@ def up(
     service = embedded.Service(home or discovery.home(), host=host, port=port, data_root=data_root)
     with embedded.running(service):
         link = _login_link(service)
-        text = f"service    {service.url}\ndashboard  {link} (opens once)\nstate      {service.home}\nCtrl-C stops it"
+        once = "" if link == service.url else " (opens once)"
+        text = f"service    {service.url}\ndashboard  {link}{once}\nstate      {service.home}\nCtrl-C stops it"
         output.emit({"url": service.url, "login": link, "home": service.home}, text, as_json=as_json)
         _supervise(service)
 
@@ -111,6 +112,8 @@ def _supervise(service: embedded.Service) -> None:
 
 
 def _login_link(service: embedded.Service) -> str:
+    if service.api_key is None:
+        return service.url
     with Client(service.url, service.api_key) as client:
         return client.login_link()
 

@@ -78,6 +78,12 @@ def test_a_started_service_is_found_by_clients_and_forgotten_when_stopped(
     assert running_service(service.home) is None
 
 
+def test_a_service_that_asks_for_no_key_has_none(service: Service, parts: Path) -> None:
+    (parts / "standin_api.py").write_text(API.replace('(home / "api-key").write_text("dd_made_by_the_api")', ""))
+    service.start()
+    assert service.api_key is None
+
+
 def test_the_state_folder_is_private(service: Service) -> None:
     service.start()
     assert service.home.stat().st_mode & 0o077 == 0
