@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ddcore import bundle, engine, evaluation
+from ddcore import bundle, distances, engine
 from ddcore.adjoint import InnerSGD
 from ddcore.context import Run
 from ddcore.data import augment
@@ -25,59 +23,14 @@ from ddcore.errors import ConfigurationError, DivergedError, Interrupted
 from ddcore.gradients import Gradients
 from ddcore.hooks import Stop
 from ddcore.methods.mtt import TrajectoryMatching, trajectory_loss, trajectory_slope
-from ddcore.methods.staged import Staged
 from ddcore.methods.students import training_on
 from ddcore.nets import build
 from ddcore.randomness import stream_seed
 from ddcore.registry import build_method
-from ddcore.spec import METHODS, PROTOCOLS, SpecError, parse
-from ddcore.starts import Lesson, Starts
+from ddcore.spec import parse
 from ddcore.synthetic import SyntheticSet
+from tests.ddcore.staging import BASES, STEPS, Make, by_class, method_fields, staged, steps
 from tests.ddcore.test_adjoint import PRINTED_ROW, Printed, close, printed
-
-Make = Callable[..., Run]
-MTT = {"name": "mtt", "student_steps": 3, "max_start": 2, "lr_init": 0.05, "lr_lr": 1e-3, "lr_img": 5.0}
-MTT |= {"experts": {"count": 2, "batch_size": 24, "lr": 0.05}}
-GRADIENTS = {"batch_real": 8, "lr_img": 0.5}
-ALONG_REAL = {**GRADIENTS, "steps_per_network": 2, "train_images": 24, "batch_train": 12}
-BASES: dict[str, dict[str, Any]] = {
-    "mtt": MTT,
-    "tesla": {**MTT, "name": "tesla"},
-    "dc": {"name": "dc", **GRADIENTS, "inner_loop": 1},
-    "dsa": {"name": "dsa", **GRADIENTS, "inner_loop": 1},
-    "idc": {"name": "idc", **ALONG_REAL},
-    "dream": {"name": "dream", **ALONG_REAL},
-}
-STEPS = 3
-
-
-def method_fields(base: str | dict[str, Any] = "mtt", stages: int = 3, **fields: Any) -> dict[str, Any]:
-    base = BASES[base] if isinstance(base, str) else base
-    return {"name": "seqmatch", "stages": stages, "base": base, "iterations": stages * STEPS, "epochs": 4, **fields}
-
-
-def staged(make_run: Make, base: str | dict[str, Any] = "mtt", stages: int = 3, **fields: Any) -> Staged:
-    job = {"ipc": 2 * stages, "method": method_fields(base, stages), **fields}
-    method = build_method((run := make_run(**job)).spec.method, run)
-    assert isinstance(method, Staged)
-    method.prepare()
-    return method
-
-
-def steps(method: Any, synthetic: SyntheticSet, count: int) -> Iterator[int]:
-    """Take steps as the engine does; yields before each, once its stage has begun."""
-    for index in range(count):
-        method.enter(index, synthetic)
-        yield index
-        synthetic.begin_step()
-        step = method.draw(index, synthetic)
-        method.backward(step)
-        synthetic.step()
-        method.advance(step)
-
-
-def by_class(synthetic: SyntheticSet) -> Tensor:
-    return synthetic.stored.detach().unflatten(0, (synthetic.classes, synthetic.ipc)).clone()
 
 
 def test_printed_gradient_of_a_set_with_frozen_rows() -> None:
@@ -162,12 +115,6 @@ def test_frozen_images_keep_their_place_in_the_union(make_run: Make) -> None:
     first, of_first = synthetic.union(1)
     assert torch.equal(first, images[stages.of_images == 0])
     assert torch.equal(of_first, labels[stages.of_images == 0])
-
-
-def test_a_mosaic_cut_by_changing_factors_cannot_be_frozen() -> None:
-    job = {"dataset": "digits", "ipc": 4, "method": method_fields("idc", 2)}
-    with pytest.raises(SpecError, match=r"/decoder/scales: .* earlier stages would not stay as they are"):
-        parse({**job, "decoder": {"name": "mosaic", "factor": 3, "scales": "bound"}})
 
 
 class Reference:
@@ -273,8 +220,6 @@ def test_networks_to_match_with_come_from_those_that_learned_the_earlier_stages(
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 @pytest.mark.parametrize("distance", ["squared", "row_cosine"])
 def test_frozen_images_count_in_the_gradient_and_have_no_slope(make_run: Make, distance: str, norm: str) -> None:
-    from ddcore import distances
-
     run = make_run(network={"name": "convnet", "width": 4, "norm": norm})
     gradients = Gradients(run.functional, training=True)
     params = run.functional.new(torch.Generator().manual_seed(0))
@@ -289,104 +234,6 @@ def test_frozen_images_count_in_the_gradient_and_have_no_slope(make_run: Make, d
     none, still = gradients.distance_gradient(params, images, labels, target, reading, moving=moving & False)
     assert none.item() == pytest.approx(value.item(), rel=1e-4)
     assert still.abs().max() == 0
-
-
-class TestScoring:
-    """Networks learn the stages in turn (4.2 step 4, 5.2), against the framework's own optimiser."""
-
-    SIZES, RATES, EPOCHS = (2, 1, 1), (0.05, 0.02, 0.08), 4
-
-    def slow(self, run: Run, seed: int, images: Tensor, labels: Tensor, rates: Sequence[float], carry: bool) -> Any:
-        network = build(run.spec.network, run.dataset.shape, len(run.dataset.classes))
-        network.load_state_dict(run.functional.new(torch.Generator().manual_seed(seed)))
-        momentum: dict[Any, Any] = {}
-        of_class = images.unflatten(0, (len(run.dataset.classes), 4))
-        for end, rate in zip((2, 3, 4), rates, strict=True):
-            x = of_class[:, :end].flatten(0, 1)
-            y = torch.arange(len(of_class)).repeat_interleave(end)
-            optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4)
-            if carry:
-                optimizer.state.update(momentum)
-            for passed in range(1, self.EPOCHS + 2):
-                optimizer.zero_grad()
-                F.cross_entropy(network(x), y).backward()
-                optimizer.step()
-                if passed == self.EPOCHS // 2 + 2:
-                    optimizer = torch.optim.SGD(network.parameters(), lr=rate / 10, momentum=0.9, weight_decay=5e-4)
-            momentum = dict(optimizer.state)
-        assert torch.equal(y, labels)
-        return network.state_dict()
-
-    @pytest.mark.parametrize("name", ["seqmatch", "pdd"])
-    @pytest.mark.parametrize("lr", [None, 0.04])
-    def test_stages_are_learned_in_turn(
-        self, make_run: Make, monkeypatch: pytest.MonkeyPatch, name: str, lr: float | None
-    ) -> None:
-        scoring = {"protocol": name, "repeats": 2, "epochs": self.EPOCHS, "augmentation": "none", "lr": lr}
-        fields = {**method_fields(), "name": name, "sizes": self.SIZES}
-        run = make_run(
-            ipc=4, method=fields, augmentation="none", evaluation={**scoring, "controls": ["random", "full"]}
-        )
-        generator = torch.Generator().manual_seed(3)
-        images, labels = torch.randn((12, 3, 8, 8), generator=generator), torch.arange(3).repeat_interleave(4)
-        stages = evaluation.Stages.of(torch.arange(4).repeat(3), self.SIZES, self.RATES)
-        trained, sets, original = [], [], evaluation.train
-
-        def watched(functional: Any, params: Any, x: Tensor, y: Tensor, *args: Any, **kwargs: Any) -> Any:
-            sets.append(len(x))
-            return original(functional, params, x, y, *args, **kwargs)
-
-        def kept(functional: Any, params: Any, *_: Any, **__: Any) -> float:
-            trained.append({n: v.clone() for n, v in params.items()})
-            return 50.0
-
-        monkeypatch.setattr(evaluation, "train", watched)
-        monkeypatch.setattr(evaluation, "accuracy", kept)
-        results = evaluation.Evaluation(run).score(images, labels, learning_rate=0.08, stages=stages)
-        rates = self.RATES if lr is None else (lr,) * 3
-        assert sets[:9] == [6, 9, 12] * 3, "controls are divided alike"
-        assert sets[-2:] == [72, 72], "but the full training set is one"
-        assert results["protocol"]["stages"] == {
-            "sizes": [2, 1, 1], "lr": list(rates), "begin": {"seqmatch": "at_rest", "pdd": "with_momentum"}[name],
-        }  # fmt: skip
-        for repeat in range(2):
-            seed = stream_seed(run.spec.seed, f"evaluation/0/distilled/{repeat}")
-            wanted = self.slow(run, seed, images, labels, rates, carry=name == "pdd")
-            for key, value in wanted.items():
-                torch.testing.assert_close(trained[repeat][key], value, rtol=1e-3, atol=1e-4)
-        first = "classifier.weight"
-        assert not torch.equal(trained[0][first], trained[1][first]), "every network starts afresh"
-
-    def test_another_protocol_takes_the_union_as_one_set(self, make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        run = make_run(ipc=6, method=method_fields(), evaluation={"protocol": "mtt", "repeats": 1, "epochs": 1})
-        sets: list[tuple[int, float]] = []
-        original = evaluation.train
-
-        def watched(functional: Any, params: Any, x: Tensor, y: Tensor, recipe: Any, *args: Any, **kwargs: Any) -> Any:
-            sets.append((len(x), recipe.lr))
-            return original(functional, params, x, y, recipe, *args, **kwargs)
-
-        monkeypatch.setattr(evaluation, "train", watched)
-        images, labels = torch.randn(18, 3, 8, 8), torch.arange(3).repeat_interleave(6)
-        stages = evaluation.Stages.of(torch.arange(6).repeat(3), (2, 2, 2), self.RATES)
-        results = evaluation.Evaluation(run).score(images, labels, learning_rate=0.08, stages=stages)
-        assert sets == [(18, 0.08), (18, 0.08)]
-        assert "stages" not in results["protocol"]
-
-    def test_a_method_of_one_stage_cannot_be_scored_so(self) -> None:
-        with pytest.raises(SpecError, match=r"/evaluation/staging: .*'at_rest' .*'seqmatch'.*`mtt` does not learn in"):
-            parse({"dataset": "digits", "ipc": 1, "method": "mtt", "evaluation": {"protocol": "seqmatch"}})
-
-    @pytest.mark.parametrize("name", ["seqmatch", "pdd"])
-    def test_the_usual_protocol_is_the_method_s_own(self, name: str) -> None:
-        job = {"dataset": "digits", "ipc": 4, "method": name}
-        usual = parse(job).evaluation
-        assert (usual.protocol, usual.staging, usual.lr) == (name, PROTOCOLS[name].fields["staging"], None)
-        assert (usual.epochs, usual.repeats) == (300, 3)
-        idc = parse({**job, "method": {"name": name, "base": "idc"}})
-        assert (idc.evaluation.protocol, idc.evaluation.lr, idc.decoder.name) == (name, 0.01, "mosaic")
-        assert idc.augmentation == "color_crop_cutout"
-        assert parse({**job, "evaluation": {"protocol": "mtt"}}).evaluation.staging == "together"
 
 
 def small_job(base: str, stages: int = 3, **fields: Any) -> dict[str, Any]:
@@ -494,54 +341,6 @@ def test_finishing_early_delivers_stages_as_they_are(tmp_path: Path, recorder: A
     assert content.stages.rates[0] != pytest.approx(0.05, rel=1e-7)
 
 
-class TestStarts:
-    def pool(self, run: Run, count: int = 2, before: Starts | None = None, lr: float = 0.05) -> Starts:
-        generator = torch.Generator().manual_seed(1)
-        images, labels = torch.randn((6, 3, 8, 8), generator=generator), torch.tensor([0, 0, 1, 1, 2, 2])
-        return Starts(count, Lesson(images, labels, lr), 4, run, before)
-
-    def test_they_are_kept_and_shared(self, make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        run = make_run()
-        run.cache = tmp_path
-        starts = self.pool(run)
-        starts.prepare()
-        monkeypatch.setattr("ddcore.train.train", lambda *_, **__: pytest.fail("trained again"))
-        again = self.pool(run)
-        again.prepare()
-        assert all(torch.equal(again[1][name], value) for name, value in starts[1].items())
-        with pytest.raises(IndexError, match="no network 2 in a pool of 2"):
-            starts[2]
-
-    def test_a_lost_lesson_is_taught_again(self, make_run: Make, tmp_path: Path) -> None:
-        """Network i of a stage needs network i of the stage before, and no other."""
-        run = make_run()
-        run.cache = tmp_path / "a"
-        later = self.pool(run, before=self.pool(run))
-        later.prepare()
-        other = make_run()
-        last = self.pool(other, before=self.pool(other))[1]
-        assert all(torch.equal(later[1][name], value) for name, value in last.items())
-
-    def test_whatever_changes_the_weights_changes_the_hash(self, make_run: Make) -> None:
-        run = make_run()
-        first = self.pool(run)
-        assert len({p.digest() for p in (first, self.pool(run, lr=0.06), self.pool(run, before=first))}) == 3
-        assert self.pool(run, count=9).digest() == first.digest()
-
-    def test_progress_counts_epochs(self, make_run: Make, recorder: Any) -> None:
-        run, seen = make_run(), []
-
-        class Heard(recorder):  # type: ignore[misc]
-            def on_progress(self, done: int, total: int) -> None:
-                seen.append((done, total))
-
-        run.callback = heard = Heard()
-        self.pool(run).prepare()
-        assert heard.phases == ["pretraining"]
-        assert [done for done, _ in seen] == [0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 10]
-        assert {total for _, total in seen} == {10}
-
-
 def test_networks_of_later_stages_that_do_not_fit_are_refused(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     size = make_run().functional.parameter_bytes
     monkeypatch.setattr("ddcore.room.free_memory", lambda _: 2 * 2 * (2 * 5) * size)
@@ -565,72 +364,3 @@ def test_errors_of_the_base_name_its_fields_where_they_are(make_run: Make, monke
         DivergedError, match=r"in stage 1 of 3: .* Lower `method\.base\.lr_lr`, `method\.base\.lr_init`"
     ):
         method.backward(method.draw(0, synthetic))
-
-
-STAGED = {"dataset": "digits", "ipc": 6}
-
-
-@pytest.mark.parametrize(
-    ("fields", "detail"),
-    [
-        ({"stages": 4}, r"/method/stages: `stages` is 4, which does not divide `ipc` = 6; choose one of 1, 2, 3, 6, "),
-        ({"sizes": [3, 2]}, r"/method/sizes: .* 5 stored images of each class, but `ipc` is 6; let them agree"),
-        ({"sizes": [3, 2, 1]}, r"/method/sizes: `sizes` is \[3, 2, 1\], but there are 2 `stages`"),
-        ({"sizes": [6, 0]}, r"give each at least one image of each class"),
-        ({"base": "dm"}, r"/method/base: `dm` cannot be learned in stages, .* use one of .*idc.*mtt"),
-        ({"base": "seqmatch"}, r"/method/base: `seqmatch` cannot be learned in stages"),
-        ({"base": "mt"}, r"/method/base: unknown method 'mt', did you mean 'mtt'"),
-        ({"base": 3}, r"/method/base: a method is given by its name"),
-        ({"base": {"name": "mtt", "lr_imgs": 1}}, r"/method/base/lr_imgs: unknown field `lr_imgs`; did you mean `lr_i"),
-        ({"base": {"name": "idc", "lr_img": 0}}, r"/method/base/lr_img: `lr_img` is 0, but must be greater than 0"),
-        ({"base": {"name": "mtt", "experts": {"epochs": 1}}}, r"/method/base/experts/epochs: experts of 1 epochs are"),
-        ({"base": {"name": "tesla", "labels": "soft"}}, r"/method/base/labels: .* would not keep the labels"),
-        ({"iterations": 7}, r"/method/iterations: `iterations` is 7, which 2 stages cannot share .* multiple of 2"),
-        (
-            {"iterations": 8, "base": {"name": "mtt", "iterations": 3}},
-            r"/method/iterations: .* 2 stages of `base.iterations` = 3 steps are 6; give one of the two",
-        ),
-        ({"stages": 0}, r"/method/stages: `stages` is 0, but must be at least 1"),
-        ({"pool": 0}, r"/method/pool: `pool` is 0, but must be at least 1"),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_bad_input_is_refused_by_name(fields: dict[str, Any], detail: str) -> None:
-    with pytest.raises(SpecError, match=detail):
-        parse({**STAGED, "method": {"name": "pdd", **fields}})
-
-
-def test_either_count_of_steps_is_enough() -> None:
-    def counts(**fields: Any) -> tuple[int, int]:
-        method = parse({**STAGED, "method": {"name": "seqmatch", "stages": 3, **fields}}).method
-        return method.iterations, method.matcher.iterations
-
-    assert counts(iterations=30) == (30, 10)
-    assert counts(base={"name": "idc", "iterations": 20}) == (60, 20)
-    assert counts(base={"name": "idc", "iterations": 20}, iterations=60) == (60, 20)
-    assert counts() == (15_000, 5000)
-    assert counts(base="tesla") == (30_000, 10_000)
-
-
-def test_terms_that_need_several_images_need_them_in_the_first_stage() -> None:
-    job = {"dataset": "digits", "method": {"name": "pdd", "stages": 3}, "regularizers": {"cmi": 1.0}}
-    parse({**job, "ipc": 6})
-    with pytest.raises(SpecError, match=r"/regularizers/0: .* use `ipc` 6 or more or fewer `method.stages`"):
-        parse({**job, "ipc": 3})
-
-
-def test_every_base_that_says_so_can_be_staged_and_no_other() -> None:
-    assert {name for name, config in METHODS.items() if config.stageable} == set(BASES)
-
-
-def test_work_grows_with_the_stages() -> None:
-    """Experts of every stage, and the lessons: 3 passes a training image of 1 and 2 thirds of the set."""
-    job = {"dataset": "digits", "ipc": 6, "method": {"name": "pdd", "stages": 3, "epochs": 9, "base": MTT}}
-    method = parse(job).method
-    real = 3 * 2 * 3 * 1000
-    assert method.pretraining_passes(1000, 60) == pytest.approx(3 * real + 3 * 2 * 10 * (20 + 40))
-    assert method.networks_pretrained == 2 + 2 * 2
-    assert math.isclose(method.image_passes(6, 10, 100), 12 * 3 * 20)
-    idc = parse({**job, "method": {"name": "pdd", "stages": 3, "base": "idc"}}).method
-    matcher = idc.matcher
-    assert idc.image_passes(6, 10, 100) == pytest.approx(sum(matcher.image_passes(n, 10, 100) for n in (2, 4, 6)) / 3)
