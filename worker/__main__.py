@@ -12,6 +12,7 @@ from typing import Any
 from celery import Celery, signals
 from pydantic import ValidationError
 
+from app import migrate
 from app.core import broker
 from app.core import logging as log
 from app.core.database import Database
@@ -22,9 +23,9 @@ from app.jobs import outbox
 from app.migrate import SchemaError
 from worker import celery_app, sweep
 from worker.attendance import Attendance, detect_device_class
+from worker.database_gate import await_database
 from worker.draining import Drain
 from worker.reconciler import Reconciler
-from worker.schema_gate import await_schema
 from worker.tasks import CLASS_VARIABLE, WORKER_VARIABLE
 
 _log = logging.getLogger("worker")
@@ -49,9 +50,7 @@ class Main:
 
     def run(self) -> int:
         """Work until SIGTERM; returns the exit code."""
-        await_schema(self.database, self.ended)
-        sweep.remove_finished(self.settings.runs_dir, self.database)
-        self.attendance.register()
+        await_database(self._enter, self.ended)
         # The pool process is forked from this one and must not inherit an open connection.
         self.database.dispose()
         os.environ |= {WORKER_VARIABLE: self.worker_id, CLASS_VARIABLE: self.device_class}
@@ -64,6 +63,11 @@ class Main:
             self.ended.set()
             self.attendance.say("stopped")
             self.drain.end()
+
+    def _enter(self) -> None:
+        migrate.check(self.database)
+        sweep.remove_finished(self.settings.runs_dir, self.database)
+        self.attendance.register()
 
     def _consume(self, app: Celery) -> int:
         worker = app.Worker(

@@ -12,11 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import migrate
 from app.artifacts import service as artifacts
 from app.core import logging as log
 from app.core.database import Database
@@ -25,8 +27,8 @@ from app.core.settings import Settings, explain
 from app.core.storage import ArtifactStore, StorageError, open_store
 from app.jobs import endings, fleet, leases, outbox
 from app.migrate import SchemaError
+from worker.database_gate import await_database
 from worker.faults import fault_point
-from worker.schema_gate import await_schema
 
 _DUTY = "reconcile"
 _PUBLISH_S = 2.0
@@ -135,7 +137,7 @@ def main() -> int:
         log.configure(settings)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         database = Database(settings)
-        await_schema(database, ended)
+        await_database(partial(migrate.check, database), ended)
         Reconciler(settings, database, open_store(settings)).run(ended)
     except ValidationError as error:
         sys.stderr.write(f"{explain(error)}\n")

@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -18,7 +19,13 @@ from app.core.settings import Settings
 from app.core.tables import clock
 
 BUSY_TIMEOUT_MS = 10_000
+"""How long a writer waits for another."""
+SILENCE_MS = 5_000
+"""How long a writer may say nothing: less than others wait, so that they need not give up."""
 WRITE = "dd_write"
+_PATIENCE = text(
+    "SELECT set_config('lock_timeout', :busy, true), set_config('idle_in_transaction_session_timeout', :silence, true)"
+)
 
 
 class Database:
@@ -43,7 +50,11 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session whose changes are committed together when the block ends, or not at all."""
+        """A session whose changes are committed together when the block ends, or not at all.
+
+        On PostgreSQL a process that is stopped, or whose machine is gone, in the middle of a transaction loses its
+        locks after ``SILENCE_MS``. SQLite has no such means: everybody waits until that process goes on or ends.
+        """
         with Session(self._writers, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -73,7 +84,10 @@ def _engine(settings: Settings) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(url, pool_size=20, max_overflow=20, pool_timeout=10, pool_pre_ping=True)
+    engine = create_engine(url, pool_size=20, max_overflow=20, pool_timeout=10, pool_pre_ping=True)
+    event.listen(engine, "begin", _begin_postgres)
+    event.listen(engine, "handle_error", _as_outage, retval=True)
+    return engine
 
 
 def _prepare_folder(folder: Path) -> None:
@@ -100,3 +114,17 @@ def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get(WRITE, False)
     connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _begin_postgres(connection: Connection) -> None:
+    if connection.get_execution_options().get(WRITE, False):
+        # Of this transaction alone: a pooler may hand the session on to anybody.
+        connection.execute(_PATIENCE, {"busy": str(BUSY_TIMEOUT_MS), "silence": str(SILENCE_MS)})
+
+
+def _as_outage(context: ExceptionContext) -> OperationalError | None:
+    # What a process hears that was stopped for too long; as passing as any other lost connection.
+    error = context.sqlalchemy_exception
+    if not (context.is_disconnect and isinstance(error, InternalError)):
+        return None
+    return OperationalError(error.statement, error.params, context.original_exception, connection_invalidated=True)

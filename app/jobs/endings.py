@@ -79,8 +79,11 @@ def fail(session: Session, claimed: Claim, failure: Failure, backoff_s: float) -
 
 
 def recover(session: Session, job_id: str, fence: int) -> Verdict | None:
-    """Take a job away from a worker whose lease is over; ``None`` if somebody else did, or the worker is back."""
-    over = select(Job.id).where(*held(job_id, fence), Job.lease_until <= clock()).with_for_update()
+    """Take a job away from a worker whose lease is over.
+
+    ``None`` if somebody else did, or the worker is back, or is still writing: the others need not wait for that one.
+    """
+    over = select(Job.id).where(*held(job_id, fence), Job.lease_until <= clock()).with_for_update(skip_locked=True)
     if session.execute(over).first() is None:
         return None
     return _after_failure(session, job_id, fence, WORKER_LOST, 0.0, Actor.RECONCILER)

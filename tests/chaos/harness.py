@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,11 @@ class WorkerProcess:
         """To the worker and its pool process; the engine has a session of its own."""
         os.killpg(self.process.pid, number)
 
+    def stopped(self) -> bool:
+        """Whether no process of the worker moves any more."""
+        states = {state for group, state in _processes() if group == self.process.pid}
+        return bool(states) and states <= {"T", "Z"}
+
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             self.signal(signal.SIGKILL)
@@ -70,6 +76,14 @@ class WorkerProcess:
         """SIGTERM to the main process alone, as ``docker stop`` does."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
+
+
+def _processes() -> Iterator[tuple[int, str]]:
+    """Process group and state of everything that runs."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, _parent, group = (process / "stat").read_text().rpartition(")")[2].split()[:3]
+            yield int(group), state
 
 
 @dataclass
@@ -96,6 +110,27 @@ class Cluster:
             )  # fmt: skip
         self.workers.append(WorkerProcess(process, log))
         return self.workers[-1]
+
+    def freeze(self, worker: WorkerProcess) -> None:
+        """Stop a worker between its transactions: SQLite's lock stays with whoever is stopped amid a write."""
+        while True:
+            worker.signal(signal.SIGSTOP)
+            eventually(worker.stopped)
+            if not self.locked():
+                return
+            worker.signal(signal.SIGCONT)
+            time.sleep(0.01)
+
+    def locked(self) -> bool:
+        """Whether somebody writes to the SQLite file at this moment."""
+        with closing(sqlite3.connect(self.home / "ddservice.sqlite3", timeout=0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
+                return True
+            return False
 
     def reconciler(self) -> WorkerProcess:
         return self.worker(module="worker.reconciler")
@@ -216,6 +251,14 @@ class Cluster:
                 assert set(published.values()) == {1}
             kept = job.status == State.CANCELLED and job.results is not None
             assert (job.status == State.SUCCEEDED or kept) == bool(published["bundle"])
+
+
+def eventually(happens: Callable[[], bool], timeout: float = 20.0) -> None:
+    """Wait until something is so."""
+    give_up_at = time.monotonic() + timeout
+    while not happens():
+        assert time.monotonic() < give_up_at, f"not in {timeout:g} s"
+        time.sleep(0.01)
 
 
 @contextmanager

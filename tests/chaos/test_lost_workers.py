@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from app.core.database import BUSY_TIMEOUT_MS
 from app.core.storage import key_of
 from tests.chaos.dummy_engine import DEAF_SEED, HANG_SEED, POISON_SEED
 from tests.chaos.expectations import assert_undisturbed, events_of, expect_no_engine
-from tests.chaos.harness import Cluster, cluster
+from tests.chaos.harness import Cluster, cluster, eventually
 
 STEPS = 40
 SIDE_BY_SIDE = 4
@@ -143,7 +144,7 @@ def test_a_zombie_worker_changes_nothing(embedded: Cluster) -> None:
     job_id = embedded.submit(iterations=80)
     zombie = embedded.worker()
     embedded.wait(job_id, lambda job: (job.checkpoint_step or 0) >= 10)
-    zombie.signal(signal.SIGSTOP)
+    embedded.freeze(zombie)
     embedded.worker()
     job = embedded.wait(job_id, "succeeded")
     zombie.signal(signal.SIGCONT)
@@ -152,6 +153,38 @@ def test_a_zombie_worker_changes_nothing(embedded: Cluster) -> None:
     after = embedded.job(job_id)
     assert (after.version, after.fence, after.attempt) == (job.version, 3, 2)
     assert_undisturbed(embedded, job_id, steps=80)
+
+
+@pytest.mark.postgres
+@pytest.mark.redis
+def test_a_worker_stopped_amid_a_write_holds_nobody_up(production: Cluster) -> None:
+    """PostgreSQL takes its locks away; until then, others get on with their jobs."""
+    job_id = production.submit(iterations=STEPS)
+    zombie = production.worker("sink.write:stop:4")
+    eventually(zombie.stopped)
+    other = production.submit(seed=2, iterations=10)
+    production.worker()
+    production.wait(other, "succeeded")
+    job = production.wait(job_id, "succeeded")
+    assert job.attempt == 2
+    zombie.signal(signal.SIGCONT)
+    expect_no_engine(production)
+    time.sleep(0.5)
+    assert production.job(job_id).version == job.version
+    assert_undisturbed(production, job_id, steps=STEPS)
+
+
+def test_a_worker_stopped_amid_a_write_stops_sqlite_until_it_is_gone(embedded: Cluster) -> None:
+    """A worker that begins meanwhile waits, longer than for one transaction, and then takes the job over."""
+    job_id = embedded.submit(iterations=STEPS)
+    zombie = embedded.worker("sink.write:stop:4")
+    eventually(zombie.stopped)
+    heir = embedded.worker()
+    time.sleep(BUSY_TIMEOUT_MS / 1000 + 3)
+    assert heir.process.poll() is None
+    zombie.kill()
+    assert embedded.wait(job_id, "succeeded").attempt == 2
+    assert_undisturbed(embedded, job_id, steps=STEPS)
 
 
 def test_a_locked_database_outlasts_the_lease(embedded: Cluster) -> None:

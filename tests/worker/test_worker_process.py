@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, select
 from sqlalchemy.exc import OperationalError
 
+from app import migrate
 from app.core.database import Database
 from app.core.settings import Settings
 from app.core.storage import LocalStore
@@ -24,8 +26,8 @@ from app.system.models import Worker
 from tests.chaos.harness import ROOT, Cluster
 from worker import attendance, celery_app
 from worker.attendance import Attendance, detect_device_class
+from worker.database_gate import await_database
 from worker.draining import Drain
-from worker.schema_gate import await_schema
 from worker.tasks import Post
 
 WORKER = "wrk_test"
@@ -182,11 +184,30 @@ def test_a_gpu_is_found_by_its_driver(driver: Path, tmp_path: Path, monkeypatch:
 def test_a_worker_waits_for_the_schema_and_then_says_what_is_wrong(tmp_path: Path) -> None:
     database = Database(Settings(home=tmp_path))
     with pytest.raises(SchemaError, match="migrate"):
-        await_schema(database, threading.Event(), wait_s=0.2)
+        await_database(partial(migrate.check, database), threading.Event(), wait_s=0.2)
     ended = threading.Event()
     ended.set()
-    await_schema(database, ended)
+    await_database(partial(migrate.check, database), ended)
     database.dispose()
+
+
+def test_a_worker_waits_for_a_busy_database() -> None:
+    answers = [OperationalError("BEGIN", None, Exception("database is locked")), None]
+
+    def enter() -> None:
+        if error := answers.pop(0):
+            raise error
+
+    await_database(enter, threading.Event())
+    assert answers == []
+
+
+def test_a_database_that_stays_busy_is_given_up() -> None:
+    def enter() -> None:
+        raise OperationalError("BEGIN", None, Exception("database is locked"))
+
+    with pytest.raises(SchemaError, match=r"does not answer \(OperationalError\)"):
+        await_database(enter, threading.Event(), wait_s=0.1)
 
 
 def test_celery_is_set_up_for_doorbells(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from app.core.database import Database, now
+from app.core.database import WRITE, Database, now
 from app.core.settings import Settings
 from app.core.tables import clock
 from app.jobs.models import Job
@@ -82,6 +82,55 @@ class TestTransactions:
             thread.join()
         with database.read() as session:
             assert session.execute(select(Job.step).where(Job.id == job_id)).scalar_one() == 80
+
+
+class TestSilence:
+    """A writer that holds a row and says nothing for longer than others wait."""
+
+    @pytest.fixture(autouse=True)
+    def impatience(self, monkeypatch: pytest.MonkeyPatch, database: Database) -> None:
+        monkeypatch.setattr("app.core.database.BUSY_TIMEOUT_MS", 1000)
+        monkeypatch.setattr("app.core.database.SILENCE_MS", 300)
+        database.dispose()  # SQLite's limit is that of a connection
+
+    def test_costs_it_the_row_on_postgres_alone(
+        self, database: Database, backend: str, add_job: Callable[..., str]
+    ) -> None:
+        job_id = add_job(priority=1)
+        change = update(Job).where(Job.id == job_id)
+
+        def interrupt() -> None:
+            with database.write() as session:
+                session.execute(change.values(priority=2))
+                with database.write() as other:
+                    other.execute(change.values(priority=3))
+
+        # On PostgreSQL the silent one has been cut off, on SQLite the other one has waited in vain.
+        with pytest.raises(OperationalError):
+            interrupt()
+        with database.read() as session:
+            assert priority(session, job_id) == (3 if backend == "postgres" else 1)
+
+    def test_of_a_reader_costs_nothing(self, database: Database, add_job: Callable[..., str]) -> None:
+        job_id = add_job(priority=1)
+        with database.read() as session:
+            assert priority(session, job_id) == 1
+            time.sleep(0.6)
+            assert priority(session, job_id) == 1
+
+    def test_nobody_waits_forever_for_one_that_is_busy(
+        self, database: Database, backend: str, add_job: Callable[..., str]
+    ) -> None:
+        job_id = add_job(priority=1)
+        change = update(Job).where(Job.id == job_id)
+        # Not through write(), so PostgreSQL leaves this transaction alone however long it takes.
+        holder = database.engine.execution_options(**({WRITE: True} if backend == "sqlite" else {}))
+        with holder.begin() as connection:
+            connection.execute(change.values(priority=2))
+            with pytest.raises(OperationalError), database.write() as session:
+                session.execute(change.values(priority=3))
+        with database.read() as session:
+            assert priority(session, job_id) == 2
 
 
 class TestClock:
