@@ -187,6 +187,27 @@ class TestChart:
         expect(chart.locator("[aria-live]")).to_contain_text("step 90")
         assert "Loss and its parts. loss 71.65 at step 100" in str(chart.locator("svg").get_attribute("aria-label"))
 
+    @pytest.mark.parametrize(
+        ("low", "high", "written"),
+        [
+            (0, 2.3, ["0", "1", "2"]),
+            (2.285, 2.302, ["2.285", "2.29", "2.295", "2.3"]),
+            (12.0004, 12.0009, ["12.0004", "12.0006", "12.0008"]),
+            (-0.02, 0.05, ["-0.02", "0", "0.02", "0.04"]),
+            (70, 95, ["70", "80", "90"]),
+        ],
+    )
+    def test_neighbouring_marks_are_written_differently(
+        self, service: Service, page: Page, low: float, high: float, written: list[str]
+    ) -> None:
+        page.goto(f"{service.url}/login")
+        source = """async ([low, high]) => {
+            const { digitsOf, ticks, write } = await import("/static/scale.js");
+            const marks = ticks(low, high, 4);
+            return marks.map((mark) => write(mark, digitsOf(marks)));
+        }"""
+        assert page.evaluate(source, [low, high]) == written
+
     def test_logarithmic_axis(self, worker: Worker, open_job: Callable[[], Page]) -> None:
         worker.report(range(10, 1001, 10))
         page = open_job()

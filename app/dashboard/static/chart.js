@@ -1,5 +1,5 @@
 // A line chart in SVG: mean lines, min-max bands, a ceiling, a readout for pointer and keyboard, a logarithmic axis.
-import { linear, logarithmic, logTicks, ticks, write } from "./scale.js";
+import { digitsOf, linear, logarithmic, logTicks, ticks, write } from "./scale.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 210;
@@ -103,10 +103,12 @@ export class LineChart {
     const { low, high, log, first, last } = this.domain;
     const right = width - MARGIN.right;
     const bottom = HEIGHT - MARGIN.bottom;
-    for (const mark of log ? logTicks(low, high) : ticks(low, high, 4)) {
+    const marks = log ? logTicks(low, high) : ticks(low, high, 4);
+    const digits = log ? 3 : digitsOf(marks);
+    for (const mark of marks) {
       const y = this.y(mark);
       shape("path", { class: "grid", d: `M${MARGIN.left} ${y}H${right}` }, this.svg);
-      shape("text", { x: MARGIN.left - 8, y: y + 4, "text-anchor": "end" }, this.svg).textContent = write(mark, 3);
+      shape("text", { x: MARGIN.left - 8, y: y + 4, "text-anchor": "end" }, this.svg).textContent = write(mark, digits);
     }
     shape("path", { class: "axis", d: `M${MARGIN.left} ${bottom}H${right}` }, this.svg);
     const count = Math.max(2, Math.floor(width / 110));

@@ -35,6 +35,15 @@ export function logTicks(low, high) {
   return marks;
 }
 
+// Significant digits that tell neighbouring marks apart.
+export function digitsOf(marks, least = 3) {
+  if (marks.length < 2) return least;
+  const magnitude = (value) => Math.floor(Math.log10(value) + 1e-9);
+  const largest = Math.max(...marks.map(Math.abs));
+  const smallestStep = Math.min(...marks.slice(1).map((mark, index) => mark - marks[index]));
+  return Math.max(least, magnitude(largest) - magnitude(smallestStep) + 1);
+}
+
 export function write(value, digits = 4) {
   if (value === null || value === undefined) return "–";
   if (value === 0) return "0";
