@@ -20,7 +20,7 @@ from app.core.tables import clock
 
 BUSY_TIMEOUT_MS = 10_000
 """How long a writer waits for another."""
-SILENCE_MS = 5_000
+SILENCE_MS = 8_000
 """How long a writer may say nothing: less than others wait, so that they need not give up."""
 WRITE = "dd_write"
 _PATIENCE = text(

@@ -87,16 +87,20 @@ class TestTransactions:
 class TestSilence:
     """A writer that holds a row and says nothing for longer than others wait."""
 
+    SILENCE_S = 1.5
+
+    @pytest.fixture
+    def job_id(self, add_job: Callable[..., str]) -> str:
+        return add_job(priority=1)
+
     @pytest.fixture(autouse=True)
-    def impatience(self, monkeypatch: pytest.MonkeyPatch, database: Database) -> None:
-        monkeypatch.setattr("app.core.database.BUSY_TIMEOUT_MS", 1000)
-        monkeypatch.setattr("app.core.database.SILENCE_MS", 300)
+    def impatience(self, monkeypatch: pytest.MonkeyPatch, database: Database, backend: str, job_id: str) -> None:
+        """Limits in a test's reach, from when the job is there."""
+        monkeypatch.setattr("app.core.database.BUSY_TIMEOUT_MS", 200 if backend == "sqlite" else 3000)
+        monkeypatch.setattr("app.core.database.SILENCE_MS", int(1000 * self.SILENCE_S))
         database.dispose()  # SQLite's limit is that of a connection
 
-    def test_costs_it_the_row_on_postgres_alone(
-        self, database: Database, backend: str, add_job: Callable[..., str]
-    ) -> None:
-        job_id = add_job(priority=1)
+    def test_costs_it_the_row_on_postgres_alone(self, database: Database, backend: str, job_id: str) -> None:
         change = update(Job).where(Job.id == job_id)
 
         def interrupt() -> None:
@@ -111,17 +115,13 @@ class TestSilence:
         with database.read() as session:
             assert priority(session, job_id) == (3 if backend == "postgres" else 1)
 
-    def test_of_a_reader_costs_nothing(self, database: Database, add_job: Callable[..., str]) -> None:
-        job_id = add_job(priority=1)
+    def test_of_a_reader_costs_nothing(self, database: Database, job_id: str) -> None:
         with database.read() as session:
             assert priority(session, job_id) == 1
-            time.sleep(0.6)
+            time.sleep(self.SILENCE_S * 1.2)
             assert priority(session, job_id) == 1
 
-    def test_nobody_waits_forever_for_one_that_is_busy(
-        self, database: Database, backend: str, add_job: Callable[..., str]
-    ) -> None:
-        job_id = add_job(priority=1)
+    def test_nobody_waits_forever_for_one_that_is_busy(self, database: Database, backend: str, job_id: str) -> None:
         change = update(Job).where(Job.id == job_id)
         # Not through write(), so PostgreSQL leaves this transaction alone however long it takes.
         holder = database.engine.execution_options(**({WRITE: True} if backend == "sqlite" else {}))
