@@ -60,7 +60,8 @@ def _released(cafe: CAFE, *, training: bool) -> Work:
     device = run.compute.device
 
     def class_means(level: Tensor) -> Tensor:
-        return level.unflatten(0, (classes, -1)).mean(dim=1)
+        means: Tensor = level.unflatten(0, (classes, -1)).mean(dim=1)
+        return means
 
     def work() -> Sequence[Tensor]:
         run.random.load_state({})

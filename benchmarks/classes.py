@@ -39,8 +39,9 @@ def _work(classes: int, **fields: Any) -> Work:
     run = random_run(spec, policy("fp32", compiled=False), classes, images_per_class=100)
     method = build_method(spec.method, run)
     terms = [build_regularizer(config, run) for config in spec.regularizers]
-    for part in (method, *terms):
-        part.prepare()
+    method.prepare()
+    for term in terms:
+        term.prepare()
     synthetic = method.start()
     own = synthetic.stored.numel() * synthetic.stored.element_size()
     step = method.draw(0, synthetic)

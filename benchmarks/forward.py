@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Benchmark, Way, policy
+from benchmarks.harness import Benchmark, Way, policy, vector
 from ddcore.compute import Precision
 from ddcore.nets import Functional, build
 from ddcore.spec import ConvNetConfig
@@ -30,21 +30,23 @@ def functional(precision: Precision, *, compiled: bool, network: ConvNetConfig =
     return Functional(build(network, SHAPE, 10), policy(precision, compiled=compiled))
 
 
-def _images(count: int, device: torch.device) -> Tensor:
+def random_images(count: int, device: torch.device) -> Tensor:
+    """Noise of the shape of CIFAR-10, the same at each call."""
     return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(1)).to(device)
 
 
 def _features(f: Functional) -> Callable[[], Sequence[Tensor]]:
     params = f.new(torch.Generator().manual_seed(0))
-    images = _images(REAL, f.compute.device)
+    images = random_images(REAL, f.compute.device)
     return lambda: [f.features_no_grad(params, images)]
 
 
-def _plain_features() -> Callable[[], Sequence[Tensor]]:
+def plain_features() -> Callable[[], Sequence[Tensor]]:
+    """The module itself, in eager fp32."""
     f = functional("fp32", compiled=False)
     net = build(ConvNetConfig(), SHAPE, 10).to(f.compute.device)
     net.load_state_dict(f.new(torch.Generator().manual_seed(0)))
-    images = _images(REAL, f.compute.device)
+    images = random_images(REAL, f.compute.device)
 
     def work() -> Sequence[Tensor]:
         with torch.no_grad():
@@ -55,7 +57,7 @@ def _plain_features() -> Callable[[], Sequence[Tensor]]:
 
 def _image_gradient(f: Functional) -> Callable[[], Sequence[Tensor]]:
     params = f.new(torch.Generator().manual_seed(0))
-    images = _images(SYNTHETIC, f.compute.device).requires_grad_()
+    images = random_images(SYNTHETIC, f.compute.device).requires_grad_()
 
     def work() -> Sequence[Tensor]:
         features = f.features(params, images)
@@ -68,7 +70,7 @@ def _plain_image_gradient() -> Callable[[], Sequence[Tensor]]:
     f = functional("fp32", compiled=False)
     net = build(ConvNetConfig(), SHAPE, 10).to(f.compute.device)
     net.load_state_dict(f.new(torch.Generator().manual_seed(0)))
-    images = _images(SYNTHETIC, f.compute.device).requires_grad_()
+    images = random_images(SYNTHETIC, f.compute.device).requires_grad_()
 
     def work() -> Sequence[Tensor]:
         losses = [net.features(part).mean(dim=0).square().sum() for part in torch.chunk(images, 10)]
@@ -77,12 +79,13 @@ def _plain_image_gradient() -> Callable[[], Sequence[Tensor]]:
     return work
 
 
-def _plain_training_step() -> Callable[[], Sequence[Tensor]]:
+def plain_training_slope() -> Callable[[], Sequence[Tensor]]:
+    """Slope of the module's squared logits in its weights, in eager fp32."""
     f = functional("fp32", compiled=False)
     net = build(ConvNetConfig(), SHAPE, 10).to(f.compute.device)
     net.load_state_dict(f.new(torch.Generator().manual_seed(0)))
-    images = _images(REFERENCE_BATCH, f.compute.device)
-    return lambda: torch.autograd.grad(net(images).square().sum(), list(net.parameters()))
+    images = random_images(REFERENCE_BATCH, f.compute.device)
+    return lambda: [vector(torch.autograd.grad(net(images).square().sum(), list(net.parameters())))]
 
 
 BENCHMARKS = (
@@ -90,7 +93,7 @@ BENCHMARKS = (
         "forward",
         f"features of {REAL} images without autograd",
         lambda: [
-            Way("module, eager fp32", _plain_features()),
+            Way("module, eager fp32", plain_features()),
             Way("functional, eager fp32", _features(functional("fp32", compiled=False))),
             Way("functional, compiled fp32", _features(functional("fp32", compiled=True))),
             Way("functional, compiled bf16", _features(functional("bf16", compiled=True))),
@@ -108,6 +111,6 @@ BENCHMARKS = (
     Benchmark(
         "allocator",
         f"parameter gradient of {REFERENCE_BATCH} images, freed memory returned to the system or held",
-        lambda: [Way("returned", _plain_training_step()), Way("held", _plain_training_step())],
+        lambda: [Way("returned", plain_training_slope()), Way("held", plain_training_slope())],
     ),
 )
