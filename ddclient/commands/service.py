@@ -33,8 +33,7 @@ def up(
     service = embedded.Service(home or discovery.home(), host=host, port=port, data_root=data_root)
     with embedded.running(service):
         link = _login_link(service)
-        once = "" if link == service.url else " (opens once)"
-        text = f"service    {service.url}\ndashboard  {link}{once}\nstate      {service.home}\nCtrl-C stops it"
+        text = f"service    {service.url}\ndashboard  {_noted(link)}\nstate      {service.home}\nCtrl-C stops it"
         output.emit({"url": service.url, "login": link, "home": service.home}, text, as_json=as_json)
         _supervise(service)
 
@@ -71,7 +70,7 @@ def demo(
     folder = (home or out.with_name(f"{out.name}-home")).resolve()
     service = embedded.Service(folder, port=_port(port), data_root=data_root, isolated=True)
     with embedded.running(service):
-        output.note(f"service at {service.url}, dashboard {_login_link(service)} (opens once)")
+        output.note(f"service at {service.url}, dashboard {_noted(_login_link(service))}")
         shown = demonstration.demonstrate(service, {"preset": preset}, out)
         job = shown.job.document
         document = {
@@ -127,3 +126,8 @@ def _port(given: int | None) -> int:
 def _shown(folder: Path) -> Path:
     here = Path.cwd()
     return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
+def _noted(link: str) -> str:
+    """A link to the dashboard, with what to know of one that carries a token; a service without keys gives none."""
+    return f"{link} (opens once)" if "?token=" in link else link
