@@ -12,8 +12,8 @@ from torch import Tensor
 from benchmarks.forward import SHAPE
 from benchmarks.harness import Benchmark, Way, Work, engine_ways, vector
 from benchmarks.random_run import random_run
-from ddcore.compute import Compute, Precision
 from ddcore.data.sampling import batches
+from ddcore.machine.compute import Compute, Precision
 from ddcore.methods.cafe import CAFE
 from ddcore.nets import build
 from ddcore.spec import CAFEConfig, JobSpec, parse

@@ -11,8 +11,8 @@ from torch import Tensor
 from benchmarks.forward import SHAPE, SMOOTH
 from benchmarks.harness import Benchmark, Way, Work, engine_ways
 from benchmarks.random_run import random_run
-from ddcore.compute import Compute, Precision
 from ddcore.data import augment
+from ddcore.machine.compute import Compute, Precision
 from ddcore.methods.dm import DM
 from ddcore.nets import build
 from ddcore.spec import DMConfig, JobSpec, parse

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.harness import Benchmark, Way, vector
-from ddcore.compute import Compute, Precision
+from ddcore.machine.compute import Compute, Precision
 from ddcore.nets import Functional, Params, Shape, build
 from ddcore.spec import ConvNetConfig
 

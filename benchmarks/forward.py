@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import Benchmark, Way, policy, vector
-from ddcore.compute import Precision
+from ddcore.machine.compute import Precision
 from ddcore.nets import Functional, build
 from ddcore.spec import ConvNetConfig
 

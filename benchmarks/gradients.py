@@ -11,10 +11,10 @@ from torch import Tensor
 
 from benchmarks.forward import NETWORK, SHAPE, SMOOTH, functional
 from benchmarks.harness import Benchmark, Way, vector
-from ddcore.compute import Precision
 from ddcore.data import augment
 from ddcore.distances import row_cosine
 from ddcore.gradients import Gradients
+from ddcore.machine.compute import Precision
 from ddcore.nets import Functional, Params, build
 from ddcore.second_order import WeightedBatch, double_backward, nested_transforms
 from ddcore.spec import ConvNetConfig

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ddcore.compute import Compute, Precision, hold_freed_memory
+from ddcore.machine.compute import Compute, Precision, hold_freed_memory
 from ddcore.version import __version__
 
 RESULTS = Path(__file__).parent / "results"

@@ -11,10 +11,10 @@ from torch import Tensor
 from benchmarks.forward import SHAPE
 from benchmarks.harness import Benchmark, Work, engine_ways
 from benchmarks.random_run import random_run
-from ddcore.compute import Compute
 from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.cutmix import cutmix
+from ddcore.machine.compute import Compute
 from ddcore.methods.idc import IDC
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build

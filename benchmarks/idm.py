@@ -16,8 +16,8 @@ from torch import Tensor
 from benchmarks.forward import SHAPE
 from benchmarks.harness import Benchmark, Way, Work, engine_ways
 from benchmarks.random_run import random_run
-from ddcore.compute import Compute, Precision
 from ddcore.data import augment
+from ddcore.machine.compute import Compute, Precision
 from ddcore.methods.idm import IDM
 from ddcore.nets import Network, Params, build
 from ddcore.spec import IDMConfig, JobSpec, parse

@@ -1,4 +1,4 @@
-"""How many images a pass should take at a time: what :mod:`ddcore.compute` chooses per device rests on this."""
+"""How many images a pass should take at a time: what :mod:`ddcore.machine.compute` chooses per device rests on this."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.forward import (
     random_images,
 )
 from benchmarks.harness import Benchmark, Way, Work, policy, vector
-from ddcore.compute import Precision
+from ddcore.machine.compute import Precision
 from ddcore.nets import Functional, build
 
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp32")

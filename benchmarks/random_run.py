@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from benchmarks.forward import SHAPE
-from ddcore.compute import Compute
 from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.images import Dataset, ImageSet, describe
 from ddcore.data.sampling import ClassSampler
 from ddcore.hooks import Callback
+from ddcore.machine.compute import Compute
 from ddcore.nets import Functional, build
 from ddcore.randomness import Randomness
 from ddcore.spec import JobSpec

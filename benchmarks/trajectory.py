@@ -15,8 +15,8 @@ from torch.func import functional_call
 from benchmarks.forward import SHAPE
 from benchmarks.harness import Benchmark, Way, Work, engine_ways, peak_bytes, policy
 from benchmarks.random_run import random_run
-from ddcore.compute import Compute, Precision
 from ddcore.context import Run
+from ddcore.machine.compute import Compute, Precision
 from ddcore.methods.bptt import BPTT
 from ddcore.methods.mtt import MTT
 from ddcore.nets import build

@@ -81,7 +81,7 @@ def _compute() -> Finding:
         torch = importlib.import_module("torch")
     except ImportError as error:
         return Finding("compute", "warning", f"no engine here: {error}; pip install 'ddservice[engine]'", {})
-    compute = importlib.import_module("ddcore.compute")
+    compute = importlib.import_module("ddcore.machine.compute")
     names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     devices = {}
     for name in ("cpu", *names):

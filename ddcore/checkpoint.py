@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ddcore.errors import CheckpointError
+from ddcore.machine.files import write_atomically
 from ddcore.version import __version__
 
 _NAME = re.compile(r"^(\d{10})-([0-9a-f]{64})\.safetensors$")
@@ -116,22 +115,3 @@ def newest_valid(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except CheckpointError as error:
             complaints.append(str(error))
     return None, complaints
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is either absent or whole, also after a power cut."""
-    temporary = path.with_name(f".writing-{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ddcore import decoders, nets, real_batches, selection
 from ddcore.coasting import Rate
-from ddcore.compute import Compute
 from ddcore.data.augment import Strategy
 from ddcore.data.images import Dataset, ImageSet
 from ddcore.data.sampling import ClassSampler
@@ -19,6 +18,7 @@ from ddcore.decoders import Decoder
 from ddcore.experts import Experts
 from ddcore.hooks import Callback
 from ddcore.learned import Learned
+from ddcore.machine.compute import Compute
 from ddcore.nets.functional import Functional, Params
 from ddcore.pools import TeacherPool
 from ddcore.randomness import Randomness

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ddcore import bundle
 from ddcore.checkpoint import Checkpoint, newest_valid, save_checkpoint, versions
-from ddcore.compute import Compute
 from ddcore.context import Run
 from ddcore.data import augment, sources
 from ddcore.data.images import Dataset
@@ -27,6 +26,7 @@ from ddcore.divergence import METHOD, Pulls
 from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
 from ddcore.evaluation import Evaluation
 from ddcore.hooks import Callback, Stop
+from ddcore.machine.compute import Compute
 from ddcore.nets import build, macs
 from ddcore.nets.functional import Functional
 from ddcore.objective import Readings, Stateful, Step

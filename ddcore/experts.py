@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ddcore import room, train
+from ddcore import train
 from ddcore.errors import ConfigurationError, DataError
+from ddcore.machine.capacity import format_bytes
 from ddcore.nets.functional import Params
 from ddcore.network_store import NetworkStore
 from ddcore.randomness import stream_seed
@@ -98,13 +99,13 @@ class Experts:
         missing, left = self._missing(), max(0, free - beside)
         if sum(missing) <= left:
             return
-        taken = f", {room.spoken(beside)} of which other networks of the job need" if beside else ""
+        taken = f", {format_bytes(beside)} of which other networks of the job need" if beside else ""
         most = sum(needed <= left for needed in accumulate(missing))
         way_out = f"choose an `experts.count` of at most {most}, or" if most else "choose"
         raise ConfigurationError(
             f"`method.experts.count` is {len(self)}, and the snapshots of {self.epochs} epochs that have not been made "
-            f"yet need {room.spoken(sum(missing))} ({functional.parameter_count:,} parameters each), but {where} "
-            f"{room.spoken(free)}{taken}; {way_out} a smaller `method.max_start` or `network`, or make room"
+            f"yet need {format_bytes(sum(missing))} ({functional.parameter_count:,} parameters each), but {where} "
+            f"{format_bytes(free)}{taken}; {way_out} a smaller `method.max_start` or `network`, or make room"
         )
 
     def snapshot(self, index: int, epoch: int) -> Params:

@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad, vmap
 
-from ddcore.compute import compile_for_each_shape
 from ddcore.distances import inner_product
+from ddcore.machine.compute import compile_for_each_shape
 from ddcore.nets.functional import Functional, Params, piece_size
 from ddcore.second_order import Derivation, Reading, WeightedBatch, double_backward, nested_transforms
 

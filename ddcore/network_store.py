@@ -13,9 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ddcore import room
-from ddcore.cache import note_use
-from ddcore.checkpoint import versions, write_atomically
+from ddcore.checkpoint import versions
+from ddcore.machine import capacity
+from ddcore.machine.cache import note_use
+from ddcore.machine.files import write_atomically
 
 if TYPE_CHECKING:
     from ddcore.context import Run
@@ -57,9 +58,9 @@ class NetworkStore:
     def room(self) -> tuple[int, str]:
         """Bytes that there are for more networks, and where that is, in words that a size can follow."""
         if self._run.cache is None:
-            free = int(MEMORY_SHARE * room.free_memory(self._run.compute.device))
+            free = int(MEMORY_SHARE * capacity.free_memory(self._run.compute.device))
             return free, f"there is no cache to keep them in, and {MEMORY_SHARE:.0%} of the free memory is"
-        return room.free_disk(self._run.cache), "the disk of the cache has"
+        return capacity.free_disk(self._run.cache), "the disk of the cache has"
 
     def names(self, index: int) -> tuple[str, ...]:
         """Names of a network's tensors, without reading them; none where they have to be made."""

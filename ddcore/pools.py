@@ -24,8 +24,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore import room, train
+from ddcore import train
 from ddcore.errors import ConfigurationError
+from ddcore.machine import capacity
+from ddcore.machine.capacity import format_bytes
 from ddcore.nets.functional import Params
 from ddcore.network_store import MEMORY_SHARE, NetworkStore
 from ddcore.objective import Stateful, Step
@@ -122,13 +124,13 @@ class TeacherPool:
         needed, left = self.bytes_to_come(), max(0, free - beside)
         if needed <= left:
             return
-        taken = f", {room.spoken(beside)} of which other networks of the job need" if beside else ""
+        taken = f", {format_bytes(beside)} of which other networks of the job need" if beside else ""
         most = len(self) - math.ceil((needed - left) / size)
         way_out = f"choose a `teacher.pool` of at most {most}, or" if most > 0 else "choose"
         raise ConfigurationError(
             f"`teacher.pool` is {len(self)}, and those of its `{self.config.network.name}` networks that have not been "
-            f"trained yet need {room.spoken(needed)} ({self.functional.parameter_count:,} parameters each), but "
-            f"{where} {room.spoken(free)}{taken}; {way_out} a smaller `teacher.network`, or make room"
+            f"trained yet need {format_bytes(needed)} ({self.functional.parameter_count:,} parameters each), but "
+            f"{where} {format_bytes(free)}{taken}; {way_out} a smaller `teacher.network`, or make room"
         )
 
     def _have(self, indices: Sequence[int]) -> None:
@@ -160,13 +162,13 @@ class TeacherPool:
         """How many teachers may be in memory at a time; all of them where there is no cache to read them from."""
         if self._run.cache is None:
             return len(self)
-        size, free = self.functional.parameter_bytes, room.free_memory(self.functional.compute.device)
+        size, free = self.functional.parameter_bytes, capacity.free_memory(self.functional.compute.device)
         most = max(1, len(self._held) + int(MEMORY_SHARE * free) // size)
         if most < len(self):
             self._run.callback.on_log(
                 "info",
-                f"{len(self)} teachers of {room.spoken(size)} are too many for the {room.spoken(free)} of free memory: "
-                f"{most} are kept in it, and the others are read from the cache as they are drawn",
+                f"{len(self)} teachers of {format_bytes(size)} are too many for the {format_bytes(free)} of free "
+                f"memory: {most} are kept in it, and the others are read from the cache as they are drawn",
             )
         return min(most, len(self))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ddcore.bundle.folder import MANIFEST, read, read_manifest
 from ddcore.bundle.preview import encode_png, to_uint8
-from ddcore.checkpoint import write_atomically
+from ddcore.machine.files import write_atomically
 
 
 def export_zip(out: Path, to: Path) -> None:

@@ -19,9 +19,9 @@ from ddcore.bundle.card import card
 from ddcore.bundle.content import Distilled
 from ddcore.bundle.manifest import SCHEMA_VERSION, FileFacts, Manifest, manifest_of
 from ddcore.bundle.preview import encode_png, preview_png, to_uint8
-from ddcore.checkpoint import write_atomically
 from ddcore.data.whitening import Whitening
 from ddcore.errors import DataError
+from ddcore.machine.files import write_atomically
 from ddcore.spec import SpecError, parse
 from ddcore.stages import Stages
 

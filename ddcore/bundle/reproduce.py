@@ -19,8 +19,8 @@ from ddcore.randomness import Randomness
 from ddcore.spec import EvaluationConfig
 
 if TYPE_CHECKING:
-    from ddcore.compute import Compute
     from ddcore.context import Run
+    from ddcore.machine.compute import Compute
 
 
 def train_on(
@@ -109,7 +109,7 @@ def _same_dataset(content: Distilled, data_root: Path | None, cache: Path | None
 
 def _same_compute(content: Distilled, cache: Path | None, callback: Callback) -> Compute:
     """The precision and compilation of the run, on whatever device there is."""
-    from ddcore.compute import Compute
+    from ddcore.machine.compute import Compute
 
     return Compute.choose(
         "auto",

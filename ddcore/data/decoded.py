@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddcore.cache import note_use
 from ddcore.data.images import ImageSet, digest_of
+from ddcore.machine.cache import note_use
 
 _logger = logging.getLogger(__name__)
 _FORMAT = 1

@@ -22,10 +22,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ddcore.cache import note_use
-from ddcore.checkpoint import write_atomically
 from ddcore.data.images import Dataset
 from ddcore.errors import ConfigurationError
+from ddcore.machine.cache import note_use
+from ddcore.machine.files import write_atomically
 
 EPSILON = 0.1
 """Added to every eigenvalue of the covariance, under the root, as published."""

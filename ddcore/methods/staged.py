@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore import room
 from ddcore.context import Run
 from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.machine.capacity import format_bytes
 from ddcore.network_store import NetworkStore
 from ddcore.objective import Method, Readings, Step
 from ddcore.registry import build_method, implements
@@ -159,8 +159,8 @@ class Staged(Method[StagedConfig, Step]):
         way_out = f"choose a `method.pool` of at most {most}, or" if most else "choose"
         raise ConfigurationError(
             f"`method.pool` is {config.networks}, and {config.stages} stages keep {kept} states of each of these "
-            f"networks from the second on, {room.spoken(needed)} in all "
-            f"({run.functional.parameter_count:,} parameters each), but {where} {room.spoken(free)}; {way_out} fewer "
+            f"networks from the second on, {format_bytes(needed)} in all "
+            f"({run.functional.parameter_count:,} parameters each), but {where} {format_bytes(free)}; {way_out} fewer "
             "`method.stages` or a smaller `network`, or make room"
         )
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ddcore.compute import Compute, compile_for_each_shape
+from ddcore.machine.compute import Compute, compile_for_each_shape
 from ddcore.nets.network import Network, Shape, Tap, Taps
 
 Params = dict[str, Tensor]

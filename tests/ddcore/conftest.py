@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore.compute import Compute
 from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.images import Dataset, ImageSet, describe
 from ddcore.data.sampling import ClassSampler
 from ddcore.hooks import Callback, Phase, Stop
+from ddcore.machine.compute import Compute
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
 from ddcore.randomness import Randomness

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ddcore.adjoint import Batch, InnerSGD, OuterGradient
-from ddcore.compute import Compute, missing_compiler
 from ddcore.data import augment
 from ddcore.gradients import Gradients
+from ddcore.machine.compute import Compute, missing_compiler
 from ddcore.nets import Functional, Network, Params, build
 from ddcore.spec import ConvNetConfig
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddcore.class_means import ClassMeans
-from ddcore.compute import Compute, missing_compiler
+from ddcore.machine.compute import Compute, missing_compiler
 from ddcore.nets import Functional, Params, build
 from ddcore.spec import ConvNetConfig, LeNetConfig, MLPConfig, NetworkConfig
 

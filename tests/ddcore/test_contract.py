@@ -20,8 +20,8 @@ from pydantic import Field
 from safetensors.torch import load_file
 
 from ddcore import engine
-from ddcore.compute import missing_compiler
 from ddcore.errors import Interrupted
+from ddcore.machine.compute import missing_compiler
 from ddcore.methods.dm import DM
 from ddcore.objective import Readings
 from ddcore.registry import _IMPLEMENTATIONS, implements

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ddcore import evaluation, ranking
-from ddcore.compute import Compute
 from ddcore.context import Run
 from ddcore.controls import random_subset
 from ddcore.data.augmenters import stacked
@@ -20,6 +19,7 @@ from ddcore.data.sources import load
 from ddcore.errors import ConfigurationError
 from ddcore.evaluation import Evaluation
 from ddcore.hooks import Callback, Phase
+from ddcore.machine.compute import Compute
 from ddcore.nets import Functional, build
 from ddcore.recipes import recipe_of
 from ddcore.spec import Condition, ConvNetConfig, EvaluationConfig

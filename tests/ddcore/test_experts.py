@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from ddcore import train
-from ddcore.compute import Compute
 from ddcore.context import Run
 from ddcore.data.sampling import batches
 from ddcore.data.whitening import whitened
 from ddcore.errors import ConfigurationError, DataError, Interrupted
 from ddcore.experts import Experts
+from ddcore.machine.compute import Compute
 from ddcore.nets import build
 from ddcore.randomness import stream_seed
 from ddcore.spec import ExpertsConfig, TeacherConfig
@@ -178,13 +178,13 @@ def test_experts_that_do_not_fit_are_refused_before_training(run: Run, monkeypat
     size = run.functional.parameter_bytes
     prepared(run, 1, CONFIG.model_copy(update={"count": 1}))
     ten = CONFIG.model_copy(update={"count": 10})
-    monkeypatch.setattr("ddcore.room.free_disk", lambda _: 2 * size + 9 * 4 * size)
+    monkeypatch.setattr("ddcore.machine.capacity.free_disk", lambda _: 2 * size + 9 * 4 * size)
     experts = run.experts(ten, 3)
     assert experts.bytes_to_come() == 2 * size + 9 * 4 * size, "one expert lacks two snapshots, nine lack four"
     monkeypatch.setattr("ddcore.train.train", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(ConfigurationError, match=r"of which other networks of the job need; choose a smaller"):
         run.experts(ten, 3)
-    monkeypatch.setattr("ddcore.room.free_disk", lambda _: 2 * size + 9 * 4 * size - 1)
+    monkeypatch.setattr("ddcore.machine.capacity.free_disk", lambda _: 2 * size + 9 * 4 * size - 1)
     with pytest.raises(ConfigurationError, match=r"`method.experts.count` is 10, .* an `experts.count` of at most 9"):
         Experts(ten, 3, run).check_room()
     with pytest.raises(ConfigurationError, match=r"`teacher.pool` is 1, .* of which other networks of the job need"):

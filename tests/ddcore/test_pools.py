@@ -149,7 +149,7 @@ class TestLargePools:
     ) -> None:
         whole = TeacherPool(config(pool=5, epochs=1), run)
         whole.prepare()
-        monkeypatch.setattr("ddcore.room.free_memory", lambda _: 2 * 2 * 4 * self.size)
+        monkeypatch.setattr("ddcore.machine.capacity.free_memory", lambda _: 2 * 2 * 4 * self.size)
         run.callback = heard = recorder()
         pool = TeacherPool(config(pool=5, epochs=1), run)
         pool.prepare()
@@ -169,7 +169,7 @@ class TestLargePools:
     def test_a_teacher_that_went_missing_is_trained_again_when_drawn(
         self, run: Run, trained: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("ddcore.room.free_memory", lambda _: 1)
+        monkeypatch.setattr("ddcore.machine.capacity.free_memory", lambda _: 1)
         pool = TeacherPool(config(pool=2, epochs=1), run)
         pool.prepare()
         before = {name: value.clone() for name, value in pool[1].items()}
@@ -182,7 +182,7 @@ class TestLargePools:
     def test_a_disk_too_small_is_refused_before_training(
         self, run: Run, trained: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("ddcore.room.free_disk", lambda _: 10 * 4 * self.size)
+        monkeypatch.setattr("ddcore.machine.capacity.free_disk", lambda _: 10 * 4 * self.size)
         run.teachers(config(pool=10))
         with pytest.raises(ConfigurationError) as refused:
             run.teachers(config(pool=11, epochs=5))
@@ -195,14 +195,14 @@ class TestLargePools:
 
     def test_what_is_cached_already_needs_no_room(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         TeacherPool(config(pool=2, epochs=1), run).prepare()
-        monkeypatch.setattr("ddcore.room.free_disk", lambda _: 3 * 4 * self.size)
+        monkeypatch.setattr("ddcore.machine.capacity.free_disk", lambda _: 3 * 4 * self.size)
         assert len(run.teachers(config(pool=5, epochs=1))) == 5
         with pytest.raises(ConfigurationError, match=r"a `teacher\.pool` of at most 5"):
             TeacherPool(config(pool=6, epochs=1), run).check_room()
 
     def test_without_a_cache_half_of_the_memory_is_the_limit(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         run.cache = None
-        monkeypatch.setattr("ddcore.room.free_memory", lambda _: 2 * 4 * 4 * self.size)
+        monkeypatch.setattr("ddcore.machine.capacity.free_memory", lambda _: 2 * 4 * 4 * self.size)
         assert len(run.teachers(config(pool=4))) == 4
         with pytest.raises(ConfigurationError, match=r"50% of the free memory is 15 kB; .* at most 4"):
             TeacherPool(config(pool=5), run).check_room()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ddcore.compute import Compute
+from ddcore.machine.compute import Compute
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
 from ddcore.spec import ConvNetConfig

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore.compute import Compute, missing_compiler
 from ddcore.data import augment
 from ddcore.data.augmenters import stacked
 from ddcore.data.cutmix import cutmix
 from ddcore.data.images import normalize
 from ddcore.errors import DivergedError
+from ddcore.machine.compute import Compute, missing_compiler
 from ddcore.nets import Functional, Network, Params, build
 from ddcore.spec import ConvNetConfig, NetworkConfig
 from ddcore.train import Recipe, accuracy, train

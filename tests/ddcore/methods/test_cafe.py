@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddcore import engine
-from ddcore.compute import Compute
 from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.images import ImageSet, describe
 from ddcore.embeddings import mean_embedding_distance
 from ddcore.errors import ConfigurationError, Interrupted
+from ddcore.machine.compute import Compute
 from ddcore.methods.cafe import CAFE, Watch, discrimination
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build

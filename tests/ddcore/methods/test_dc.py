@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore.compute import Compute
 from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.gradients import Gradients
+from ddcore.machine.compute import Compute
 from ddcore.methods.dc import DISTANCES
 from ddcore.methods.gradient_matching import GradientMatching
 from ddcore.methods.matching import MatchingStep

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddcore.compute import Compute
 from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.cutmix import cutmix
 from ddcore.errors import ConfigurationError
 from ddcore.gradients import Gradients
+from ddcore.machine.compute import Compute
 from ddcore.methods.idc import DISTANCES, AlongRealTraining
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore.compute import Compute
 from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.embeddings import Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.errors import ConfigurationError
+from ddcore.machine.compute import Compute
 from ddcore.methods.idm import QueueMatching
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore.compute import Compute
 from ddcore.errors import DivergedError
+from ddcore.machine.compute import Compute
 from ddcore.methods.network_queue import NetworkQueue
 from ddcore.nets import build
 from ddcore.nets.functional import Functional

@@ -343,10 +343,10 @@ def test_finishing_early_delivers_stages_as_they_are(tmp_path: Path, recorder: A
 
 def test_networks_of_later_stages_that_do_not_fit_are_refused(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     size = make_run().functional.parameter_bytes
-    monkeypatch.setattr("ddcore.room.free_memory", lambda _: 2 * 2 * (2 * 5) * size)
+    monkeypatch.setattr("ddcore.machine.capacity.free_memory", lambda _: 2 * 2 * (2 * 5) * size)
     method = staged(make_run)
     assert method.config.networks == 2
-    monkeypatch.setattr("ddcore.room.free_memory", lambda _: 2 * 2 * (2 * 5) * size - 2)
+    monkeypatch.setattr("ddcore.machine.capacity.free_memory", lambda _: 2 * 2 * (2 * 5) * size - 2)
     with pytest.raises(
         ConfigurationError, match=r"`method.pool` is 2, and 3 stages keep 5 states .* a `method.pool` of at most 1, or"
     ):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddcore.compute import Compute, computes_bf16, missing_compiler
+from ddcore.machine.compute import Compute, computes_bf16, missing_compiler
 from ddcore.nets import Functional, Network, Params, build
 from ddcore.nets.functional import piece_size
 from ddcore.spec import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, NetworkConfig, ResNet18Config

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore.compute import Compute
 from ddcore.errors import ConfigurationError
+from ddcore.machine.compute import Compute
 from ddcore.nets import ConvNet, Functional, Network, build, macs, network
 from ddcore.spec import (
     AlexNetConfig,

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from ddcore.compute import Compute
 from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.embeddings import Moments, printed_risk, released_risk
 from ddcore.errors import ConfigurationError
+from ddcore.machine.compute import Compute
 from ddcore.nets import build
 from ddcore.registry import build_method, build_regularizer
 from ddcore.spec import SpecError, parse

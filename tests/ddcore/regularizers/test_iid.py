@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore.compute import Compute
 from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.errors import ConfigurationError
+from ddcore.machine.compute import Compute
 from ddcore.methods.dm import DM
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import build

@@ -13,9 +13,9 @@ from typing import Literal
 import pytest
 import torch
 
-from ddcore import compute
-from ddcore.compute import CONVNET3_MACS, EAGER_MACS_PER_S, WARM_UP_S, Compute
 from ddcore.errors import ConfigurationError
+from ddcore.machine import compute
+from ddcore.machine.compute import CONVNET3_MACS, EAGER_MACS_PER_S, WARM_UP_S, Compute
 
 CPU = torch.device("cpu")
 LONG = 2 * WARM_UP_S * EAGER_MACS_PER_S["cpu"] / CONVNET3_MACS
@@ -139,7 +139,7 @@ def test_compiled_code_is_kept_in_the_cache_folder(machine: pytest.MonkeyPatch, 
 def test_notes_go_to_a_logger_where_nobody_listens(
     machine: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, logger="ddcore.compute"):
+    with caplog.at_level(logging.INFO, logger="ddcore.machine.compute"):
         Compute.choose(expected_images_forwarded=SHORT)
     assert [record.levelname for record in caplog.records] == ["INFO"]
 

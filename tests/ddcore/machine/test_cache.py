@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from ddcore import engine
-from ddcore.cache import note_use
+from ddcore.machine.cache import note_use
 from ddcore.spec import parse
 
 JOB = {

@@ -32,10 +32,10 @@ def free_disk(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def spoken(size: float) -> str:
+def format_bytes(size: float) -> str:
     """A number of bytes for a reader, in decimal units.
 
-    >>> spoken(44_700_000_000), spoken(1_280_040), spoken(12)
+    >>> format_bytes(44_700_000_000), format_bytes(1_280_040), format_bytes(12)
     ('44.7 GB', '1.28 MB', '12 B')
     """
     for unit in ("B", "kB", "MB"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddcore.room import free_disk, free_memory, spoken
+from ddcore.machine.capacity import format_bytes, free_disk, free_memory
 
 CPU = torch.device("cpu")
 
@@ -60,5 +60,5 @@ def test_a_folder_to_come_lies_on_the_disk_of_what_exists(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("size", "text"), [(999, "999 B"), (1000, "1 kB"), (37_560, "37.6 kB"), (2.5e12, "2,500.0 GB")]
 )
-def test_sizes_are_spoken_in_decimal_units(size: float, text: str) -> None:
-    assert spoken(size) == text
+def test_sizes_are_written_in_decimal_units(size: float, text: str) -> None:
+    assert format_bytes(size) == text

@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def note_use(entry: Path) -> None:
-    """Set an entry's time to now, since whoever makes room in the cache removes what was used least recently.
+    """Set an entry's time to now: the entries used least recently are removed first when the cache is full.
 
-    A cache that may only be read, or an entry that has just gone, is as good.
+    Nothing happens where the cache is read-only or the entry has just gone.
     """
     with suppress(OSError):
         os.utime(entry)
