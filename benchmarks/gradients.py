@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.forward import NETWORK, SHAPE, SMOOTH, functional
 from benchmarks.harness import Benchmark, Way, vector
 from ddcore.data import augment
-from ddcore.distances import row_cosine
+from ddcore.formulas.gradient_distances import row_cosine
 from ddcore.gradients import Gradients
 from ddcore.machine.compute import Precision
 from ddcore.nets import Functional, Params, build

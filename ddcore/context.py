@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddcore import decoders, nets, real_batches, selection
+from ddcore import decoders, nets, real_batches
 from ddcore.coasting import Rate
 from ddcore.data.augment import Strategy
 from ddcore.data.images import Dataset, ImageSet
 from ddcore.data.sampling import ClassSampler
 from ddcore.decoders import Decoder
 from ddcore.experts import Experts
+from ddcore.formulas import selection
 from ddcore.hooks import Callback
 from ddcore.learned import Learned
 from ddcore.machine.compute import Compute

@@ -9,10 +9,10 @@ from functools import cached_property
 import torch
 from torch import Generator, Tensor
 
-from ddcore import selection
 from ddcore.context import Run
 from ddcore.data.images import Dataset
 from ddcore.data.sampling import ClassSampler
+from ddcore.formulas import selection
 from ddcore.randomness import stream_seed
 from ddcore.spec import Condition
 from ddcore.stages import Stages
@@ -96,7 +96,7 @@ class Controls:
 
     @cached_property
     def _herding_rows(self) -> Tensor:
-        """Chosen by :func:`ddcore.selection.herding`; a class with too few gives all it has."""
+        """Chosen by :func:`ddcore.formulas.selection.herding`; a class with too few gives all it has."""
         ipc = self._run.spec.ipc
         return self._teacher.select(lambda features: selection.herding(features, min(ipc, len(features))))
 

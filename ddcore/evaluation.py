@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddcore import ranking
 from ddcore.context import Run
 from ddcore.controls import Controls, TrainingSet
 from ddcore.data.augmenters import augmenter_of, strategy_of
+from ddcore.formulas import dd_ranking
 from ddcore.hooks import Callback
 from ddcore.randomness import stream_seed
 from ddcore.recipes import described, recipe_of, scheduled
@@ -33,8 +33,8 @@ Score = dict[str, Any]
 ``accuracy`` (percent, in the last test) and ``best`` (in any test)."""
 
 _SCORES: Mapping[RobustScore, Callable[..., dict[str, float]]] = {
-    "label_robust": ranking.label_robust,
-    "augmentation_robust": ranking.augmentation_robust,
+    "label_robust": dd_ranking.label_robust,
+    "augmentation_robust": dd_ranking.augmentation_robust,
 }
 
 

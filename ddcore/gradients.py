@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad, vmap
 
-from ddcore.distances import inner_product
+from ddcore.formulas.gradient_distances import inner_product
 from ddcore.machine.compute import compile_for_each_shape
 from ddcore.nets.functional import Functional, Params, piece_size
 from ddcore.second_order import Derivation, Reading, WeightedBatch, double_backward, nested_transforms
@@ -169,7 +169,7 @@ class Gradients:
             images: (n, C, H, W), the synthetic images of one class; taken in one piece.
             labels: of the images.
             target: the gradient to match, by parameter; its names say what is compared.
-            distance: a function of :mod:`ddcore.distances`, or alike.
+            distance: a function of :mod:`ddcore.formulas.gradient_distances`, or alike.
             moving: (n,) bool on the CPU, images whose slope is wanted; all by default. The others count in the
                 gradient, and are spared the second derivatives where no batch normalisation couples them with the rest.
 

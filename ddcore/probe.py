@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ddcore.context import Run
 from ddcore.data.images import Dataset
-from ddcore.information import Pairs, capped, empirical_cmi, infonce_bound
+from ddcore.formulas.information import Pairs, capped, empirical_cmi, infonce_bound
 from ddcore.nets.functional import Functional, Params
 from ddcore.pools import TeacherPool
 from ddcore.spec import ConvNetConfig, TeacherConfig

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ddcore.formulas.selection import nearest_rows, refined
 from ddcore.nets.functional import Params
 from ddcore.objective import Stateful
-from ddcore.selection import nearest_rows, refined
 from ddcore.spec import RandomSamplerConfig, RepresentativeSamplerConfig, SamplerConfig
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ MeanLoss = Callable[[Params, Params, WeightedBatch], Tensor]
 """(differentiated parameters, other parameters and buffers, batch) -> weighted sum of the losses."""
 
 Reading = Callable[[Params, Params], Tensor]
-"""(gradient, constant with the same names) -> scalar, as in :mod:`ddcore.distances`."""
+"""(gradient, constant with the same names) -> scalar, as in :mod:`ddcore.formulas.gradient_distances`."""
 
 Derivation = Callable[[Params, Params, WeightedBatch, Params], tuple[Tensor, Params, Slopes]]
 """(differentiated parameters, others, batch, constant of the reading) -> (reading, gradient, slopes), all constants."""

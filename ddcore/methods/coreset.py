@@ -11,9 +11,9 @@ from typing import TypeVar
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore import selection
 from ddcore.context import Run
 from ddcore.errors import ConfigurationError
+from ddcore.formulas import selection
 from ddcore.objective import Method, Readings, Step
 from ddcore.registry import implements
 from ddcore.spec import CoresetConfig, FeatureCoresetConfig, HerdingConfig, KCenterConfig, KMeansConfig, RandomConfig

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore import distances
 from ddcore.context import Run
+from ddcore.formulas import gradient_distances
 from ddcore.gradients import Gradients
 from ddcore.methods.gradient_matching import GradientMatching
 from ddcore.methods.matching import MatchingStep, draw_step
@@ -27,9 +27,9 @@ from ddcore.train import Recipe, train
 C = TypeVar("C", bound=GradientMatchingConfig)
 
 DISTANCES: Mapping[str, Reading] = {
-    "ours": distances.row_cosine,
-    "mse": distances.squared,
-    "cos": distances.cosine,
+    "ours": gradient_distances.row_cosine,
+    "mse": gradient_distances.squared,
+    "cos": gradient_distances.cosine,
 }
 """Distances of gradients by the names of the released code."""
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore import distances
 from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.cutmix import cutmix
 from ddcore.errors import ConfigurationError
+from ddcore.formulas import gradient_distances
 from ddcore.gradients import Gradients
 from ddcore.methods.gradient_matching import GradientMatching
 from ddcore.methods.matching import MatchingStep, draw_step
@@ -28,7 +28,7 @@ from ddcore.synthetic import SyntheticSet
 
 C = TypeVar("C", bound=IDCConfig)
 
-DISTANCES: Mapping[str, Reading] = {"mse": distances.squared, "l1": distances.absolute}
+DISTANCES: Mapping[str, Reading] = {"mse": gradient_distances.squared, "l1": gradient_distances.absolute}
 """Distances of gradients by the names of the released code."""
 
 

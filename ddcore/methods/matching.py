@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ddcore.context import Run
 from ddcore.data import augment
-from ddcore.embeddings import TRADE_OFF, Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.errors import ConfigurationError
+from ddcore.formulas.feature_distances import TRADE_OFF, Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.nets.functional import Params
 from ddcore.objective import Step
 from ddcore.spec.methods.dm import Comparison

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from ddcore.context import Run
 from ddcore.errors import ConfigurationError
-from ddcore.information import empirical_cmi
+from ddcore.formulas.information import empirical_cmi
 from ddcore.objective import Readings, Regularizer, Step
 from ddcore.pools import DrawnTeacher
 from ddcore.registry import implements

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from ddcore.context import Run
 from ddcore.errors import ConfigurationError
-from ddcore.information import Pairs, infonce_bound, layer_weights, nce_loss
+from ddcore.formulas.information import Pairs, infonce_bound, layer_weights, nce_loss
 from ddcore.nets.functional import Params
 from ddcore.objective import Networks, Readings, Regularizer, Step
 from ddcore.registry import implements

@@ -196,7 +196,7 @@ class EvaluationConfig(SpecModel):
         )
 
     def ingredients(self, score: RobustScore, distilled: Labels | None = None) -> Mapping[str, Condition]:
-        """What a score is made of, by the names that :mod:`ddcore.ranking` has for it; see :meth:`compared`."""
+        """What a score is made of, by the names of the terms in DD-Ranking's formulas; see :meth:`compared`."""
         if score == "label_robust":
             return {
                 "full_hard": Condition("full", "hard"),

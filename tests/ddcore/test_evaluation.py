@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore import evaluation, ranking
+from ddcore import evaluation
 from ddcore.context import Run
 from ddcore.controls import random_subset
 from ddcore.data.augmenters import stacked
@@ -18,6 +18,7 @@ from ddcore.data.images import Dataset, ImageSet, describe
 from ddcore.data.sources import load
 from ddcore.errors import ConfigurationError
 from ddcore.evaluation import Evaluation
+from ddcore.formulas import dd_ranking
 from ddcore.hooks import Callback, Phase
 from ddcore.machine.compute import Compute
 from ddcore.nets import Functional, build
@@ -323,7 +324,7 @@ def test_robust_scores_are_made_of_their_own_trainings(score: Any, training_set:
     }
     assert label["ingredients"] == separately
     means = {name: found["mean"] for name, found in separately.items()}
-    assert {**label, "ingredients": None} == {**ranking.label_robust(**means), "ingredients": None}
+    assert {**label, "ingredients": None} == {**dd_ranking.label_robust(**means), "ingredients": None}
     separately = {
         "distilled_augmented": score(**fields)["accuracy"],
         "random_augmented": score(**{**fields, "controls": ("random",)})["controls"]["random"],
@@ -332,7 +333,7 @@ def test_robust_scores_are_made_of_their_own_trainings(score: Any, training_set:
     }
     assert augmentation["ingredients"] == separately
     means = {name: found["mean"] for name, found in separately.items()}
-    assert {**augmentation, "ingredients": None} == {**ranking.augmentation_robust(**means), "ingredients": None}
+    assert {**augmentation, "ingredients": None} == {**dd_ranking.augmentation_robust(**means), "ingredients": None}
 
 
 def test_learned_labels_belong_to_the_set_in_every_score(score: Any) -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddcore.distances import absolute, cosine, inner_product, row_cosine, squared
+from ddcore.formulas.gradient_distances import absolute, cosine, inner_product, row_cosine, squared
 from ddcore.gradients import Gradients
 from ddcore.machine.compute import Compute, computes_bf16, missing_compiler
 from ddcore.nets import Functional, Network, Params, build

@@ -15,8 +15,8 @@ from ddcore import engine
 from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.images import ImageSet, describe
-from ddcore.embeddings import mean_embedding_distance
 from ddcore.errors import ConfigurationError, Interrupted
+from ddcore.formulas.feature_distances import mean_embedding_distance
 from ddcore.machine.compute import Compute
 from ddcore.methods.cafe import CAFE, Watch, discrimination
 from ddcore.methods.matching import MatchingStep

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore import selection
 from ddcore.context import Run
 from ddcore.errors import ConfigurationError
+from ddcore.formulas import selection
 from ddcore.methods.coreset import FeatureCoreset
 from ddcore.nets import build
 from ddcore.objective import Method

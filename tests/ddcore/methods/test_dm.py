@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddcore.context import Run
 from ddcore.data import augment
-from ddcore.embeddings import mean_embedding_distance
+from ddcore.formulas.feature_distances import mean_embedding_distance
 from ddcore.machine.compute import Compute
 from ddcore.methods.dm import DM
 from ddcore.methods.matching import MatchingStep

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ddcore.context import Run
 from ddcore.data import augment
-from ddcore.embeddings import Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.errors import ConfigurationError
+from ddcore.formulas.feature_distances import Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.machine.compute import Compute
 from ddcore.methods.idm import QueueMatching
 from ddcore.nets import Network, build

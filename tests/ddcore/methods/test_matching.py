@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ddcore.context import Run
 from ddcore.data import augment
-from ddcore.embeddings import printed_risk
 from ddcore.errors import ConfigurationError
+from ddcore.formulas.feature_distances import printed_risk
 from ddcore.machine.compute import Compute
 from ddcore.methods.matching import MatchingStep, draw_step, feature_distance, require_spread
 from tests.ddcore.conftest import blobs

@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ddcore import bundle, distances, engine
+from ddcore import bundle, engine
 from ddcore.adjoint import InnerSGD
 from ddcore.context import Run
 from ddcore.data import augment
 from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError, Interrupted
+from ddcore.formulas import gradient_distances
 from ddcore.gradients import Gradients
 from ddcore.hooks import Stop
 from ddcore.methods.mtt import TrajectoryMatching, trajectory_loss, trajectory_slope
@@ -212,9 +213,9 @@ def test_networks_to_match_with_come_from_those_that_learned_the_earlier_stages(
             for images, labels in unions(synthetic, 2, stage):
                 slow.lesson(images, labels, 0.03, epochs=4)
             wanted.append(slow.network.state_dict())
-        distances = [max(float((first[n] - w[n]).abs().max()) for n in first) for w in wanted]
-        assert min(distances) < 1e-4
-        assert max(distances) > 1e-2, "the two are not mistaken for each other"
+        differences = [max(float((first[n] - w[n]).abs().max()) for n in first) for w in wanted]
+        assert min(differences) < 1e-4
+        assert max(differences) > 1e-2, "the two are not mistaken for each other"
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
@@ -225,7 +226,8 @@ def test_frozen_images_count_in_the_gradient_and_have_no_slope(make_run: Make, d
     params = run.functional.new(torch.Generator().manual_seed(0))
     images, labels = run.real_images(torch.arange(7)), torch.tensor([1] * 7)
     target = gradients.loss_and_gradient(params, run.real_images(torch.arange(9, 14)), torch.tensor([1] * 5))[1]
-    moving, reading = torch.tensor([False, True, True, False, False, True, False]), getattr(distances, distance)
+    moving = torch.tensor([False, True, True, False, False, True, False])
+    reading = getattr(gradient_distances, distance)
     value, slope = gradients.distance_gradient(params, images, labels, target, reading)
     ours, of_moving = gradients.distance_gradient(params, images, labels, target, reading, moving=moving)
     assert ours.item() == pytest.approx(value.item(), rel=1e-4)

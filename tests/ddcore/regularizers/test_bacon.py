@@ -11,8 +11,8 @@ import torch
 
 from ddcore.context import Run
 from ddcore.data import augment
-from ddcore.embeddings import Moments, printed_risk, released_risk
 from ddcore.errors import ConfigurationError
+from ddcore.formulas.feature_distances import Moments, printed_risk, released_risk
 from ddcore.machine.compute import Compute
 from ddcore.nets import build
 from ddcore.registry import build_method, build_regularizer

@@ -12,7 +12,7 @@ import torch
 from ddcore import engine
 from ddcore.context import Run
 from ddcore.errors import ConfigurationError, Interrupted
-from ddcore.information import empirical_cmi
+from ddcore.formulas.information import empirical_cmi
 from ddcore.machine.compute import Compute
 from ddcore.objective import Step
 from ddcore.regularizers.cmi import CMI

@@ -14,7 +14,7 @@ from torch import Tensor
 from ddcore.context import Run
 from ddcore.data.images import Dataset
 from ddcore.errors import ConfigurationError
-from ddcore.information import Pairs, nce_loss, paper_logits
+from ddcore.formulas.information import Pairs, nce_loss, paper_logits
 from ddcore.objective import Step
 from ddcore.registry import build_method
 from ddcore.regularizers.mim import MIM, Critic

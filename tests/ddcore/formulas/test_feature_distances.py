@@ -9,8 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore import embeddings
-from ddcore.embeddings import LEAST_DEVIATION, Moments, mean_embedding_distance, printed_risk, released_risk
+from ddcore.formulas import feature_distances
+from ddcore.formulas.feature_distances import (
+    LEAST_DEVIATION,
+    Moments,
+    mean_embedding_distance,
+    printed_risk,
+    released_risk,
+)
 
 Fill = Callable[..., Tensor]
 
@@ -96,7 +102,7 @@ def plain_risk(real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor, Tensor]
 
 @pytest.mark.parametrize("values", [1, 2**22], ids=["in parts", "at once"])
 def test_printed_risk_is_the_mean_over_pairs(fill: Fill, monkeypatch: pytest.MonkeyPatch, values: int) -> None:
-    monkeypatch.setattr(embeddings, "_PAIRED_VALUES", values)
+    monkeypatch.setattr(feature_distances, "_PAIRED_VALUES", values)
     real, synthetic = (x.double() for x in printed(fill))
     ours, theirs = synthetic.clone().requires_grad_(), synthetic.clone().requires_grad_()
     terms, expected = printed_risk(real, ours), plain_risk(real, theirs)

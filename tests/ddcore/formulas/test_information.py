@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore import information
+from ddcore.formulas import information
 
 
 def sines(*shape: int, shift: float = 0.0) -> Tensor:

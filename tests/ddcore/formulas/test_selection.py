@@ -9,7 +9,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from ddcore.selection import herding, k_center, k_means, nearest_rows, refined
+from ddcore.formulas.selection import herding, k_center, k_means, nearest_rows, refined
 
 Rule = Callable[[Tensor, int], Tensor]
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ddcore.ranking import augmentation_robust, label_robust
+from ddcore.formulas.dd_ranking import augmentation_robust, label_robust
 
 
 def test_label_robust_by_hand() -> None:

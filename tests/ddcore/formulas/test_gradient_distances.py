@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore.distances import absolute, cosine, inner_product, row_cosine, squared
+from ddcore.formulas.gradient_distances import absolute, cosine, inner_product, row_cosine, squared
 
 Fill = Callable[..., Tensor]
 

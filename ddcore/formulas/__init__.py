@@ -1,0 +1,1 @@
+"""Pure functions over tensors: the formulas that methods, regularisers and scores share."""
