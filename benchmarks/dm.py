@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.forward import SHAPE, SMOOTH
 from benchmarks.harness import Benchmark, Way, Work, engine_ways
 from benchmarks.random_run import random_run
-from ddcore.data import augment
+from ddcore.augment import siamese
 from ddcore.machine.compute import Compute, Precision
 from ddcore.methods.dm import DM
 from ddcore.nets import build
@@ -55,8 +55,8 @@ def _published(compute: Compute, spec: JobSpec = SPEC) -> Work:
         loss = torch.zeros((), device=device)
         for c in range(CLASSES):
             torch.randperm(len(of_class[c]))[:BATCH_REAL]  # the draw that the loop pays for; equality needs ours
-            real = augment.apply(step.draws[c], pixels[step.rows[c]])
-            synthetic = augment.apply(step.draws[c], images[c * IPC : (c + 1) * IPC])
+            real = siamese.apply(step.draws[c], pixels[step.rows[c]])
+            synthetic = siamese.apply(step.draws[c], images[c * IPC : (c + 1) * IPC])
             difference = network.features(real).mean(0) - network.features(synthetic).mean(0)
             loss = loss + difference.square().sum()
         optimizer.zero_grad()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.forward import NETWORK, SHAPE, SMOOTH, functional
 from benchmarks.harness import Benchmark, Way, vector
-from ddcore.data import augment
+from ddcore.augment import siamese
 from ddcore.formulas.gradient_distances import row_cosine
 from ddcore.gradients import Gradients
 from ddcore.machine.compute import Precision
@@ -30,19 +30,19 @@ class _Problem:
     pixels: Tensor
     synthetic: Tensor
     rows: tuple[Tensor, ...]
-    draws: tuple[augment.Draw, ...]
+    draws: tuple[siamese.Draw, ...]
     params: Params
 
     @classmethod
     def on(cls, f: Functional) -> _Problem:
         generator = torch.Generator().manual_seed(1)
-        strategy = augment.strategy_for("auto", flip=True)
+        strategy = siamese.strategy_for("auto", flip=True)
         first = torch.arange(CLASSES) * IMAGES_PER_CLASS
         return cls(
             pixels=torch.randn(CLASSES * IMAGES_PER_CLASS, *SHAPE, generator=generator).to(f.compute.device),
             synthetic=torch.randn(CLASSES * IPC, *SHAPE, generator=generator).to(f.compute.device),
             rows=tuple(c + torch.randperm(IMAGES_PER_CLASS, generator=generator)[:BATCH_REAL] for c in first),
-            draws=tuple(augment.draw(strategy, None, SHAPE, generator) for _ in range(CLASSES)),
+            draws=tuple(siamese.draw(strategy, None, SHAPE, generator) for _ in range(CLASSES)),
             params=f.new(torch.Generator().manual_seed(0)),
         )
 
@@ -63,10 +63,10 @@ def _published(network: ConvNetConfig = NETWORK) -> Callable[[], Sequence[Tensor
         optimizer = torch.optim.SGD([images], lr=LR_IMG, momentum=MOMENTUM)
         loss = torch.zeros((), device=device)
         for c in range(CLASSES):
-            real = augment.apply(problem.draws[c], problem.pixels[problem.rows[c]])
+            real = siamese.apply(problem.draws[c], problem.pixels[problem.rows[c]])
             real_loss = F.cross_entropy(net(real), _labels(c, BATCH_REAL, device))
             target = torch.autograd.grad(real_loss, list(net.parameters()))
-            synthetic = augment.apply(problem.draws[c], images[c * IPC : (c + 1) * IPC])
+            synthetic = siamese.apply(problem.draws[c], images[c * IPC : (c + 1) * IPC])
             own_loss = F.cross_entropy(net(synthetic), _labels(c, IPC, device))
             own = torch.autograd.grad(own_loss, list(net.parameters()), create_graph=True)
             for g, r in zip(own, target, strict=True):
@@ -90,9 +90,9 @@ def _ours(f: Functional) -> Callable[[], Sequence[Tensor]]:
     def work() -> Sequence[Tensor]:
         images = problem.synthetic.clone().requires_grad_()
         optimizer = torch.optim.SGD([images], lr=LR_IMG, momentum=MOMENTUM)
-        real = augment.apply_by_class(problem.draws, problem.pixels[torch.cat(problem.rows)], sizes)
+        real = siamese.apply_by_class(problem.draws, problem.pixels[torch.cat(problem.rows)], sizes)
         targets = gradients.class_gradients(problem.params, real, labels.repeat_interleave(BATCH_REAL), sizes)
-        synthetic = augment.apply_by_class(problem.draws, images, [IPC] * CLASSES)
+        synthetic = siamese.apply_by_class(problem.draws, images, [IPC] * CLASSES)
         values, slopes = [], []
         for c, own in enumerate(synthetic.split(IPC)):
             target = {name: value[c] for name, value in targets.items()}

@@ -11,9 +11,9 @@ from torch import Tensor
 from benchmarks.forward import SHAPE
 from benchmarks.harness import Benchmark, Work, engine_ways
 from benchmarks.random_run import random_run
+from ddcore.augment import siamese
+from ddcore.augment.cutmix import cutmix
 from ddcore.context import Run
-from ddcore.data import augment
-from ddcore.data.cutmix import cutmix
 from ddcore.machine.compute import Compute
 from ddcore.methods.idc import IDC
 from ddcore.methods.matching import MatchingStep
@@ -27,7 +27,7 @@ SPEC = parse({"dataset": "cifar10", "ipc": IPC, "method": CONFIG})
 
 def _method(compute: Compute) -> IDC:
     run = random_run(SPEC, compute)
-    run.strategy = augment.strategy_for(SPEC.augmentation, run.dataset.flip)
+    run.strategy = siamese.strategy_for(SPEC.augmentation, run.dataset.flip)
     return IDC(CONFIG, run)
 
 
@@ -76,7 +76,7 @@ def _sweep(step: MatchingStep, run: Run, real: Tensor, pixels: Tensor, network: 
     total = torch.zeros((), device=pixels.device)
     for label, (rows, drawn) in enumerate(zip(step.rows, step.draws, strict=True)):
         own = run.dataset.normalize(_decoded(pixels[label * IPC : (label + 1) * IPC]))
-        both = augment.apply(drawn, torch.cat([real[rows], own]))
+        both = siamese.apply(drawn, torch.cat([real[rows], own]))
         labels = torch.full((len(both),), label, device=pixels.device)
         on_real = F.cross_entropy(network(both[: len(rows)]), labels[: len(rows)])
         on_own = F.cross_entropy(network(both[len(rows) :]), labels[len(rows) :])
@@ -104,9 +104,9 @@ def _train(run: Run, real: Tensor, network: Network) -> None:
     strategy = tuple(operation for operation in run.strategy if operation != "cutout")
     count = -(-CONFIG.train_images // CONFIG.batch_train) * CONFIG.batch_train
     for rows in run.sampler.draw_mixed(count, generator).split(CONFIG.batch_train):
-        drawn = augment.draw_stacked(strategy, len(rows), SHAPE, generator)
+        drawn = siamese.draw_stacked(strategy, len(rows), SHAPE, generator)
         expected = labels[rows].to(real.device)
-        images, mixed = cutmix(augment.apply(drawn, real[rows]), expected, CLASSES, generator)
+        images, mixed = cutmix(siamese.apply(drawn, real[rows]), expected, CLASSES, generator)
         optimizer.zero_grad()
         F.cross_entropy(network(images), mixed).backward()
         optimizer.step()

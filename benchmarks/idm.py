@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.forward import SHAPE
 from benchmarks.harness import Benchmark, Way, Work, engine_ways
 from benchmarks.random_run import random_run
-from ddcore.data import augment
+from ddcore.augment import siamese
 from ddcore.machine.compute import Compute, Precision
 from ddcore.methods.idm import IDM
 from ddcore.nets import Network, Params, build
@@ -100,8 +100,8 @@ def _published(compute: Compute, classes: int) -> Work:
         for c in range(classes):
             torch.randperm(len(of_class[c]))[: config.batch_real]  # the draw that the loop pays for
             label, own = torch.full((4 * IPC,), c, device=device), slice(c * IPC, (c + 1) * IPC)
-            real = network.features(augment.apply(step.draws[c], pixels[step.rows[c]])).mean(0).detach()
-            decoded = augment.apply(step.draws[c], _decoded(images[own]))
+            real = network.features(siamese.apply(step.draws[c], pixels[step.rows[c]])).mean(0).detach()
+            decoded = siamese.apply(step.draws[c], _decoded(images[own]))
             loss = (real - network.features(decoded).mean(0)).square().sum()
             weight = config.ce_weight * 100 * METER[0] / METER[1]
             loss = loss + weight * F.cross_entropy(network(decoded), label)

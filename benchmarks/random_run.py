@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from benchmarks.forward import SHAPE
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.data.images import Dataset, ImageSet, describe
 from ddcore.data.sampling import ClassSampler
 from ddcore.hooks import Callback
@@ -24,7 +24,7 @@ def random_run(spec: JobSpec, compute: Compute, classes: int = 10, images_per_cl
         dataset=dataset,
         compute=compute,
         functional=Functional(build(spec.network, dataset.shape, classes), compute),
-        strategy=augment.strategy_for(spec.augmentation, dataset.flip),
+        strategy=siamese.strategy_for(spec.augmentation, dataset.flip),
         random=Randomness(0, compute.device),
         sampler=ClassSampler(dataset.train.labels, classes),
         cache=None,

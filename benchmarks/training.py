@@ -10,12 +10,12 @@ from torch import Generator, Tensor
 
 from benchmarks.forward import SHAPE, functional
 from benchmarks.harness import Benchmark, Way, Work, vector
-from ddcore.data import augment
+from ddcore.augment import siamese
 from ddcore.nets import Functional, Network, build
 from ddcore.spec import ConvNetConfig
 from ddcore.train import Recipe, train
 
-STRATEGY = augment.strategy_for("auto", flip=True)
+STRATEGY = siamese.strategy_for("auto", flip=True)
 EVALUATION = Recipe(epochs=15, batch_size=256, strategy=STRATEGY)
 """A twentieth of the 300 epochs of the evaluation protocol."""
 TEACHER = Recipe(epochs=1, batch_size=128, weight_decay=1e-3)
@@ -44,8 +44,8 @@ def plain(net: Network, images: Tensor, labels: Tensor, recipe: Recipe, generato
     for epoch in range(1, recipe.epochs + 1):
         for rows in torch.randperm(len(images), generator=generator).split(recipe.batch_size):
             batch = images[rows.to(device)]
-            drawn = augment.draw(recipe.strategy, len(batch), SHAPE, generator)
-            loss = F.cross_entropy(net(augment.apply(drawn, batch)), labels[rows.to(device)])
+            drawn = siamese.draw(recipe.strategy, len(batch), SHAPE, generator)
+            loss = F.cross_entropy(net(siamese.apply(drawn, batch)), labels[rows.to(device)])
             sgd.zero_grad()
             loss.backward()
             sgd.step()

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ddcore import decoders, nets, real_batches
+from ddcore.augment.siamese import Strategy
 from ddcore.coasting import Rate
-from ddcore.data.augment import Strategy
 from ddcore.data.images import Dataset, ImageSet
 from ddcore.data.sampling import ClassSampler
 from ddcore.decoders import Decoder

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from ddcore import bundle
+from ddcore.augment import siamese
 from ddcore.checkpoint import Checkpoint, newest_valid, save_checkpoint, versions
 from ddcore.context import Run
-from ddcore.data import augment, sources
+from ddcore.data import sources
 from ddcore.data.images import Dataset
 from ddcore.data.sampling import ClassSampler, reserve
 from ddcore.data.whitening import whitened
@@ -155,7 +156,7 @@ class _Engine:
             dataset=dataset,
             compute=compute,
             functional=Functional(network, compute),
-            strategy=augment.strategy_for(spec.augmentation, dataset.flip),
+            strategy=siamese.strategy_for(spec.augmentation, dataset.flip),
             random=Randomness(spec.seed, compute.device),
             sampler=ClassSampler(dataset.train.labels, len(dataset.classes), exclude=rows),
             cache=cache,

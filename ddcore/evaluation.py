@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddcore.augment.training import augmenter_of, strategy_of
 from ddcore.context import Run
 from ddcore.controls import Controls, TrainingSet
-from ddcore.data.augmenters import augmenter_of, strategy_of
 from ddcore.formulas import dd_ranking
 from ddcore.hooks import Callback
 from ddcore.randomness import stream_seed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ddcore.data.augment import Strategy
-from ddcore.data.augmenters import Augmenter, siamese
+from ddcore.augment.siamese import Strategy
+from ddcore.augment.training import Augmenter, siamese
 from ddcore.errors import ConfigurationError
 from ddcore.spec import EvaluationConfig, Labels
 from ddcore.train import Recipe

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 from torch.optim import Optimizer
 
-from ddcore.data.augment import Strategy
-from ddcore.data.augmenters import Augmenter, siamese
-from ddcore.data.cutmix import cutmix
+from ddcore.augment.cutmix import cutmix
+from ddcore.augment.siamese import Strategy
+from ddcore.augment.training import Augmenter, siamese
 from ddcore.data.sampling import batches
 from ddcore.errors import DivergedError
 from ddcore.nets.functional import Functional, Params

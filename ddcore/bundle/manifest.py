@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ddcore.augment.training import strategy_of
 from ddcore.bundle.content import DatasetReference, Distilled
-from ddcore.data.augmenters import strategy_of
 
 SCHEMA_VERSION: Literal[1] = 1
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddcore.augment.siamese import strategy_for
 from ddcore.bundle.content import Distilled
 from ddcore.bundle.folder import read
-from ddcore.data.augment import strategy_for
 from ddcore.data.images import Dataset
 from ddcore.data.sampling import ClassSampler
 from ddcore.data.sources import load as load_dataset

@@ -1,4 +1,4 @@
-"""Labelled images: where they come from, how they are drawn, how they are augmented."""
+"""Labelled images: where they come from and how they are drawn."""
 
 from ddcore.data.images import Dataset, ImageSet
 from ddcore.data.sources import load

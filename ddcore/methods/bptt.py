@@ -14,8 +14,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.adjoint import InnerSGD
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.decoders import Addressed, Decoder
 from ddcore.errors import ConfigurationError
 from ddcore.gradients import Gradients
@@ -89,7 +89,7 @@ class BPTT(Method[BPTTConfig, QueryStep]):
         run, config = self.run, self.config
         classes = self._classes_of_step()
         rows = [self._batch(classes, synthetic) for _ in range(config.student_steps)]
-        drawn = augment.draw(run.strategy, None, run.dataset.shape, run.random.host_stream("method/augment"))
+        drawn = siamese.draw(run.strategy, None, run.dataset.shape, run.random.host_stream("method/augment"))
         real = run.sampler.draw_each(config.batch_real, run.random.host_stream("method/real"))
         chosen = torch.cat([real[label] for label in classes])
         sgd = InnerSGD(
@@ -108,7 +108,7 @@ class BPTT(Method[BPTTConfig, QueryStep]):
             synthetic.labels,
             expert=None,
             curvature=True,
-            real=augment.apply(drawn, run.real_images(chosen)),
+            real=siamese.apply(drawn, run.real_images(chosen)),
             real_labels=run.dataset.train.labels[chosen].to(synthetic.device),
         )
 

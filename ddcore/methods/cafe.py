@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
+from ddcore.augment import siamese
 from ddcore.class_means import ClassMeans, LevelMeans
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.errors import ConfigurationError
 from ddcore.methods.matching import MatchingStep, draw_step
 from ddcore.nets.functional import Params
@@ -185,7 +185,7 @@ class CAFE(Method[CAFEConfig, MatchingStep]):
             rows, draws = step.rows[first : first + together], step.draws[first : first + together]
             sizes = [len(of_class) for of_class in rows]
             with torch.no_grad():
-                images = augment.apply_by_class(draws, self.run.real_images(torch.cat(rows)), sizes)
+                images = siamese.apply_by_class(draws, self.run.real_images(torch.cat(rows)), sizes)
                 means = self._class_means(step.params, images, sizes)
             groups.append(means.levels)
             loss = discrimination(means.features, self._labels(sizes, first), centres)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.gradients import Gradients
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets.functional import Params
@@ -66,7 +66,7 @@ class GradientMatching(Method[C, MatchingStep], Stageable):
 
     def _match(self, step: MatchingStep, label: int, target: Params) -> Tensor:
         """Add the slope of one class's distance to the images of the class; the distance, a scalar."""
-        augmented = augment.apply(step.draws[label], step.picked_images(range(label, label + 1)))
+        augmented = siamese.apply(step.draws[label], step.picked_images(range(label, label + 1)))
         labels = torch.full((len(augmented),), label, device=augmented.device)
         value, slope = self._gradients.distance_gradient(
             step.params, augmented.detach(), labels, target, self._distance, moving=step.moving_of(label)
@@ -79,7 +79,7 @@ class GradientMatching(Method[C, MatchingStep], Stageable):
         rows = step.rows[classes.start : classes.stop]
         sizes = [len(of_class) for of_class in rows]
         images = self.run.real_images(torch.cat(rows))
-        images = augment.apply_by_class(step.draws[classes.start : classes.stop], images, sizes)
+        images = siamese.apply_by_class(step.draws[classes.start : classes.stop], images, sizes)
         labels = torch.tensor(classes).repeat_interleave(torch.tensor(sizes)).to(images.device)
         return self._gradients.class_gradients(step.params, images, labels, sizes)
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ddcore.augment import siamese
+from ddcore.augment.cutmix import cutmix
 from ddcore.context import Run
-from ddcore.data import augment
-from ddcore.data.cutmix import cutmix
 from ddcore.errors import ConfigurationError
 from ddcore.formulas import gradient_distances
 from ddcore.gradients import Gradients
@@ -86,7 +86,7 @@ class AlongRealTraining(GradientMatching[C]):
             self._student.params,
             config.batch_real,
             batch_syn=config.batch_syn,
-            draw=augment.draw_stacked,
+            draw=siamese.draw_stacked,
         )
 
     @override
@@ -103,8 +103,8 @@ class AlongRealTraining(GradientMatching[C]):
         run, generator = self.run, self.run.random.host_stream("method/train")
         labels, classes = run.dataset.train.labels, len(run.dataset.classes)
         for rows in run.sampler.draw_mixed(count, generator).split(self.config.batch_train):
-            drawn = augment.draw_stacked(self._training_strategy, len(rows), run.dataset.shape, generator)
-            images = augment.apply(drawn, run.real_images(rows))
+            drawn = siamese.draw_stacked(self._training_strategy, len(rows), run.dataset.shape, generator)
+            images = siamese.apply(drawn, run.real_images(rows))
             expected = labels[rows].to(images.device)
             self._student.learn(*cutmix(images, expected, classes, generator, probability=self.config.cutmix))
 

@@ -9,8 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.feature_distances import TRADE_OFF, Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.nets.functional import Params
@@ -19,8 +19,8 @@ from ddcore.spec.methods.dm import Comparison
 from ddcore.spec.regularizers import spread_of_one
 from ddcore.synthetic import SyntheticSet
 
-Drawing = Callable[[augment.Strategy, int | None, tuple[int, int, int], torch.Generator], augment.Draw]
-"""How operations are combined: :func:`augment.draw` or :func:`augment.draw_stacked`."""
+Drawing = Callable[[siamese.Strategy, int | None, tuple[int, int, int], torch.Generator], siamese.Draw]
+"""How operations are combined: :func:`siamese.draw` or :func:`siamese.draw_stacked`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class MatchingStep(Step):
     run: Run
     params: Params
     rows: tuple[Tensor, ...]
-    draws: tuple[augment.Draw, ...]
+    draws: tuple[siamese.Draw, ...]
     training: bool = True
     picks: Tensor | None = None
 
@@ -85,7 +85,7 @@ class MatchingStep(Step):
         """Augmented synthetic images (len(classes) * n, channels, H, W), differentiable likewise."""
         images = self.picked_images(classes)
         sizes = [len(images) // len(classes)] * len(classes)
-        return augment.apply_by_class(self.draws[classes.start : classes.stop], images, sizes)
+        return siamese.apply_by_class(self.draws[classes.start : classes.stop], images, sizes)
 
     def picked_images(self, classes: range) -> Tensor:
         """The same before augmentation: the images of these classes that take part."""
@@ -130,7 +130,7 @@ class MatchingStep(Step):
         rows = self.rows[classes.start : classes.stop]
         sizes = [len(of_class) for of_class in rows]
         images = self.run.real_images(torch.cat(rows))
-        images = augment.apply_by_class(self.draws[classes.start : classes.stop], images, sizes)
+        images = siamese.apply_by_class(self.draws[classes.start : classes.stop], images, sizes)
         features = self.run.functional.features(self.params, images, training=self.training)
         return tuple(features.split(sizes))
 
@@ -145,7 +145,7 @@ def draw_step(
     training: bool = True,
     fresh_network: bool = True,
     batch_syn: int | None = None,
-    draw: Drawing = augment.draw,
+    draw: Drawing = siamese.draw,
 ) -> MatchingStep:
     """Draw the real batches and the augmentations of a step, class by class.
 

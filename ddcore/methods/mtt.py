@@ -15,8 +15,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.adjoint import InnerSGD
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError
 from ddcore.gradients import Gradients
@@ -111,7 +111,7 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
             synthetic.soft_labels = logits.softmax(dim=1)
         rows = self._rows(len(synthetic), config.batch_syn or int(synthetic.moving.sum()))
         generator = run.random.host_stream("method/augment")
-        draws = [augment.draw(run.strategy, len(part), run.dataset.shape, generator) for part in rows]
+        draws = [siamese.draw(run.strategy, len(part), run.dataset.shape, generator) for part in rows]
         frozen = (synthetic.images.detach(), synthetic.moving) if synthetic.live.start else ()
         batch = training_on(rows, draws, *frozen)
         sgd = InnerSGD(self._gradients, batch, config.student_steps, synthetic.learned["lr"].value)

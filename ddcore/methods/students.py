@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.adjoint import Batch, InnerSGD, OuterGradient
-from ddcore.data import augment
+from ddcore.augment import siamese
 from ddcore.nets.functional import Functional, Params
 from ddcore.objective import Networks, Step
 
@@ -73,7 +73,7 @@ class StudentStep(Step):
 
 
 def training_on(
-    rows: Sequence[Tensor], draws: Sequence[augment.Draw], constant: Tensor | None = None, moving: Tensor | None = None
+    rows: Sequence[Tensor], draws: Sequence[siamese.Draw], constant: Tensor | None = None, moving: Tensor | None = None
 ) -> Batch:
     """Steps of training on some of the images each, augmented as drawn.
 
@@ -88,11 +88,11 @@ def training_on(
     def batch(step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         chosen = rows[step].to(images.device)
         if constant is None or moving is None:
-            return augment.apply(draws[step], images[chosen]), labels[chosen]
+            return siamese.apply(draws[step], images[chosen]), labels[chosen]
         taken, moves = constant[chosen], moving[rows[step]]
         if bool(moves.any()):
             place = (moving.cumsum(0) - 1)[rows[step][moves]]
             taken = taken.index_put((moves.nonzero().flatten().to(images.device),), images[place.to(images.device)])
-        return augment.apply(draws[step], taken), labels[chosen]
+        return siamese.apply(draws[step], taken), labels[chosen]
 
     return batch

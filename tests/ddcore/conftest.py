@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.data.images import Dataset, ImageSet, describe
 from ddcore.data.sampling import ClassSampler
 from ddcore.hooks import Callback, Phase, Stop
@@ -65,7 +65,7 @@ def make_run() -> Callable[..., Run]:
             dataset=dataset,
             compute=compute,
             functional=Functional(build(spec.network, dataset.shape, len(dataset.classes)), compute),
-            strategy=augment.strategy_for(spec.augmentation, dataset.flip),
+            strategy=siamese.strategy_for(spec.augmentation, dataset.flip),
             random=Randomness(spec.seed, compute.device),
             sampler=ClassSampler(dataset.train.labels, len(dataset.classes)),
             cache=None,

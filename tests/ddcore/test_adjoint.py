@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ddcore.adjoint import Batch, InnerSGD, OuterGradient
-from ddcore.data import augment
+from ddcore.augment import siamese
 from ddcore.gradients import Gradients
 from ddcore.machine.compute import Compute, missing_compiler
 from ddcore.nets import Functional, Network, Params, build
@@ -193,11 +193,11 @@ def minibatches(steps: int) -> Batch:
     """Rows in another order at every step, and another augmentation of every image."""
     generator = torch.Generator().manual_seed(2)
     rows = [torch.randperm(6, generator=generator)[:4] for _ in range(steps)]
-    strategy = augment.strategy_for("color_crop_cutout_flip", flip=True)
-    draws = [augment.draw(strategy, 4, SHAPE, generator) for _ in range(steps)]
+    strategy = siamese.strategy_for("color_crop_cutout_flip", flip=True)
+    draws = [siamese.draw(strategy, 4, SHAPE, generator) for _ in range(steps)]
 
     def batch(step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return augment.apply(draws[step], images[rows[step]]), labels[rows[step]]
+        return siamese.apply(draws[step], images[rows[step]]), labels[rows[step]]
 
     return batch
 

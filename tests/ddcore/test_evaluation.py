@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ddcore import evaluation
+from ddcore.augment.training import stacked
 from ddcore.context import Run
 from ddcore.controls import random_subset
-from ddcore.data.augmenters import stacked
 from ddcore.data.images import Dataset, ImageSet, describe
 from ddcore.data.sources import load
 from ddcore.errors import ConfigurationError

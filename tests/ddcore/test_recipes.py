@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ddcore.data.augmenters import stacked
+from ddcore.augment.training import stacked
 from ddcore.errors import ConfigurationError
 from ddcore.recipes import described, recipe_of, scheduled
 from ddcore.spec import PROTOCOLS, EvaluationConfig

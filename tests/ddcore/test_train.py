@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore.data import augment
-from ddcore.data.augmenters import stacked
-from ddcore.data.cutmix import cutmix
+from ddcore.augment import siamese
+from ddcore.augment.cutmix import cutmix
+from ddcore.augment.training import stacked
 from ddcore.data.images import normalize
 from ddcore.errors import DivergedError
 from ddcore.machine.compute import Compute, missing_compiler
@@ -96,8 +96,8 @@ def test_augmentation_takes_one_operation_a_batch_with_parameters_for_every_imag
     source, drawn = generator(7), []
 
     def augmented(x: Tensor) -> Tensor:
-        drawn.append(augment.draw(strategy, len(x), SHAPE, source))
-        return augment.apply(drawn[-1], x)
+        drawn.append(siamese.draw(strategy, len(x), SHAPE, source))
+        return siamese.apply(drawn[-1], x)
 
     f = functional()
     params = f.new(generator())
@@ -215,8 +215,8 @@ def test_cutmix_follows_augmentation(soft: bool, batch: tuple[Tensor, Tensor]) -
     mixed = 0
     for _ in range(3):
         for rows in torch.split(torch.randperm(20, generator=source), 8):
-            drawn = augment.draw_stacked(recipe.strategy, len(rows), SHAPE, source)
-            before = augment.apply(drawn, images[rows])
+            drawn = siamese.draw_stacked(recipe.strategy, len(rows), SHAPE, source)
+            before = siamese.apply(drawn, images[rows])
             x, y = cutmix(before, labels[rows], 3, source, probability=0.7)
             mixed += not torch.equal(x, before)
             optimizer.zero_grad()

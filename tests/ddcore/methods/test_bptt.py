@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.decoders import Addressed
 from ddcore.errors import ConfigurationError
 from ddcore.methods.bptt import BPTT, QueryStep, xavier_uniform
@@ -117,8 +117,8 @@ def test_some_of_the_classes_take_part(make_run: Make) -> None:
 def test_one_augmentation_serves_all_steps_and_the_real_images(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     method = ready(make_run, {"augmentation": "color"})
-    original = augment.apply
-    monkeypatch.setattr(augment, "apply", lambda d, x: drawn.append(d) or original(d, x))
+    original = siamese.apply
+    monkeypatch.setattr(siamese, "apply", lambda d, x: drawn.append(d) or original(d, x))
     method.backward(method.draw(0, method.start()))
     assert len(drawn) == 1 + 4 + 4
     assert len({id(d) for d in drawn}) == 1

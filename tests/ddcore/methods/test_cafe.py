@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddcore import engine
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.data.images import ImageSet, describe
 from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.formulas.feature_distances import mean_embedding_distance
@@ -73,7 +73,7 @@ def test_printed_loss_and_gradient_of_the_tiny_convnet(make_run: Make, fill: Fil
     real = fill(20, 3, 8, 8, a=0.37)
     cafe.run.real_images = lambda rows: real[rows]  # type: ignore[method-assign]
     synthetic = SyntheticSet(fill(10, 3, 8, 8, a=0.51, b=0.2), 1, lr=0.1, momentum=0.5)
-    unmoved = augment.draw((), None, (3, 8, 8), torch.Generator())
+    unmoved = siamese.draw((), None, (3, 8, 8), torch.Generator())
     rows = tuple(torch.tensor([2 * c, 2 * c + 1]) for c in range(10))
     readings = cafe.backward(MatchingStep(0, synthetic, cafe.run, params, rows, (unmoved,) * 10))
     assert readings["cafe/alignment"].item() == pytest.approx(4.342973 + 0.00089652, rel=1e-5)
@@ -96,8 +96,8 @@ def published_loss(cafe: CAFE, step: MatchingStep) -> tuple[float, Tensor]:
     images = step.synthetic.decoder.decode(stored, step.synthetic.ipc)
     real, own, labels = [], [], []
     for c, (rows, drawn) in enumerate(zip(step.rows, step.draws, strict=True)):
-        real.append(augment.apply(drawn, run.dataset.normalize(run.dataset.train.images[rows])))
-        own.append(augment.apply(drawn, images[c * n : (c + 1) * n]))
+        real.append(siamese.apply(drawn, run.dataset.normalize(run.dataset.train.images[rows])))
+        own.append(siamese.apply(drawn, images[c * n : (c + 1) * n]))
         labels += [c] * len(rows)
     sizes, targets = [len(rows) for rows in step.rows], torch.tensor(labels)
     of_real, of_own = network.levels(torch.cat(real)), network.levels(torch.cat(own))

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.gradients import Gradients
 from ddcore.machine.compute import Compute
 from ddcore.methods.dc import DISTANCES
@@ -70,8 +70,8 @@ def published_step(method: GradientMatching[Any], step: MatchingStep, network: N
     images = step.synthetic.images.detach().clone().requires_grad_()
     weights, loss = list(network.parameters()), torch.zeros(())
     for c, (rows, drawn) in enumerate(zip(step.rows, step.draws, strict=True)):
-        real = augment.apply(drawn, run.dataset.normalize(run.dataset.train.images[rows]))
-        own = augment.apply(drawn, images[c * ipc : (c + 1) * ipc])
+        real = siamese.apply(drawn, run.dataset.normalize(run.dataset.train.images[rows]))
+        own = siamese.apply(drawn, images[c * ipc : (c + 1) * ipc])
         on_real = F.cross_entropy(network(real), torch.full((len(real),), c))
         on_own = F.cross_entropy(network(own), torch.full((ipc,), c))
         target = tuple(g.detach() for g in torch.autograd.grad(on_real, weights))
@@ -128,11 +128,11 @@ def test_one_augmentation_is_drawn_for_each_class_and_used_on_both_sides(
     synthetic = method.start()
     step = method.draw(0, synthetic)
     assert len(step.draws) == synthetic.classes
-    on_real: list[augment.Draw] = []
-    on_own: list[augment.Draw] = []
-    by_class, alone = augment.apply_by_class, augment.apply
-    monkeypatch.setattr(augment, "apply_by_class", lambda d, x, n: on_real.extend(d) or by_class(d, x, n))
-    monkeypatch.setattr("ddcore.data.augment.apply", lambda d, x: on_own.append(d) or alone(d, x))
+    on_real: list[siamese.Draw] = []
+    on_own: list[siamese.Draw] = []
+    by_class, alone = siamese.apply_by_class, siamese.apply
+    monkeypatch.setattr(siamese, "apply_by_class", lambda d, x, n: on_real.extend(d) or by_class(d, x, n))
+    monkeypatch.setattr("ddcore.augment.siamese.apply", lambda d, x: on_own.append(d) or alone(d, x))
     method.backward(step)
     assert [id(drawn) for drawn in on_real] == [id(drawn) for drawn in step.draws]
     assert {id(drawn) for drawn in step.draws} <= {id(drawn) for drawn in on_own}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.formulas.feature_distances import mean_embedding_distance
 from ddcore.machine.compute import Compute
 from ddcore.methods.dm import DM
@@ -45,8 +45,8 @@ def published_loop(dm: DM, step: MatchingStep) -> tuple[float, Tensor]:
     loss = torch.zeros(())
     for c, (rows, drawn) in enumerate(zip(step.rows, step.draws, strict=True)):
         with torch.no_grad():
-            real = network.features(augment.apply(drawn, run.dataset.normalize(run.dataset.train.images[rows])))
-        synthetic = network.features(augment.apply(drawn, images[c * ipc : (c + 1) * ipc]))
+            real = network.features(siamese.apply(drawn, run.dataset.normalize(run.dataset.train.images[rows])))
+        synthetic = network.features(siamese.apply(drawn, images[c * ipc : (c + 1) * ipc]))
         loss = loss + ((real.mean(0) - synthetic.mean(0)) ** 2).sum()
     loss.backward()
     assert images.grad is not None
@@ -89,8 +89,8 @@ def test_batch_norm_takes_the_statistics_of_all_classes_together(make_run: Calla
     network = build(run.spec.network, run.dataset.shape, 3).train()
     network.load_state_dict({**step.params})
     sizes = [len(rows) for rows in step.rows]
-    real_images = augment.apply_by_class(step.draws, run.real_images(torch.cat(step.rows)), sizes)
-    own_images = augment.apply_by_class(step.draws, synthetic.images, [2] * 3)
+    real_images = siamese.apply_by_class(step.draws, run.real_images(torch.cat(step.rows)), sizes)
+    own_images = siamese.apply_by_class(step.draws, synthetic.images, [2] * 3)
     with torch.no_grad():
         real = [part.mean(0) for part in network.features(real_images).split(sizes)]
         own = [part.mean(0) for part in network.features(own_images).split(2)]

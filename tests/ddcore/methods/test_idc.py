@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddcore.augment import siamese
+from ddcore.augment.cutmix import cutmix
 from ddcore.context import Run
-from ddcore.data import augment
-from ddcore.data.cutmix import cutmix
 from ddcore.errors import ConfigurationError
 from ddcore.gradients import Gradients
 from ddcore.machine.compute import Compute
@@ -107,7 +107,7 @@ class Published:
             if step.picks is not None:
                 images = images[step.picks[label]]
             images = (images - self.level("mean")) / self.level("std")
-            both = augment.apply(drawn, torch.cat([real, images]))
+            both = siamese.apply(drawn, torch.cat([real, images]))
             on_real = F.cross_entropy(network(both[: len(real)]), torch.full((len(real),), label))
             on_own = F.cross_entropy(network(both[len(real) :]), torch.full((len(images),), label))
             target = [g.detach() for g in torch.autograd.grad(on_real, weights, retain_graph=True)]
@@ -178,10 +178,10 @@ def test_the_network_is_trained_on_mixed_augmented_real_images(make_run: Make) -
     rows = run.sampler.draw_mixed(30, generator)  # 25 rounded up to whole batches of 10
     for batch in rows.split(10):
         images = run.dataset.normalize(run.dataset.train.images[batch])
-        drawn = augment.draw_stacked(("color", "crop"), 10, run.dataset.shape, generator)
+        drawn = siamese.draw_stacked(("color", "crop"), 10, run.dataset.shape, generator)
         assert drawn.operations == ("color", "crop")
         images, labels = cutmix(
-            augment.apply(drawn, images), run.dataset.train.labels[batch], 3, generator, probability=0.8
+            siamese.apply(drawn, images), run.dataset.train.labels[batch], 3, generator, probability=0.8
         )
         sgd.zero_grad()
         F.cross_entropy(network(images), labels).backward()

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.feature_distances import Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.machine.compute import Compute
@@ -109,13 +109,13 @@ class PublishedLoop:
             return released_risk(Moments.of(real), synthetic.mean(0)).total()
         return printed_risk(real, synthetic).total()
 
-    def match(self, number: int, rows: tuple[Tensor, ...], draws: tuple[augment.Draw, ...]) -> float:
+    def match(self, number: int, rows: tuple[Tensor, ...], draws: tuple[siamese.Draw, ...]) -> float:
         network, ipc = self.networks[number][0].eval(), self.run.spec.ipc
         correct, seen = self.counts[number]
         total = 0.0
         for c in range(3):
-            real = augment.apply(draws[c], self.run.dataset.normalize(self.run.dataset.train.images[rows[c]]))
-            own = augment.apply(draws[c], self.decode(self.images[c * ipc : (c + 1) * ipc]))
+            real = siamese.apply(draws[c], self.run.dataset.normalize(self.run.dataset.train.images[rows[c]]))
+            own = siamese.apply(draws[c], self.decode(self.images[c * ipc : (c + 1) * ipc]))
             loss = self.distance(network.features(real).detach(), network.features(own))
             percent = 100 * correct / seen if seen else 0.0
             loss = loss + 0.5 * percent * F.cross_entropy(network(own), torch.full((len(own),), c))

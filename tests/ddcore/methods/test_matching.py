@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.feature_distances import printed_risk
 from ddcore.machine.compute import Compute
@@ -29,7 +29,7 @@ def by_class(step: MatchingStep) -> list[Tensor]:
     """Features of each class's real batch, class after class."""
     run = step.run
     return [
-        run.functional.features(step.params, augment.apply(drawn, run.real_images(rows))).detach()
+        run.functional.features(step.params, siamese.apply(drawn, run.real_images(rows))).detach()
         for rows, drawn in zip(step.rows, step.draws, strict=True)
     ]
 

@@ -15,8 +15,8 @@ from torch.func import functional_call
 
 from ddcore import bundle, engine
 from ddcore.adjoint import InnerSGD
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.errors import ConfigurationError, DivergedError
 from ddcore.methods.mtt import TESLA, TrajectoryMatching, trajectory_loss, trajectory_slope
 from ddcore.methods.students import StudentStep, training_on
@@ -142,12 +142,12 @@ def test_experts_take_turns_and_windows_start_everywhere_but_at_the_end(make_run
 
 
 def test_every_image_and_step_has_an_augmentation_of_its_own(make_run: Make) -> None:
-    draws: list[augment.Draw] = []
-    original = augment.apply
+    draws: list[siamese.Draw] = []
+    original = siamese.apply
     method = ready(make_run, student_steps=12)
     step = method.draw(0, method.start())
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ddcore.methods.students.augment.apply", lambda d, x: draws.append(d) or original(d, x))
+        patched.setattr("ddcore.methods.students.siamese.apply", lambda d, x: draws.append(d) or original(d, x))
         method.backward(step)
     forwards, back = draws[:12], draws[12:]
     assert [id(d) for d in back] == [id(d) for d in reversed(forwards)], "what was drawn is replayed"
@@ -234,8 +234,8 @@ def test_only_what_a_window_can_reach_is_trained(make_run: Make) -> None:
 
 def test_batches_are_rows_with_their_labels_and_draws() -> None:
     images, labels = torch.arange(6.0).view(3, 1, 1, 2), torch.tensor([0, 1, 2])
-    mirrored = augment.Draw("flip", (torch.zeros(2),))
-    batch = training_on([torch.tensor([2, 0]), torch.tensor([1])], [mirrored, augment.Draw(None)])
+    mirrored = siamese.Draw("flip", (torch.zeros(2),))
+    batch = training_on([torch.tensor([2, 0]), torch.tensor([1])], [mirrored, siamese.Draw(None)])
     x, y = batch(0, images, labels)
     assert (x.flatten().tolist(), y.tolist()) == ([5, 4, 1, 0], [2, 0])
     assert batch(1, images, labels)[0].flatten().tolist() == [2, 3]

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ddcore import bundle, engine
 from ddcore.adjoint import InnerSGD
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError, Interrupted
 from ddcore.formulas import gradient_distances
@@ -38,7 +38,7 @@ def test_printed_gradient_of_a_set_with_frozen_rows() -> None:
     """Section 11, SeqMatch and PDD: the loss is that of all rows, the slope that of the last two alone."""
     q = Printed()
     moving, target = torch.tensor([False, False, True, True]), {"classifier.weight": q.target}
-    batch = training_on([torch.arange(4)] * 3, [augment.Draw(None)] * 3, q.images, moving)
+    batch = training_on([torch.arange(4)] * 3, [siamese.Draw(None)] * 3, q.images, moving)
     sgd = InnerSGD(q.gradients, batch, steps=3, lr=0.5)
     live = q.images[2:]
     path = sgd.forward(q.start, live, q.labels)
@@ -53,7 +53,7 @@ def test_printed_gradient_of_a_set_with_frozen_rows() -> None:
 def test_a_step_on_frozen_images_alone_costs_no_slope() -> None:
     images = torch.arange(6.0).view(3, 1, 1, 2)
     batch = training_on(
-        [torch.tensor([0, 1]), torch.tensor([2, 0])], [augment.Draw(None)] * 2, images, images.new_tensor([0, 0, 1]) > 0
+        [torch.tensor([0, 1]), torch.tensor([2, 0])], [siamese.Draw(None)] * 2, images, images.new_tensor([0, 0, 1]) > 0
     )
     live = torch.full((1, 1, 1, 2), 9.0, requires_grad=True)
     x, y = batch(0, live, torch.tensor([5, 6, 7]))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.feature_distances import Moments, printed_risk, released_risk
 from ddcore.machine.compute import Compute
@@ -45,8 +45,8 @@ def test_the_gradient_is_that_of_one_graph_for_all_classes(
     images = synthetic.decoder.decode(stored, synthetic.ipc).split(synthetic.per_class)
     total = torch.zeros(())
     for rows, drawn, of_class in zip(step.rows, step.draws, images, strict=True):
-        real = network.features(augment.apply(drawn, run.real_images(rows))).detach()
-        own = network.features(augment.apply(drawn, of_class))
+        real = network.features(siamese.apply(drawn, run.real_images(rows))).detach()
+        own = network.features(siamese.apply(drawn, of_class))
         terms = released_risk(Moments.of(real), own.mean(0)) if variant == "released" else printed_risk(real, own)
         total = total + terms.total(0.4)
     (3 * total).backward()

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data import augment
 from ddcore.errors import ConfigurationError
 from ddcore.machine.compute import Compute
 from ddcore.methods.dm import DM
@@ -67,7 +67,7 @@ def plain(iid: IID, step: MatchingStep) -> tuple[float, float, Tensor]:
     matching, gathering = torch.zeros(()), torch.zeros(())
     for c, (rows, drawn) in enumerate(zip(step.rows, step.draws, strict=True)):
         sides = (run.real_images(rows), images[c * n : (c + 1) * n])
-        of_real, of_synthetic = (augment.apply(drawn, side) for side in sides)
+        of_real, of_synthetic = (siamese.apply(drawn, side) for side in sides)
         found = []
         for side in (of_real, of_synthetic):
             maps = network.block_outputs(side)[-1].flatten(2)

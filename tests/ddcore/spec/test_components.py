@@ -94,9 +94,9 @@ def test_default_depth_follows_the_size_of_the_images(size: int, depth: int) -> 
 
 
 def test_augmentations_are_those_that_exist() -> None:
-    from ddcore.data import augment
+    from ddcore.augment import siamese
 
-    assert set(AUGMENTATIONS) == set(augment._OPERATIONS)
+    assert set(AUGMENTATIONS) == set(siamese._OPERATIONS)
 
 
 def test_pointer_escapes_as_rfc_6901_asks() -> None:

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Generator
 
-from ddcore.data import augment
-from ddcore.data.augmenters import augmenter_of, siamese, stacked, strategy_of
-from ddcore.data.eight_bit import eight_bit
+from ddcore.augment.dc import per_image
+from ddcore.augment.dc_bench import eight_bit
+from ddcore.augment.siamese import apply, draw, draw_stacked
+from ddcore.augment.training import augmenter_of, siamese, stacked, strategy_of
 from ddcore.data.images import Dataset, ImageSet, describe
-from ddcore.data.per_image import per_image
 from ddcore.spec import AUGMENTATIONS, EvaluationConfig
 
 IMAGES = torch.randn(5, 3, 8, 8, generator=Generator().manual_seed(0))
@@ -20,13 +20,13 @@ def dataset() -> Dataset:
     return describe("two", split, split)
 
 
-@pytest.mark.parametrize(("augmenter", "draw"), [(siamese, augment.draw), (stacked, augment.draw_stacked)])
-def test_parameters_are_drawn_for_every_image(augmenter, draw) -> None:
+@pytest.mark.parametrize(("augmenter", "drawing"), [(siamese, draw), (stacked, draw_stacked)])
+def test_parameters_are_drawn_for_every_image(augmenter, drawing) -> None:
     strategy = ("color", "crop", "flip", "scale")
     for seed in range(8):
         found = augmenter(IMAGES, strategy, Generator().manual_seed(seed))
-        drawn = draw(strategy, 5, (3, 8, 8), Generator().manual_seed(seed))
-        assert torch.equal(found, augment.apply(drawn, IMAGES))
+        drawn = drawing(strategy, 5, (3, 8, 8), Generator().manual_seed(seed))
+        assert torch.equal(found, apply(drawn, IMAGES))
 
 
 def test_a_name_stands_for_its_function(dataset: Dataset) -> None:

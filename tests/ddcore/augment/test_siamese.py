@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from ddcore.data import augment
-from ddcore.data.augment import Draw, apply, apply_by_class, draw, draw_stacked, strategy_for
+from ddcore.augment import siamese
+from ddcore.augment.siamese import Draw, apply, apply_by_class, draw, draw_stacked, strategy_for
 from ddcore.spec import AUGMENTATIONS
 
 SHAPE = (3, 12, 12)
@@ -60,31 +60,31 @@ def test_input_of_the_checks(check: Check) -> None:
 def test_operation_gives_the_printed_sums(
     check: Check, operation: str, u: float, total: float, weighted: float
 ) -> None:
-    y = getattr(augment, operation)(check.x, torch.tensor([u]))
+    y = getattr(siamese, operation)(check.x, torch.tensor([u]))
     assert check.sums(y) == pytest.approx((total, weighted), rel=1e-5)
 
 
 @pytest.mark.parametrize(("u", "total", "weighted"), [(0.25, 2.459417, -0.837079), (0.80, 3.856883, -1.562397)])
 def test_scale_gives_the_printed_sums(check: Check, u: float, total: float, weighted: float) -> None:
-    y = augment.scale(check.x, torch.tensor([u]), torch.tensor([u]))
+    y = siamese.scale(check.x, torch.tensor([u]), torch.tensor([u]))
     assert check.sums(y) == pytest.approx((total, weighted), rel=1e-5)
 
 
 def test_crop_gives_the_printed_sums(check: Check) -> None:
-    y = augment.crop(check.x, torch.tensor([1]), torch.tensor([-1]))
+    y = siamese.crop(check.x, torch.tensor([1]), torch.tensor([-1]))
     assert check.sums(y) == pytest.approx((0.635304, 1.208925), rel=1e-5)
 
 
 def test_cutout_gives_the_printed_sums(check: Check) -> None:
-    y = augment.cutout(check.x, torch.tensor([2]), torch.tensor([7]))
+    y = siamese.cutout(check.x, torch.tensor([2]), torch.tensor([7]))
     assert check.sums(y) == pytest.approx((4.862812, 0.741852), rel=1e-5)
 
 
 def test_color_is_brightness_then_saturation_then_contrast() -> None:
     x = images(5)
     u = tuple(torch.rand(5, generator=generator(i)) for i in range(3))
-    expected = augment.contrast(augment.saturation(augment.brightness(x, u[0]), u[1]), u[2])
-    torch.testing.assert_close(augment.color(x, *u), expected)
+    expected = siamese.contrast(siamese.saturation(siamese.brightness(x, u[0]), u[1]), u[2])
+    torch.testing.assert_close(siamese.color(x, *u), expected)
 
 
 def test_crop_moves_pixels_and_fills_with_zero() -> None:
@@ -97,7 +97,7 @@ def test_crop_moves_pixels_and_fills_with_zero() -> None:
                 source = i + int(rows[n]), j + int(columns[n])
                 if all(0 <= s < 12 for s in source):
                     expected[n, :, i, j] = x[n, :, source[0], source[1]]
-    assert torch.equal(augment.crop(x, rows, columns), expected)
+    assert torch.equal(siamese.crop(x, rows, columns), expected)
 
 
 @pytest.mark.parametrize("side", [7, 8, 28])
@@ -105,7 +105,7 @@ def test_cutout_erases_a_clamped_square_around_every_centre(side: int) -> None:
     size = int(0.5 * side + 0.5)
     centres = range(side + 1 - size % 2)
     for centre in centres:
-        y = augment.cutout(torch.ones(1, 1, side, side), torch.tensor([centre]), torch.tensor([side // 2]))
+        y = siamese.cutout(torch.ones(1, 1, side, side), torch.tensor([centre]), torch.tensor([side // 2]))
         reference = {min(max(centre - size // 2 + k, 0), side - 1) for k in range(size)}
         assert set((y[0, 0] == 0).any(dim=1).nonzero().flatten().tolist()) == reference
 
@@ -118,8 +118,8 @@ def test_scale_and_rotate_agree_with_kornia(shape: tuple[int, int, int]) -> None
     sx, sy, zero = u * (1.2 - low) + low, v * (1.2 - low) + low, torch.zeros(3)
     cos, sin = torch.cos((u - 0.5) * math.pi / 6), torch.sin((u - 0.5) * math.pi / 6)
     for actual, rows in (
-        (augment.scale(x, u, v), ((sx, zero), (zero, sy))),
-        (augment.rotate(x, u), ((cos, -sin), (sin, cos))),
+        (siamese.scale(x, u, v), ((sx, zero), (zero, sy))),
+        (siamese.rotate(x, u), ((cos, -sin), (sin, cos))),
     ):
         matrix = torch.zeros(3, 3, 3)
         matrix[:, 2, 2] = 1
@@ -198,7 +198,7 @@ def test_stacked_operations_are_applied_one_after_the_other(n: int | None) -> No
         for name in drawn.operations:
             assert name is not None
             assert all(len(p) == (n or 1) for p in level.parameters)
-            expected = getattr(augment, name)(expected, *level.parameters)
+            expected = getattr(siamese, name)(expected, *level.parameters)
             level = level.then or level
         torch.testing.assert_close(apply(drawn, x), expected)
 

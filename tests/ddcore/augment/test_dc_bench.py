@@ -7,8 +7,8 @@ import torch
 from torch import Generator, Tensor
 from torchvision.transforms import v2
 
-from ddcore.data import eight_bit as module
-from ddcore.data.eight_bit import eight_bit
+from ddcore.augment import dc_bench as module
+from ddcore.augment.dc_bench import eight_bit
 from ddcore.data.images import Dataset, ImageSet, describe
 from ddcore.data.whitening import whitened
 

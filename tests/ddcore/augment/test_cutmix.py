@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from ddcore.data import cutmix as module
-from ddcore.data.cutmix import cutmix
+from ddcore.augment import cutmix as module
+from ddcore.augment.cutmix import cutmix
 
 CLASSES = 4
 LABELS = torch.tensor([0, 1, 2, 3, 1])

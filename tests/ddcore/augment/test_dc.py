@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Generator, Tensor
 
-from ddcore.data import per_image as module
-from ddcore.data.per_image import per_image
+from ddcore.augment import dc as module
+from ddcore.augment.dc import per_image
 
 SHAPES = [(1, 28, 28), (3, 8, 10), (3, 11, 7)]
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from ddcore.data import augment
-from ddcore.data.augment import Strategy
+from ddcore.augment import siamese
+from ddcore.augment.siamese import Strategy
 from ddcore.data.images import Dataset
 
 PAD = 4
@@ -50,7 +50,7 @@ def eight_bit(dataset: Dataset, images: Tensor, operations: Strategy, generator:
     augmented = dataset.normalize(pixels)
     if "cutout" in operations:
         centre = (torch.randint(side, (1,), generator=generator) for side in dataset.shape[1:])
-        augmented = augment.cutout(augmented, *(place.to(augmented.device) for place in centre))
+        augmented = siamese.cutout(augmented, *(place.to(augmented.device) for place in centre))
     return augmented
 
 

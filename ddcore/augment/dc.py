@@ -14,7 +14,7 @@ import scipy
 import torch
 from torch import Generator, Tensor
 
-from ddcore.data.augment import Strategy
+from ddcore.augment.siamese import Strategy
 
 PAD = 4
 """Pixels by which ``crop`` pads every side."""

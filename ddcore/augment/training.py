@@ -10,11 +10,10 @@ from functools import partial
 
 from torch import Generator, Tensor
 
-from ddcore.data import augment
-from ddcore.data.augment import Strategy, strategy_for
-from ddcore.data.eight_bit import eight_bit
+from ddcore.augment.dc import per_image
+from ddcore.augment.dc_bench import eight_bit
+from ddcore.augment.siamese import Strategy, apply, draw, draw_stacked, strategy_for
 from ddcore.data.images import Dataset
-from ddcore.data.per_image import per_image
 from ddcore.spec import EvaluationConfig
 
 Augmenter = Callable[[Tensor, Strategy, Generator], Tensor]
@@ -23,12 +22,12 @@ Augmenter = Callable[[Tensor, Strategy, Generator], Tensor]
 
 def siamese(images: Tensor, strategy: Strategy, generator: Generator) -> Tensor:
     """One operation for the batch, with parameters for every image (methods/matching, A2)."""
-    return augment.apply(augment.draw(strategy, len(images), images.shape, generator), images)
+    return apply(draw(strategy, len(images), images.shape, generator), images)
 
 
 def stacked(images: Tensor, strategy: Strategy, generator: Generator) -> Tensor:
-    """Several operations, with parameters for every image: see :func:`ddcore.data.augment.draw_stacked`."""
-    return augment.apply(augment.draw_stacked(strategy, len(images), images.shape, generator), images)
+    """Several operations, with parameters for every image: see :func:`ddcore.augment.siamese.draw_stacked`."""
+    return apply(draw_stacked(strategy, len(images), images.shape, generator), images)
 
 
 def augmenter_of(config: EvaluationConfig, dataset: Dataset) -> Augmenter:

@@ -1,0 +1,1 @@
+"""Augmentations of the literature, each as its source defines it."""
