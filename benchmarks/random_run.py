@@ -7,7 +7,7 @@ import torch
 from benchmarks.forward import SHAPE
 from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data.images import Dataset, ImageSet, describe
+from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.sampling import ClassSampler
 from ddcore.hooks import Callback
 from ddcore.machine.compute import Compute

@@ -23,7 +23,7 @@ from torch import Generator, Tensor
 from benchmarks.harness import RESULTS, machine, policy
 from benchmarks.training import STRATEGY, TEACHER, plain
 from ddcore.data import sources
-from ddcore.data.images import Dataset
+from ddcore.data.dataset import Dataset
 from ddcore.nets import Functional, Params, build
 from ddcore.spec import ConvNetConfig
 from ddcore.synthetic import real_rows

@@ -12,7 +12,7 @@ from torch import Tensor
 from ddcore import decoders, nets, real_batches
 from ddcore.augment.siamese import Strategy
 from ddcore.coasting import Rate
-from ddcore.data.images import Dataset, ImageSet
+from ddcore.data.dataset import Dataset, ImageSet
 from ddcore.data.sampling import ClassSampler
 from ddcore.decoders import Decoder
 from ddcore.experts import Experts

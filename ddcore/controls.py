@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from ddcore.context import Run
-from ddcore.data.images import Dataset
+from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import ClassSampler
 from ddcore.formulas import selection
 from ddcore.randomness import stream_seed

@@ -20,7 +20,7 @@ from ddcore.augment import siamese
 from ddcore.checkpoint import Checkpoint, newest_valid, save_checkpoint, versions
 from ddcore.context import Run
 from ddcore.data import sources
-from ddcore.data.images import Dataset
+from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import ClassSampler, reserve
 from ddcore.data.whitening import whitened
 from ddcore.divergence import METHOD, Pulls

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddcore.context import Run
-from ddcore.data.images import Dataset
+from ddcore.data.dataset import Dataset
 from ddcore.formulas.information import Pairs, capped, empirical_cmi, infonce_bound
 from ddcore.nets.functional import Functional, Params
 from ddcore.pools import TeacherPool

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ddcore.coasting import Rate
-from ddcore.data.images import ImageSet
+from ddcore.data.dataset import ImageSet
 from ddcore.decoders import Decoder, Identity
 from ddcore.errors import DivergedError
 from ddcore.learned import Learned, LearnedByClass

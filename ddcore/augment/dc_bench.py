@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from ddcore.augment import siamese
 from ddcore.augment.siamese import Strategy
-from ddcore.data.images import Dataset
+from ddcore.data.dataset import Dataset
 
 PAD = 4
 """Black pixels by which ``crop`` pads every side."""

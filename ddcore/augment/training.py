@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from ddcore.augment.dc import per_image
 from ddcore.augment.dc_bench import eight_bit
 from ddcore.augment.siamese import Strategy, apply, draw, draw_stacked, strategy_for
-from ddcore.data.images import Dataset
+from ddcore.data.dataset import Dataset
 from ddcore.spec import EvaluationConfig
 
 Augmenter = Callable[[Tensor, Strategy, Generator], Tensor]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ddcore.checkpoint import versions
-from ddcore.data.images import Dataset, normalize
+from ddcore.data.dataset import Dataset, normalize
 from ddcore.data.whitening import Whitening
 from ddcore.spec import JobSpec
 from ddcore.stages import Stages
@@ -23,7 +23,7 @@ class DatasetReference:
 
     Attributes:
         name: what the user called it.
-        digest: SHA-256 of its content, see :func:`ddcore.data.images.digest_of`.
+        digest: SHA-256 of its content, see :func:`ddcore.data.dataset.digest_of`.
         shape: (channels, height, width) of every image.
         classes: names of the classes, in the order of the labels.
         mean: per channel, in pixel units.

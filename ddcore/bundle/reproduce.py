@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ddcore.augment.siamese import strategy_for
 from ddcore.bundle.content import Distilled
 from ddcore.bundle.folder import read
-from ddcore.data.images import Dataset
+from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import ClassSampler
 from ddcore.data.sources import load as load_dataset
 from ddcore.errors import DataError

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Generator, Tensor
 
-from ddcore.data.images import Dataset
+from ddcore.data.dataset import Dataset
 from ddcore.errors import DataError
 
 

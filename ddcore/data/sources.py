@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddcore.data import parquet, published
-from ddcore.data.decoded import cached
-from ddcore.data.images import Dataset, ImageSet, describe
+from ddcore.data.dataset import Dataset, ImageSet, describe
+from ddcore.data.decoded_cache import cached
+from ddcore.data.readers import parquet, published
 from ddcore.errors import DataError
 from ddcore.spec.datasets import DATASETS
 from ddcore.spec.errors import nearest

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ddcore.data.images import Dataset
+from ddcore.data.dataset import Dataset
 from ddcore.errors import ConfigurationError
 from ddcore.machine.cache import note_use
 from ddcore.machine.files import write_atomically

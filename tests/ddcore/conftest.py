@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data.images import Dataset, ImageSet, describe
+from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.sampling import ClassSampler
 from ddcore.hooks import Callback, Phase, Stop
 from ddcore.machine.compute import Compute

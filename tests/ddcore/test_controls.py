@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddcore.context import Run
 from ddcore.controls import Controls, random_subset
-from ddcore.data.images import Dataset, ImageSet, describe
+from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.formulas import selection
 from ddcore.spec import Condition
 

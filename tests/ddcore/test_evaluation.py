@@ -14,7 +14,7 @@ from ddcore import evaluation
 from ddcore.augment.training import stacked
 from ddcore.context import Run
 from ddcore.controls import random_subset
-from ddcore.data.images import Dataset, ImageSet, describe
+from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.sources import load
 from ddcore.errors import ConfigurationError
 from ddcore.evaluation import Evaluation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ddcore.data.images import ImageSet
+from ddcore.data.dataset import ImageSet
 from ddcore.decoders import Addressed
 from ddcore.errors import DivergedError
 from ddcore.learned import Learned

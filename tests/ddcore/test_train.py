@@ -12,7 +12,7 @@ from torch import Tensor
 from ddcore.augment import siamese
 from ddcore.augment.cutmix import cutmix
 from ddcore.augment.training import stacked
-from ddcore.data.images import normalize
+from ddcore.data.dataset import normalize
 from ddcore.errors import DivergedError
 from ddcore.machine.compute import Compute, missing_compiler
 from ddcore.nets import Functional, Network, Params, build

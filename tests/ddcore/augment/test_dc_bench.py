@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 
 from ddcore.augment import dc_bench as module
 from ddcore.augment.dc_bench import eight_bit
-from ddcore.data.images import Dataset, ImageSet, describe
+from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.whitening import whitened
 
 OPERATIONS = ("autoaugment", "randaugment", "crop", "flip", "jitter", "cutout")

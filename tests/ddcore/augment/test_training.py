@@ -8,7 +8,7 @@ from ddcore.augment.dc import per_image
 from ddcore.augment.dc_bench import eight_bit
 from ddcore.augment.siamese import apply, draw, draw_stacked
 from ddcore.augment.training import augmenter_of, siamese, stacked, strategy_of
-from ddcore.data.images import Dataset, ImageSet, describe
+from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.spec import AUGMENTATIONS, EvaluationConfig
 
 IMAGES = torch.randn(5, 3, 8, 8, generator=Generator().manual_seed(0))

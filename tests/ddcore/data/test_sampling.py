@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Generator
 
-from ddcore.data.images import Dataset, ImageSet, describe
+from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.sampling import ClassSampler, batches, reserve
 from ddcore.errors import DataError
 

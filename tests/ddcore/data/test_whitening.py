@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ddcore import bundle, engine
 from ddcore.data import load
-from ddcore.data.images import Dataset, ImageSet, describe
+from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.whitening import Whitening, fit, whitened
 from ddcore.errors import ConfigurationError
 from ddcore.pools import TeacherPool

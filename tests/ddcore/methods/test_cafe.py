@@ -14,7 +14,7 @@ from torch import Tensor
 from ddcore import engine
 from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.data.images import ImageSet, describe
+from ddcore.data.dataset import ImageSet, describe
 from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.formulas.feature_distances import mean_embedding_distance
 from ddcore.machine.compute import Compute

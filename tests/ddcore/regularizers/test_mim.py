@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddcore.context import Run
-from ddcore.data.images import Dataset
+from ddcore.data.dataset import Dataset
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.information import Pairs, nce_loss, paper_logits
 from ddcore.objective import Step

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision import datasets
 
-from ddcore.data import published
+from ddcore.data.readers import published
 from ddcore.data.sources import load
 from ddcore.errors import DataError
 

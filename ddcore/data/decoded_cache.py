@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddcore.data.images import ImageSet, digest_of
+from ddcore.data.dataset import ImageSet, digest_of
 from ddcore.machine.cache import note_use
 
 _logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _FACTS = "dataset.json"
 
 @dataclass(frozen=True)
 class Decoded:
-    """Both splits and the digest of :func:`ddcore.data.images.digest_of`."""
+    """Both splits and the digest of :func:`ddcore.data.dataset.digest_of`."""
 
     train: ImageSet
     test: ImageSet

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from ddcore.data.decoding import decode
-from ddcore.data.images import ImageSet
+from ddcore.data.dataset import ImageSet
+from ddcore.data.image_files import decode
 from ddcore.errors import DataError
 
 _IMAGE_COLUMNS = ("image", "img")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from ddcore.data.decoded import cached
-from ddcore.data.images import ImageSet, digest_of
+from ddcore.data.dataset import ImageSet, digest_of
+from ddcore.data.decoded_cache import cached
 
 
 class Source:

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from ddcore.data import parquet
-from ddcore.data.images import ImageSet
+from ddcore.data.dataset import ImageSet
+from ddcore.data.readers import parquet
 from ddcore.errors import DataError
 
 NAMES = ["cat", "dog"]

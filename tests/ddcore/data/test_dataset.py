@@ -4,7 +4,7 @@ import struct
 import pytest
 import torch
 
-from ddcore.data.images import ImageSet, channel_statistics, denormalize, describe, digest_of, normalize
+from ddcore.data.dataset import ImageSet, channel_statistics, denormalize, describe, digest_of, normalize
 
 
 def image_set(n: int = 6, channels: int = 3, classes: tuple[str, ...] = ("a", "b"), seed: int = 0) -> ImageSet:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddcore.data.decoding import decode
+from ddcore.data.image_files import decode
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ddcore.data.images import ImageSet
+from ddcore.data.dataset import ImageSet
 from ddcore.errors import DataError
 from ddcore.spec.datasets import DATASETS
 
