@@ -11,8 +11,8 @@ from torch.func import functional_call
 
 from benchmarks.forward import NETWORK, SHAPE, SMOOTH, functional
 from benchmarks.harness import Benchmark, Way, Work, peak_bytes
-from ddcore.adjoint import InnerSGD
-from ddcore.gradients import Gradients
+from ddcore.autograd.adjoint import InnerSGD
+from ddcore.autograd.gradients import Gradients
 from ddcore.machine.compute import Precision
 from ddcore.nets import Functional, Params, build
 from ddcore.spec import ConvNetConfig

@@ -12,11 +12,11 @@ from torch import Tensor
 from benchmarks.forward import NETWORK, SHAPE, SMOOTH, functional
 from benchmarks.harness import Benchmark, Way, vector
 from ddcore.augment import siamese
+from ddcore.autograd.gradients import Gradients
+from ddcore.autograd.second_order import WeightedBatch, double_backward, nested_transforms
 from ddcore.formulas.gradient_distances import row_cosine
-from ddcore.gradients import Gradients
 from ddcore.machine.compute import Precision
 from ddcore.nets import Functional, Params, build
-from ddcore.second_order import WeightedBatch, double_backward, nested_transforms
 from ddcore.spec import ConvNetConfig
 
 CLASSES, IMAGES_PER_CLASS, IPC, BATCH_REAL = 10, 1000, 10, 256

@@ -9,16 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddcore import decoders, nets, real_batches
+from ddcore import nets, real_batches
 from ddcore.augment.siamese import Strategy
-from ddcore.coasting import Rate
 from ddcore.data.dataset import Dataset, ImageSet
 from ddcore.data.sampling import ClassSampler
-from ddcore.decoders import Decoder
 from ddcore.experts import Experts
 from ddcore.formulas import selection
 from ddcore.hooks import Callback
-from ddcore.learned import Learned
 from ddcore.machine.compute import Compute
 from ddcore.nets.functional import Functional, Params
 from ddcore.pools import TeacherPool
@@ -26,7 +23,11 @@ from ddcore.randomness import Randomness
 from ddcore.real_batches import RealBatches
 from ddcore.spec import ExpertsConfig, JobSpec, NetworkConfig, TeacherConfig
 from ddcore.starts import Starts
-from ddcore.synthetic import SyntheticSet, real_rows
+from ddcore.synthetic import decoders
+from ddcore.synthetic.class_sgd import Rate
+from ddcore.synthetic.decoders import Decoder
+from ddcore.synthetic.parameter import Learned
+from ddcore.synthetic.set import SyntheticSet, real_rows
 
 PIECE = 512
 """Real images that are normalised at a time on their way through a network."""

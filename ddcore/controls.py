@@ -15,7 +15,7 @@ from ddcore.data.sampling import ClassSampler
 from ddcore.formulas import selection
 from ddcore.randomness import stream_seed
 from ddcore.spec import Condition
-from ddcore.stages import Stages
+from ddcore.synthetic.stages import Stages
 from ddcore.teacher import Teacher
 
 

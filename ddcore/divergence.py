@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ddcore.errors import DivergedError
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 
 METHOD = "the method"
 """How the one term is called whose strength is a learning rate; a regulariser may have the same name as a method."""

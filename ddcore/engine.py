@@ -36,7 +36,7 @@ from ddcore.randomness import Randomness
 from ddcore.registry import build_method, build_regularizer
 from ddcore.spec import JobSpec, parse
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 from ddcore.weighting import Weighted
 
 _PROBE_IMAGES_PER_CLASS = 50

@@ -25,7 +25,7 @@ from ddcore.hooks import Callback
 from ddcore.randomness import stream_seed
 from ddcore.recipes import described, recipe_of, scheduled
 from ddcore.spec import DISTILLED, Condition, Labels, NetworkConfig, RobustScore
-from ddcore.stages import Stages
+from ddcore.synthetic.stages import Stages
 from ddcore.train import Recipe, Velocity, accuracy, train
 
 Score = dict[str, Any]

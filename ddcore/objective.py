@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ddcore.nets.functional import Functional, Params
 from ddcore.spec import MethodConfig, RegularizerConfig
-from ddcore.stages import Stages
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
+from ddcore.synthetic.stages import Stages
 
 if TYPE_CHECKING:
     from ddcore.context import Run

@@ -27,7 +27,7 @@ from ddcore.formulas.information import Pairs, capped, empirical_cmi, infonce_bo
 from ddcore.nets.functional import Functional, Params
 from ddcore.pools import TeacherPool
 from ddcore.spec import ConvNetConfig, TeacherConfig
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 
 _TEMPERATURES = tuple(0.1 * 1.25**k for k in range(24))
 _NETWORK = ConvNetConfig(width=64)

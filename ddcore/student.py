@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from typing_extensions import override
 
-from ddcore.gradients import cross_entropy
+from ddcore.autograd.gradients import cross_entropy
 from ddcore.nets.functional import Functional
 from ddcore.objective import Stateful
 

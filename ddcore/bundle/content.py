@@ -14,7 +14,7 @@ from ddcore.checkpoint import versions
 from ddcore.data.dataset import Dataset, normalize
 from ddcore.data.whitening import Whitening
 from ddcore.spec import JobSpec
-from ddcore.stages import Stages
+from ddcore.synthetic.stages import Stages
 
 
 @dataclass(frozen=True)

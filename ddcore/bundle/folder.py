@@ -23,7 +23,7 @@ from ddcore.data.whitening import Whitening
 from ddcore.errors import DataError
 from ddcore.machine.files import write_atomically
 from ddcore.spec import SpecError, parse
-from ddcore.stages import Stages
+from ddcore.synthetic.stages import Stages
 
 MANIFEST = "manifest.json"
 TENSORS = "distilled.safetensors"

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.adjoint import InnerSGD
 from ddcore.augment import siamese
+from ddcore.autograd.adjoint import InnerSGD
+from ddcore.autograd.gradients import Gradients
 from ddcore.context import Run
-from ddcore.decoders import Addressed, Decoder
 from ddcore.errors import ConfigurationError
-from ddcore.gradients import Gradients
-from ddcore.learned import Learned
 from ddcore.methods.students import StudentStep, training_on
 from ddcore.objective import Method, Readings
 from ddcore.registry import implements
 from ddcore.spec import AddressedConfig, BPTTConfig
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.decoders import Addressed, Decoder
+from ddcore.synthetic.parameter import Learned
+from ddcore.synthetic.set import SyntheticSet
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.augment import siamese
-from ddcore.class_means import ClassMeans, LevelMeans
+from ddcore.autograd.class_means import ClassMeans, LevelMeans
 from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.methods.matching import MatchingStep, draw_step
@@ -23,7 +23,7 @@ from ddcore.nets.functional import Params
 from ddcore.objective import Method, Readings
 from ddcore.registry import implements
 from ddcore.spec import CAFEConfig
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 from ddcore.train import Recipe, train
 
 LATE_LEVELS = 3

@@ -17,7 +17,7 @@ from ddcore.formulas import selection
 from ddcore.objective import Method, Readings, Step
 from ddcore.registry import implements
 from ddcore.spec import CoresetConfig, FeatureCoresetConfig, HerdingConfig, KCenterConfig, KMeansConfig, RandomConfig
-from ddcore.synthetic import SyntheticSet, real_rows
+from ddcore.synthetic.set import SyntheticSet, real_rows
 from ddcore.teacher import Teacher
 
 C = TypeVar("C", bound=CoresetConfig)

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ddcore.autograd.gradients import Gradients
+from ddcore.autograd.second_order import Reading
 from ddcore.context import Run
 from ddcore.formulas import gradient_distances
-from ddcore.gradients import Gradients
 from ddcore.methods.gradient_matching import GradientMatching
 from ddcore.methods.matching import MatchingStep, draw_step
 from ddcore.registry import implements
-from ddcore.second_order import Reading
 from ddcore.spec import DCConfig, DSAConfig, GradientMatchingConfig
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 from ddcore.train import Recipe, train
 
 C = TypeVar("C", bound=GradientMatchingConfig)

@@ -13,7 +13,7 @@ from ddcore.methods.matching import MatchingStep, draw_step, feature_distance, r
 from ddcore.objective import Method, Readings
 from ddcore.registry import implements
 from ddcore.spec import DMConfig
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 
 
 @implements(DMConfig)

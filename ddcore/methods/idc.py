@@ -14,17 +14,17 @@ from typing_extensions import override
 
 from ddcore.augment import siamese
 from ddcore.augment.cutmix import cutmix
+from ddcore.autograd.gradients import Gradients
+from ddcore.autograd.second_order import Reading
 from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.formulas import gradient_distances
-from ddcore.gradients import Gradients
 from ddcore.methods.gradient_matching import GradientMatching
 from ddcore.methods.matching import MatchingStep, draw_step
 from ddcore.registry import implements
-from ddcore.second_order import Reading
 from ddcore.spec import IDCConfig
 from ddcore.student import Student
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 
 C = TypeVar("C", bound=IDCConfig)
 
@@ -35,10 +35,11 @@ DISTANCES: Mapping[str, Reading] = {"mse": gradient_distances.squared, "l1": gra
 class AlongRealTraining(GradientMatching[C]):
     """Gradient matching in the weights of convolutions, along the training of networks on real images.
 
-    A step of the run is a sweep: one optimiser step for each class, all in closed form (:mod:`ddcore.coasting`). Step
-    ``index`` is inner step t = ``index`` mod T of outer iteration k = ``index`` // T, T = ``steps_per_network``. At
-    t = 0 the network is drawn anew; after every other step but t = T - 1 it takes one pass over some real images, and
-    after that one the synthetic images are clamped to pixel values instead, while no class is under way to its turn.
+    A step of the run is a sweep: one optimiser step for each class, all in closed form
+    (:mod:`ddcore.synthetic.class_sgd`). Step ``index`` is inner step t = ``index`` mod T of outer iteration
+    k = ``index`` // T, T = ``steps_per_network``. At t = 0 the network is drawn anew. After every other step but
+    t = T - 1 it takes one pass over some real images. After that last one the synthetic images are clamped to pixel
+    values instead, while no class has steps left to take.
     """
 
     def __init__(self, config: C, run: Run) -> None:

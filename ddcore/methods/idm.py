@@ -20,7 +20,7 @@ from ddcore.methods.network_queue import NetworkQueue
 from ddcore.objective import Method, Readings
 from ddcore.registry import implements
 from ddcore.spec import BACONConfig, IDMConfig, QueueMatchingConfig
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 
 C = TypeVar("C", bound=QueueMatchingConfig)
 

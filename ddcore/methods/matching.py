@@ -17,7 +17,7 @@ from ddcore.nets.functional import Params
 from ddcore.objective import Step
 from ddcore.spec.methods.dm import Comparison
 from ddcore.spec.regularizers import spread_of_one
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 
 Drawing = Callable[[siamese.Strategy, int | None, tuple[int, int, int], torch.Generator], siamese.Draw]
 """How operations are combined: :func:`siamese.draw` or :func:`siamese.draw_stacked`."""

@@ -14,13 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.adjoint import InnerSGD
 from ddcore.augment import siamese
+from ddcore.autograd.adjoint import InnerSGD
+from ddcore.autograd.gradients import Gradients
 from ddcore.context import Run
 from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError
-from ddcore.gradients import Gradients
-from ddcore.learned import Learned
 from ddcore.methods.students import StudentStep, training_on
 from ddcore.nets.functional import Params
 from ddcore.objective import Method, Readings
@@ -28,7 +27,8 @@ from ddcore.randomness import stream_seed
 from ddcore.registry import implements
 from ddcore.spec import MTTConfig, TESLAConfig, TrajectoryConfig
 from ddcore.starts import Stageable, Starts
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.parameter import Learned
+from ddcore.synthetic.set import SyntheticSet
 
 C = TypeVar("C", bound=TrajectoryConfig)
 

@@ -30,9 +30,9 @@ from ddcore.network_store import NetworkStore
 from ddcore.objective import Method, Readings, Step
 from ddcore.registry import build_method, implements
 from ddcore.spec import PDDConfig, SeqMatchConfig, StagedConfig, TrajectoryConfig
-from ddcore.stages import Stages
 from ddcore.starts import Lesson, Stageable, Starts
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
+from ddcore.synthetic.stages import Stages
 
 
 class Staged(Method[StagedConfig, Step]):

@@ -9,8 +9,8 @@ from functools import cached_property
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.adjoint import Batch, InnerSGD, OuterGradient
 from ddcore.augment import siamese
+from ddcore.autograd.adjoint import Batch, InnerSGD, OuterGradient
 from ddcore.nets.functional import Functional, Params
 from ddcore.objective import Networks, Step
 

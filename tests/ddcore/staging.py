@@ -10,7 +10,7 @@ from torch import Tensor
 from ddcore.context import Run
 from ddcore.methods.staged import Staged
 from ddcore.registry import build_method
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 
 Make = Callable[..., Run]
 MTT = {"name": "mtt", "student_steps": 3, "max_start": 2, "lr_init": 0.05, "lr_lr": 1e-3, "lr_img": 5.0}

@@ -13,7 +13,7 @@ from ddcore import engine
 from ddcore.divergence import METHOD, Pulls
 from ddcore.errors import DivergedError
 from ddcore.spec import parse
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 from tests.ddcore.test_engine import SMALL
 
 TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1}

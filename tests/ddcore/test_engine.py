@@ -15,10 +15,10 @@ import ddcore
 from ddcore import engine, evaluation
 from ddcore.checkpoint import newest_valid
 from ddcore.data import sources
-from ddcore.decoders import Mosaic
 from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
 from ddcore.hooks import Stop
 from ddcore.spec import SpecError, parse
+from ddcore.synthetic.decoders import Mosaic
 
 SMALL: dict[str, Any] = {
     "dataset": "digits",

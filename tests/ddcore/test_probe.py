@@ -12,7 +12,7 @@ import torch
 from ddcore.context import Run
 from ddcore.data.sampling import ClassSampler, reserve
 from ddcore.probe import Probe
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 
 
 def probe_of(run: Run, kind: Any = "teacher", per_class: int = 8) -> Probe:

@@ -10,7 +10,7 @@ import torch
 from ddcore.errors import ConfigurationError
 from ddcore.objective import Readings, Regularizer, Step
 from ddcore.spec import CMIConfig
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 from ddcore.weighting import Weighted
 
 

@@ -13,11 +13,11 @@ from ddcore import bundle, engine
 from ddcore.bundle.folder import read_manifest
 from ddcore.errors import DataError
 from ddcore.hooks import Callback
-from ddcore.learned import Learned
 from ddcore.methods.dm import DM
 from ddcore.registry import _IMPLEMENTATIONS, implements
 from ddcore.spec import METHODS, PROTOCOLS, DMConfig, method_config, parse
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.parameter import Learned
+from ddcore.synthetic.set import SyntheticSet
 
 FIELDS: dict[str, Any] = {
     "dataset": "digits",

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.ddcore.test_adjoint import close
 from torch import Tensor
 from torch.func import functional_call
 
 from ddcore.augment import siamese
 from ddcore.context import Run
-from ddcore.decoders import Addressed
 from ddcore.errors import ConfigurationError
 from ddcore.methods.bptt import BPTT, QueryStep, xavier_uniform
 from ddcore.nets import build
 from ddcore.registry import build_method
 from ddcore.spec import AddressedConfig, SpecError, parse
-from ddcore.synthetic import real_rows
-from tests.ddcore.test_adjoint import close
+from ddcore.synthetic.decoders import Addressed
+from ddcore.synthetic.set import real_rows
 
 Make = Callable[..., Run]
 SMALL = {"student_steps": 4, "batch_real": 6, "inner_lr": 0.05, "inner_momentum": 0.9}

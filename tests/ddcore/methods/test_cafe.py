@@ -23,7 +23,7 @@ from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.registry import build_method
 from ddcore.spec import parse
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 
 CPU = torch.device("cpu")
 Make = Callable[..., Run]

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddcore.augment import siamese
+from ddcore.autograd.gradients import Gradients
 from ddcore.context import Run
-from ddcore.gradients import Gradients
 from ddcore.machine.compute import Compute
 from ddcore.methods.dc import DISTANCES
 from ddcore.methods.gradient_matching import GradientMatching

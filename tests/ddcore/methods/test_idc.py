@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from ddcore.augment import siamese
 from ddcore.augment.cutmix import cutmix
+from ddcore.autograd.gradients import Gradients
 from ddcore.context import Run
 from ddcore.errors import ConfigurationError
-from ddcore.gradients import Gradients
 from ddcore.machine.compute import Compute
 from ddcore.methods.idc import DISTANCES, AlongRealTraining
 from ddcore.methods.matching import MatchingStep

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.ddcore.test_adjoint import PRINTED_ROW, Printed, close, printed, whole
 from torch import Tensor
 from torch.func import functional_call
 
 from ddcore import bundle, engine
-from ddcore.adjoint import InnerSGD
 from ddcore.augment import siamese
+from ddcore.autograd.adjoint import InnerSGD
 from ddcore.context import Run
 from ddcore.errors import ConfigurationError, DivergedError
 from ddcore.methods.mtt import TESLA, TrajectoryMatching, trajectory_loss, trajectory_slope
@@ -23,8 +24,7 @@ from ddcore.methods.students import StudentStep, training_on
 from ddcore.nets import build
 from ddcore.registry import build_method
 from ddcore.spec import SpecError, parse
-from ddcore.synthetic import SyntheticSet
-from tests.ddcore.test_adjoint import PRINTED_ROW, Printed, close, printed, whole
+from ddcore.synthetic.set import SyntheticSet
 
 Make = Callable[..., Run]
 SMALL = {"student_steps": 4, "max_start": 3, "lr_init": 0.05, "experts": {"count": 3, "batch_size": 24}}

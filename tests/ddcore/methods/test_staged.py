@@ -12,16 +12,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from tests.ddcore.test_adjoint import PRINTED_ROW, Printed, close, printed
 from torch import Tensor
 
 from ddcore import bundle, engine
-from ddcore.adjoint import InnerSGD
 from ddcore.augment import siamese
+from ddcore.autograd.adjoint import InnerSGD
+from ddcore.autograd.gradients import Gradients
 from ddcore.context import Run
 from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError, Interrupted
 from ddcore.formulas import gradient_distances
-from ddcore.gradients import Gradients
 from ddcore.hooks import Stop
 from ddcore.methods.mtt import TrajectoryMatching, trajectory_loss, trajectory_slope
 from ddcore.methods.students import training_on
@@ -29,9 +30,8 @@ from ddcore.nets import build
 from ddcore.randomness import stream_seed
 from ddcore.registry import build_method
 from ddcore.spec import parse
-from ddcore.synthetic import SyntheticSet
+from ddcore.synthetic.set import SyntheticSet
 from tests.ddcore.staging import BASES, STEPS, Make, by_class, method_fields, staged, steps
-from tests.ddcore.test_adjoint import PRINTED_ROW, Printed, close, printed
 
 
 def test_printed_gradient_of_a_set_with_frozen_rows() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore.coasting import Bounds, coast_, coast_before_, step_and_coast_
+from ddcore.synthetic.class_sgd import Bounds, coast_, coast_before_, step_and_coast_
 
 
 def sequential(

@@ -11,8 +11,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.errors import ConfigurationError
-from ddcore.learned import Learned
 from ddcore.spec import AddressedConfig, DecoderConfig, IdentityConfig, MosaicConfig
+from ddcore.synthetic.parameter import Learned
 
 
 class Decoder(ABC):

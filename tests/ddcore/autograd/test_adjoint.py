@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ddcore.adjoint import Batch, InnerSGD, OuterGradient
 from ddcore.augment import siamese
-from ddcore.gradients import Gradients
+from ddcore.autograd.adjoint import Batch, InnerSGD, OuterGradient
+from ddcore.autograd.gradients import Gradients
 from ddcore.machine.compute import Compute, missing_compiler
 from ddcore.nets import Functional, Network, Params, build
 from ddcore.spec import ConvNetConfig

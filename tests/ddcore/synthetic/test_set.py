@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from ddcore.data.dataset import ImageSet
-from ddcore.decoders import Addressed
 from ddcore.errors import DivergedError
-from ddcore.learned import Learned
-from ddcore.synthetic import SyntheticSet, real_rows
+from ddcore.synthetic.decoders import Addressed
+from ddcore.synthetic.parameter import Learned
+from ddcore.synthetic.set import SyntheticSet, real_rows
 
 
 def test_steps_equal_the_frameworks_sgd_with_momentum() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.coasting import Bounds, Rate, coast_before_, step_and_coast_
+from ddcore.synthetic.class_sgd import Bounds, Rate, coast_before_, step_and_coast_
 
 
 class Learned:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ddcore.gradients import Gradients
+from ddcore.autograd.gradients import Gradients
 from ddcore.nets.functional import Params
 
 Batch = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]

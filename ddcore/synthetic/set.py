@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ddcore.coasting import Rate
 from ddcore.data.dataset import ImageSet
-from ddcore.decoders import Decoder, Identity
 from ddcore.errors import DivergedError
-from ddcore.learned import Learned, LearnedByClass
+from ddcore.synthetic.class_sgd import Rate
+from ddcore.synthetic.decoders import Decoder, Identity
+from ddcore.synthetic.parameter import Learned, LearnedByClass
 
 
 class SyntheticSet:

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore import decoders
-from ddcore.decoders import Addressed, BoundedMosaic, Identity, Mosaic, MultiScaleMosaic
 from ddcore.errors import ConfigurationError
-from ddcore.learned import Learned
 from ddcore.spec import IdentityConfig, MosaicConfig
+from ddcore.synthetic import decoders
+from ddcore.synthetic.decoders import Addressed, BoundedMosaic, Identity, Mosaic, MultiScaleMosaic
+from ddcore.synthetic.parameter import Learned
 
 Fill = Callable[..., Tensor]
 

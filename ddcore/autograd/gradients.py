@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad, vmap
 
+from ddcore.autograd.second_order import Derivation, Reading, WeightedBatch, double_backward, nested_transforms
 from ddcore.formulas.gradient_distances import inner_product
 from ddcore.machine.compute import compile_for_each_shape
 from ddcore.nets.functional import Functional, Params, piece_size
-from ddcore.second_order import Derivation, Reading, WeightedBatch, double_backward, nested_transforms
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """Loss of each image (N,) from logits (N, classes) and labels."""

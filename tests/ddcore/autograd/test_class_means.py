@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore.class_means import ClassMeans
+from ddcore.autograd.class_means import ClassMeans
 from ddcore.machine.compute import Compute, missing_compiler
 from ddcore.nets import Functional, Params, build
 from ddcore.spec import ConvNetConfig, LeNetConfig, MLPConfig, NetworkConfig

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddcore.autograd.gradients import Gradients
+from ddcore.autograd.second_order import WeightedBatch, double_backward, nested_transforms
 from ddcore.formulas.gradient_distances import absolute, cosine, inner_product, row_cosine, squared
-from ddcore.gradients import Gradients
 from ddcore.machine.compute import Compute, computes_bf16, missing_compiler
 from ddcore.nets import Functional, Network, Params, build
-from ddcore.second_order import WeightedBatch, double_backward, nested_transforms
 from ddcore.spec import ConvNetConfig
 
 Fill = Callable[..., Tensor]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ddcore.learned import Learned, LearnedByClass
+from ddcore.synthetic.parameter import Learned, LearnedByClass
 
 
 def test_class_steps_of_the_momentum_check() -> None:
