@@ -13,11 +13,11 @@ from benchmarks.harness import Benchmark, Work, engine_ways
 from benchmarks.random_run import random_run
 from ddcore.augment import siamese
 from ddcore.augment.cutmix import cutmix
-from ddcore.context import Run
 from ddcore.machine.compute import Compute
 from ddcore.methods.idc import IDC
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build
+from ddcore.run.context import Run
 from ddcore.spec import IDCConfig, parse
 
 CLASSES, IPC, SIDE = 10, 10, SHAPE[1]

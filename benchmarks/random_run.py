@@ -6,13 +6,13 @@ import torch
 
 from benchmarks.forward import SHAPE
 from ddcore.augment import siamese
-from ddcore.context import Run
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.sampling import ClassSampler
-from ddcore.hooks import Callback
 from ddcore.machine.compute import Compute
 from ddcore.nets import Functional, build
-from ddcore.randomness import Randomness
+from ddcore.run.callback import Callback
+from ddcore.run.context import Run
+from ddcore.run.randomness import Randomness
 from ddcore.spec import JobSpec
 
 

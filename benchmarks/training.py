@@ -13,7 +13,7 @@ from benchmarks.harness import Benchmark, Way, Work, vector
 from ddcore.augment import siamese
 from ddcore.nets import Functional, Network, build
 from ddcore.spec import ConvNetConfig
-from ddcore.train import Recipe, train
+from ddcore.training.trainer import Recipe, train
 
 STRATEGY = siamese.strategy_for("auto", flip=True)
 EVALUATION = Recipe(epochs=15, batch_size=256, strategy=STRATEGY)

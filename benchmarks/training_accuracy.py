@@ -27,7 +27,7 @@ from ddcore.data.dataset import Dataset
 from ddcore.nets import Functional, Params, build
 from ddcore.spec import ConvNetConfig
 from ddcore.synthetic.set import real_rows
-from ddcore.train import Recipe, accuracy, train
+from ddcore.training.trainer import Recipe, accuracy, train
 
 
 @dataclass(frozen=True)

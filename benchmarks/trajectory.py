@@ -15,11 +15,11 @@ from torch.func import functional_call
 from benchmarks.forward import SHAPE
 from benchmarks.harness import Benchmark, Way, Work, engine_ways, peak_bytes, policy
 from benchmarks.random_run import random_run
-from ddcore.context import Run
 from ddcore.machine.compute import Compute, Precision
 from ddcore.methods.bptt import BPTT
 from ddcore.methods.mtt import MTT
 from ddcore.nets import build
+from ddcore.run.context import Run
 from ddcore.spec import BPTTConfig, MTTConfig, parse
 
 CLASSES, IMAGES_PER_CLASS = 10, 64

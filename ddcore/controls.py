@@ -9,11 +9,11 @@ from functools import cached_property
 import torch
 from torch import Generator, Tensor
 
-from ddcore.context import Run
 from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import ClassSampler
 from ddcore.formulas import selection
-from ddcore.randomness import stream_seed
+from ddcore.run.context import Run
+from ddcore.run.randomness import stream_seed
 from ddcore.spec import Condition
 from ddcore.synthetic.stages import Stages
 from ddcore.teacher import Teacher

@@ -17,23 +17,23 @@ from torch import Tensor
 
 from ddcore import bundle
 from ddcore.augment import siamese
-from ddcore.checkpoint import Checkpoint, newest_valid, save_checkpoint, versions
-from ddcore.context import Run
 from ddcore.data import sources
 from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import ClassSampler, reserve
 from ddcore.data.whitening import whitened
-from ddcore.divergence import METHOD, Pulls
 from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
 from ddcore.evaluation import Evaluation
-from ddcore.hooks import Callback, Stop
 from ddcore.machine.compute import Compute
 from ddcore.nets import build, macs
 from ddcore.nets.functional import Functional
-from ddcore.objective import Readings, Stateful, Step
 from ddcore.probe import Probe, ProbeKind, probe_training_work
-from ddcore.randomness import Randomness
 from ddcore.registry import build_method, build_regularizer
+from ddcore.run.callback import Callback, Stop
+from ddcore.run.checkpoint import Checkpoint, newest_valid, save_checkpoint, versions
+from ddcore.run.context import Run
+from ddcore.run.nonfinite import METHOD, Pulls
+from ddcore.run.objective import Readings, Stateful, Step
+from ddcore.run.randomness import Randomness
 from ddcore.spec import JobSpec, parse
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
 from ddcore.synthetic.set import SyntheticSet

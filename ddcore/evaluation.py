@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from ddcore.augment.training import augmenter_of, strategy_of
-from ddcore.context import Run
 from ddcore.controls import Controls, TrainingSet
 from ddcore.formulas import dd_ranking
-from ddcore.hooks import Callback
-from ddcore.randomness import stream_seed
-from ddcore.recipes import described, recipe_of, scheduled
+from ddcore.run.callback import Callback
+from ddcore.run.context import Run
+from ddcore.run.randomness import stream_seed
 from ddcore.spec import DISTILLED, Condition, Labels, NetworkConfig, RobustScore
 from ddcore.synthetic.stages import Stages
-from ddcore.train import Recipe, Velocity, accuracy, train
+from ddcore.training.recipes import described, recipe_of, scheduled
+from ddcore.training.trainer import Recipe, Velocity, accuracy, train
 
 Score = dict[str, Any]
 """One finished network: ``network`` (index of its architecture), ``set``, ``labels``, ``augmented``, ``repeat``,

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ddcore import train
 from ddcore.errors import ConfigurationError, DataError
 from ddcore.machine.capacity import format_bytes
 from ddcore.nets.functional import Params
 from ddcore.network_store import NetworkStore
-from ddcore.randomness import stream_seed
+from ddcore.run.randomness import stream_seed
 from ddcore.spec import ExpertsConfig
+from ddcore.training import trainer
 
 if TYPE_CHECKING:
-    from ddcore.context import Run
+    from ddcore.run.context import Run
     from ddcore.starts import Starts
 
 
@@ -145,7 +145,7 @@ class Experts:
             held, length = _named(0, self._first(index)), 1
         params = {name: value.clone() for name, value in _of_epoch(held, length - 1).items()}
         images, labels = run.dataset.train.images.to(device), run.dataset.train.labels.to(device)
-        recipe = train.Recipe(
+        recipe = trainer.Recipe(
             epochs=1,
             lr=self.config.lr,
             momentum=0.0,
@@ -155,7 +155,7 @@ class Experts:
         )
         try:
             for epoch in range(length, self.epochs + 1):
-                train.train(
+                trainer.train(
                     run.functional,
                     params,
                     images,

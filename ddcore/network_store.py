@@ -13,13 +13,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ddcore.checkpoint import versions
 from ddcore.machine import capacity
 from ddcore.machine.cache import note_use
 from ddcore.machine.files import write_atomically
+from ddcore.run.checkpoint import versions
 
 if TYPE_CHECKING:
-    from ddcore.context import Run
+    from ddcore.run.context import Run
 
 T = TypeVar("T")
 

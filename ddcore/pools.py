@@ -3,9 +3,9 @@
 The hash covers whatever the weights depend on (data, architecture, recipe, arithmetic, versions) and
 nothing else; in particular not the seed of the job, so that jobs share their teachers.
 
-Teachers are trained one at a time. Stacks of networks never pay on a CPU (:mod:`ddcore.train`), and a finished
-teacher is at once of use to others: an interrupted job goes on where it was, and jobs that need the same pool at
-the same time, each in an order of its own, skip what another has finished, without waiting for each other.
+Teachers are trained one at a time. Stacks of networks never pay on a CPU (:mod:`ddcore.training.trainer`), and a
+finished teacher is of use to others at once: an interrupted job goes on where it was. Jobs that need the same pool at
+the same time train it in different orders and skip what another has finished, without waiting for each other.
 
 The papers' pools are large (1000 ResNet-18 are 45 GB). What would not fit is refused before anything is trained;
 what does not fit into memory stays in the cache, and the teachers used last stay in memory.
@@ -24,18 +24,18 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore import train
 from ddcore.errors import ConfigurationError
 from ddcore.machine import capacity
 from ddcore.machine.capacity import format_bytes
 from ddcore.nets.functional import Params
 from ddcore.network_store import MEMORY_SHARE, NetworkStore
-from ddcore.objective import Stateful, Step
-from ddcore.randomness import stream_seed
+from ddcore.run.objective import Stateful, Step
+from ddcore.run.randomness import stream_seed
 from ddcore.spec import TeacherConfig
+from ddcore.training import trainer
 
 if TYPE_CHECKING:
-    from ddcore.context import Run
+    from ddcore.run.context import Run
 
 
 class TeacherPool:
@@ -180,14 +180,14 @@ class TeacherPool:
         run, config = self._run, self.config
         generator = torch.Generator(run.compute.device).manual_seed(stream_seed(index, "teacher"))
         params = self.functional.new(generator)
-        recipe = train.Recipe(
+        recipe = trainer.Recipe(
             epochs=config.epochs,
             lr=config.lr,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
             batch_size=config.batch_size,
         )
-        train.train(
+        trainer.train(
             self.functional,
             params,
             run.dataset.train.images[self._rows],

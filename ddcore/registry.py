@@ -13,11 +13,11 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ddcore.objective import Method, Regularizer
+from ddcore.run.objective import Method, Regularizer
 from ddcore.spec import MethodConfig, RegularizerConfig
 
 if TYPE_CHECKING:
-    from ddcore.context import Run
+    from ddcore.run.context import Run
 
 _IMPLEMENTATIONS: dict[type, type] = {}
 

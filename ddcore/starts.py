@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
-from ddcore import train
 from ddcore.nets.functional import Params
 from ddcore.network_store import NetworkStore
-from ddcore.randomness import stream_seed
-from ddcore.recipes import recipe_of
+from ddcore.run.randomness import stream_seed
 from ddcore.spec import EvaluationConfig
-from ddcore.train import Recipe
+from ddcore.training import trainer
+from ddcore.training.recipes import recipe_of
+from ddcore.training.trainer import Recipe
 
 if TYPE_CHECKING:
-    from ddcore.context import Run
+    from ddcore.run.context import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +117,10 @@ class Starts:
     def _report(self, before: int, total: int, epoch: int) -> None:
         self._run.callback.on_progress(before + epoch, total)
 
-    def _train(self, index: int, on_epoch: train.OnEpoch | None = None) -> Params:
+    def _train(self, index: int, on_epoch: trainer.OnEpoch | None = None) -> Params:
         run, lesson = self._run, self._lesson
         params = {name: value.clone() for name, value in self._pupil(index).items()}
-        train.train(
+        trainer.train(
             run.functional,
             params,
             lesson.images,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ddcore.context import PIECE, Run
+from ddcore.run.context import PIECE, Run
 from ddcore.spec import TeacherConfig
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddcore.checkpoint import versions
 from ddcore.data.dataset import Dataset, normalize
 from ddcore.data.whitening import Whitening
+from ddcore.run.checkpoint import versions
 from ddcore.spec import JobSpec
 from ddcore.synthetic.stages import Stages
 

@@ -14,13 +14,13 @@ from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import ClassSampler
 from ddcore.data.sources import load as load_dataset
 from ddcore.errors import DataError
-from ddcore.hooks import Callback
-from ddcore.randomness import Randomness
+from ddcore.run.callback import Callback
+from ddcore.run.randomness import Randomness
 from ddcore.spec import EvaluationConfig
 
 if TYPE_CHECKING:
-    from ddcore.context import Run
     from ddcore.machine.compute import Compute
+    from ddcore.run.context import Run
 
 
 def train_on(
@@ -74,8 +74,8 @@ def _same_run(
     content: Distilled, repeats: int, *, data_root: Path | None, cache: Path | None, callback: Callback
 ) -> Run:
     """The circumstances of the run that made a bundle, for so many networks to be scored in."""
-    from ddcore.context import Run
     from ddcore.nets import Functional, build
+    from ddcore.run.context import Run
 
     evaluation = content.spec.evaluation.model_copy(update={"repeats": repeats})
     spec = content.spec.model_copy(update={"evaluation": evaluation})

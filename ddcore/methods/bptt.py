@@ -16,11 +16,11 @@ from typing_extensions import override
 from ddcore.augment import siamese
 from ddcore.autograd.adjoint import InnerSGD
 from ddcore.autograd.gradients import Gradients
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.methods.students import StudentStep, training_on
-from ddcore.objective import Method, Readings
 from ddcore.registry import implements
+from ddcore.run.context import Run
+from ddcore.run.objective import Method, Readings
 from ddcore.spec import AddressedConfig, BPTTConfig
 from ddcore.synthetic.decoders import Addressed, Decoder
 from ddcore.synthetic.parameter import Learned

@@ -16,15 +16,15 @@ from typing_extensions import override
 
 from ddcore.augment import siamese
 from ddcore.autograd.class_means import ClassMeans, LevelMeans
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.methods.matching import MatchingStep, draw_step
 from ddcore.nets.functional import Params
-from ddcore.objective import Method, Readings
 from ddcore.registry import implements
+from ddcore.run.context import Run
+from ddcore.run.objective import Method, Readings
 from ddcore.spec import CAFEConfig
 from ddcore.synthetic.set import SyntheticSet
-from ddcore.train import Recipe, train
+from ddcore.training.trainer import Recipe, train
 
 LATE_LEVELS = 3
 """Levels of the last block: before its pooling, after it, and the features."""

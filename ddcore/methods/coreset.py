@@ -11,11 +11,11 @@ from typing import TypeVar
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.formulas import selection
-from ddcore.objective import Method, Readings, Step
 from ddcore.registry import implements
+from ddcore.run.context import Run
+from ddcore.run.objective import Method, Readings, Step
 from ddcore.spec import CoresetConfig, FeatureCoresetConfig, HerdingConfig, KCenterConfig, KMeansConfig, RandomConfig
 from ddcore.synthetic.set import SyntheticSet, real_rows
 from ddcore.teacher import Teacher

@@ -15,14 +15,14 @@ from typing_extensions import override
 
 from ddcore.autograd.gradients import Gradients
 from ddcore.autograd.second_order import Reading
-from ddcore.context import Run
 from ddcore.formulas import gradient_distances
 from ddcore.methods.gradient_matching import GradientMatching
 from ddcore.methods.matching import MatchingStep, draw_step
 from ddcore.registry import implements
+from ddcore.run.context import Run
 from ddcore.spec import DCConfig, DSAConfig, GradientMatchingConfig
 from ddcore.synthetic.set import SyntheticSet
-from ddcore.train import Recipe, train
+from ddcore.training.trainer import Recipe, train
 
 C = TypeVar("C", bound=GradientMatchingConfig)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from typing_extensions import override
 
-from ddcore.context import Run
 from ddcore.methods.matching import MatchingStep, draw_step, feature_distance, require_spread
-from ddcore.objective import Method, Readings
 from ddcore.registry import implements
+from ddcore.run.context import Run
+from ddcore.run.objective import Method, Readings
 from ddcore.spec import DMConfig
 from ddcore.synthetic.set import SyntheticSet
 

@@ -1,8 +1,8 @@
 """DREAM: IDC with real batches that represent their class evenly, and a start that does.
 
-Liu et al., "DREAM: Efficient Dataset Distillation by Representative Matching", ICCV 2023 (arXiv 2302.14416). What is
-new about it serves other methods too, so it is found elsewhere: the batches in :mod:`ddcore.real_batches`, the start in
-:meth:`ddcore.context.Run.starting_images`. The configuration asks for both.
+Liu et al., "DREAM: Efficient Dataset Distillation by Representative Matching", ICCV 2023 (arXiv 2302.14416). Both
+of its ideas serve other methods too, so they live elsewhere: the batches in :mod:`ddcore.run.real_batches`, the start
+in :meth:`ddcore.run.context.Run.starting_images`. The configuration asks for both.
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ from typing_extensions import override
 from ddcore.augment import siamese
 from ddcore.autograd.gradients import Gradients
 from ddcore.autograd.second_order import Reading
-from ddcore.context import Run
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets.functional import Params
-from ddcore.objective import Method, Readings
+from ddcore.run.context import Run
+from ddcore.run.objective import Method, Readings
 from ddcore.spec import MethodConfig
 from ddcore.starts import Stageable, Starts
 

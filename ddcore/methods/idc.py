@@ -16,15 +16,15 @@ from ddcore.augment import siamese
 from ddcore.augment.cutmix import cutmix
 from ddcore.autograd.gradients import Gradients
 from ddcore.autograd.second_order import Reading
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.formulas import gradient_distances
 from ddcore.methods.gradient_matching import GradientMatching
 from ddcore.methods.matching import MatchingStep, draw_step
 from ddcore.registry import implements
+from ddcore.run.context import Run
 from ddcore.spec import IDCConfig
-from ddcore.student import Student
 from ddcore.synthetic.set import SyntheticSet
+from ddcore.training.sgd_network import Student
 
 C = TypeVar("C", bound=IDCConfig)
 

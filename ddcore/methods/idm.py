@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.context import Run
 from ddcore.methods.matching import FeatureDistance, MatchingStep, draw_step, feature_distance, require_spread
 from ddcore.methods.network_queue import NetworkQueue
-from ddcore.objective import Method, Readings
 from ddcore.registry import implements
+from ddcore.run.context import Run
+from ddcore.run.objective import Method, Readings
 from ddcore.spec import BACONConfig, IDMConfig, QueueMatchingConfig
 from ddcore.synthetic.set import SyntheticSet
 

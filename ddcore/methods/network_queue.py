@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from ddcore.errors import DivergedError
 from ddcore.nets.functional import Functional
-from ddcore.objective import Stateful
-from ddcore.student import Student
+from ddcore.run.objective import Stateful
+from ddcore.training.sgd_network import Student
 
 
 class QueuedNetwork(Student):

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError, DivergedError
 from ddcore.machine.capacity import format_bytes
 from ddcore.network_store import NetworkStore
-from ddcore.objective import Method, Readings, Step
 from ddcore.registry import build_method, implements
+from ddcore.run.context import Run
+from ddcore.run.objective import Method, Readings, Step
 from ddcore.spec import PDDConfig, SeqMatchConfig, StagedConfig, TrajectoryConfig
 from ddcore.starts import Lesson, Stageable, Starts
 from ddcore.synthetic.set import SyntheticSet

@@ -12,11 +12,11 @@ from typing import cast
 import torch
 from typing_extensions import override
 
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.methods.matching import MatchingStep, feature_distance, require_spread
-from ddcore.objective import Readings, Regularizer, Step
 from ddcore.registry import implements
+from ddcore.run.context import Run
+from ddcore.run.objective import Readings, Regularizer, Step
 from ddcore.spec import BACONTermConfig
 from ddcore.spec.base import features_unmatched
 

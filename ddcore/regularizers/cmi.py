@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.information import empirical_cmi
-from ddcore.objective import Readings, Regularizer, Step
 from ddcore.pools import DrawnTeacher
 from ddcore.registry import implements
+from ddcore.run.context import Run
+from ddcore.run.objective import Readings, Regularizer, Step
 from ddcore.spec import CMIConfig
 
 

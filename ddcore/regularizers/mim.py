@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.information import Pairs, infonce_bound, layer_weights, nce_loss
 from ddcore.nets.functional import Params
-from ddcore.objective import Networks, Readings, Regularizer, Step
 from ddcore.registry import implements
+from ddcore.run.context import Run
+from ddcore.run.objective import Networks, Readings, Regularizer, Step
 from ddcore.spec import MIMConfig
 
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from ddcore.augment import siamese
-from ddcore.context import Run
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.sampling import ClassSampler
-from ddcore.hooks import Callback, Phase, Stop
 from ddcore.machine.compute import Compute
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
-from ddcore.randomness import Randomness
+from ddcore.run.callback import Callback, Phase, Stop
+from ddcore.run.context import Run
+from ddcore.run.randomness import Randomness
 from ddcore.spec import parse
 
 CPU = torch.device("cpu")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore.context import Run
 from ddcore.controls import Controls, random_subset
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.formulas import selection
+from ddcore.run.context import Run
 from ddcore.spec import Condition
 
 TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 3, "batch_size": 9, "lr": 0.05, "pool": 5}

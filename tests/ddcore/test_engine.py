@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 import ddcore
 from ddcore import engine, evaluation
-from ddcore.checkpoint import newest_valid
 from ddcore.data import sources
 from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
-from ddcore.hooks import Stop
+from ddcore.run.callback import Stop
+from ddcore.run.checkpoint import newest_valid
 from ddcore.spec import SpecError, parse
 from ddcore.synthetic.decoders import Mosaic
 

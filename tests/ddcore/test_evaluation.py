@@ -12,19 +12,19 @@ from torch import Tensor
 
 from ddcore import evaluation
 from ddcore.augment.training import stacked
-from ddcore.context import Run
 from ddcore.controls import random_subset
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.sources import load
 from ddcore.errors import ConfigurationError
 from ddcore.evaluation import Evaluation
 from ddcore.formulas import dd_ranking
-from ddcore.hooks import Callback, Phase
 from ddcore.machine.compute import Compute
 from ddcore.nets import Functional, build
-from ddcore.recipes import recipe_of
+from ddcore.run.callback import Callback, Phase
+from ddcore.run.context import Run
 from ddcore.spec import Condition, ConvNetConfig, EvaluationConfig
-from ddcore.train import accuracy, train
+from ddcore.training.recipes import recipe_of
+from ddcore.training.trainer import accuracy, train
 
 CPU = torch.device("cpu")
 NETWORK = ConvNetConfig(width=8, depth=2)

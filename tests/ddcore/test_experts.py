@@ -12,16 +12,16 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from ddcore import train
-from ddcore.context import Run
 from ddcore.data.sampling import batches
 from ddcore.data.whitening import whitened
 from ddcore.errors import ConfigurationError, DataError, Interrupted
 from ddcore.experts import Experts
 from ddcore.machine.compute import Compute
 from ddcore.nets import build
-from ddcore.randomness import stream_seed
+from ddcore.run.context import Run
+from ddcore.run.randomness import stream_seed
 from ddcore.spec import ExpertsConfig, TeacherConfig
+from ddcore.training import trainer
 from tests.ddcore.conftest import blobs
 
 CONFIG = ExpertsConfig(count=2, lr=0.05, batch_size=24)
@@ -69,7 +69,7 @@ def test_experts_learn_and_differ(run: Run) -> None:
 
     def score(index: int, epoch: int) -> float:
         params = experts.snapshot(index, epoch)
-        return train.accuracy(run.functional, params, data.test.images, data.test.labels, normalize=data.normalize)
+        return trainer.accuracy(run.functional, params, data.test.images, data.test.labels, normalize=data.normalize)
 
     assert min(score(index, 8) for index in range(2)) > 80
     assert not torch.equal(experts.snapshot(0, 0)["classifier.weight"], experts.snapshot(1, 0)["classifier.weight"])
@@ -87,7 +87,7 @@ def test_a_longer_trajectory_goes_on_byte_for_byte(run: Run, make_run: Callable[
 
 def test_a_shorter_or_smaller_need_trains_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared(run, 3)
-    monkeypatch.setattr("ddcore.train.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("ddcore.training.trainer.train", lambda *_, **__: pytest.fail("trained again"))
     run.random.seed = 99
     experts = prepared(run, 2, CONFIG.model_copy(update={"count": 1}))
     assert len(experts) == 1
@@ -139,7 +139,7 @@ class TestTwoJobsAtOnce:
     def test_each_skips_what_the_other_has_trained(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         """While one trains its first epoch, the other trains everything."""
         slow, fast = Experts(CONFIG, 2, run), Experts(CONFIG, 2, run)
-        original, passes = train.train, []
+        original, passes = trainer.train, []
 
         def overtaken(*args: Any, **kwargs: Any) -> None:
             original(*args, **kwargs)
@@ -147,7 +147,7 @@ class TestTwoJobsAtOnce:
             if len(passes) == 1:
                 fast.prepare()
 
-        monkeypatch.setattr("ddcore.train.train", overtaken)
+        monkeypatch.setattr("ddcore.training.trainer.train", overtaken)
         slow.prepare()
         assert len(passes) == 2 + 2 * 2
 
@@ -157,16 +157,16 @@ class TestTwoJobsAtOnce:
         """Machines may round differently; what a run has read is what it will read when it is resumed."""
         one = CONFIG.model_copy(update={"count": 1})
         short, long, longest = (Experts(one, epochs, run) for epochs in (1, 3, 4))
-        original, kept = train.train, {}
+        original, kept = trainer.train, {}
 
         def overtaken(functional: Any, params: Any, *args: Any, **kwargs: Any) -> None:
-            monkeypatch.setattr("ddcore.train.train", original)
+            monkeypatch.setattr("ddcore.training.trainer.train", original)
             long.prepare()
             kept.update(files(run))
             original(functional, params, *args, **kwargs)
             params["classifier.bias"] += 1e-6
 
-        monkeypatch.setattr("ddcore.train.train", overtaken)
+        monkeypatch.setattr("ddcore.training.trainer.train", overtaken)
         short.prepare()
         assert files(run) == kept
         before = [long.snapshot(0, epoch) for epoch in range(4)]
@@ -181,7 +181,7 @@ def test_experts_that_do_not_fit_are_refused_before_training(run: Run, monkeypat
     monkeypatch.setattr("ddcore.machine.capacity.free_disk", lambda _: 2 * size + 9 * 4 * size)
     experts = run.experts(ten, 3)
     assert experts.bytes_to_come() == 2 * size + 9 * 4 * size, "one expert lacks two snapshots, nine lack four"
-    monkeypatch.setattr("ddcore.train.train", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("ddcore.training.trainer.train", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(ConfigurationError, match=r"of which other networks of the job need; choose a smaller"):
         run.experts(ten, 3)
     monkeypatch.setattr("ddcore.machine.capacity.free_disk", lambda _: 2 * size + 9 * 4 * size - 1)

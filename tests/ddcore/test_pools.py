@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from ddcore import train
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.pools import TeacherPool
+from ddcore.run.context import Run
 from ddcore.spec import TeacherConfig
+from ddcore.training import trainer
 
 
 def config(**fields: Any) -> TeacherConfig:
@@ -32,13 +32,13 @@ def run(make_run: Callable[..., Run], tmp_path: Path) -> Run:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Gets an entry for every teacher that is trained."""
     made: list[int] = []
-    original = train.train
+    original = trainer.train
 
     def counting(*args: Any, **kwargs: Any) -> None:
         made.append(len(made))
         original(*args, **kwargs)
 
-    monkeypatch.setattr("ddcore.train.train", counting)
+    monkeypatch.setattr("ddcore.training.trainer.train", counting)
     return made
 
 
@@ -56,7 +56,7 @@ def test_teachers_learn_and_differ_and_stay_frozen(run: Run) -> None:
     pool.prepare()
     data = run.dataset
     scores = [
-        train.accuracy(pool.functional, p, data.test.images, data.test.labels, normalize=data.normalize) for p in pool
+        trainer.accuracy(pool.functional, p, data.test.images, data.test.labels, normalize=data.normalize) for p in pool
     ]
     assert min(scores) > 80
     first, second = pool
@@ -67,7 +67,7 @@ def test_teachers_learn_and_differ_and_stay_frozen(run: Run) -> None:
 def test_a_second_job_reads_what_the_first_trained(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     first = TeacherPool(config(), run)
     first.prepare()
-    monkeypatch.setattr("ddcore.train.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("ddcore.training.trainer.train", lambda *_, **__: pytest.fail("trained again"))
     run.random.seed = 99
     second = TeacherPool(config(), run)
     second.prepare()
@@ -214,14 +214,14 @@ class TestTwoJobsAtOnce:
     ) -> None:
         """While one trains its first teacher, the other trains all of them."""
         slow, fast = TeacherPool(config(pool=4, epochs=1), run), TeacherPool(config(pool=4, epochs=1), run)
-        counting = train.train
+        counting = trainer.train
 
         def overtaken(*args: Any, **kwargs: Any) -> None:
             counting(*args, **kwargs)
             if len(trained) == 1:
                 fast.prepare()
 
-        monkeypatch.setattr("ddcore.train.train", overtaken)
+        monkeypatch.setattr("ddcore.training.trainer.train", overtaken)
         slow.prepare()
         assert len(trained) == 1 + 4
         assert all(equal(one, other) for one, other in zip(slow, fast, strict=True))
@@ -230,15 +230,15 @@ class TestTwoJobsAtOnce:
     def test_the_first_to_finish_decides(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         """Machines may round differently; what a run uses is what it will read when it is resumed."""
         slow, fast = TeacherPool(config(epochs=1), run), TeacherPool(config(epochs=1), run)
-        original = train.train
+        original = trainer.train
 
         def overtaken(functional: Any, params: Any, *args: Any, **kwargs: Any) -> None:
-            monkeypatch.setattr("ddcore.train.train", original)
+            monkeypatch.setattr("ddcore.training.trainer.train", original)
             fast.prepare()
             original(functional, params, *args, **kwargs)
             params["classifier.bias"] += 1e-6
 
-        monkeypatch.setattr("ddcore.train.train", overtaken)
+        monkeypatch.setattr("ddcore.training.trainer.train", overtaken)
         slow.prepare()
         assert equal(slow[0], fast[0])
 

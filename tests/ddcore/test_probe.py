@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from ddcore.context import Run
 from ddcore.data.sampling import ClassSampler, reserve
 from ddcore.probe import Probe
+from ddcore.run.context import Run
 from ddcore.synthetic.set import SyntheticSet
 
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddcore import evaluation
-from ddcore.context import Run
 from ddcore.nets import build
-from ddcore.randomness import stream_seed
+from ddcore.run.context import Run
+from ddcore.run.randomness import stream_seed
 from ddcore.spec import PROTOCOLS, SpecError, parse
 from tests.ddcore.staging import Make, method_fields
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddcore.context import Run
+from ddcore.run.context import Run
 from ddcore.starts import Lesson, Starts
 from tests.ddcore.staging import Make
 
@@ -24,7 +24,7 @@ class TestStarts:
         run.cache = tmp_path
         starts = self.pool(run)
         starts.prepare()
-        monkeypatch.setattr("ddcore.train.train", lambda *_, **__: pytest.fail("trained again"))
+        monkeypatch.setattr("ddcore.training.trainer.train", lambda *_, **__: pytest.fail("trained again"))
         again = self.pool(run)
         again.prepare()
         assert all(torch.equal(again[1][name], value) for name, value in starts[1].items())

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ddcore.errors import ConfigurationError
-from ddcore.objective import Readings, Regularizer, Step
+from ddcore.run.objective import Readings, Regularizer, Step
 from ddcore.spec import CMIConfig
 from ddcore.synthetic.set import SyntheticSet
 from ddcore.weighting import Weighted

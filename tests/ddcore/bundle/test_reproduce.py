@@ -12,9 +12,9 @@ from typing_extensions import override
 from ddcore import bundle, engine
 from ddcore.bundle.folder import read_manifest
 from ddcore.errors import DataError
-from ddcore.hooks import Callback
 from ddcore.methods.dm import DM
 from ddcore.registry import _IMPLEMENTATIONS, implements
+from ddcore.run.callback import Callback
 from ddcore.spec import METHODS, PROTOCOLS, DMConfig, method_config, parse
 from ddcore.synthetic.parameter import Learned
 from ddcore.synthetic.set import SyntheticSet

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ddcore.augment import siamese
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.methods.bptt import BPTT, QueryStep, xavier_uniform
 from ddcore.nets import build
 from ddcore.registry import build_method
+from ddcore.run.context import Run
 from ddcore.spec import AddressedConfig, SpecError, parse
 from ddcore.synthetic.decoders import Addressed
 from ddcore.synthetic.set import real_rows

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ddcore import engine
 from ddcore.augment import siamese
-from ddcore.context import Run
 from ddcore.data.dataset import ImageSet, describe
 from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.formulas.feature_distances import mean_embedding_distance
@@ -22,6 +21,7 @@ from ddcore.methods.cafe import CAFE, Watch, discrimination
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.registry import build_method
+from ddcore.run.context import Run
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.formulas import selection
 from ddcore.methods.coreset import FeatureCoreset
 from ddcore.nets import build
-from ddcore.objective import Method
-from ddcore.randomness import Randomness
 from ddcore.registry import build_method
+from ddcore.run.context import Run
+from ddcore.run.objective import Method
+from ddcore.run.randomness import Randomness
 
 Rule = Callable[[Tensor, int], Tensor]
 TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1, "pool": 50}

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ddcore.augment import siamese
 from ddcore.autograd.gradients import Gradients
-from ddcore.context import Run
 from ddcore.machine.compute import Compute
 from ddcore.methods.dc import DISTANCES
 from ddcore.methods.gradient_matching import GradientMatching
@@ -20,6 +19,7 @@ from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
 from ddcore.registry import build_method
+from ddcore.run.context import Run
 from ddcore.spec import ConvNetConfig, DCConfig
 
 CPU = torch.device("cpu")

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ddcore.augment import siamese
-from ddcore.context import Run
 from ddcore.formulas.feature_distances import mean_embedding_distance
 from ddcore.machine.compute import Compute
 from ddcore.methods.dm import DM
@@ -17,6 +16,7 @@ from ddcore.methods.matching import MatchingStep
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
 from ddcore.registry import build_regularizer
+from ddcore.run.context import Run
 from ddcore.spec import ConvNetConfig
 
 CPU = torch.device("cpu")

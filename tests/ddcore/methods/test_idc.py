@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from ddcore.augment import siamese
 from ddcore.augment.cutmix import cutmix
 from ddcore.autograd.gradients import Gradients
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.machine.compute import Compute
 from ddcore.methods.idc import DISTANCES, AlongRealTraining
@@ -22,6 +21,7 @@ from ddcore.methods.matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
 from ddcore.registry import build_method, build_regularizer
+from ddcore.run.context import Run
 from ddcore.spec import SpecError, parse
 
 CPU = torch.device("cpu")

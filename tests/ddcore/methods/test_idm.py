@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddcore.augment import siamese
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.feature_distances import Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.machine.compute import Compute
@@ -19,6 +18,7 @@ from ddcore.methods.idm import QueueMatching
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
 from ddcore.registry import build_method
+from ddcore.run.context import Run
 from ddcore.spec import ConvNetConfig, DMConfig, IDMConfig, SpecError, parse
 
 CPU = torch.device("cpu")

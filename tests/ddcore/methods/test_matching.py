@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ddcore.augment import siamese
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.feature_distances import printed_risk
 from ddcore.machine.compute import Compute
 from ddcore.methods.matching import MatchingStep, draw_step, feature_distance, require_spread
+from ddcore.run.context import Run
 from tests.ddcore.conftest import blobs
 
 Make = Callable[..., Run]

@@ -17,12 +17,12 @@ from torch.func import functional_call
 from ddcore import bundle, engine
 from ddcore.augment import siamese
 from ddcore.autograd.adjoint import InnerSGD
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError, DivergedError
 from ddcore.methods.mtt import TESLA, TrajectoryMatching, trajectory_loss, trajectory_slope
 from ddcore.methods.students import StudentStep, training_on
 from ddcore.nets import build
 from ddcore.registry import build_method
+from ddcore.run.context import Run
 from ddcore.spec import SpecError, parse
 from ddcore.synthetic.set import SyntheticSet
 

@@ -19,16 +19,16 @@ from ddcore import bundle, engine
 from ddcore.augment import siamese
 from ddcore.autograd.adjoint import InnerSGD
 from ddcore.autograd.gradients import Gradients
-from ddcore.context import Run
 from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError, Interrupted
 from ddcore.formulas import gradient_distances
-from ddcore.hooks import Stop
 from ddcore.methods.mtt import TrajectoryMatching, trajectory_loss, trajectory_slope
 from ddcore.methods.students import training_on
 from ddcore.nets import build
-from ddcore.randomness import stream_seed
 from ddcore.registry import build_method
+from ddcore.run.callback import Stop
+from ddcore.run.context import Run
+from ddcore.run.randomness import stream_seed
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet
 from tests.ddcore.staging import BASES, STEPS, Make, by_class, method_fields, staged, steps

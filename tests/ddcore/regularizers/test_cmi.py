@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from ddcore import engine
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.formulas.information import empirical_cmi
 from ddcore.machine.compute import Compute
-from ddcore.objective import Step
 from ddcore.regularizers.cmi import CMI
+from ddcore.run.context import Run
+from ddcore.run.objective import Step
 from ddcore.spec import parse
 
 TEACHER = {"network": {"name": "convnet", "width": 8}, "epochs": 2, "pool": 2}

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ddcore.augment import siamese
-from ddcore.context import Run
 from ddcore.errors import ConfigurationError
 from ddcore.machine.compute import Compute
 from ddcore.methods.dm import DM
 from ddcore.methods.matching import MatchingStep
 from ddcore.nets import build
-from ddcore.objective import Step
 from ddcore.regularizers.iid import IID, covariance_distance, covariances, scatter
+from ddcore.run.context import Run
+from ddcore.run.objective import Step
 from ddcore.spec import SpecError, parse
 
 Make = Callable[..., Run]

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore.context import Run
 from ddcore.data.dataset import Dataset
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.information import Pairs, nce_loss, paper_logits
-from ddcore.objective import Step
 from ddcore.registry import build_method
 from ddcore.regularizers.mim import MIM, Critic
+from ddcore.run.context import Run
+from ddcore.run.objective import Step
 from ddcore.spec import MIMConfig, SpecError, parse
 from tests.ddcore.conftest import blobs
 

@@ -17,7 +17,7 @@ from ddcore.errors import DivergedError
 from ddcore.machine.compute import Compute, missing_compiler
 from ddcore.nets import Functional, Network, Params, build
 from ddcore.spec import ConvNetConfig, NetworkConfig
-from ddcore.train import Recipe, accuracy, train
+from ddcore.training.trainer import Recipe, accuracy, train
 
 CPU = torch.device("cpu")
 SHAPE = (3, 8, 8)

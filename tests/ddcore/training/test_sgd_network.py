@@ -11,7 +11,7 @@ from ddcore.machine.compute import Compute
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
 from ddcore.spec import ConvNetConfig
-from ddcore.student import Student
+from ddcore.training.sgd_network import Student
 
 SHAPE, CLASSES = (3, 8, 8), 4
 

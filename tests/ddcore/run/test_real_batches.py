@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore.context import Run
 from ddcore.nets import build
 from ddcore.nets.functional import Params
-from ddcore.real_batches import LLOYD_STEPS, RandomBatches, RepresentativeBatches
+from ddcore.run.context import Run
+from ddcore.run.real_batches import LLOYD_STEPS, RandomBatches, RepresentativeBatches
 from ddcore.spec import SpecError, parse
 
 Make = Callable[..., Run]

@@ -15,11 +15,11 @@ from typing_extensions import override
 
 from ddcore.formulas.selection import nearest_rows, refined
 from ddcore.nets.functional import Params
-from ddcore.objective import Stateful
+from ddcore.run.objective import Stateful
 from ddcore.spec import RandomSamplerConfig, RepresentativeSamplerConfig, SamplerConfig
 
 if TYPE_CHECKING:
-    from ddcore.context import Run
+    from ddcore.run.context import Run
 
 LLOYD_STEPS = 5
 """Steps of k-means at each clustering: they start from the representatives of the last one."""

@@ -19,7 +19,7 @@ from ddcore.synthetic.set import SyntheticSet
 from ddcore.synthetic.stages import Stages
 
 if TYPE_CHECKING:
-    from ddcore.context import Run
+    from ddcore.run.context import Run
 
 Readings = dict[str, Tensor]
 """Scalars to report by metric name, still on the device so that a step need not wait for them."""

@@ -9,7 +9,7 @@ from ddcore.augment.siamese import Strategy
 from ddcore.augment.training import Augmenter, siamese
 from ddcore.errors import ConfigurationError
 from ddcore.spec import EvaluationConfig, Labels
-from ddcore.train import Recipe
+from ddcore.training.trainer import Recipe
 
 
 def recipe_of(

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddcore import checkpoint
-from ddcore.checkpoint import Checkpoint
 from ddcore.errors import CheckpointError
+from ddcore.run import checkpoint
+from ddcore.run.checkpoint import Checkpoint
 
 
 def make(step: int) -> Checkpoint:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ddcore import engine
-from ddcore.divergence import METHOD, Pulls
 from ddcore.errors import DivergedError
+from ddcore.run.nonfinite import METHOD, Pulls
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet
 from tests.ddcore.test_engine import SMALL

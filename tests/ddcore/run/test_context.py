@@ -9,8 +9,8 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from ddcore.context import Run
 from ddcore.nets import build
+from ddcore.run.context import Run
 
 Make = Callable[..., Run]
 

@@ -8,9 +8,9 @@ import pytest
 
 from ddcore.augment.training import stacked
 from ddcore.errors import ConfigurationError
-from ddcore.recipes import described, recipe_of, scheduled
 from ddcore.spec import PROTOCOLS, EvaluationConfig
-from ddcore.train import Recipe
+from ddcore.training.recipes import described, recipe_of, scheduled
+from ddcore.training.trainer import Recipe
 
 
 def rates(recipe: Recipe) -> list[float]:

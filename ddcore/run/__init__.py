@@ -1,0 +1,1 @@
+"""What the parts of one run share: facts, protocols, random streams, checkpoints."""
