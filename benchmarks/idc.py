@@ -15,7 +15,7 @@ from ddcore.augment import siamese
 from ddcore.augment.cutmix import cutmix
 from ddcore.machine.compute import Compute
 from ddcore.methods.idc import IDC
-from ddcore.methods.matching import MatchingStep
+from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.run.context import Run
 from ddcore.spec import IDCConfig, parse

@@ -22,12 +22,13 @@ from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import ClassSampler, reserve
 from ddcore.data.whitening import whitened
 from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
-from ddcore.evaluation import Evaluation
+from ddcore.evaluation.evaluation import Evaluation
+from ddcore.evaluation.probe import Probe, ProbeKind, probe_training_work
 from ddcore.machine.compute import Compute
 from ddcore.nets import build, macs
 from ddcore.nets.functional import Functional
-from ddcore.probe import Probe, ProbeKind, probe_training_work
 from ddcore.registry import build_method, build_regularizer
+from ddcore.regularizers.strength import Weighted
 from ddcore.run.callback import Callback, Stop
 from ddcore.run.checkpoint import Checkpoint, newest_valid, save_checkpoint, versions
 from ddcore.run.context import Run
@@ -37,7 +38,6 @@ from ddcore.run.randomness import Randomness
 from ddcore.spec import JobSpec, parse
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
 from ddcore.synthetic.set import SyntheticSet
-from ddcore.weighting import Weighted
 
 _PROBE_IMAGES_PER_CLASS = 50
 

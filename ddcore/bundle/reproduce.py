@@ -50,7 +50,7 @@ def train_on(
     Raises:
         DataError: the bundle is damaged, or the dataset is absent or not the one it was made from.
     """
-    from ddcore.evaluation import Evaluation
+    from ddcore.evaluation.evaluation import Evaluation
 
     content = read(Path(path))
     observer = callback or Callback()

@@ -17,7 +17,7 @@ from ddcore.augment import siamese
 from ddcore.autograd.adjoint import InnerSGD
 from ddcore.autograd.gradients import Gradients
 from ddcore.errors import ConfigurationError
-from ddcore.methods.students import StudentStep, training_on
+from ddcore.methods.shared.student_training import StudentStep, training_on
 from ddcore.registry import implements
 from ddcore.run.context import Run
 from ddcore.run.objective import Method, Readings

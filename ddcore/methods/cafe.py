@@ -17,7 +17,7 @@ from typing_extensions import override
 from ddcore.augment import siamese
 from ddcore.autograd.class_means import ClassMeans, LevelMeans
 from ddcore.errors import ConfigurationError
-from ddcore.methods.matching import MatchingStep, draw_step
+from ddcore.methods.shared.feature_matching import MatchingStep, draw_step
 from ddcore.nets.functional import Params
 from ddcore.registry import implements
 from ddcore.run.context import Run

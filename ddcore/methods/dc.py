@@ -16,8 +16,8 @@ from typing_extensions import override
 from ddcore.autograd.gradients import Gradients
 from ddcore.autograd.second_order import Reading
 from ddcore.formulas import gradient_distances
-from ddcore.methods.gradient_matching import GradientMatching
-from ddcore.methods.matching import MatchingStep, draw_step
+from ddcore.methods.shared.feature_matching import MatchingStep, draw_step
+from ddcore.methods.shared.gradient_matching import GradientMatching
 from ddcore.registry import implements
 from ddcore.run.context import Run
 from ddcore.spec import DCConfig, DSAConfig, GradientMatchingConfig

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from typing_extensions import override
 
-from ddcore.methods.matching import MatchingStep, draw_step, feature_distance, require_spread
+from ddcore.methods.shared.feature_matching import MatchingStep, draw_step, feature_distance, require_spread
 from ddcore.registry import implements
 from ddcore.run.context import Run
 from ddcore.run.objective import Method, Readings

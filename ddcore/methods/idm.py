@@ -14,8 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.methods.matching import FeatureDistance, MatchingStep, draw_step, feature_distance, require_spread
-from ddcore.methods.network_queue import NetworkQueue
+from ddcore.methods.shared.feature_matching import (
+    FeatureDistance,
+    MatchingStep,
+    draw_step,
+    feature_distance,
+    require_spread,
+)
+from ddcore.methods.shared.network_queue import NetworkQueue
 from ddcore.registry import implements
 from ddcore.run.context import Run
 from ddcore.run.objective import Method, Readings

@@ -19,14 +19,14 @@ from ddcore.autograd.adjoint import InnerSGD
 from ddcore.autograd.gradients import Gradients
 from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError
-from ddcore.methods.students import StudentStep, training_on
+from ddcore.methods.shared.student_training import StudentStep, training_on
 from ddcore.nets.functional import Params
+from ddcore.pretrained.stage_networks import Stageable, Starts
 from ddcore.registry import implements
 from ddcore.run.context import Run
 from ddcore.run.objective import Method, Readings
 from ddcore.run.randomness import stream_seed
 from ddcore.spec import MTTConfig, TESLAConfig, TrajectoryConfig
-from ddcore.starts import Stageable, Starts
 from ddcore.synthetic.parameter import Learned
 from ddcore.synthetic.set import SyntheticSet
 

@@ -5,13 +5,13 @@ Chen et al., "Data Distillation Can Be Like Vodka: Distilling More Times For Bet
 (arXiv 2310.06982).
 
 The set S is divided into S_1 ... S_K. In stage k a base method learns S_k; the student, or the class whose gradient is
-matched, is the union S_1 u ... u S_k, of which all but S_k is frozen (4.2, 5.2). From the second stage on, the base's
-networks start where a chain of trainings on S_1, S_1 u S_2, ... has brought them (:mod:`ddcore.starts`), each at the
-learning rate that was learned with its last stage. Both papers stage alike; they differ in how a network is trained on
-the whole set, which is the evaluation's affair (``evaluation.staging``): SeqMatch starts every stage at rest, PDD
-carries the momentum over.
+matched, is the union S_1 u ... u S_k, of which all but S_k is frozen. From the second stage on, the base's networks
+start where a chain of trainings on S_1, S_1 u S_2, ... has brought them (:mod:`ddcore.pretrained.stage_networks`), each
+at the learning rate that was learned with its last stage. Both papers stage alike. They differ in how a network is
+trained on the whole set, which the evaluation decides (``evaluation.staging``): SeqMatch starts every stage at rest,
+PDD carries the momentum over.
 
-Released code does this for two stages at most: of SeqMatch on trajectories, only S_1 is ever trained on (4.4).
+Released code does this for two stages at most: of SeqMatch on trajectories, only S_1 is ever trained on.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from typing_extensions import override
 
 from ddcore.errors import ConfigurationError, DivergedError
 from ddcore.machine.capacity import format_bytes
-from ddcore.network_store import NetworkStore
+from ddcore.pretrained.stage_networks import Lesson, Stageable, Starts
+from ddcore.pretrained.store import NetworkStore
 from ddcore.registry import build_method, implements
 from ddcore.run.context import Run
 from ddcore.run.objective import Method, Readings, Step
 from ddcore.spec import PDDConfig, SeqMatchConfig, StagedConfig, TrajectoryConfig
-from ddcore.starts import Lesson, Stageable, Starts
 from ddcore.synthetic.set import SyntheticSet
 from ddcore.synthetic.stages import Stages
 

@@ -13,7 +13,7 @@ import torch
 from typing_extensions import override
 
 from ddcore.errors import ConfigurationError
-from ddcore.methods.matching import MatchingStep, feature_distance, require_spread
+from ddcore.methods.shared.feature_matching import MatchingStep, feature_distance, require_spread
 from ddcore.registry import implements
 from ddcore.run.context import Run
 from ddcore.run.objective import Readings, Regularizer, Step

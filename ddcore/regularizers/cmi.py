@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.information import empirical_cmi
-from ddcore.pools import DrawnTeacher
+from ddcore.pretrained.teachers import DrawnTeacher
 from ddcore.registry import implements
 from ddcore.run.context import Run
 from ddcore.run.objective import Readings, Regularizer, Step

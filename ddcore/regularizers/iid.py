@@ -13,8 +13,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.errors import ConfigurationError
-from ddcore.methods.matching import MatchingStep
-from ddcore.pools import DrawnTeacher
+from ddcore.methods.shared.feature_matching import MatchingStep
+from ddcore.pretrained.teachers import DrawnTeacher
 from ddcore.registry import implements
 from ddcore.run.context import Run
 from ddcore.run.objective import Readings, Regularizer, Step

@@ -13,17 +13,17 @@ from ddcore import nets
 from ddcore.augment.siamese import Strategy
 from ddcore.data.dataset import Dataset, ImageSet
 from ddcore.data.sampling import ClassSampler
-from ddcore.experts import Experts
 from ddcore.formulas import selection
 from ddcore.machine.compute import Compute
 from ddcore.nets.functional import Functional, Params
-from ddcore.pools import TeacherPool
+from ddcore.pretrained.experts import Experts
+from ddcore.pretrained.stage_networks import Starts
+from ddcore.pretrained.teachers import TeacherPool
 from ddcore.run import real_batches
 from ddcore.run.callback import Callback
 from ddcore.run.randomness import Randomness
 from ddcore.run.real_batches import RealBatches
 from ddcore.spec import ExpertsConfig, JobSpec, NetworkConfig, TeacherConfig
-from ddcore.starts import Starts
 from ddcore.synthetic import decoders
 from ddcore.synthetic.class_sgd import Rate
 from ddcore.synthetic.decoders import Decoder

@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 import ddcore
-from ddcore import engine, evaluation
+from ddcore import engine
 from ddcore.data import sources
 from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
+from ddcore.evaluation import evaluation
 from ddcore.run.callback import Stop
 from ddcore.run.checkpoint import newest_valid
 from ddcore.spec import SpecError, parse
@@ -100,7 +101,7 @@ def test_an_interrupted_evaluation_does_not_train_finished_networks_again(
         trained += 1
         original(*args, **kwargs)
 
-    monkeypatch.setattr("ddcore.evaluation.train", counting)
+    monkeypatch.setattr("ddcore.evaluation.evaluation.train", counting)
 
     class StopInEvaluation(recorder):  # type: ignore[misc]
         def should_stop(self) -> Stop | None:

@@ -17,7 +17,7 @@ from ddcore.data import load
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.whitening import Whitening, fit, whitened
 from ddcore.errors import ConfigurationError
-from ddcore.pools import TeacherPool
+from ddcore.pretrained.teachers import TeacherPool
 from ddcore.spec import TeacherConfig, parse
 from tests.ddcore.conftest import blobs
 

@@ -12,7 +12,7 @@ from ddcore.augment import siamese
 from ddcore.formulas.feature_distances import mean_embedding_distance
 from ddcore.machine.compute import Compute
 from ddcore.methods.dm import DM
-from ddcore.methods.matching import MatchingStep
+from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
 from ddcore.registry import build_regularizer

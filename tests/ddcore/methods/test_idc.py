@@ -17,7 +17,7 @@ from ddcore.autograd.gradients import Gradients
 from ddcore.errors import ConfigurationError
 from ddcore.machine.compute import Compute
 from ddcore.methods.idc import DISTANCES, AlongRealTraining
-from ddcore.methods.matching import MatchingStep
+from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
 from ddcore.registry import build_method, build_regularizer

@@ -19,7 +19,7 @@ from ddcore.augment import siamese
 from ddcore.autograd.adjoint import InnerSGD
 from ddcore.errors import ConfigurationError, DivergedError
 from ddcore.methods.mtt import TESLA, TrajectoryMatching, trajectory_loss, trajectory_slope
-from ddcore.methods.students import StudentStep, training_on
+from ddcore.methods.shared.student_training import StudentStep, training_on
 from ddcore.nets import build
 from ddcore.registry import build_method
 from ddcore.run.context import Run
@@ -147,7 +147,9 @@ def test_every_image_and_step_has_an_augmentation_of_its_own(make_run: Make) -> 
     method = ready(make_run, student_steps=12)
     step = method.draw(0, method.start())
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ddcore.methods.students.siamese.apply", lambda d, x: draws.append(d) or original(d, x))
+        patched.setattr(
+            "ddcore.methods.shared.student_training.siamese.apply", lambda d, x: draws.append(d) or original(d, x)
+        )
         method.backward(step)
     forwards, back = draws[:12], draws[12:]
     assert [id(d) for d in back] == [id(d) for d in reversed(forwards)], "what was drawn is replayed"

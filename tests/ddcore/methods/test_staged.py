@@ -23,7 +23,7 @@ from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError, Interrupted
 from ddcore.formulas import gradient_distances
 from ddcore.methods.mtt import TrajectoryMatching, trajectory_loss, trajectory_slope
-from ddcore.methods.students import training_on
+from ddcore.methods.shared.student_training import training_on
 from ddcore.nets import build
 from ddcore.registry import build_method
 from ddcore.run.callback import Stop

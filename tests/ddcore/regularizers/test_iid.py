@@ -13,7 +13,7 @@ from ddcore.augment import siamese
 from ddcore.errors import ConfigurationError
 from ddcore.machine.compute import Compute
 from ddcore.methods.dm import DM
-from ddcore.methods.matching import MatchingStep
+from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import build
 from ddcore.regularizers.iid import IID, covariance_distance, covariances, scatter
 from ddcore.run.context import Run

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore.controls import Controls, random_subset
 from ddcore.data.dataset import Dataset, ImageSet, describe
+from ddcore.evaluation.controls import Controls, random_subset
 from ddcore.formulas import selection
 from ddcore.run.context import Run
 from ddcore.spec import Condition

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from ddcore.pretrained.stage_networks import Lesson, Starts
 from ddcore.run.context import Run
-from ddcore.starts import Lesson, Starts
 from tests.ddcore.staging import Make
 
 

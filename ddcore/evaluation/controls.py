@@ -12,11 +12,11 @@ from torch import Generator, Tensor
 from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import ClassSampler
 from ddcore.formulas import selection
+from ddcore.pretrained.teacher import Teacher
 from ddcore.run.context import Run
 from ddcore.run.randomness import stream_seed
 from ddcore.spec import Condition
 from ddcore.synthetic.stages import Stages
-from ddcore.teacher import Teacher
 
 
 @dataclass(frozen=True, eq=False)

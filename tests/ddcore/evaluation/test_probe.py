@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ddcore.data.sampling import ClassSampler, reserve
-from ddcore.probe import Probe
+from ddcore.evaluation.probe import Probe
 from ddcore.run.context import Run
 from ddcore.synthetic.set import SyntheticSet
 

@@ -21,14 +21,14 @@ from torch import Tensor
 from ddcore.errors import ConfigurationError, DataError
 from ddcore.machine.capacity import format_bytes
 from ddcore.nets.functional import Params
-from ddcore.network_store import NetworkStore
+from ddcore.pretrained.store import NetworkStore
 from ddcore.run.randomness import stream_seed
 from ddcore.spec import ExpertsConfig
 from ddcore.training import trainer
 
 if TYPE_CHECKING:
+    from ddcore.pretrained.stage_networks import Starts
     from ddcore.run.context import Run
-    from ddcore.starts import Starts
 
 
 class Experts:

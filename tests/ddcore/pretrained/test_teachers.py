@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ddcore.errors import ConfigurationError, Interrupted
-from ddcore.pools import TeacherPool
+from ddcore.pretrained.teachers import TeacherPool
 from ddcore.run.context import Run
 from ddcore.spec import TeacherConfig
 from ddcore.training import trainer

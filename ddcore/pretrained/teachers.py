@@ -28,7 +28,7 @@ from ddcore.errors import ConfigurationError
 from ddcore.machine import capacity
 from ddcore.machine.capacity import format_bytes
 from ddcore.nets.functional import Params
-from ddcore.network_store import MEMORY_SHARE, NetworkStore
+from ddcore.pretrained.store import MEMORY_SHARE, NetworkStore
 from ddcore.run.objective import Stateful, Step
 from ddcore.run.randomness import stream_seed
 from ddcore.spec import TeacherConfig

@@ -24,7 +24,7 @@ from torch import Tensor
 from ddcore.data.dataset import Dataset
 from ddcore.formulas.information import Pairs, capped, empirical_cmi, infonce_bound
 from ddcore.nets.functional import Functional, Params
-from ddcore.pools import TeacherPool
+from ddcore.pretrained.teachers import TeacherPool
 from ddcore.run.context import Run
 from ddcore.spec import ConvNetConfig, TeacherConfig
 from ddcore.synthetic.set import SyntheticSet

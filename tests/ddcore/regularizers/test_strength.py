@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ddcore.errors import ConfigurationError
+from ddcore.regularizers.strength import Weighted
 from ddcore.run.objective import Readings, Regularizer, Step
 from ddcore.spec import CMIConfig
 from ddcore.synthetic.set import SyntheticSet
-from ddcore.weighting import Weighted
 
 
 class Slope(Regularizer[CMIConfig]):

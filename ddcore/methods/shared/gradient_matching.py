@@ -12,12 +12,12 @@ from typing_extensions import override
 from ddcore.augment import siamese
 from ddcore.autograd.gradients import Gradients
 from ddcore.autograd.second_order import Reading
-from ddcore.methods.matching import MatchingStep
+from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets.functional import Params
+from ddcore.pretrained.stage_networks import Stageable, Starts
 from ddcore.run.context import Run
 from ddcore.run.objective import Method, Readings
 from ddcore.spec import MethodConfig
-from ddcore.starts import Stageable, Starts
 
 C = TypeVar("C", bound=MethodConfig)
 

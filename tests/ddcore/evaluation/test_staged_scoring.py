@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore import evaluation
+from ddcore.evaluation import evaluation
 from ddcore.nets import build
 from ddcore.run.context import Run
 from ddcore.run.randomness import stream_seed

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddcore.errors import DivergedError
 from ddcore.machine.compute import Compute
-from ddcore.methods.network_queue import NetworkQueue
+from ddcore.methods.shared.network_queue import NetworkQueue
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
 from ddcore.spec import ConvNetConfig

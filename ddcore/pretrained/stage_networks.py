@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor
 
 from ddcore.nets.functional import Params
-from ddcore.network_store import NetworkStore
+from ddcore.pretrained.store import NetworkStore
 from ddcore.run.randomness import stream_seed
 from ddcore.spec import EvaluationConfig
 from ddcore.training import trainer

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore import evaluation
 from ddcore.augment.training import stacked
-from ddcore.controls import random_subset
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.sources import load
 from ddcore.errors import ConfigurationError
-from ddcore.evaluation import Evaluation
+from ddcore.evaluation import evaluation
+from ddcore.evaluation.controls import random_subset
+from ddcore.evaluation.evaluation import Evaluation
 from ddcore.formulas import dd_ranking
 from ddcore.machine.compute import Compute
 from ddcore.nets import Functional, build

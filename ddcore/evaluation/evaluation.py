@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ddcore.augment.training import augmenter_of, strategy_of
-from ddcore.controls import Controls, TrainingSet
+from ddcore.evaluation.controls import Controls, TrainingSet
 from ddcore.formulas import dd_ranking
 from ddcore.run.callback import Callback
 from ddcore.run.context import Run

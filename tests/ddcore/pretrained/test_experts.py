@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from ddcore.data.sampling import batches
 from ddcore.data.whitening import whitened
 from ddcore.errors import ConfigurationError, DataError, Interrupted
-from ddcore.experts import Experts
 from ddcore.machine.compute import Compute
 from ddcore.nets import build
+from ddcore.pretrained.experts import Experts
 from ddcore.run.context import Run
 from ddcore.run.randomness import stream_seed
 from ddcore.spec import ExpertsConfig, TeacherConfig
