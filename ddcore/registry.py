@@ -11,13 +11,11 @@ import pkgutil
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from ddcore.run.objective import Method, Regularizer
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Method, Regularizer
 from ddcore.spec import MethodConfig, RegularizerConfig
-
-if TYPE_CHECKING:
-    from ddcore.run.context import Run
 
 _IMPLEMENTATIONS: dict[type, type] = {}
 

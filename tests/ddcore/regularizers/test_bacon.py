@@ -15,7 +15,7 @@ from ddcore.formulas.feature_distances import Moments, printed_risk, released_ri
 from ddcore.machine.compute import Compute
 from ddcore.nets import build
 from ddcore.registry import build_method, build_regularizer
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import SpecError, parse
 
 Make = Callable[..., Run]
