@@ -83,7 +83,7 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
 
     @override
     def start_from(self, networks: StageNetworks) -> None:
-        """Follow experts that go on from there on the real images (SeqMatch, section 3.2)."""
+        """Follow experts that go on from there on the real images."""
         networks.prepare()
         config = self.config.experts.model_copy(update={"count": len(networks)})
         of_stage = experts(config, self.config.trained_to, self.run, networks)
