@@ -14,12 +14,12 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from ddcore.runtime.context import Run
-from ddcore.runtime.objective import Method, Regularizer
+from ddcore.runtime.objective import Producer, Regularizer
 from ddcore.spec import MethodConfig, RegularizerConfig
 
 _IMPLEMENTATIONS: dict[type, type] = {}
 
-T = TypeVar("T", bound="type[Method[Any, Any]] | type[Regularizer[Any]]")
+T = TypeVar("T", bound="type[Producer[Any]] | type[Regularizer[Any]]")
 
 
 def implements(config_class: type[MethodConfig] | type[RegularizerConfig]) -> Callable[[T], T]:
@@ -39,10 +39,10 @@ def implements(config_class: type[MethodConfig] | type[RegularizerConfig]) -> Ca
     return register
 
 
-def build_method(config: MethodConfig, run: Run) -> Method[Any, Any]:
+def build_method(config: MethodConfig, run: Run) -> Producer[Any]:
     """The implementation of a method's configuration, ready for ``run``."""
-    method: Method[Any, Any] = _implementation(config)(config, run)
-    return method
+    producer: Producer[Any] = _implementation(config)(config, run)
+    return producer
 
 
 def build_regularizer(config: RegularizerConfig, run: Run) -> Regularizer[Any]:

@@ -24,7 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad, vmap
 
-from ddcore.autograd.second_order import Derivation, Reading, WeightedBatch, double_backward, nested_transforms
+from ddcore.autograd.second_order import (
+    BesideFrozen,
+    Derivation,
+    Reading,
+    WeightedBatch,
+    double_backward,
+    nested_transforms,
+)
 from ddcore.formulas.gradient_distances import inner_product
 from ddcore.machine.compute import compile_for_each_shape
 from ddcore.nets.functional import Functional, Params, piece_size
@@ -187,7 +194,7 @@ class Gradients:
         of_frozen = self.loss_and_gradient(params, images[~moving], labels[~moving])[1]
         count = int(moving.sum())
         share = 1 - count / len(images)
-        constant = {**target, **{f"{_FROZEN}{name}": share * of_frozen[name] for name in target}}
+        constant = BesideFrozen(target, {name: share * of_frozen[name] for name in target})
         # Few sizes occur, so that a compiled derivation is compiled for few of them.
         missing = piece_size(count, len(images)) - count if self.functional.compute.compiled else 0
         parts = (_padded(part[moving], missing) for part in (_dense(images), labels, weights))
@@ -286,20 +293,16 @@ class Gradients:
         return self._derivations[key]
 
 
-_FROZEN = "frozen/"
-
-
 @cache
 def beside_frozen(distance: Reading) -> Reading:
-    """A distance of what the moving images and the frozen ones give together, the latter as part of the constant.
+    """A distance of what the moving images and the frozen ones give together.
 
     Args:
-        distance: of the whole gradient.
+        distance: of the whole gradient from a plain constant one.
     """
 
-    def of_whole(gradient: Params, constant: Params) -> Tensor:
-        whole = {name: value + constant[_FROZEN + name] for name, value in gradient.items()}
-        return distance(whole, {name: constant[name] for name in gradient})
+    def of_whole(gradient: Params, constant: BesideFrozen) -> Tensor:
+        return distance({name: value + constant.frozen[name] for name, value in gradient.items()}, constant.target)
 
     return of_whole
 

@@ -16,7 +16,7 @@ from ddcore.formulas import selection
 from ddcore.pretrained.teachers import Teacher
 from ddcore.registry import implements
 from ddcore.runtime.context import Run
-from ddcore.runtime.objective import Method, Readings, Step
+from ddcore.runtime.objective import Producer
 from ddcore.spec import CoresetConfig, FeatureCoresetConfig, HerdingConfig, KCenterConfig, KMeansConfig, RandomConfig
 from ddcore.synthetic.initial import real_rows
 from ddcore.synthetic.set import SyntheticSet
@@ -25,7 +25,7 @@ C = TypeVar("C", bound=CoresetConfig)
 F = TypeVar("F", bound=FeatureCoresetConfig)
 
 
-class Coreset(Method[C, Step]):
+class Coreset(Producer[C]):
     """Real images as they are: a rule says which, and no step is taken."""
 
     def __init__(self, config: C, run: Run) -> None:
@@ -40,17 +40,6 @@ class Coreset(Method[C, Step]):
     @override
     def start(self) -> SyntheticSet:
         return SyntheticSet(self.run.real_images(self.rows()), self.run.spec.ipc, lr=0.0, momentum=0.0)
-
-    @override
-    def draw(self, index: int, synthetic: SyntheticSet) -> Step:
-        raise self._stepless()
-
-    @override
-    def backward(self, step: Step) -> Readings:
-        raise self._stepless()
-
-    def _stepless(self) -> ConfigurationError:
-        return ConfigurationError(f"`{self.config.name}` keeps images as they are; set `method.iterations` to 0")
 
 
 @implements(RandomConfig)

@@ -51,7 +51,7 @@ class Staged(Method[StagedConfig, Step]):
             self._check_room()
         with self._speaking_of_the_base():
             base = build_method(config.base, run)
-        if not isinstance(base, Stageable):
+        if not isinstance(base, Method) or not isinstance(base, Stageable):
             raise TypeError(f"{type(base).__name__} is said to be stageable, but cannot start from other networks")
         self._base, self._stageable = base, base
         self._ends = config.ends(run.spec.ipc)

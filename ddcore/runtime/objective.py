@@ -71,11 +71,11 @@ class Step:
 S = TypeVar("S", bound=Step)
 
 
-class Method(Stateful, ABC, Generic[M, S]):
-    """A distillation method, built for one run from its configuration.
+class Producer(Stateful, ABC, Generic[M]):
+    """What a synthetic set comes from, built for one run from its configuration: a :class:`Method` or a coreset.
 
     Raises:
-        ConfigurationError: from the constructor, when this run cannot use the method.
+        ConfigurationError: from the constructor, when this run cannot use it.
     """
 
     def __init__(self, config: M, run: Run) -> None:
@@ -84,10 +84,18 @@ class Method(Stateful, ABC, Generic[M, S]):
 
     @abstractmethod
     def start(self) -> SyntheticSet:
-        """Images to start from, with the optimiser that the method prescribes."""
+        """Images to start from, with the optimiser that the method prescribes; a coreset's are final."""
 
     def prepare(self) -> None:
-        """Train what the method needs before its first step (experts, teachers)."""
+        """Train what is needed before the images can be there (experts, teachers)."""
+
+    def stages(self) -> Stages | None:
+        """How the set is divided into stages that networks learn one after the other; not at all, by default."""
+        return None
+
+
+class Method(Producer[M], Generic[M, S]):
+    """A distillation method: it learns the images, step by step."""
 
     def enter(self, index: int, synthetic: SyntheticSet) -> None:
         """Make ready for step ``index``, which a checkpoint may lie before; nothing, but where stages begin.
@@ -105,10 +113,6 @@ class Method(Stateful, ABC, Generic[M, S]):
 
     def advance(self, step: S) -> None:
         """Do the inner work that follows the image step."""
-
-    def stages(self) -> Stages | None:
-        """How the set is divided into stages that networks learn one after the other; not at all, by default."""
-        return None
 
     def finished(self) -> bool:
         """Whether the run ends here, before ``config.iterations`` steps; never, by default."""

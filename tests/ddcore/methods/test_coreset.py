@@ -83,14 +83,9 @@ def test_the_seed_decides_on_one_teacher_and_only_that_is_trained(make_run: Call
     assert len(list(tmp_path.glob("teachers/*/*.safetensors"))) == 2
 
 
-def test_no_step_can_be_taken(make_run: Callable[..., Run]) -> None:
+def test_a_coreset_is_no_method_of_steps(make_run: Callable[..., Run]) -> None:
     run = make_run(method="random")
-    method = build_method(run.spec.method, run)
-    for step in (lambda: method.draw(0, method.start()), lambda: method.backward(None)):
-        with pytest.raises(
-            ConfigurationError, match=r"`random` keeps images as they are; set `method.iterations` to 0"
-        ):
-            step()
+    assert not isinstance(build_method(run.spec.method, run), Method)
 
 
 def test_noise_is_refused_also_where_the_specification_was_not_parsed(make_run: Callable[..., Run]) -> None:
