@@ -26,7 +26,7 @@ from ddcore.evaluation.probe import Probe, ProbeKind, probe_training_work
 from ddcore.machine.compute import Compute
 from ddcore.nets import build, macs
 from ddcore.registry import build_method, build_regularizer
-from ddcore.regularizers.strength import Weighted
+from ddcore.regularizers.strength import WeightedTerm
 from ddcore.runtime.assembly import assemble
 from ddcore.runtime.callback import Callback, Stop
 from ddcore.runtime.checkpoint import Checkpoint, Stateful, newest_valid, save_checkpoint, versions
@@ -131,8 +131,8 @@ class _Engine:
             dataset = whitened(dataset, cache)
         self.context = self._context(dataset, cache)
         self.producer = build_method(spec.method, self.context)
-        self.regularizers = [Weighted(build_regularizer(r, self.context)) for r in spec.regularizers]
-        self._pulls = Pulls()
+        self.regularizers = [WeightedTerm(build_regularizer(r, self.context)) for r in spec.regularizers]
+        self._pulls = Pulls(self.context.steps_path)
         self.evaluation = Evaluation(self.context)
 
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
@@ -226,7 +226,7 @@ class _Engine:
             readings = {**readings, **of_term}
         self._pulls.check(self.step + 1)
         synthetic.step()
-        synthetic.check_finite(self.step + 1)
+        synthetic.check_finite(self.step + 1, self.context.steps_path)
         method.advance(step)
         for weighted in self.regularizers:
             weighted.regularizer.advance(step)
@@ -272,7 +272,7 @@ class _Engine:
         if stop is not None:
             raise Interrupted(self.step, self._save() if self._ready else None)
 
-    def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | Weighted | Randomness]]:
+    def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | WeightedTerm | Randomness]]:
         yield "synthetic", self.synthetic
         yield "random", self.context.random
         yield "real_batches", self.context.real_batches

@@ -27,7 +27,7 @@ from torch.func import grad, vmap
 from ddcore.autograd.second_order import (
     BesideFrozen,
     Derivation,
-    Reading,
+    Readout,
     WeightedBatch,
     double_backward,
     nested_transforms,
@@ -105,7 +105,7 @@ class Gradients:
         if vectorized is None:
             vectorized = functional.compute.device.type == "cuda"
         self._vectorized = vectorized and not self._batch_statistics
-        self._derivations: dict[tuple[Reading, bool, bool], Derivation] = {}
+        self._derivations: dict[tuple[Readout, bool, bool], Derivation] = {}
 
     def mean_loss(self, params: Params, images: Tensor, labels: Tensor) -> Tensor:
         """Mean loss, a scalar, in one graph that can be differentiated in all arguments and more than once."""
@@ -162,7 +162,7 @@ class Gradients:
         images: Tensor,
         labels: Tensor,
         target: Params,
-        distance: Reading,
+        distance: Readout,
         *,
         moving: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -281,7 +281,7 @@ class Gradients:
         for part in zip(images.split(size), labels.split(size), weights.split(size), strict=True):
             yield WeightedBatch(*part)
 
-    def _derivation(self, reading: Reading, *, soft: bool = False, curvature: bool = False) -> Derivation:
+    def _derivation(self, reading: Readout, *, soft: bool = False, curvature: bool = False) -> Derivation:
         key = (reading, soft, curvature)
         if key not in self._derivations:
             if self.functional.compute.compiled:
@@ -294,7 +294,7 @@ class Gradients:
 
 
 @cache
-def beside_frozen(distance: Reading) -> Reading:
+def beside_frozen(distance: Readout) -> Readout:
     """A distance of what the moving images and the frozen ones give together.
 
     Args:

@@ -64,14 +64,14 @@ class BesideFrozen(NamedTuple):
 Constant = Params | BesideFrozen
 """What a reading compares a gradient with."""
 
-Reading = Callable[[Params, Any], Tensor]
+Readout = Callable[[Params, Any], Tensor]
 """(gradient, its :data:`Constant`) -> scalar; with a plain gradient as in :mod:`ddcore.formulas.gradient_distances`."""
 
 Derivation = Callable[[Params, Params, WeightedBatch, Constant], tuple[Tensor, Params, Slopes]]
 """(differentiated parameters, others, batch, constant of the reading) -> (reading, gradient, slopes), all constants."""
 
 
-def nested_transforms(mean_loss: MeanLoss, reading: Reading, *, labels: bool, params: bool) -> Derivation:
+def nested_transforms(mean_loss: MeanLoss, reading: Readout, *, labels: bool, params: bool) -> Derivation:
     """A derivation as nested ``torch.func`` transforms, which ``torch.compile`` takes whole.
 
     Args:
@@ -95,7 +95,7 @@ def nested_transforms(mean_loss: MeanLoss, reading: Reading, *, labels: bool, pa
     return derive
 
 
-def double_backward(mean_loss: MeanLoss, reading: Reading, *, labels: bool, params: bool) -> Derivation:
+def double_backward(mean_loss: MeanLoss, reading: Readout, *, labels: bool, params: bool) -> Derivation:
     """The same by walking twice over one graph, which is faster without compilation.
 
     Args:

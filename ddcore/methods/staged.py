@@ -49,8 +49,7 @@ class Staged(Method[StagedConfig, Step]):
             raise ConfigurationError(problem.detail)
         if run.fresh:
             self._check_room()
-        with self._speaking_of_the_base():
-            base = build_method(config.base, run)
+        base = build_method(config.base, run)
         if not isinstance(base, Method) or not isinstance(base, Stageable):
             raise TypeError(f"{type(base).__name__} is said to be stageable, but cannot start from other networks")
         self._base, self._stageable = base, base
@@ -91,8 +90,7 @@ class Staged(Method[StagedConfig, Step]):
             stages = StagesSoFar(*self._synthetic.union(self._ends[learned]), rates[learned])
             before = chain[-1] if chain else None
             chain.append(StageNetworks(self.config.networks, stages, self.config.epochs, self.run, before))
-        with self._speaking_of_the_base():
-            self._stageable.start_from(chain[-1])
+        self._stageable.start_from(chain[-1])
         self._chain = chain
 
     def _rows(self, stage: int) -> range:
@@ -111,12 +109,12 @@ class Staged(Method[StagedConfig, Step]):
 
     @override
     def backward(self, step: Step) -> Readings:
-        with self._speaking_of_the_base():
+        with self._in_stage():
             return {**self._base.backward(step), "stage": torch.tensor(self._stage + 1)}
 
     @override
     def advance(self, step: Step) -> None:
-        with self._speaking_of_the_base():
+        with self._in_stage():
             self._base.advance(step)
 
     @override
@@ -161,18 +159,12 @@ class Staged(Method[StagedConfig, Step]):
         demand.check(NetworkStore("start", run), run.functional)
 
     @contextmanager
-    def _speaking_of_the_base(self) -> Iterator[None]:
-        """Have errors of the base name its fields where they are in the job, and the stage."""
+    def _in_stage(self) -> Iterator[None]:
+        """Have errors of the base's steps name the stage."""
         try:
             yield
-        except ConfigurationError as error:
-            raise ConfigurationError(_at_the_base(error)) from error
         except DivergedError as error:
-            raise DivergedError(f"in stage {self._stage + 1} of {self.config.stages}: {_at_the_base(error)}") from error
-
-
-def _at_the_base(error: Exception) -> str:
-    return str(error).replace("`method.", "`method.base.")
+            raise DivergedError(f"in stage {self._stage + 1} of {self.config.stages}: {error}") from error
 
 
 @implements(SeqMatchConfig)
