@@ -25,9 +25,10 @@ from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutO
 from ddcore.evaluation.evaluation import Evaluation
 from ddcore.evaluation.probe import Probe, ProbeKind, probe_training_work
 from ddcore.machine.compute import Compute
+from ddcore.methods import build_method
 from ddcore.nets import build, macs
 from ddcore.nets.functional import Functional
-from ddcore.registry import build_method, build_regularizer
+from ddcore.regularizers import build_regularizer
 from ddcore.regularizers.strength import Weighted
 from ddcore.run.callback import Callback, Stop
 from ddcore.run.checkpoint import Checkpoint, newest_valid, save_checkpoint, versions

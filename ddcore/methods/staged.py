@@ -25,9 +25,10 @@ from typing_extensions import override
 
 from ddcore.errors import ConfigurationError, DivergedError
 from ddcore.machine.capacity import format_bytes
+from ddcore.methods import build_method
 from ddcore.pretrained.stage_networks import Lesson, Stageable, Starts
 from ddcore.pretrained.store import NetworkStore
-from ddcore.registry import build_method, implements
+from ddcore.registry import implements
 from ddcore.run.context import Run
 from ddcore.run.objective import Method, Readings, Step
 from ddcore.spec import PDDConfig, SeqMatchConfig, StagedConfig, TrajectoryConfig

@@ -15,9 +15,9 @@ from torch.func import functional_call
 
 from ddcore.augment import siamese
 from ddcore.errors import ConfigurationError
+from ddcore.methods import build_method
 from ddcore.methods.bptt import BPTT, QueryStep, xavier_uniform
 from ddcore.nets import build
-from ddcore.registry import build_method
 from ddcore.run.context import Run
 from ddcore.spec import AddressedConfig, SpecError, parse
 from ddcore.synthetic.decoders import Addressed

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ddcore.errors import ConfigurationError
 from ddcore.formulas import selection
+from ddcore.methods import build_method
 from ddcore.methods.coreset import FeatureCoreset
 from ddcore.nets import build
-from ddcore.registry import build_method
 from ddcore.run.context import Run
 from ddcore.run.objective import Method
 from ddcore.run.randomness import Randomness

@@ -16,11 +16,12 @@ from ddcore.augment.cutmix import cutmix
 from ddcore.autograd.gradients import Gradients
 from ddcore.errors import ConfigurationError
 from ddcore.machine.compute import Compute
+from ddcore.methods import build_method
 from ddcore.methods.idc import DISTANCES, AlongRealTraining
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
-from ddcore.registry import build_method, build_regularizer
+from ddcore.regularizers import build_regularizer
 from ddcore.run.context import Run
 from ddcore.spec import SpecError, parse
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ddcore.data.dataset import Dataset
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.information import Pairs, nce_loss, paper_logits
-from ddcore.registry import build_method
+from ddcore.methods import build_method
 from ddcore.regularizers.mim import MIM, Critic
 from ddcore.run.context import Run
 from ddcore.run.objective import Step
