@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from ddcore import bundle
-from ddcore.augment import siamese
 from ddcore.data import sources
 from ddcore.data.dataset import Dataset
-from ddcore.data.sampling import ClassSampler, reserve
+from ddcore.data.sampling import reserve
 from ddcore.data.whitening import whitened
 from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
 from ddcore.evaluation.evaluation import Evaluation
@@ -27,15 +26,15 @@ from ddcore.evaluation.probe import Probe, ProbeKind, probe_training_work
 from ddcore.machine.compute import Compute
 from ddcore.methods import build_method
 from ddcore.nets import build, macs
-from ddcore.nets.functional import Functional
 from ddcore.regularizers import build_regularizer
 from ddcore.regularizers.strength import Weighted
-from ddcore.run.callback import Callback, Stop
-from ddcore.run.checkpoint import Checkpoint, newest_valid, save_checkpoint, versions
-from ddcore.run.context import Run
-from ddcore.run.nonfinite import METHOD, Pulls
-from ddcore.run.objective import Readings, Stateful, Step
-from ddcore.run.randomness import Randomness
+from ddcore.runtime.assembly import assemble
+from ddcore.runtime.callback import Callback, Stop
+from ddcore.runtime.checkpoint import Checkpoint, Stateful, newest_valid, save_checkpoint, versions
+from ddcore.runtime.context import Run
+from ddcore.runtime.nonfinite import METHOD, Pulls
+from ddcore.runtime.objective import Readings, Step
+from ddcore.runtime.randomness import Randomness
 from ddcore.spec import JobSpec, parse
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
 from ddcore.synthetic.set import SyntheticSet
@@ -140,30 +139,26 @@ class _Engine:
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
         spec = self.spec
         work = _images_forwarded(spec, dataset)
-        network = build(spec.network, dataset.shape, len(dataset.classes))
         compute = Compute.choose(
             spec.device,
             spec.precision,
             spec.compile,
             expected_images_forwarded=work,
-            macs_per_image=macs(network),
+            macs_per_image=macs(build(spec.network, dataset.shape, len(dataset.classes))),
             cache=cache,
             log=self.callback.on_log,
         )
         per_class = max(1, min(_PROBE_IMAGES_PER_CLASS, min(dataset.class_counts) // 10))
         rows = reserve(dataset, per_class, torch.Generator().manual_seed(0))
-        context = Run(
-            spec=spec,
-            dataset=dataset,
-            compute=compute,
-            functional=Functional(network, compute),
-            strategy=siamese.strategy_for(spec.augmentation, dataset.flip),
-            random=Randomness(spec.seed, compute.device),
-            sampler=ClassSampler(dataset.train.labels, len(dataset.classes), exclude=rows),
+        context = assemble(
+            spec,
+            dataset,
+            compute,
             cache=cache,
             callback=self.callback,
             check_stop=self._check_stop,
             fresh=not self.checkpoints.is_dir(),
+            exclude=rows,
         )
         self.probe = Probe(context, rows, _probe_kind(spec, dataset, work))
         return context

@@ -27,7 +27,7 @@ from ddcore.errors import (
     Interrupted,
     OutOfMemoryError,
 )
-from ddcore.run.callback import Callback, Phase, Stop
+from ddcore.runtime.callback import Callback, Phase, Stop
 from ddcore.spec import SpecError, parse
 from ddcore.version import __version__
 from worker import protocol

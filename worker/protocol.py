@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from ddcore.run.callback import Phase
+from ddcore.runtime.callback import Phase
 
 HEADER = 4
 """Bytes of the length."""

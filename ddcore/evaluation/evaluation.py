@@ -20,9 +20,9 @@ from torch import Tensor
 from ddcore.augment.training import augmenter_of, strategy_of
 from ddcore.evaluation.controls import Controls, TrainingSet
 from ddcore.formulas import dd_ranking
-from ddcore.run.callback import Callback
-from ddcore.run.context import Run
-from ddcore.run.randomness import stream_seed
+from ddcore.runtime.callback import Callback
+from ddcore.runtime.context import Run
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import DISTILLED, Condition, Labels, NetworkConfig, RobustScore
 from ddcore.synthetic.stages import Stages
 from ddcore.training.recipes import described, recipe_of, scheduled

@@ -25,7 +25,7 @@ from ddcore.data.dataset import Dataset
 from ddcore.formulas.information import Pairs, capped, empirical_cmi, infonce_bound
 from ddcore.nets.functional import Functional, Params
 from ddcore.pretrained.teachers import TeacherPool
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import ConvNetConfig, TeacherConfig
 from ddcore.synthetic.set import SyntheticSet
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ddcore.registry import implementation
-from ddcore.run.context import Run
-from ddcore.run.objective import Method
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Method
 from ddcore.spec import MethodConfig
 
 

@@ -13,12 +13,13 @@ from typing_extensions import override
 
 from ddcore.errors import ConfigurationError
 from ddcore.formulas import selection
-from ddcore.pretrained.teacher import Teacher
+from ddcore.pretrained.teachers import Teacher
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Method, Readings, Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Method, Readings, Step
 from ddcore.spec import CoresetConfig, FeatureCoresetConfig, HerdingConfig, KCenterConfig, KMeansConfig, RandomConfig
-from ddcore.synthetic.set import SyntheticSet, real_rows
+from ddcore.synthetic.initial import real_rows
+from ddcore.synthetic.set import SyntheticSet
 
 C = TypeVar("C", bound=CoresetConfig)
 F = TypeVar("F", bound=FeatureCoresetConfig)

@@ -21,7 +21,7 @@ from ddcore.formulas import gradient_distances
 from ddcore.methods.shared.feature_matching import MatchingStep, draw_step
 from ddcore.methods.shared.gradient_matching import GradientMatching
 from ddcore.registry import implements
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import IDCConfig
 from ddcore.synthetic.set import SyntheticSet
 from ddcore.training.sgd_network import Student

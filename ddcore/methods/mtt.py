@@ -21,11 +21,12 @@ from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError
 from ddcore.methods.shared.student_training import StudentStep, training_on
 from ddcore.nets.functional import Params
-from ddcore.pretrained.stage_networks import Stageable, Starts
+from ddcore.pretrained.experts import experts
+from ddcore.pretrained.stage_networks import Stageable, StageNetworks
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Method, Readings
-from ddcore.run.randomness import stream_seed
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Method, Readings
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import MTTConfig, TESLAConfig, TrajectoryConfig
 from ddcore.synthetic.parameter import Learned
 from ddcore.synthetic.set import SyntheticSet
@@ -74,20 +75,20 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
         for problem in config.impossible(run.spec):
             raise ConfigurationError(problem.detail)
         self._gradients = Gradients(run.functional, training=True)
-        self._experts = run.experts(config.experts, config.trained_to)
+        self._experts = experts(config.experts, config.trained_to, run)
 
     @override
     def prepare(self) -> None:
         self._experts.prepare()
 
     @override
-    def start_from(self, starts: Starts) -> None:
-        """Follow experts that go on from there on the real images (4.2)."""
-        starts.prepare()
-        config = self.config.experts.model_copy(update={"count": len(starts)})
-        experts = self.run.experts(config, self.config.trained_to, starts)
-        experts.prepare()
-        self._experts = experts
+    def start_from(self, networks: StageNetworks) -> None:
+        """Follow experts that go on from there on the real images."""
+        networks.prepare()
+        config = self.config.experts.model_copy(update={"count": len(networks)})
+        of_stage = experts(config, self.config.trained_to, self.run, networks)
+        of_stage.prepare()
+        self._experts = of_stage
 
     @override
     def start(self) -> SyntheticSet:

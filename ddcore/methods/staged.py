@@ -24,13 +24,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.errors import ConfigurationError, DivergedError
-from ddcore.machine.capacity import format_bytes
 from ddcore.methods import build_method
-from ddcore.pretrained.stage_networks import Lesson, Stageable, Starts
+from ddcore.pretrained.pool import Demand
+from ddcore.pretrained.stage_networks import Stageable, StageNetworks, StagesSoFar
 from ddcore.pretrained.store import NetworkStore
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Method, Readings, Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Method, Readings, Step
 from ddcore.spec import PDDConfig, SeqMatchConfig, StagedConfig, TrajectoryConfig
 from ddcore.synthetic.set import SyntheticSet
 from ddcore.synthetic.stages import Stages
@@ -58,7 +58,7 @@ class Staged(Method[StagedConfig, Step]):
         self._ends = config.ends(run.spec.ipc)
         self._stage = 0
         self._rates: list[float] = []
-        self._chain: list[Starts] = []
+        self._chain: list[StageNetworks] = []
         """Where the networks of the second stage start, of the third, and so on as far as that is known."""
 
     @override
@@ -89,9 +89,9 @@ class Staged(Method[StagedConfig, Step]):
         """Have the base's networks start where those have arrived that learned all stages before this one."""
         chain = list(self._chain)
         for learned in range(len(chain), stage):
-            lesson = Lesson(*self._synthetic.union(self._ends[learned]), rates[learned])
+            stages = StagesSoFar(*self._synthetic.union(self._ends[learned]), rates[learned])
             before = chain[-1] if chain else None
-            chain.append(Starts(self.config.networks, lesson, self.config.epochs, self.run, before))
+            chain.append(StageNetworks(self.config.networks, stages, self.config.epochs, self.run, before))
         with self._speaking_of_the_base():
             self._stageable.start_from(chain[-1])
         self._chain = chain
@@ -152,18 +152,14 @@ class Staged(Method[StagedConfig, Step]):
         """
         config, run = self.config, self.run
         kept = 2 + config.base.trained_to if isinstance(config.base, TrajectoryConfig) else 1
-        needed = (config.stages - 1) * config.networks * kept * run.functional.parameter_bytes
-        free, where = NetworkStore("start", run).room()
-        if needed <= free:
-            return
-        most = int(config.networks * free / needed)
-        way_out = f"choose a `method.pool` of at most {most}, or" if most else "choose"
-        raise ConfigurationError(
-            f"`method.pool` is {config.networks}, and {config.stages} stages keep {kept} states of each of these "
-            f"networks from the second on, {format_bytes(needed)} in all "
-            f"({run.functional.parameter_count:,} parameters each), but {where} {format_bytes(free)}; {way_out} fewer "
-            "`method.stages` or a smaller `network`, or make room"
+        size = (config.stages - 1) * kept * run.functional.parameter_bytes
+        demand = Demand(
+            field="method.pool",
+            sizes=[size] * config.networks,
+            contents=f"the {kept} states of each of them that {config.stages} stages keep from the second on",
+            smaller="fewer `method.stages` or a smaller `network`",
         )
+        demand.check(NetworkStore("start", run), run.functional)
 
     @contextmanager
     def _speaking_of_the_base(self) -> Iterator[None]:

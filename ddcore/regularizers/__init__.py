@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ddcore.registry import implementation
-from ddcore.run.context import Run
-from ddcore.run.objective import Regularizer
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Regularizer
 from ddcore.spec import RegularizerConfig
 
 

@@ -16,8 +16,8 @@ from ddcore.errors import ConfigurationError
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.pretrained.teachers import DrawnTeacher
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Readings, Regularizer, Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Readings, Regularizer, Step
 from ddcore.spec import IIDConfig
 from ddcore.spec.base import features_unmatched
 

@@ -18,9 +18,10 @@ from typing_extensions import override
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.information import Pairs, infonce_bound, layer_weights, nce_loss
 from ddcore.nets.functional import Params
+from ddcore.pretrained.teachers import teachers
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Networks, Readings, Regularizer, Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Networks, Readings, Regularizer, Step
 from ddcore.spec import MIMConfig
 
 
@@ -88,7 +89,7 @@ class MIM(Regularizer[MIMConfig]):
         super().__init__(config, run)
         for _, detail in config.impossible(run.spec):
             raise ConfigurationError(detail)
-        self._pool = None if config.compares_students(run.spec.method) else run.teachers(config.teacher)
+        self._pool = None if config.compares_students(run.spec.method) else teachers(config.teacher, run)
         self._functional = run.functional if self._pool is None else self._pool.functional
 
     @override

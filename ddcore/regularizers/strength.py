@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ddcore.errors import ConfigurationError
-from ddcore.run.objective import Readings, Regularizer, Step
+from ddcore.runtime.objective import Readings, Regularizer, Step
 
 
 class Weighted:

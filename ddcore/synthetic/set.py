@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ddcore.data.dataset import ImageSet
 from ddcore.errors import DivergedError
 from ddcore.synthetic.class_sgd import Rate
 from ddcore.synthetic.decoders import Decoder, Identity
@@ -281,21 +280,3 @@ class SyntheticSet:
             self._make_live(range(*state["live"].tolist()))
         for name, part in self.learned.items():
             part.load_state({key: state[f"{name}/{key}"] for key in part.state()})
-
-
-def real_rows(train: ImageSet, ipc: int, generator: torch.Generator) -> Tensor:
-    """Rows of ``ipc`` training images of each class, drawn uniformly without replacement.
-
-    Args:
-        train: real images; every class must have at least ``ipc``.
-        ipc: images per class.
-        generator: source of the draw, on the CPU.
-
-    Returns:
-        (C * ipc,) int64, class-major.
-    """
-    chosen = []
-    for label in range(len(train.classes)):
-        rows = (train.labels.cpu() == label).nonzero().flatten()
-        chosen.append(rows[torch.randperm(len(rows), generator=generator)[:ipc]])
-    return torch.cat(chosen)

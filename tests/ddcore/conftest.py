@@ -11,15 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore.augment import siamese
 from ddcore.data.dataset import Dataset, ImageSet, describe
-from ddcore.data.sampling import ClassSampler
 from ddcore.machine.compute import Compute
-from ddcore.nets import build
-from ddcore.nets.functional import Functional
-from ddcore.run.callback import Callback, Phase, Stop
-from ddcore.run.context import Run
-from ddcore.run.randomness import Randomness
+from ddcore.runtime.assembly import assemble
+from ddcore.runtime.callback import Callback, Phase, Stop
+from ddcore.runtime.context import Run
 from ddcore.spec import parse
 
 CPU = torch.device("cpu")
@@ -59,19 +55,7 @@ def make_run() -> Callable[..., Run]:
         spec = parse(
             {"dataset": "blobs", "ipc": 2, "method": "dm", "network": {"name": "convnet", "width": 8}, **fields}
         )
-        compute = compute or Compute(CPU)
-        return Run(
-            spec=spec,
-            dataset=dataset,
-            compute=compute,
-            functional=Functional(build(spec.network, dataset.shape, len(dataset.classes)), compute),
-            strategy=siamese.strategy_for(spec.augmentation, dataset.flip),
-            random=Randomness(spec.seed, compute.device),
-            sampler=ClassSampler(dataset.train.labels, len(dataset.classes)),
-            cache=None,
-            callback=Callback(),
-            check_stop=lambda: None,
-        )
+        return assemble(spec, dataset, compute or Compute(CPU))
 
     return make
 

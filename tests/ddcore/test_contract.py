@@ -24,7 +24,7 @@ from ddcore.errors import Interrupted
 from ddcore.machine.compute import missing_compiler
 from ddcore.methods.dm import DM
 from ddcore.registry import _IMPLEMENTATIONS, implements
-from ddcore.run.objective import Readings
+from ddcore.runtime.objective import Readings
 from ddcore.spec import METHODS, REGULARIZERS, DMConfig, JobSpec, SpecError, method_config, parse
 
 pytestmark = pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")  # the compiler looks at it

@@ -13,8 +13,8 @@ from ddcore.augment import siamese
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.feature_distances import TRADE_OFF, Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.nets.functional import Params
-from ddcore.run.context import Run
-from ddcore.run.objective import Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Step
 from ddcore.spec.methods.dm import Comparison
 from ddcore.spec.regularizers.bacon import spread_of_one
 from ddcore.synthetic.set import SyntheticSet

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from ddcore.errors import DivergedError
 from ddcore.nets.functional import Functional
-from ddcore.run.objective import Stateful
+from ddcore.runtime.checkpoint import Stateful
 from ddcore.training.sgd_network import Student
 
 

@@ -11,7 +11,7 @@ import torch
 
 from ddcore.data.sampling import ClassSampler, reserve
 from ddcore.evaluation.probe import Probe
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.synthetic.set import SyntheticSet
 
 

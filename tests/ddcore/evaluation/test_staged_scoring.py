@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ddcore.evaluation import evaluation
 from ddcore.nets import build
-from ddcore.run.context import Run
-from ddcore.run.randomness import stream_seed
+from ddcore.runtime.context import Run
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import PROTOCOLS, SpecError, parse
 from tests.ddcore.staging import Make, method_fields
 

@@ -21,7 +21,7 @@ from ddcore.methods import build_method
 from ddcore.methods.cafe import CAFE, Watch, discrimination
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import Network, build
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet
 

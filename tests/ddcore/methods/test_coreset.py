@@ -15,9 +15,9 @@ from ddcore.formulas import selection
 from ddcore.methods import build_method
 from ddcore.methods.coreset import FeatureCoreset
 from ddcore.nets import build
-from ddcore.run.context import Run
-from ddcore.run.objective import Method
-from ddcore.run.randomness import Randomness
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Method
+from ddcore.runtime.randomness import Randomness
 
 Rule = Callable[[Tensor, int], Tensor]
 TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1, "pool": 50}

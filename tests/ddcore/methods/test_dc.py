@@ -19,7 +19,7 @@ from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.methods.shared.gradient_matching import GradientMatching
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import ConvNetConfig, DCConfig
 
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
 from ddcore.regularizers import build_regularizer
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import ConvNetConfig
 
 CPU = torch.device("cpu")

@@ -21,8 +21,9 @@ from ddcore.methods.idc import DISTANCES, AlongRealTraining
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
+from ddcore.pretrained.teachers import teachers
 from ddcore.regularizers import build_regularizer
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import SpecError, parse
 
 CPU = torch.device("cpu")
@@ -257,7 +258,7 @@ def test_cmi_beside_idc_weighs_the_number_of_classes_times_the_published_weight(
     cmi.prepare()
     step = method.draw(0, synthetic)
     cmi.backward(step, 3 * 100.0)
-    pool = run.teachers(run.spec.regularizers[0].teacher)  # type: ignore[attr-defined]
+    pool = teachers(run.spec.regularizers[0].teacher, run)  # type: ignore[attr-defined]
     images = synthetic.images.detach().clone().requires_grad_()
     loss = torch.zeros(())
     for of_class in images.split(3):

@@ -18,7 +18,7 @@ from ddcore.methods import build_method
 from ddcore.methods.idm import QueueMatching
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import ConvNetConfig, DMConfig, IDMConfig, SpecError, parse
 
 CPU = torch.device("cpu")

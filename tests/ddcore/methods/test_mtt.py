@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.ddcore.test_adjoint import PRINTED_ROW, Printed, close, printed, whole
 from torch import Tensor
 from torch.func import functional_call
 
@@ -22,9 +21,10 @@ from ddcore.methods import build_method
 from ddcore.methods.mtt import TESLA, TrajectoryMatching, trajectory_loss, trajectory_slope
 from ddcore.methods.shared.student_training import StudentStep, training_on
 from ddcore.nets import build
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import SpecError, parse
 from ddcore.synthetic.set import SyntheticSet
+from tests.ddcore.autograd.test_adjoint import PRINTED_ROW, Printed, close, printed, whole
 
 Make = Callable[..., Run]
 SMALL = {"student_steps": 4, "max_start": 3, "lr_init": 0.05, "experts": {"count": 3, "batch_size": 24}}

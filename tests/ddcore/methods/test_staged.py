@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from tests.ddcore.test_adjoint import PRINTED_ROW, Printed, close, printed
 from torch import Tensor
 
 from ddcore import bundle, engine
@@ -26,11 +25,12 @@ from ddcore.methods import build_method
 from ddcore.methods.mtt import TrajectoryMatching, trajectory_loss, trajectory_slope
 from ddcore.methods.shared.student_training import training_on
 from ddcore.nets import build
-from ddcore.run.callback import Stop
-from ddcore.run.context import Run
-from ddcore.run.randomness import stream_seed
+from ddcore.runtime.callback import Stop
+from ddcore.runtime.context import Run
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet
+from tests.ddcore.autograd.test_adjoint import PRINTED_ROW, Printed, close, printed
 from tests.ddcore.staging import BASES, STEPS, Make, by_class, method_fields, staged, steps
 
 
@@ -350,7 +350,8 @@ def test_networks_of_later_stages_that_do_not_fit_are_refused(make_run: Make, mo
     assert method.config.networks == 2
     monkeypatch.setattr("ddcore.machine.capacity.free_memory", lambda _: 2 * 2 * (2 * 5) * size - 2)
     with pytest.raises(
-        ConfigurationError, match=r"`method.pool` is 2, and 3 stages keep 5 states .* a `method.pool` of at most 1, or"
+        ConfigurationError,
+        match=r"`method.pool` is 2, and the 5 states .* 3 stages keep .* a `method.pool` of at most 1, or",
     ):
         staged(make_run)
     run = make_run(ipc=6, method=method_fields())

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from ddcore.errors import ConfigurationError, Interrupted
-from ddcore.pretrained.teachers import TeacherPool
-from ddcore.run.context import Run
+from ddcore.pretrained.teachers import TeacherPool, teachers
+from ddcore.runtime.context import Run
 from ddcore.spec import TeacherConfig
 from ddcore.training import trainer
 
@@ -183,9 +183,9 @@ class TestLargePools:
         self, run: Run, trained: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("ddcore.machine.capacity.free_disk", lambda _: 10 * 4 * self.size)
-        run.teachers(config(pool=10))
+        teachers(config(pool=10), run)
         with pytest.raises(ConfigurationError) as refused:
-            run.teachers(config(pool=11, epochs=5))
+            teachers(config(pool=11, epochs=5), run)
         assert str(refused.value) == (
             "`teacher.pool` is 11, and those of its `convnet` networks that have not been trained yet need 41.3 kB "
             "(939 parameters each), but the disk of the cache has 37.6 kB, 37.6 kB of which other networks of the job "
@@ -196,14 +196,14 @@ class TestLargePools:
     def test_what_is_cached_already_needs_no_room(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         TeacherPool(config(pool=2, epochs=1), run).prepare()
         monkeypatch.setattr("ddcore.machine.capacity.free_disk", lambda _: 3 * 4 * self.size)
-        assert len(run.teachers(config(pool=5, epochs=1))) == 5
+        assert len(teachers(config(pool=5, epochs=1), run)) == 5
         with pytest.raises(ConfigurationError, match=r"a `teacher\.pool` of at most 5"):
             TeacherPool(config(pool=6, epochs=1), run).check_room()
 
     def test_without_a_cache_half_of_the_memory_is_the_limit(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         run.cache = None
         monkeypatch.setattr("ddcore.machine.capacity.free_memory", lambda _: 2 * 4 * 4 * self.size)
-        assert len(run.teachers(config(pool=4))) == 4
+        assert len(teachers(config(pool=4), run)) == 4
         with pytest.raises(ConfigurationError, match=r"50% of the free memory is 15 kB; .* at most 4"):
             TeacherPool(config(pool=5), run).check_room()
 

@@ -16,7 +16,7 @@ from ddcore.machine.compute import Compute
 from ddcore.methods import build_method
 from ddcore.nets import build
 from ddcore.regularizers import build_regularizer
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import SpecError, parse
 
 Make = Callable[..., Run]

@@ -15,9 +15,10 @@ from ddcore.data.dataset import Dataset
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.information import Pairs, nce_loss, paper_logits
 from ddcore.methods import build_method
+from ddcore.pretrained.teachers import TeacherPool
 from ddcore.regularizers.mim import MIM, Critic
-from ddcore.run.context import Run
-from ddcore.run.objective import Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Step
 from ddcore.spec import MIMConfig, SpecError, parse
 from tests.ddcore.conftest import blobs
 
@@ -233,7 +234,7 @@ def test_beside_a_student_both_sides_are_seen_by_networks_of_the_step(
     (expected,) = torch.autograd.grad(2.0 * total, [images])
     assert reported == pytest.approx(total.item(), rel=1e-4)
     torch.testing.assert_close(synthetic.gradient, expected, rtol=2e-3, atol=1e-3 * expected.abs().max().item())
-    assert run._pools == {}, "no teacher was trained"
+    assert not any(isinstance(pool, TeacherPool) for pool in run.pretrained.values()), "no teacher was trained"
 
 
 def test_the_two_paths_differ_and_neither_moves_the_learned_rate(make_run: Callable[..., Run]) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from ddcore.errors import ConfigurationError
 from ddcore.regularizers.strength import Weighted
-from ddcore.run.objective import Readings, Regularizer, Step
+from ddcore.runtime.objective import Readings, Regularizer, Step
 from ddcore.spec import CMIConfig
 from ddcore.synthetic.set import SyntheticSet
 

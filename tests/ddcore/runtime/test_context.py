@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from ddcore.nets import build
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 
 Make = Callable[..., Run]
 

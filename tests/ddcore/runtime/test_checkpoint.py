@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ddcore.errors import CheckpointError
-from ddcore.run import checkpoint
-from ddcore.run.checkpoint import Checkpoint
+from ddcore.runtime import checkpoint
+from ddcore.runtime.checkpoint import Checkpoint
 
 
 def make(step: int) -> Checkpoint:

@@ -1,13 +1,11 @@
-"""Who draws the real batch of each class that a matching method compares with.
+"""Batches of images that represent their class.
 
 DREAM: Liu et al., "Efficient Dataset Distillation by Representative Matching", ICCV 2023 (arXiv 2302.14416).
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,41 +13,16 @@ from typing_extensions import override
 
 from ddcore.formulas.selection import nearest_rows, refined
 from ddcore.nets.functional import Params
-from ddcore.run.objective import Stateful
-from ddcore.spec import RandomSamplerConfig, RepresentativeSamplerConfig, SamplerConfig
-
-if TYPE_CHECKING:
-    from ddcore.run.context import Run
+from ddcore.registry import implements
+from ddcore.runtime.context import Run
+from ddcore.runtime.real_batches import RealBatches
+from ddcore.spec import RepresentativeSamplerConfig
 
 LLOYD_STEPS = 5
 """Steps of k-means at each clustering: they start from the representatives of the last one."""
 
 
-class RealBatches(Stateful):
-    """Draws the real batch of each class, step by step."""
-
-    @abstractmethod
-    def rows(self, index: int, params: Params, batch: int) -> list[Tensor]:
-        """Training rows of each class, int64, distinct within a class.
-
-        Args:
-            index: of the step.
-            params: the network of the step.
-            batch: rows wanted of each class; capped at the class size.
-        """
-
-
-class RandomBatches(RealBatches):
-    """Uniform and without replacement, anew at every step."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    @override
-    def rows(self, index: int, params: Params, batch: int) -> list[Tensor]:
-        return self._run.sampler.draw_each(batch, self._run.random.host_stream("method/real"))
-
-
+@implements(RepresentativeSamplerConfig)
 class RepresentativeBatches(RealBatches):
     """The images nearest to the centroids of as many clusters of a class, for ``interval`` steps in a row.
 
@@ -91,13 +64,3 @@ class RepresentativeBatches(RealBatches):
     @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self._rows = [state[str(label)] for label in range(len(state))]
-
-
-def build(config: SamplerConfig, run: Run) -> RealBatches:
-    """The batches that a job asks for."""
-    match config:
-        case RandomSamplerConfig():
-            return RandomBatches(run)
-        case RepresentativeSamplerConfig():
-            return RepresentativeBatches(config, run)
-    raise LookupError(f"no class draws batches for {type(config).__name__}")

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ddcore import nets
 from ddcore.augment.siamese import Strategy
-from ddcore.data.dataset import Dataset, ImageSet
+from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import ClassSampler
-from ddcore.formulas import selection
 from ddcore.machine.compute import Compute
 from ddcore.nets.functional import Functional, Params
-from ddcore.pretrained.experts import Experts
-from ddcore.pretrained.stage_networks import Starts
-from ddcore.pretrained.teachers import TeacherPool
-from ddcore.run import real_batches
-from ddcore.run.callback import Callback
-from ddcore.run.randomness import Randomness
-from ddcore.run.real_batches import RealBatches
-from ddcore.spec import ExpertsConfig, JobSpec, NetworkConfig, TeacherConfig
-from ddcore.synthetic import decoders
+from ddcore.runtime.callback import Callback
+from ddcore.runtime.randomness import Randomness
+from ddcore.runtime.real_batches import RealBatches
+from ddcore.spec import JobSpec, NetworkConfig
+from ddcore.synthetic import decoders, initial
 from ddcore.synthetic.class_sgd import Rate
 from ddcore.synthetic.decoders import Decoder
 from ddcore.synthetic.parameter import Learned
-from ddcore.synthetic.set import SyntheticSet, real_rows
+from ddcore.synthetic.set import SyntheticSet
 
 PIECE = 512
 """Real images that are normalised at a time on their way through a network."""
+
+
+class Pretrained(Protocol):
+    """Networks that a run needs trained before its first step."""
+
+    def bytes_to_come(self) -> int:
+        """What they are still going to take, of the cache's disk or of memory."""
 
 
 @dataclass
@@ -46,7 +50,9 @@ class Run:
         strategy: operations of Siamese augmentation; empty for none.
         random: named streams of the run's seed.
         sampler: draws real training rows by class, never those of the probe.
-        real_batches: draws the real rows that a matching method compares with.
+        real_batches: draws the real rows that a matching method compares with; set by :mod:`ddcore.runtime.assembly`.
+        pretrained: networks that the run needs trained before, by what tells them apart; kept by
+            :func:`ddcore.pretrained.pool.shared`.
         cache: folder shared by jobs for what is trained once; ``None`` keeps nothing.
         callback: observer of the run.
         check_stop: raises ``Interrupted`` when the run has been asked to stop.
@@ -65,12 +71,10 @@ class Run:
     check_stop: Callable[[], None]
     fresh: bool = True
     real_batches: RealBatches = field(init=False)
-    _pools: dict[TeacherConfig, TeacherPool] = field(default_factory=dict)
-    _experts: list[Experts] = field(default_factory=list)
+    pretrained: dict[Hashable, Pretrained] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._images = self.dataset.train.images.to(self.compute.device)
-        self.real_batches = real_batches.build(self.spec.sampler, self)
 
     def real_images(self, rows: Tensor) -> Tensor:
         """Normalised training images (len(rows), channels, H, W), float32, on the device."""
@@ -100,34 +104,6 @@ class Run:
         """A functional network of another architecture for this dataset."""
         return Functional(nets.build(config, self.dataset.shape, len(self.dataset.classes)), self.compute)
 
-    def teachers(self, config: TeacherConfig) -> TeacherPool:
-        """The pool of teachers of a configuration, one object however often it is asked for.
-
-        Raises:
-            ConfigurationError: it does not fit on the disk or into the memory, beside the other pools of the run.
-        """
-        if config not in self._pools:
-            pool = TeacherPool(config, self)
-            pool.check_room(beside=self._bytes_to_come())
-            self._pools[config] = pool
-        return self._pools[config]
-
-    def experts(self, config: ExpertsConfig, epochs: int, starts: Starts | None = None) -> Experts:
-        """Experts of a configuration, as far as epoch ``epochs``, fresh or from where others have arrived.
-
-        Raises:
-            ConfigurationError: as for :meth:`teachers`.
-        """
-        experts = Experts(config, epochs, self, starts)
-        experts.check_room(beside=self._bytes_to_come())
-        self._experts.append(experts)
-        return experts
-
-    def _bytes_to_come(self) -> int:
-        """What networks that have not been trained yet are going to take, of the cache's disk or of memory."""
-        teachers = sum(pool.bytes_to_come() for pool in self._pools.values())
-        return teachers + sum(experts.bytes_to_come() for experts in self._experts)
-
     def starting_images(self, decoder: Decoder | None = None, rows_per_class: int | None = None) -> Tensor:
         """Rows that ``spec.init`` asks for, ready to be decoded: of real images, or N(0, 1) noise.
 
@@ -140,20 +116,15 @@ class Run:
         if self.spec.init == "noise":
             shape = (len(self.dataset.classes) * count, *self.dataset.shape)
             return torch.randn(shape, generator=generator).to(self.compute.device)
-        rows_of = real_rows if self.spec.init == "real" else self._clustered_rows
-        rows = rows_of(self.dataset.train, count * decoder.tiles, generator)
+        rows = self._starting_rows(count * decoder.tiles, generator)
         return decoder.encode(self.real_images(rows), count)
 
-    def _clustered_rows(self, train: ImageSet, count: int, generator: torch.Generator) -> Tensor:
-        """Rows of the images nearest to the centroids of ``count`` clusters of each class (DREAM's start).
-
-        Clusters are those of the features of one random network.
-        """
-        params, labels, kept = self.functional.new(self.random.stream("init/network")), train.labels.cpu(), []
-        for label in range(len(train.classes)):
-            rows = (labels == label).nonzero().flatten()
-            kept.append(rows[selection.k_means(self.real_features(params, rows), count, generator)])
-        return torch.cat(kept)
+    def _starting_rows(self, count: int, generator: Generator) -> Tensor:
+        """Training rows to start from: drawn at random, or central in clusters of one random network's features."""
+        if self.spec.init == "real":
+            return initial.real_rows(self.dataset.train, count, generator)
+        params = self.functional.new(self.random.stream("init/network"))
+        return initial.clustered_rows(self.dataset.train, count, generator, partial(self.real_features, params))
 
     def decoder(self) -> Decoder:
         """The decoder that the job asks for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ddcore.run.randomness import Randomness
+from ddcore.runtime.randomness import Randomness
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ import torch
 
 from ddcore import engine
 from ddcore.errors import DivergedError
-from ddcore.run.nonfinite import METHOD, Pulls
+from ddcore.runtime.nonfinite import METHOD, Pulls
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet
 from tests.ddcore.test_engine import SMALL

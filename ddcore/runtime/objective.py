@@ -7,19 +7,18 @@ step. So every regulariser works with every method, and neither knows the other.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from torch import Tensor
 
 from ddcore.nets.functional import Functional, Params
+from ddcore.runtime.checkpoint import Stateful
+from ddcore.runtime.context import Run
 from ddcore.spec import MethodConfig, RegularizerConfig
 from ddcore.synthetic.set import SyntheticSet
 from ddcore.synthetic.stages import Stages
-
-if TYPE_CHECKING:
-    from ddcore.run.context import Run
 
 Readings = dict[str, Tensor]
 """Scalars to report by metric name, still on the device so that a step need not wait for them."""
@@ -70,17 +69,6 @@ class Step:
 
 
 S = TypeVar("S", bound=Step)
-
-
-class Stateful:
-    """Something with tensors that a checkpoint must keep; by default it has none."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Tensors to save, by name."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from saved tensors."""
 
 
 class Method(Stateful, ABC, Generic[M, S]):

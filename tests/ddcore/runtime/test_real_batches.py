@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ddcore.nets import build
 from ddcore.nets.functional import Params
-from ddcore.run.context import Run
-from ddcore.run.real_batches import LLOYD_STEPS, RandomBatches, RepresentativeBatches
+from ddcore.runtime.context import Run
+from ddcore.runtime.real_batches.random import RandomBatches
+from ddcore.runtime.real_batches.representative import LLOYD_STEPS, RepresentativeBatches
 from ddcore.spec import SpecError, parse
 
 Make = Callable[..., Run]

@@ -47,6 +47,17 @@ class Checkpoint:
         return {name.removeprefix(start): value for name, value in self.tensors.items() if name.startswith(start)}
 
 
+class Stateful:
+    """Something with tensors that a checkpoint must keep; by default it has none."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to save, by name."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from saved tensors."""
+
+
 def versions() -> dict[str, str]:
     """Versions on which equal bytes depend."""
     return {"ddcore": __version__, "torch": str(torch.__version__), "numpy": np.__version__}
