@@ -24,8 +24,9 @@ from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutO
 from ddcore.evaluation.evaluation import Evaluation
 from ddcore.evaluation.probe import Probe, ProbeKind, probe_training_work
 from ddcore.machine.compute import Compute
+from ddcore.methods import build_producer
 from ddcore.nets import build, macs
-from ddcore.registry import build_method, build_regularizer
+from ddcore.regularizers import build_regularizer
 from ddcore.regularizers.strength import WeightedTerm
 from ddcore.runtime.assembly import assemble
 from ddcore.runtime.callback import Callback, Stop
@@ -130,7 +131,7 @@ class _Engine:
         if spec.whitening:
             dataset = whitened(dataset, cache)
         self.context = self._context(dataset, cache)
-        self.producer = build_method(spec.method, self.context)
+        self.producer = build_producer(spec.method, self.context)
         self.regularizers = [WeightedTerm(build_regularizer(r, self.context)) for r in spec.regularizers]
         self._pulls = Pulls(self.context.steps_path)
         self.evaluation = Evaluation(self.context)

@@ -24,10 +24,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.methods import build_method
 from ddcore.pretrained.pool import Demand
 from ddcore.pretrained.stage_networks import Stageable, StageNetworks, StagesSoFar
 from ddcore.pretrained.store import NetworkStore
-from ddcore.registry import build_method, implements
+from ddcore.registry import implements
 from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Method, Readings, Step
 from ddcore.spec import PDDConfig, SeqMatchConfig, StagedConfig, TrajectoryConfig

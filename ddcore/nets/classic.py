@@ -8,8 +8,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ddcore.errors import ConfigurationError
-from ddcore.nets.network import Convolutional, Network, Shape, network
+from ddcore.nets.network import Convolutional, Network, Shape
 from ddcore.nets.normalization import normalization
+from ddcore.registry import implements
 from ddcore.spec import AlexNetConfig, LeNetConfig, MLPConfig, VGG11Config
 
 ALEXNET_LAYERS = ((128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True))
@@ -18,7 +19,7 @@ VGG11_STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 """Channels of the convolutions before each of the five poolings."""
 
 
-@network(MLPConfig)
+@implements(MLPConfig)
 class MLP(Network):
     """Two hidden layers on the flattened image; its blocks are the layers, as maps of one pixel."""
 
@@ -41,7 +42,7 @@ class MLP(Network):
         return tuple(outputs)
 
 
-@network(LeNetConfig)
+@implements(LeNetConfig)
 class LeNet(Convolutional):
     """LeNet-5 with ReLU and max pooling; its features are the 84 units before the classifier.
 
@@ -69,7 +70,7 @@ class LeNet(Convolutional):
         return hidden
 
 
-@network(AlexNetConfig)
+@implements(AlexNetConfig)
 class AlexNet(Convolutional):
     """AlexNet for small images: five convolutions, three of them followed by max pooling.
 
@@ -100,7 +101,7 @@ class AlexNet(Convolutional):
         self.classifier = nn.Linear(channels * height * width, classes)
 
 
-@network(VGG11Config)
+@implements(VGG11Config)
 class VGG11(Convolutional):
     """VGG-11 with one linear layer; its blocks are the five stages, each of which ends in max pooling.
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from torch import nn
 
 from ddcore.errors import ConfigurationError
-from ddcore.nets.network import Convolutional, Shape, network
+from ddcore.nets.network import Convolutional, Shape
 from ddcore.nets.normalization import normalization
+from ddcore.registry import implements
 from ddcore.spec import ConvNetConfig
 
 
-@network(ConvNetConfig)
+@implements(ConvNetConfig)
 class ConvNet(Convolutional):
     """ConvNet-D of width W on images of ``shape``.
 

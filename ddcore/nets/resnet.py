@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddcore.errors import ConfigurationError
-from ddcore.nets.network import Network, Shape, network
+from ddcore.nets.network import Network, Shape
 from ddcore.nets.normalization import normalization
+from ddcore.registry import implements
 from ddcore.spec import ResNet18Config
 from ddcore.spec.networks import Norm
 
@@ -51,7 +52,7 @@ class BasicBlock(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
-@network(ResNet18Config)
+@implements(ResNet18Config)
 class ResNet18(Network):
     """ResNet-18 with instance or batch normalisation; its blocks are the four stages.
 

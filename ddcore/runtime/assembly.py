@@ -13,13 +13,11 @@ from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import ClassSampler
 from ddcore.machine.compute import Compute
 from ddcore.nets.functional import Functional
+from ddcore.registry import implementation
 from ddcore.runtime.callback import Callback
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import Randomness
-from ddcore.runtime.real_batches import RealBatches
-from ddcore.runtime.real_batches.random import RandomBatches
-from ddcore.runtime.real_batches.representative import RepresentativeBatches
-from ddcore.spec import JobSpec, RandomSamplerConfig, RepresentativeSamplerConfig
+from ddcore.spec import JobSpec
 
 
 def assemble(
@@ -59,15 +57,5 @@ def assemble(
         check_stop=check_stop,
         fresh=fresh,
     )
-    run.real_batches = _real_batches(run)
+    run.real_batches = implementation(spec.sampler, "ddcore.runtime.real_batches")(spec.sampler, run)
     return run
-
-
-def _real_batches(run: Run) -> RealBatches:
-    """The batches that a job asks for."""
-    match run.spec.sampler:
-        case RandomSamplerConfig() as config:
-            return RandomBatches(config, run)
-        case RepresentativeSamplerConfig() as config:
-            return RepresentativeBatches(config, run)
-    raise LookupError(f"no class draws batches for {type(run.spec.sampler).__name__}")

@@ -1,19 +1,22 @@
 """The common base of every specification model, and the tables of what can be asked for.
 
 A method, regulariser, network, decoder or sampler is announced by one frozen pydantic model whose ``name`` field is a
-``Literal``. Decorating it with :func:`method_config`, :func:`regularizer_config`, :func:`network_config`,
-:func:`decoder_config` or :func:`sampler_config` is all it takes to make the name known to the API, the client and the
-engine.
+``Literal``, decorated with :func:`method_config`, :func:`regularizer_config`, :func:`network_config`,
+:func:`decoder_config` or :func:`sampler_config`. A file with such a class in ``ddcore/spec/methods``,
+``regularizers``, ``networks``, ``decoders`` or ``samplers`` is found there, and a class that another distribution
+offers by an entry point is found when the first name is looked up; nothing lists them. The API, the client and the
+engine know the name from then on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from ddcore.spec import discovery
 from ddcore.spec.errors import Problem, nearest
 
 if TYPE_CHECKING:
@@ -46,20 +49,61 @@ C = TypeVar("C", bound=Component)
 
 
 class Catalog(Mapping[str, type[C]], Generic[C]):
-    """Names of one kind of component and the configuration class behind each."""
+    """Names of one kind of component and the configuration class behind each.
 
-    def __init__(self, kind: str) -> None:
+    Args:
+        kind: one of them, in a word.
+        group: entry points by which other distributions offer some.
+        base: what every configuration class of this kind derives from.
+    """
+
+    def __init__(self, kind: str, group: str, base: type[C]) -> None:
         self.kind = kind
+        self.group = group
+        self._base = base
         self._classes: dict[str, type[C]] = {}
+        self._others_await = False
 
     def __getitem__(self, name: str) -> type[C]:
-        return self._classes[name]
+        return self._known()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._classes)
+        return iter(self._known())
 
     def __len__(self) -> int:
-        return len(self._classes)
+        return len(self._known())
+
+    def admit_others(self) -> None:
+        """Let what other distributions offer join, at the next look-up: by then their modules can import ours."""
+        self._others_await = True
+
+    def _known(self) -> dict[str, type[C]]:
+        if self._others_await:
+            self._others_await = False
+            discovery.load_offers(self.group, self._admit)
+        return self._classes
+
+    def _admit(self, name: str, load: Callable[[], object]) -> None:
+        """Take in the configuration class that an entry point offers under its name, or nothing of its module.
+
+        Raises:
+            TypeError: it is something else.
+            ValueError: it has another name than its entry point, or the name is taken.
+        """
+        before = dict(self._classes)
+        try:
+            self.register(self._checked(name, load()))
+        except BaseException:
+            self._classes = before
+            raise
+
+    def _checked(self, name: str, cls: object) -> type[C]:
+        if not isinstance(cls, type) or not issubclass(cls, self._base):
+            raise TypeError(f"{cls!r} is no subclass of {self._base.__name__}")
+        own = cls.model_fields["name"].default if "name" in cls.model_fields else None
+        if own != name:
+            raise ValueError(f"the `name` of {cls.__name__} is {own!r}; its entry point must have the same")
+        return cls
 
     def register(self, cls: type[C]) -> None:
         """Announce ``cls`` under the default of its ``name`` field.
@@ -71,8 +115,10 @@ class Catalog(Mapping[str, type[C]], Generic[C]):
         if not isinstance(name, str) or not name.isidentifier() or name != name.lower():
             raise ValueError(f"{cls.__name__}: `name` must default to a lower-case identifier, got {name!r}")
         known = self._classes.get(name)
-        if known is not None and known.__qualname__ != cls.__qualname__:
-            raise ValueError(f"{self.kind} {name!r} is already registered by {known.__qualname__}")
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(
+                f"{self.kind} {name!r} is already registered by {known.__qualname__} of {known.__module__}"
+            )
         self._classes[name] = cls
 
     def unregister(self, name: str) -> None:
@@ -110,14 +156,15 @@ class Catalog(Mapping[str, type[C]], Generic[C]):
             ) from error
 
     def _unknown(self, name: str) -> PydanticCustomError:
-        guess = nearest(name, self)
+        guess, reason = nearest(name, self), discovery.why_missing(self.group, name)
+        hint = f", did you mean '{guess}'?" if guess else ""
         return PydanticCustomError(
             "unknown_name",
             "unknown {kind} '{name}'{hint}; known: {known}",
             {
                 "kind": self.kind,
                 "name": name,
-                "hint": f", did you mean '{guess}'?" if guess else "",
+                "hint": f": {reason}" if reason else hint,
                 "known": ", ".join(sorted(self)),
             },
         )
@@ -255,11 +302,19 @@ class NetworkConfig(Component):
     """Base of all network configurations."""
 
 
-METHODS: Catalog[MethodConfig] = Catalog("method")
-REGULARIZERS: Catalog[RegularizerConfig] = Catalog("regulariser")
-NETWORKS: Catalog[NetworkConfig] = Catalog("network")
-DECODERS: Catalog[DecoderConfig] = Catalog("decoder")
-SAMPLERS: Catalog[SamplerConfig] = Catalog("sampler")
+METHODS: Catalog[MethodConfig] = Catalog("method", "ddservice.methods", MethodConfig)
+REGULARIZERS: Catalog[RegularizerConfig] = Catalog("regulariser", "ddservice.regularizers", RegularizerConfig)
+NETWORKS: Catalog[NetworkConfig] = Catalog("network", "ddservice.networks", NetworkConfig)
+DECODERS: Catalog[DecoderConfig] = Catalog("decoder", "ddservice.decoders", DecoderConfig)
+SAMPLERS: Catalog[SamplerConfig] = Catalog("sampler", "ddservice.samplers", SamplerConfig)
+CATALOGS: tuple[Catalog[Any], ...] = (METHODS, REGULARIZERS, NETWORKS, DECODERS, SAMPLERS)
+
+
+def broken_offers() -> tuple[discovery.Broken, ...]:
+    """Every configuration of other distributions that had to be left out."""
+    for catalog in CATALOGS:
+        len(catalog)
+    return discovery.broken()
 
 
 class _Menu:

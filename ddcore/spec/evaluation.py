@@ -20,7 +20,7 @@ from ddcore.spec.networks import (
     VGG11Config,
 )
 from ddcore.spec.protocols import ADAM, PROTOCOLS
-from ddcore.spec.regularizers import TeacherConfig
+from ddcore.spec.teachers import TeacherConfig
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec

@@ -16,7 +16,7 @@ from ddcore.nets.functional import Params
 from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Step
 from ddcore.spec.methods.dm import Comparison
-from ddcore.spec.regularizers import spread_of_one
+from ddcore.spec.regularizers.bacon import spread_of_one
 from ddcore.synthetic.set import SyntheticSet
 
 Drawing = Callable[[siamese.Strategy, int | None, tuple[int, int, int], torch.Generator], siamese.Draw]

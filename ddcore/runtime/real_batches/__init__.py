@@ -1,4 +1,8 @@
-"""The real batch of each class that a matching method compares with: one way of drawing it a file."""
+"""The real batch of each class that a matching method compares with: one way of drawing it a file.
+
+A file here with a class decorated by :func:`ddcore.registry.implements`, which is called with its configuration and the
+run, is found; nothing lists it.
+"""
 
 from __future__ import annotations
 

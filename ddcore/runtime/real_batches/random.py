@@ -6,11 +6,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.nets.functional import Params
+from ddcore.registry import implements
 from ddcore.runtime.context import Run
 from ddcore.runtime.real_batches import RealBatches
 from ddcore.spec import RandomSamplerConfig
 
 
+@implements(RandomSamplerConfig)
 class RandomBatches(RealBatches):
     """Uniform and without replacement, anew at every step."""
 

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from ddcore.formulas.selection import nearest_rows, refined
 from ddcore.nets.functional import Params
+from ddcore.registry import implements
 from ddcore.runtime.context import Run
 from ddcore.runtime.real_batches import RealBatches
 from ddcore.spec import RepresentativeSamplerConfig
@@ -21,6 +22,7 @@ LLOYD_STEPS = 5
 """Steps of k-means at each clustering: they start from the representatives of the last one."""
 
 
+@implements(RepresentativeSamplerConfig)
 class RepresentativeBatches(RealBatches):
     """The images nearest to the centroids of as many clusters of a class, for ``interval`` steps in a row.
 

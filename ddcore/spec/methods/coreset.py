@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.errors import Problem
-from ddcore.spec.regularizers import TeacherConfig
+from ddcore.spec.teachers import TeacherConfig
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec

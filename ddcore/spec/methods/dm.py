@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.errors import Problem
-from ddcore.spec.regularizers import spread_of_one
+from ddcore.spec.regularizers.bacon import spread_of_one
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec

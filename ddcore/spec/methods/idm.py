@@ -10,7 +10,7 @@ from pydantic import Field
 from ddcore.spec.base import method_config
 from ddcore.spec.errors import Problem
 from ddcore.spec.methods.dm import COMPARISON, Comparison, FeatureMatchingConfig
-from ddcore.spec.regularizers import BACON_TRADE_OFF, BACON_VARIANT
+from ddcore.spec.regularizers.bacon import BACON_TRADE_OFF, BACON_VARIANT
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec

@@ -14,9 +14,9 @@ from torch.func import functional_call
 
 from ddcore.augment import siamese
 from ddcore.errors import ConfigurationError
+from ddcore.methods import build_method
 from ddcore.methods.bptt import BPTT, QueryStep
 from ddcore.nets import build
-from ddcore.registry import build_method
 from ddcore.runtime.context import Run
 from ddcore.spec import AddressedConfig, SpecError, parse
 from ddcore.synthetic.decoders import Addressed

@@ -17,10 +17,10 @@ from ddcore.data.dataset import ImageSet, describe
 from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.formulas.feature_distances import mean_embedding_distance
 from ddcore.machine.compute import Compute
+from ddcore.methods import build_method
 from ddcore.methods.cafe import CAFE, Watch, discrimination
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import Network, build
-from ddcore.registry import build_method
 from ddcore.runtime.context import Run
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet

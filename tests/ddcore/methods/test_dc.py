@@ -13,12 +13,12 @@ from torch import Tensor
 from ddcore.augment import siamese
 from ddcore.autograd.gradients import Gradients
 from ddcore.machine.compute import Compute
+from ddcore.methods import build_method
 from ddcore.methods.dc import DISTANCES
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.methods.shared.gradient_matching import GradientMatching
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
-from ddcore.registry import build_method
 from ddcore.runtime.context import Run
 from ddcore.spec import ConvNetConfig, DCConfig
 

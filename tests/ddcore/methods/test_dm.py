@@ -15,7 +15,7 @@ from ddcore.methods.dm import DM
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
-from ddcore.registry import build_regularizer
+from ddcore.regularizers import build_regularizer
 from ddcore.runtime.context import Run
 from ddcore.spec import ConvNetConfig
 

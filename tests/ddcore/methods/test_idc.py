@@ -16,12 +16,13 @@ from ddcore.augment.cutmix import cutmix
 from ddcore.autograd.gradients import Gradients
 from ddcore.errors import ConfigurationError
 from ddcore.machine.compute import Compute
+from ddcore.methods import build_method
 from ddcore.methods.idc import DISTANCES, AlongRealTraining
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
 from ddcore.pretrained.teachers import teachers
-from ddcore.registry import build_method, build_regularizer
+from ddcore.regularizers import build_regularizer
 from ddcore.runtime.context import Run
 from ddcore.spec import SpecError, parse
 

@@ -14,10 +14,10 @@ from ddcore.augment import siamese
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.feature_distances import Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.machine.compute import Compute
+from ddcore.methods import build_method
 from ddcore.methods.idm import QueueMatching
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
-from ddcore.registry import build_method
 from ddcore.runtime.context import Run
 from ddcore.spec import ConvNetConfig, DMConfig, IDMConfig, SpecError, parse
 

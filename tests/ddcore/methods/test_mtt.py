@@ -17,10 +17,10 @@ from ddcore import bundle, engine
 from ddcore.augment import siamese
 from ddcore.autograd.adjoint import InnerSGD
 from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.methods import build_method
 from ddcore.methods.mtt import TESLA, TrajectoryMatching, trajectory_loss, trajectory_slope
 from ddcore.methods.shared.student_training import StudentStep, training_on
 from ddcore.nets import build
-from ddcore.registry import build_method
 from ddcore.runtime.context import Run
 from ddcore.spec import SpecError, parse
 from ddcore.synthetic.set import SyntheticSet

@@ -21,10 +21,10 @@ from ddcore.autograd.gradients import Gradients
 from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError, Interrupted
 from ddcore.formulas import gradient_distances
+from ddcore.methods import build_method
 from ddcore.methods.mtt import TrajectoryMatching, trajectory_loss, trajectory_slope
 from ddcore.methods.shared.student_training import training_on
 from ddcore.nets import build
-from ddcore.registry import build_method
 from ddcore.runtime.callback import Stop
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed

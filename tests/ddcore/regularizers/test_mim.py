@@ -14,8 +14,8 @@ from torch import Tensor
 from ddcore.data.dataset import Dataset
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.information import Pairs, nce_loss
+from ddcore.methods import build_method
 from ddcore.pretrained.teachers import TeacherPool
-from ddcore.registry import build_method
 from ddcore.regularizers.mim import MIM, Critic
 from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Step

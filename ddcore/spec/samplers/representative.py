@@ -1,4 +1,4 @@
-"""Which real images a matching method compares with, chosen by name."""
+"""Real batches of the images that represent their class (DREAM)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,6 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from ddcore.spec.base import SamplerConfig, sampler_config
-
-
-@sampler_config
-class RandomSamplerConfig(SamplerConfig):
-    """The real batch of a class is drawn uniformly and anew at every step."""
-
-    title: ClassVar[str] = "Random batches"
-    citation: ClassVar[str] = "every matching method but DREAM"
-    cost: ClassVar[str] = "free"
-
-    name: Literal["random"] = "random"
 
 
 @sampler_config

@@ -1,9 +1,8 @@
-"""How stored rows become the images that networks train on."""
+"""Several small images in the place of one (multi-formation)."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -11,83 +10,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.errors import ConfigurationError
-from ddcore.spec import AddressedConfig, DecoderConfig, IdentityConfig, MosaicConfig
-from ddcore.synthetic.parameter import Learned
-
-
-class Decoder(ABC):
-    """A differentiable map from stored rows to images, class by class.
-
-    Attributes:
-        views: images that come out of each stored row; for a bounded decoder, of the one it is finished with.
-        learned: tensors of the decoder itself that are learned beside the rows, by name.
-    """
-
-    views: int = 1
-    learned: Mapping[str, Learned] = {}
-
-    @property
-    def tiles(self) -> int:
-        """Images that :meth:`encode` makes each stored row of."""
-        return self.views
-
-    @property
-    def finished(self) -> Decoder:
-        """Decoder of the images that are scored and delivered: this one, but where it saves work while learning."""
-        return self
-
-    def count(self, rows: int) -> int:
-        """Images that come out of ``rows`` stored rows of one class."""
-        return rows * self.views
-
-    def origins(self, rows: int) -> Tensor:
-        """Which of a class's stored rows each of its images is made of: (count(rows),) int64, in their order."""
-        return torch.arange(rows)
-
-    @abstractmethod
-    def decode(self, stored: Tensor, rows: int) -> Tensor:
-        """Images of whole classes.
-
-        Args:
-            stored: (classes * rows, ...), class-major.
-            rows: stored rows of each class.
-
-        Returns:
-            (classes * count(rows), C, H, W), class-major; within a class all first views, then all second ones.
-        """
-
-    @abstractmethod
-    def encode(self, images: Tensor, rows: int) -> Tensor:
-        """Stored rows to start from, given images in the order in which :meth:`decode` returns them.
-
-        Args:
-            images: (classes * rows * tiles, C, H, W), class-major.
-            rows: stored rows of each class.
-        """
-
-    def shown(self, stored: Tensor, rows: int) -> Tensor:
-        """What to show of stored rows: the rows themselves where they are images."""
-        return self.decode(stored, rows)
-
-    def row_shape(self, shape: tuple[int, int, int]) -> tuple[int, ...]:
-        """Shape of a stored row, for images of a shape; rows are images by default."""
-        return shape
-
-    def parts(self, stored: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - for those that have some
-        """What a bundle keeps that is no image, by name, in normalised units; nothing by default."""
-        return {}
-
-
-class Identity(Decoder):
-    """Every stored row is an image."""
-
-    @override
-    def decode(self, stored: Tensor, rows: int) -> Tensor:
-        return stored
-
-    @override
-    def encode(self, images: Tensor, rows: int) -> Tensor:
-        return images
+from ddcore.registry import implements
+from ddcore.spec import MosaicConfig
+from ddcore.synthetic.decoders.decoder import Decoder
 
 
 class Mosaic(Decoder):
@@ -224,90 +149,15 @@ class BoundedMosaic(Mosaic):
         return [(factor, part) for factor, part in planned if part.start < part.stop]
 
 
-class Addressed(Decoder):
-    """Every image is a linear mixture of small bases, enlarged to full size (Deng & Russakovsky 2022, section 3).
-
-    Rows are coefficients, ordered by class; bases belong to all classes. Enlarging and shrinking are bilinear
-    without aligned corners.
-
-    Args:
-        bases: (n, C, h, w), learned beside the rows.
-        shape: (channels, height, width) of an image.
-    """
-
-    def __init__(self, bases: Learned, shape: tuple[int, int, int]) -> None:
-        self.learned = {"bases": bases}
-        self._shape = shape
-
-    @staticmethod
-    def base_shape(config: AddressedConfig, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """(channels, h, w) of a base.
-
-        Raises:
-            ConfigurationError: the factor does not divide the size of the images.
-        """
-        channels, height, width = shape
-        if height % config.factor or width % config.factor:
-            fitting = [f for f in range(1, 9) if height % f == 0 and width % f == 0]
-            raise ConfigurationError(
-                f"`decoder.factor` is {config.factor}, which does not divide {height} x {width} images; "
-                f"choose one of {', '.join(map(str, fitting))}"
-            )
-        return channels, height // config.factor, width // config.factor
-
-    @staticmethod
-    def shrink(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        """Images at the size of bases of a shape."""
-        return F.interpolate(images, size=shape[1:], mode="bilinear", align_corners=False)
-
-    @property
-    def _bases(self) -> Tensor:
-        return self.learned["bases"].value
-
-    @override
-    def decode(self, stored: Tensor, rows: int) -> Tensor:
-        small = (stored @ self._bases.flatten(1)).view(-1, *self._bases.shape[1:])
-        return F.interpolate(small, size=self._shape[1:], mode="bilinear", align_corners=False)
-
-    @override
-    @torch.no_grad()
-    def encode(self, images: Tensor, rows: int) -> Tensor:
-        """The mixtures nearest to the shrunk images, by least squares."""
-        channels, height, width = self._bases.shape[1:]
-        small = self.shrink(images, (channels, height, width)).flatten(1)
-        inverse: Tensor = torch.linalg.pinv(self._bases.flatten(1).double())
-        return (small.double() @ inverse).float()
-
-    @override
-    def row_shape(self, shape: tuple[int, int, int]) -> tuple[int, ...]:
-        return (len(self._bases),)
-
-    @override
-    def parts(self, stored: Tensor) -> dict[str, Tensor]:
-        return {"coefficients": stored.detach(), "bases": self._bases.detach()}
-
-
-def build(config: DecoderConfig, shape: tuple[int, int, int], filling: Tensor | float = 0.0) -> Decoder:
-    """The decoder that a job asks for, where it learns nothing itself (:class:`Addressed` is made by its method).
-
-    Args:
-        config: which one, and its options.
-        shape: (channels, height, width) of an image.
-        filling: of tiles that reach over the border of an image, (channels, 1, 1) or one value.
-
-    Raises:
-        ConfigurationError: it does not fit the images.
-    """
-    match config:
-        case IdentityConfig():
-            return Identity()
-        case MosaicConfig(scales="multi"):
-            return MultiScaleMosaic(config.factor, shape, filling)
-        case MosaicConfig(scales="bound"):
-            return BoundedMosaic(config.factor, shape, filling, bound=config.bound)
-        case MosaicConfig():
-            return Mosaic(config.factor, shape, filling)
-    raise LookupError(f"no decoder implements {type(config).__name__}")
+@implements(MosaicConfig)
+def mosaic(config: MosaicConfig, shape: tuple[int, int, int], filling: Tensor | float) -> Mosaic:
+    """The mosaic with the scales that a job asks for."""
+    made: dict[str, Callable[[], Mosaic]] = {
+        "single": lambda: Mosaic(config.factor, shape, filling),
+        "multi": lambda: MultiScaleMosaic(config.factor, shape, filling),
+        "bound": lambda: BoundedMosaic(config.factor, shape, filling, bound=config.bound),
+    }
+    return made[config.scales]()
 
 
 def _spans(side: int, factor: int) -> list[range]:

@@ -1,0 +1,36 @@
+"""CMI: conditional mutual information of the synthetic set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from ddcore.spec.base import regularizer_config
+from ddcore.spec.regularizers.base import Weighted, more_images
+from ddcore.spec.teachers import TeacherConfig
+
+if TYPE_CHECKING:
+    from ddcore.spec.job import JobSpec
+
+
+@regularizer_config
+class CMIConfig(Weighted):
+    """Lower the class-conditional mutual information of the synthetic set in a teacher's feature space."""
+
+    title: ClassVar[str] = "Class-aware conditional mutual information"
+    citation: ClassVar[str] = "Zhong et al., ICLR 2025 (arXiv 2412.09945)"
+    cost: ClassVar[str] = "one forward and backward of the synthetic set through a teacher a step"
+
+    name: Literal["cmi"] = "cmi"
+    teacher: TeacherConfig = Field(default_factory=TeacherConfig, description="Pool of pretrained networks.")
+
+    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+        """One image a class, which has no spread."""
+        if job.fewest_images_per_class == 1:
+            detail = (
+                "CMI is identically zero with one image a class (a class of one has no spread); "
+                f"use {more_images(job)}, the decoder 'mosaic', or drop `cmi`"
+            )
+            yield "cmi_needs_several_images", detail

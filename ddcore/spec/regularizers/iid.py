@@ -1,0 +1,67 @@
+"""IID: relations between samples and between features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from ddcore.spec.base import regularizer_config
+from ddcore.spec.regularizers.base import Weighted, more_images
+from ddcore.spec.teachers import TeacherConfig
+
+if TYPE_CHECKING:
+    from ddcore.spec.job import JobSpec
+
+
+@regularizer_config
+class IIDConfig(Weighted):
+    """Gather the images of a class in a teacher's feature space, and match how channels of features vary together.
+
+    ``weight`` or ``relative`` scales the sum of both parts; at a weight of 1 their coefficients are the two lambdas
+    of the paper.
+    """
+
+    title: ClassVar[str] = "Inter-sample and inter-feature relations"
+    citation: ClassVar[str] = "Deng et al., CVPR 2024 (arXiv 2404.00563)"
+    cost: ClassVar[str] = (
+        "one forward and backward of the synthetic set through the method's network, and one through a teacher, a step"
+    )
+    compares_features: ClassVar[bool] = True
+
+    name: Literal["iid"] = "iid"
+    covariance: float = Field(
+        0.01,
+        ge=0,
+        description="lambda_CM, coefficient of covariance matching (published: 0.01 with DM, 0.03 with IDM, for "
+        "CIFAR-10 at 10 images per class); 0 leaves it out.",
+    )
+    centralization: float = Field(
+        0.05,
+        ge=0,
+        description="lambda_CC, coefficient of class centralisation (published: 0.05 with DM, 0.01 with IDM); 0 "
+        "leaves it out, and needs no teachers.",
+    )
+    teacher: TeacherConfig = Field(default_factory=TeacherConfig, description="Pool of pretrained networks.")
+
+    @model_validator(mode="after")
+    def _some_part(self) -> IIDConfig:
+        if not self.covariance and not self.centralization:
+            raise ValueError("`iid` has a `covariance` and a `centralization` of 0, which leaves nothing; raise one")
+        return self
+
+    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+        """One image a class, and a network that mixes the images of a batch."""
+        if job.fewest_images_per_class == 1:
+            detail = (
+                "IID does nothing with one image a class (a class of one has neither spread nor covariance); "
+                f"use {more_images(job)}, the decoder 'mosaic', or drop `iid`"
+            )
+            yield "iid_needs_several_images", detail
+        if self.covariance and getattr(job.network, "norm", None) == "batch":
+            detail = (
+                "`iid` compares covariances class by class, but batch normalisation lets the classes of a batch "
+                "influence each other; use `network.norm`: 'instance', or `covariance`: 0"
+            )
+            yield "iid_needs_single_images", detail
