@@ -18,7 +18,7 @@ from ddcore.augment import siamese
 from ddcore.autograd.adjoint import InnerSGD
 from ddcore.autograd.gradients import Gradients
 from ddcore.data.sampling import batches
-from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.errors import DivergedError
 from ddcore.methods.shared.student_training import StudentStep, training_on
 from ddcore.nets.functional import Params
 from ddcore.pretrained.experts import experts
@@ -72,8 +72,6 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
 
     def __init__(self, config: C, run: Run) -> None:
         super().__init__(config, run)
-        for problem in config.impossible(run.spec):
-            raise ConfigurationError(problem.detail)
         self._gradients = Gradients(run.functional, training=True)
         self._experts = experts(config.experts, config.trained_to, run)
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.errors import DivergedError
 from ddcore.methods import build_method
 from ddcore.pretrained.pool import Demand
 from ddcore.pretrained.stage_networks import Stageable, StageNetworks, StagesSoFar
@@ -46,8 +46,6 @@ class Staged(Method[StagedConfig, Step]):
 
     def __init__(self, config: StagedConfig, run: Run) -> None:
         super().__init__(config, run)
-        for problem in config.impossible(run.spec):
-            raise ConfigurationError(problem.detail)
         if run.fresh:
             self._check_room()
         base = build_method(config.base, run)

@@ -58,8 +58,6 @@ class IID(Regularizer[IIDConfig]):
 
     def __init__(self, config: IIDConfig, run: Run) -> None:
         super().__init__(config, run)
-        for _, detail in config.impossible(run.spec):
-            raise ConfigurationError(detail)
         if config.covariance:
             self._channels = _channels(run)
         self._teacher = DrawnTeacher(config.teacher, run, "iid/teacher") if config.centralization else None

@@ -252,9 +252,14 @@ class RegularizerConfig(Component):
     compares_features: ClassVar[bool] = False
     """Whether it reads the features that the method matches, and so needs a method with ``matches_features``."""
 
-    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:  # noqa: ARG002 - for those that override it
-        """What in a job cannot work with this regulariser, as (code, sentence); nothing by default."""
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
+        """What in a job cannot work with this regulariser; nothing by default."""
         yield from ()
+
+    def pointer(self, job: JobSpec) -> str:
+        """Where this regulariser stands in a job, as a JSON pointer; that of all of them where the job has none such."""
+        names = [term.name for term in job.regularizers]
+        return f"/regularizers/{names.index(self.name)}" if self.name in names else "/regularizers"
 
 
 def features_unmatched(regularizer: str, method: str) -> str:

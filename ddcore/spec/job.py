@@ -231,14 +231,14 @@ def _impossible(spec: JobSpec) -> list[Problem]:
         )
         found.append(Problem("/sampler", "sampler_without_method", detail))
     found += spec.decoder.impossible(spec)
-    for index, regularizer in enumerate(spec.regularizers):
-        found += [Problem(f"/regularizers/{index}", code, detail) for code, detail in regularizer.impossible(spec)]
+    for regularizer in spec.regularizers:
+        found += regularizer.impossible(spec)
         if regularizer.compares_features and not matcher.matches_features:
             detail = features_unmatched(regularizer.name, matcher.name)
-            found.append(Problem(f"/regularizers/{index}", "no_features_to_compare", detail))
+            found.append(Problem(regularizer.pointer(spec), "no_features_to_compare", detail))
         if spec.method.iterations == 0:
             detail = f"`{spec.method.name}` takes no steps, so `{regularizer.name}` could not act; drop it"
-            found.append(Problem(f"/regularizers/{index}", "nothing_to_regularise", detail))
+            found.append(Problem(regularizer.pointer(spec), "nothing_to_regularise", detail))
     return [*found, *spec.method.impossible(spec), *spec.evaluation.impossible(spec)]
 
 

@@ -49,7 +49,6 @@ class DMConfig(FeatureMatchingConfig):
     title: ClassVar[str] = "Distribution matching"
     citation: ClassVar[str] = "Zhao & Bilen, WACV 2023 (arXiv 2110.04181)"
     cost: ClassVar[str] = "light: one forward pass of the real batch a step, no second derivatives"
-    matches_features: ClassVar[bool] = True
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
 
     name: Literal["dm"] = "dm"

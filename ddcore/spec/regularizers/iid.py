@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from ddcore.spec.base import regularizer_config
+from ddcore.spec.errors import Problem
 from ddcore.spec.regularizers.base import Weighted, more_images
 from ddcore.spec.teachers import TeacherConfig
 
@@ -51,17 +52,17 @@ class IIDConfig(Weighted):
             raise ValueError("`iid` has a `covariance` and a `centralization` of 0, which leaves nothing; raise one")
         return self
 
-    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """One image a class, and a network that mixes the images of a batch."""
         if job.fewest_images_per_class == 1:
             detail = (
                 "IID does nothing with one image a class (a class of one has neither spread nor covariance); "
                 f"use {more_images(job)}, the decoder 'mosaic', or drop `iid`"
             )
-            yield "iid_needs_several_images", detail
+            yield Problem(self.pointer(job), "iid_needs_several_images", detail)
         if self.covariance and getattr(job.network, "norm", None) == "batch":
             detail = (
                 "`iid` compares covariances class by class, but batch normalisation lets the classes of a batch "
                 "influence each other; use `network.norm`: 'instance', or `covariance`: 0"
             )
-            yield "iid_needs_single_images", detail
+            yield Problem(self.pointer(job), "iid_needs_single_images", detail)
