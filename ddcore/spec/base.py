@@ -257,7 +257,7 @@ class RegularizerConfig(Component):
         yield from ()
 
     def pointer(self, job: JobSpec) -> str:
-        """Where this regulariser stands in a job, as a JSON pointer; that of all of them where the job has none such."""
+        """Where this regulariser stands in a job, as a JSON pointer; that of all of them where it is not in there."""
         names = [term.name for term in job.regularizers]
         return f"/regularizers/{names.index(self.name)}" if self.name in names else "/regularizers"
 
