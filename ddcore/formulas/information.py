@@ -90,8 +90,8 @@ def nce_loss(logits: Tensor, pairs: Pairs, negatives: float) -> Tensor:
 def paper_logits(similarity: Tensor, temperature: float, negatives: float, population: float) -> Tensor:
     """Log-odds of the critic as printed (eq. 15): Z / tau - log(N / M).
 
-    At similarity 0 it claims a log density ratio of log M, even for unrelated pairs; see
-    methods/trajectory-and-bilevel, section 8.2 for why a learned offset is the better default.
+    The best logit of a pair is its log density ratio less log N, so these stand for a ratio of Z / tau + log M: at
+    similarity 0 they claim log M, even for unrelated pairs. An offset that is fitted or learned does not.
     """
     return similarity / temperature - math.log(negatives / population)
 
