@@ -1,4 +1,4 @@
-"""Networks that images can be matched, trained and scored with (methods/matching, A1)."""
+"""Networks that images can be matched, trained and scored with."""
 
 from __future__ import annotations
 
