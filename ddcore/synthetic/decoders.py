@@ -91,7 +91,10 @@ class Identity(Decoder):
 
 
 class Mosaic(Decoder):
-    """Every stored image is a mosaic of factor x factor small ones, each enlarged to full size (IDM 2; IDC 6.2).
+    """Every stored image is a mosaic of factor x factor small ones, each enlarged to full size.
+
+    As in IDC (Kim et al., ICML 2022, arXiv 2205.14959; condense.py of its code, which is
+    github.com/snu-mllab/Efficient-Dataset-Condensation) and IDM (Zhao et al., CVPR 2023, arXiv 2307.09742).
 
     Tiles are taken row by row. Enlarging and shrinking are bilinear without aligned corners, so that shrinking by
     two is the exact mean of 2 x 2 pixels. Where the factor does not divide a side, the last tiles reach over the
@@ -177,7 +180,7 @@ class Mosaic(Decoder):
 
 
 class MultiScaleMosaic(Mosaic):
-    """Every stored image is seen whole, in 2 x 2 tiles, and so on to factor x factor (``multi`` of IDC, 6.2)."""
+    """Every stored image is seen whole, in 2 x 2 tiles, and so on to factor x factor (``multi`` in IDC's code)."""
 
     def __init__(self, factor: int, shape: tuple[int, int, int], filling: Tensor | float = 0.0) -> None:
         super().__init__(factor, shape, filling)
@@ -189,7 +192,7 @@ class MultiScaleMosaic(Mosaic):
 
 
 class BoundedMosaic(Mosaic):
-    """A mosaic of which fewer images are made while it is learned (``bound`` of IDC, 6.2).
+    """A mosaic of which fewer images are made while it is learned (``bound`` in IDC's code).
 
     As many of a class's first rows as the bound allows are cut by the full factor, as many of the next as are still
     possible by one less, and so on; the last are seen whole, so that none is left out.
@@ -225,7 +228,7 @@ class BoundedMosaic(Mosaic):
 
 
 class Addressed(Decoder):
-    """Every image is a linear mixture of small bases, enlarged to full size (Deng & Russakovsky 2022, section 3).
+    """Every image is a linear mixture of small bases, enlarged to full size (Deng & Russakovsky, arXiv 2206.02916).
 
     Rows are coefficients, ordered by class; bases belong to all classes. Enlarging and shrinking are bilinear
     without aligned corners.
