@@ -1,4 +1,4 @@
-"""Coresets: real images kept by a rule, the floor that every distillation result must beat (methods/matching, 1).
+"""Coresets: real images kept by a rule, the floor that every distillation result must beat.
 
 Cui et al., "DC-BENCH: Dataset Condensation Benchmark", NeurIPS 2022 (arXiv 2207.09639).
 """

@@ -1,7 +1,7 @@
 """IID: gather the images of a class, and let the channels of their features vary together as those of real ones do.
 
 Deng, Li, Ding, Wang, Zhang, Huang, Huo & Gao, "Exploiting Inter-sample and Inter-feature Relations in Dataset
-Distillation", CVPR 2024 (arXiv 2404.00563); methods/matching, section 7.
+Distillation", CVPR 2024 (arXiv 2404.00563), and its code, github.com/VincenDen/IID.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """MIM: raise a lower bound on the mutual information of real and synthetic activations.
 
 Shang, Yuan & Yan, "MIM4DD: Mutual Information Maximization for Dataset Distillation", NeurIPS 2023
-(arXiv 2312.16627). The authors released no code; equations are those of methods/trajectory-and-bilevel,
-section 8, and the critic's heads follow the contrastive distillation it builds on (Tian et al., ICLR 2020).
+(arXiv 2312.16627). The authors released no code. Equations are numbered as there, but rebuilt from its text and
+from the contrastive distillation it builds on (Tian et al., ICLR 2020), which the critic's heads follow, too.
 """
 
 from __future__ import annotations

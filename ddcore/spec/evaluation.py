@@ -1,4 +1,4 @@
-"""How a distilled set is scored: fresh networks trained on it from scratch, beside controls (methods/matching, A3)."""
+"""How a distilled set is scored: fresh networks trained on it from scratch, beside controls."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ NETWORK_POOLS: Mapping[str, tuple[NetworkConfig, ...]] = {
         ResNet18Config(norm="batch"),
     ),
 }
-"""Architectures that the literature scores across (methods/matching, A1): without and with batch normalisation."""
+"""Architectures that the literature scores across, without and with batch normalisation.
+
+The modes M and B of ``get_eval_pool`` in utils.py of github.com/VICO-UoE/DatasetCondensation.
+"""
 
 
 class Condition(NamedTuple):
@@ -60,7 +63,7 @@ class Condition(NamedTuple):
 
 
 class EvaluationConfig(SpecModel):
-    """How the distilled set is scored: fresh networks trained on it from scratch (A3).
+    """How the distilled set is scored: fresh networks trained on it from scratch.
 
     Every default but that of ``protocol`` is the one of the protocol.
     """

@@ -1,6 +1,6 @@
 """How the literature scores distilled sets: what each source sets otherwise than the default of a job.
 
-Sources: methods/matching, A2 and A3; methods/trajectory-and-bilevel, 0 and 3.2. A protocol is nothing but values for
+Sources: the paper that each protocol names, and its authors' released code. A protocol is nothing but values for
 fields of :class:`ddcore.spec.EvaluationConfig`; a field that a job gives itself prevails.
 """
 

@@ -1,4 +1,4 @@
-"""From the fields of an evaluation to the recipe that networks are trained by (methods/matching, A3)."""
+"""From the fields of an evaluation to the recipe that networks are trained by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Gradient matching, with augmentation and without. Source: methods/matching, sections 2 and 3."""
+"""Gradient matching, with augmentation and without.
+
+Released code: main.py and utils.py of github.com/VICO-UoE/DatasetCondensation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distribution matching. Source: methods/matching, sections 4 and 8."""
+"""Distribution matching. Released code: main_DM.py of github.com/VICO-UoE/DatasetCondensation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Gradient matching of decoded images, with a network trained on real ones. Source: trajectory and bilevel, 6 and 7."""
+"""Gradient matching of decoded images, with a network trained on real ones.
+
+Released code: github.com/snu-mllab/Efficient-Dataset-Condensation (IDC) and github.com/Yanqing0327/DREAM.
+"""
 
 from __future__ import annotations
 

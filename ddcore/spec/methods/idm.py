@@ -1,4 +1,7 @@
-"""Matching under networks in training: IDM and BACON. Source: methods/matching, sections 6 and 8."""
+"""Matching under networks in training: IDM and BACON.
+
+Released code: github.com/uitrbn/IDM and github.com/zhouzhengqd/BACON, with the settings in their command.txt.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Distillation in stages. Source: methods/trajectory-and-bilevel, sections 4 and 5."""
+"""Distillation in stages.
+
+Released code: github.com/shqii1j/seqmatch (SeqMatch) and github.com/VITA-Group/ProgressiveDD (PDD).
+"""
 
 from __future__ import annotations
 

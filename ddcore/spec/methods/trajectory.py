@@ -1,4 +1,7 @@
-"""Matching of training trajectories. Source: methods/trajectory-and-bilevel, sections 1 and 2."""
+"""Matching of training trajectories.
+
+Released code: github.com/GeorgeCazenavette/mtt-distillation (MTT) and github.com/justincui03/tesla (TESLA).
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,10 @@ from ddcore.synthetic.decoders.decoder import Decoder
 
 
 class Mosaic(Decoder):
-    """Every stored image is a mosaic of factor x factor small ones, each enlarged to full size (IDM 2; IDC 6.2).
+    """Every stored image is a mosaic of factor x factor small ones, each enlarged to full size.
+
+    As in IDC (Kim et al., ICML 2022, arXiv 2205.14959; condense.py of its code, which is
+    github.com/snu-mllab/Efficient-Dataset-Condensation) and IDM (Zhao et al., CVPR 2023, arXiv 2307.09742).
 
     Tiles are taken row by row. Enlarging and shrinking are bilinear without aligned corners, so that shrinking by
     two is the exact mean of 2 x 2 pixels. Where the factor does not divide a side, the last tiles reach over the
@@ -102,7 +105,7 @@ class Mosaic(Decoder):
 
 
 class MultiScaleMosaic(Mosaic):
-    """Every stored image is seen whole, in 2 x 2 tiles, and so on to factor x factor (``multi`` of IDC, 6.2)."""
+    """Every stored image is seen whole, in 2 x 2 tiles, and so on to factor x factor (``multi`` in IDC's code)."""
 
     def __init__(self, factor: int, shape: tuple[int, int, int], filling: Tensor | float = 0.0) -> None:
         super().__init__(factor, shape, filling)
@@ -114,7 +117,7 @@ class MultiScaleMosaic(Mosaic):
 
 
 class BoundedMosaic(Mosaic):
-    """A mosaic of which fewer images are made while it is learned (``bound`` of IDC, 6.2).
+    """A mosaic of which fewer images are made while it is learned (``bound`` in IDC's code).
 
     As many of a class's first rows as the bound allows are cut by the full factor, as many of the next as are still
     possible by one less, and so on; the last are seen whole, so that none is left out.

@@ -23,7 +23,7 @@ def images(n: int, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> Tensor
 
 
 class Check:
-    """Input of the printed checks (methods/matching, E1), and the sums they print."""
+    """Input of the printed checks, and the sums they print: worked out beforehand by the published formulas."""
 
     def __init__(self, fill: Callable[..., Tensor]) -> None:
         self.x = fill(2, 3, 8, 8, a=0.37)

@@ -1,4 +1,4 @@
-"""CAFE against its printed figures and against the published loop, written plainly."""
+"""CAFE against figures worked out beforehand and against the published loop, written plainly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trajectory matching against the printed figures, unrolled autograd and the published approximation."""
+"""Trajectory matching against figures worked out beforehand, unrolled autograd and the published approximation."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ready(make_run: Make, name: str = "mtt", run: dict[str, Any] | None = None, 
 
 
 def test_printed_loss_and_gradient() -> None:
-    """Section 11, MTT and TESLA: the loss and its slope in the student, through the adjoint."""
+    """MTT and TESLA on problem Q: the loss and its slope in the student, through the adjoint."""
     q = Printed()
     target = {"classifier.weight": q.target}
     sgd = InnerSGD(q.gradients, whole, steps=3, lr=0.5)

@@ -35,7 +35,7 @@ from tests.ddcore.staging import BASES, STEPS, Make, by_class, method_fields, st
 
 
 def test_printed_gradient_of_a_set_with_frozen_rows() -> None:
-    """Section 11, SeqMatch and PDD: the loss is that of all rows, the slope that of the last two alone."""
+    """SeqMatch and PDD on problem Q: the loss is that of all rows, the slope that of the last two alone."""
     q = Printed()
     moving, target = torch.tensor([False, False, True, True]), {"classifier.weight": q.target}
     batch = training_on([torch.arange(4)] * 3, [siamese.Draw(None)] * 3, q.images, moving)
@@ -119,7 +119,7 @@ def test_frozen_images_keep_their_place_in_the_union(make_run: Make) -> None:
 
 
 class Reference:
-    """A plain network trained by the framework's SGD: the slow chain of 4.2 and 5.2."""
+    """A plain network trained by the framework's SGD: the slow chain of SeqMatch and PDD."""
 
     def __init__(self, run: Run, index: int) -> None:
         self.network = build(run.spec.network, run.dataset.shape, len(run.dataset.classes))

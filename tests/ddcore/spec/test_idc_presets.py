@@ -1,4 +1,4 @@
-"""Presets of IDC, IDC-I, DREAM and IDC with CMI against the published tables (trajectory and bilevel, 6, 7 and 9)."""
+"""Presets of IDC, IDC-I, DREAM and IDC with CMI against the tables that their citations name."""
 
 from __future__ import annotations
 

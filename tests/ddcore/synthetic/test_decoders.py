@@ -1,4 +1,4 @@
-"""Decoders, against the printed values of methods/matching E1 and slow references."""
+"""Decoders, against values worked out beforehand and slow references."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Fill = Callable[..., Tensor]
 
 
 def test_views_of_one_image_have_the_printed_sums(fill: Fill) -> None:
-    """E1, IDM decode: printed column by column (TL, BL, TR, BR), decoded row by row."""
+    """IDM's decoding: printed column by column (TL, BL, TR, BR), decoded row by row."""
     views = Mosaic(2, (1, 8, 8)).decode(fill(1, 1, 8, 8, a=0.37), 1)
     sums = views.flatten(1).sum(dim=1)[[0, 2, 1, 3]]
     assert sums.tolist() == pytest.approx([5.023028, 4.723911, -0.997149, 2.664735], rel=1e-5)
@@ -27,7 +27,7 @@ def test_views_of_one_image_have_the_printed_sums(fill: Fill) -> None:
 
 
 def test_a_shrunk_tile_has_the_printed_sum(fill: Fill) -> None:
-    """E1, IDM half-size."""
+    """IDM's halving: the exact mean of 2 x 2 pixels."""
     stored = Mosaic(2, (1, 8, 8)).encode(fill(1, 1, 8, 8, a=0.37).repeat(4, 1, 1, 1), 1)
     tile = stored[0, 0, :4, :4]
     assert tile.sum().item() == pytest.approx(0.7134078, rel=1e-5)
@@ -75,7 +75,7 @@ def test_a_factor_that_does_not_fit_is_refused_with_those_that_do(factor: int, s
 
 
 def test_idc_decodes_to_the_printed_values() -> None:
-    """Section 11, IDC decode."""
+    """By hand: a tile is 0, 1; 4, 5 (sixteenths), and bilinear enlarging weighs neighbours 3 to 1."""
     images = Mosaic(2, (1, 4, 4)).decode(torch.arange(16.0).view(1, 1, 4, 4) / 16, 1)
     assert images.shape == (4, 1, 4, 4)
     assert images[0, 0, 0].tolist() == pytest.approx([0, 0.015625, 0.046875, 0.0625], abs=1e-7)
@@ -187,7 +187,7 @@ def test_the_specification_counts_what_the_decoder_makes(scales: str) -> None:
 
 
 def addressed() -> tuple[Addressed, Tensor]:
-    """Bases and coefficients of methods/trajectory-and-bilevel, section 11."""
+    """Bases sin(1), sin(2), … and coefficients sin(4), sin(5), … of the printed values."""
     bases = torch.sin(torch.arange(1, 9, dtype=torch.float64)).view(2, 1, 2, 2)
     coefficients = torch.sin(torch.arange(1, 7, dtype=torch.float64) + 3).view(3, 2)
     return Addressed(Learned(bases, lr=0.1, momentum=0.5), (1, 4, 4)), coefficients.float()
