@@ -103,6 +103,7 @@ def main() -> int:
         settings = Settings()
         log.configure(settings)
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        log.warn_of_broken_offers()
         return Main(settings).run()
     except ValidationError as error:
         sys.stderr.write(f"{explain(error)}\n")

@@ -43,6 +43,8 @@ class Component(SpecModel):
     """Authors, venue, year and arXiv number of the source."""
     cost: ClassVar[str] = ""
     """Cost class, in words a user can compare."""
+    smoke: ClassVar[Mapping[str, Any]] = {}
+    """Fields, as a job gives them, that make it small enough for the behaviour suite: seconds on small images."""
 
 
 C = TypeVar("C", bound=Component)

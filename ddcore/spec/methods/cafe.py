@@ -26,6 +26,14 @@ class CAFEConfig(MethodConfig):
     )
     job_defaults: ClassVar[Mapping[str, Any]] = {"init": "noise", "augmentation": "none"}
     matches_features: ClassVar[bool] = True
+    smoke: ClassVar[Mapping[str, Any]] = {
+        "window": 3,
+        "query_images": 16,
+        "max_image_steps": 4,
+        "max_network_epochs": 4,
+        "batch_real": 8,
+        "batch_train": 16,
+    }
 
     name: Literal["cafe"] = "cafe"
     iterations: int = Field(

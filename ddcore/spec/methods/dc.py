@@ -27,6 +27,7 @@ class GradientMatchingConfig(MethodConfig):
     matches_features: ClassVar[bool] = True
     stageable: ClassVar[bool] = True
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
+    smoke: ClassVar[Mapping[str, Any]] = {"inner_loop": 4, "batch_real": 8, "batch_train": 16}
 
     iterations: int = Field(
         10_010,

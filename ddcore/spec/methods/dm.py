@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,7 @@ class FeatureMatchingConfig(MethodConfig):
     """What methods share that compare the features of a class's real and synthetic images."""
 
     matches_features: ClassVar[bool] = True
+    smoke: ClassVar[Mapping[str, Any]] = {"batch_real": 8}
 
     batch_real: int = Field(256, ge=1, description="Real images of each class a step; capped at the class size.")
 

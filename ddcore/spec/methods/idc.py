@@ -30,6 +30,12 @@ class IDCConfig(MethodConfig):
     job_defaults: ClassVar[Mapping[str, Any]] = {"decoder": "mosaic", "augmentation": "color_crop_cutout"}
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
     stageable: ClassVar[bool] = True
+    smoke: ClassVar[Mapping[str, Any]] = {
+        "steps_per_network": 4,
+        "batch_real": 8,
+        "train_images": 32,
+        "batch_train": 16,
+    }
 
     name: Literal["idc"] = "idc"
     iterations: int = Field(

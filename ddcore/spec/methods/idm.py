@@ -27,6 +27,14 @@ class QueueMatchingConfig(FeatureMatchingConfig):
         "on real images"
     )
     job_defaults: ClassVar[Mapping[str, Any]] = {"decoder": {"name": "mosaic", "factor": 2}}
+    smoke: ClassVar[Mapping[str, Any]] = {
+        **FeatureMatchingConfig.smoke,
+        "queue_size": 4,
+        "grow_every": 1,
+        "network_steps": 2,
+        "eval_interval": 4,
+        "batch_train": 16,
+    }
 
     iterations: int = Field(20_000, ge=1, le=10_000_000, description="Image steps (paper: 20,000).")
     lr_img: float = Field(

@@ -29,6 +29,7 @@ class StagedConfig(MethodConfig):
         "that of its base, `stages` times, and before every stage but the first `pool` networks trained on the stages "
         "so far and, with a base that follows experts, on the real images after that"
     )
+    smoke: ClassVar[Mapping[str, Any]] = {"stages": 2, "epochs": 2, "base": {"name": "mtt", **MTTConfig.smoke}}
 
     stages: int = Field(
         2, ge=1, le=1000, description="K: parts of the set, learned one after the other (papers: 2, 3; 5)."

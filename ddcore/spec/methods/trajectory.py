@@ -58,6 +58,7 @@ class TrajectoryConfig(MethodConfig):
     learns_lr: ClassVar[bool] = True
     stageable: ClassVar[bool] = True
     job_defaults: ClassVar[Mapping[str, Any]] = {"evaluation": {"protocol": "mtt", "epochs": 300, "repeats": 3}}
+    smoke: ClassVar[Mapping[str, Any]] = {"student_steps": 3, "max_start": 2, "experts": {"count": 2}}
 
     iterations: int = Field(5000, ge=1, le=10_000_000, description="Image steps (MTT: 5,000; TESLA: 10,000).")
     student_steps: int = Field(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ class CMIConfig(Weighted):
     title: ClassVar[str] = "Class-aware conditional mutual information"
     citation: ClassVar[str] = "Zhong et al., ICLR 2025 (arXiv 2412.09945)"
     cost: ClassVar[str] = "one forward and backward of the synthetic set through a teacher a step"
+    smoke: ClassVar[Mapping[str, Any]] = {"teacher": TeacherConfig.smoke}
 
     name: Literal["cmi"] = "cmi"
     teacher: TeacherConfig = Field(default_factory=TeacherConfig, description="Pool of pretrained networks.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,7 @@ class IIDConfig(Weighted):
         "one forward and backward of the synthetic set through the method's network, and one through a teacher, a step"
     )
     compares_features: ClassVar[bool] = True
+    smoke: ClassVar[Mapping[str, Any]] = {"teacher": TeacherConfig.smoke}
 
     name: Literal["iid"] = "iid"
     covariance: float = Field(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ class MIMConfig(Weighted):
     title: ClassVar[str] = "Mutual-information maximisation"
     citation: ClassVar[str] = "Shang, Yuan & Yan, MIM4DD, NeurIPS 2023 (arXiv 2312.16627)"
     cost: ClassVar[str] = "one forward of `batch_real` images a class and one forward and backward of the synthetic set"
+    smoke: ClassVar[Mapping[str, Any]] = {"teacher": TeacherConfig.smoke}
 
     name: Literal["mim"] = "mim"
     objective: Literal["nce", "infonce"] = Field(
