@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.ddcore.test_adjoint import close
+from tests.ddcore.autograd.test_adjoint import close
 from torch import Tensor
 from torch.func import functional_call
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from tests.ddcore.test_adjoint import PRINTED_ROW, Printed, close, printed
+from tests.ddcore.autograd.test_adjoint import PRINTED_ROW, Printed, close, printed
 from torch import Tensor
 
 from ddcore import bundle, engine
