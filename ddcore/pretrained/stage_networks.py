@@ -24,6 +24,7 @@ from ddcore.nets.functional import Params
 from ddcore.pretrained.store import NetworkStore
 from ddcore.run.randomness import stream_seed
 from ddcore.spec import EvaluationConfig
+from ddcore.spec.protocols import Schedule
 from ddcore.training import trainer
 from ddcore.training.recipes import recipe_of
 from ddcore.training.trainer import Recipe
@@ -64,14 +65,23 @@ class Starts:
         epochs: E of the schedule of a lesson, see ``evaluation.schedule``: E + 1 passes, the rate drops half way.
         run: the run that needs them.
         before: the pool that had the lessons before this one, at least as large; ``None`` for fresh networks.
+        schedule: how the rate drops half way.
     """
 
-    def __init__(self, count: int, lesson: Lesson, epochs: int, run: Run, before: Starts | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        lesson: Lesson,
+        epochs: int,
+        run: Run,
+        before: Starts | None = None,
+        schedule: Schedule = "drop_once",
+    ) -> None:
         self._count = count
         self._lesson = lesson
         self._run = run
         self._before = before
-        self._recipe = lesson_recipe(run, epochs, lesson.lr)
+        self._recipe = lesson_recipe(run, epochs, lesson.lr, schedule)
         self._in_memory: dict[int, Params] = {}
         self._store = NetworkStore(
             "start",
@@ -80,6 +90,7 @@ class Starts:
             augmentation=run.strategy,
             lesson=lesson.digest(),
             epochs=epochs,
+            **({} if schedule == "drop_once" else {"schedule": schedule}),
             before=None if before is None else before.digest(),
         )
 
@@ -156,6 +167,6 @@ class Stageable(ABC):
         """
 
 
-def lesson_recipe(run: Run, epochs: int, lr: float) -> Recipe:
-    """How networks learn a lesson: as MTT scores (SGD with momentum and decay, a rate that drops half way)."""
-    return recipe_of(EvaluationConfig(protocol="mtt", epochs=epochs, lr=lr), run.strategy)
+def lesson_recipe(run: Run, epochs: int, lr: float, schedule: Schedule) -> Recipe:
+    """How networks are trained on the stages so far: as MTT scores (SGD with momentum and decay), on a schedule."""
+    return recipe_of(EvaluationConfig(protocol="mtt", epochs=epochs, lr=lr, schedule=schedule), run.strategy)

@@ -12,6 +12,7 @@ from ddcore.spec.base import METHODS, AnyBase, MethodConfig, method_config
 from ddcore.spec.decoders import MosaicConfig
 from ddcore.spec.errors import Problem
 from ddcore.spec.methods.trajectory import MTTConfig, TrajectoryConfig
+from ddcore.spec.protocols import Schedule
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -26,6 +27,9 @@ class StagedConfig(MethodConfig):
         "that of its base, `stages` times, and before every stage but the first `pool` networks trained on the stages "
         "so far and, with a base that follows experts, on the real images after that"
     )
+
+    schedule: ClassVar[Schedule] = "drop_once"
+    """How the rate drops half way through the trainings on the stages so far."""
 
     stages: int = Field(
         2, ge=1, le=1000, description="K: parts of the set, learned one after the other (papers: 2, 3; 5)."
@@ -208,6 +212,8 @@ class PDDConfig(StagedConfig):
 
     title: ClassVar[str] = "Progressive dataset distillation"
     citation: ClassVar[str] = "Chen et al., PDD, ICLR 2024 (arXiv 2310.06982)"
+
+    schedule: ClassVar[Schedule] = "drop_once_kept"
 
     name: Literal["pdd"] = "pdd"
     stages: int = Field(2, ge=1, le=1000, description="K: parts of the set, learned one after the other (paper: 5).")
