@@ -90,7 +90,9 @@ class Staged(Method[StagedConfig, Step]):
         for learned in range(len(chain), stage):
             lesson = Lesson(*self._synthetic.union(self._ends[learned]), rates[learned])
             before = chain[-1] if chain else None
-            chain.append(Starts(self.config.networks, lesson, self.config.epochs, self.run, before, self.config.schedule))
+            chain.append(
+                Starts(self.config.networks, lesson, self.config.epochs, self.run, before, self.config.schedule)
+            )
         with self._speaking_of_the_base():
             self._stageable.start_from(chain[-1])
         self._chain = chain

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from typing_extensions import Self
 
 from ddcore.spec.errors import Problem, nearest
 
@@ -40,6 +41,21 @@ class Component(SpecModel):
     """Authors, venue, year and arXiv number of the source."""
     cost: ClassVar[str] = ""
     """Cost class, in words a user can compare."""
+    departures: ClassVar[tuple[str, ...]] = ()
+    """Where a plain default is not the published setting, in sentences."""
+
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:  # noqa: ARG002 - for those that follow the job
+        """Defaults that follow the rest of the job, by field; nothing by default.
+
+        Args:
+            job: complete but for these.
+        """
+        return {}
+
+    def suited(self, job: JobSpec) -> Self:
+        """This component with :meth:`defaults_in` a job for the fields that it was not given."""
+        missing = {name: v for name, v in self.defaults_in(job).items() if name not in self.model_fields_set}
+        return self.model_copy(update=missing) if missing else self
 
 
 C = TypeVar("C", bound=Component)

@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import Self
 
 from ddcore.spec.base import METHODS, AnyBase, MethodConfig, method_config
 from ddcore.spec.decoders import MosaicConfig
@@ -110,17 +111,31 @@ class StagedConfig(MethodConfig):
         if not isinstance(data, Mapping):
             return data
         stages, total = data.get("stages", cls.model_fields["stages"].default), data.get("iterations")
-        base = data.get("base", MTTConfig().name)
-        base = dict(base) if isinstance(base, (Mapping, MethodConfig)) else {"name": base}
+        base = _given(data.get("base", MTTConfig().name))
         known = METHODS.get(base["name"]) if isinstance(base.get("name"), str) else None
         if known is None or not known.stageable or not isinstance(stages, int) or stages < 1:
             return data
         if total is None:
-            of_one = base.get("iterations", known.model_fields["iterations"].default)
+            of_one = base.get("iterations")
             return {**data, "iterations": stages * of_one} if isinstance(of_one, int) else data
         if "iterations" not in base and isinstance(total, int) and total % stages == 0:
             return {**data, "base": {**base, "iterations": total // stages}}
         return data
+
+    @model_validator(mode="after")
+    def _steps_of_all_stages(self) -> Self:
+        """Count the steps of all stages where neither number was given."""
+        if "iterations" not in self.model_fields_set:
+            self.__dict__["iterations"] = self.stages * self.base.iterations
+        return self
+
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:
+        """The steps of all stages of :meth:`suited`'s base."""
+        return {"iterations": self.stages * self.base.suited(job).iterations}
+
+    def suited(self, job: JobSpec) -> Self:
+        """The base with its defaults in the job, too."""
+        return super().suited(job).model_copy(update={"base": self.base.suited(job)})
 
     @field_validator("sizes")
     @classmethod
@@ -194,6 +209,13 @@ class StagedConfig(MethodConfig):
             first *= 1 + later * self.networks / self.base.experts.count
         lessons = sum(range(1, self.stages)) * images / self.stages
         return first + 3 * self.networks * (self.epochs + 1) * lessons
+
+
+def _given(base: object) -> dict[str, Any]:
+    """The fields of a base that were given, as an object, by its name alone or as a configuration."""
+    if isinstance(base, MethodConfig):
+        return {"name": base.name, **{name: getattr(base, name) for name in base.model_fields_set}}
+    return dict(base) if isinstance(base, Mapping) else {"name": base}
 
 
 @method_config
