@@ -9,11 +9,10 @@ engine.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
-from typing_extensions import Self
 
 from ddcore.spec.errors import Problem, nearest
 
@@ -53,7 +52,7 @@ class Component(SpecModel):
         return {}
 
     def suited(self, job: JobSpec) -> Self:
-        """This component with :meth:`defaults_in` a job for the fields that it was not given."""
+        """The same with :meth:`defaults_in` a job for the fields that it was not given."""
         missing = {name: v for name, v in self.defaults_in(job).items() if name not in self.model_fields_set}
         return self.model_copy(update=missing) if missing else self
 

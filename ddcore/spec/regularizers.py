@@ -164,8 +164,8 @@ class IIDConfig(Weighted):
     covariance: float = Field(
         0.01,
         ge=0,
-        description="lambda_CM, coefficient of covariance matching; 0 leaves it out. Default: as published for CIFAR-10 "
-        "at 10 images per class, 0.03 beside `idm` and `bacon`, 0.01 (that with DM) beside others.",
+        description="lambda_CM, coefficient of covariance matching; 0 leaves it out. Default: as published for "
+        "CIFAR-10 at 10 images per class, 0.03 beside `idm` and `bacon`, 0.01 (that with DM) beside others.",
     )
     centralization: float = Field(
         0.05,

@@ -33,8 +33,8 @@ class GradientMatchingConfig(MethodConfig):
         10_010,
         ge=1,
         le=MOST_STEPS,
-        description="Image steps; the network is new after every `outer_loop` of them. Default: those of 1001 networks, "
-        "as published, which is 1,001 steps at 1 image per class, 10,010 at 10, 50,050 at 50.",
+        description="Image steps; the network is new after every `outer_loop` of them. Default: those of 1001 "
+        "networks, as published, which is 1,001 steps at 1 image per class, 10,010 at 10, 50,050 at 50.",
     )
     outer_loop: int | None = Field(
         None,

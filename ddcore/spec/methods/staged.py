@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
-from typing_extensions import Self
 
 from ddcore.spec.base import METHODS, AnyBase, MethodConfig, method_config
 from ddcore.spec.decoders import MosaicConfig

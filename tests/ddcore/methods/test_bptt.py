@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.ddcore.autograd.test_adjoint import close
 from torch import Tensor
 from torch.func import functional_call
 
@@ -22,6 +21,7 @@ from ddcore.run.context import Run
 from ddcore.spec import AddressedConfig, SpecError, parse
 from ddcore.synthetic.decoders import Addressed
 from ddcore.synthetic.set import real_rows
+from tests.ddcore.autograd.test_adjoint import close
 
 Make = Callable[..., Run]
 SMALL = {"student_steps": 4, "batch_real": 6, "inner_lr": 0.05, "inner_momentum": 0.9}

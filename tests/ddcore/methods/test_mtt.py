@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.ddcore.autograd.test_adjoint import PRINTED_ROW, Printed, close, printed, whole
 from torch import Tensor
 from torch.func import functional_call
 
@@ -25,6 +24,7 @@ from ddcore.registry import build_method
 from ddcore.run.context import Run
 from ddcore.spec import SpecError, parse
 from ddcore.synthetic.set import SyntheticSet
+from tests.ddcore.autograd.test_adjoint import PRINTED_ROW, Printed, close, printed, whole
 
 Make = Callable[..., Run]
 SMALL = {"student_steps": 4, "max_start": 3, "lr_init": 0.05, "experts": {"count": 3, "batch_size": 24}}

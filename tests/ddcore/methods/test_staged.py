@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from tests.ddcore.autograd.test_adjoint import PRINTED_ROW, Printed, close, printed
 from torch import Tensor
 
 from ddcore import bundle, engine
@@ -31,6 +30,7 @@ from ddcore.run.context import Run
 from ddcore.run.randomness import stream_seed
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet
+from tests.ddcore.autograd.test_adjoint import PRINTED_ROW, Printed, close, printed
 from tests.ddcore.staging import BASES, STEPS, Make, by_class, method_fields, staged, steps
 
 
