@@ -88,7 +88,8 @@ class Staged(Method[StagedConfig, Step]):
         for learned in range(len(chain), stage):
             stages = StagesSoFar(*self._synthetic.union(self._ends[learned]), rates[learned])
             before = chain[-1] if chain else None
-            chain.append(StageNetworks(self.config.networks, stages, self.config.epochs, self.run, before))
+            config = self.config
+            chain.append(StageNetworks(config.networks, stages, config.epochs, self.run, before, config.schedule))
         self._stageable.start_from(chain[-1])
         self._chain = chain
 

@@ -19,7 +19,7 @@ from ddcore.spec.networks import (
     ResNet18Config,
     VGG11Config,
 )
-from ddcore.spec.protocols import ADAM, PROTOCOLS
+from ddcore.spec.protocols import ADAM, PROTOCOLS, Schedule
 from ddcore.spec.teachers import TeacherConfig
 
 if TYPE_CHECKING:
@@ -83,10 +83,11 @@ class EvaluationConfig(SpecModel):
     )
     repeats: int = Field(3, ge=0, le=100, description="Networks of each architecture; 0 skips scoring.")
     epochs: int = Field(300, ge=1, le=100_000, description="E, see `schedule`.")
-    schedule: Literal["drop_once", "drop_twice", "constant"] = Field(
+    schedule: Schedule = Field(
         "drop_once",
         description="`drop_once`: E + 1 epochs; after that with the index E // 2 + 1, counted from 0, a tenth of the "
-        "learning rate and a fresh optimiser (DC and its heirs). `drop_twice`: E epochs; a fifth of the learning rate "
+        "learning rate and a fresh optimiser (DC and its heirs). `drop_once_kept`: likewise, but the momentum is kept "
+        "(PDD). `drop_twice`: E epochs; a fifth of the learning rate "
         "after 2 E // 3 and again after 5 E // 6 (IDC). `constant`: E epochs.",
     )
     optimizer: Literal["sgd", "adam"] = Field(
@@ -185,7 +186,7 @@ class EvaluationConfig(SpecModel):
 
     def passes(self, epochs: int) -> int:
         """Epochs that a network is really trained for, for an E of ``epochs``."""
-        return epochs + 1 if self.schedule == "drop_once" else epochs
+        return epochs + 1 if self.schedule in ("drop_once", "drop_once_kept") else epochs
 
     def compared(self, distilled: Labels | None = None) -> tuple[Condition, ...]:
         """The distilled set and its controls.

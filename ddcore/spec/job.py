@@ -149,6 +149,13 @@ class JobSpec(SpecModel):
         return check_augmentation(value)
 
     @model_validator(mode="after")
+    def _as_the_job_has_it(self) -> JobSpec:
+        """Fill in the defaults of its components that follow the job, so that the specification shows them."""
+        self.__dict__["method"] = self.method.suited(self)
+        self.__dict__["regularizers"] = tuple(regularizer.suited(self) for regularizer in self.regularizers)
+        return self
+
+    @model_validator(mode="after")
     def _sensible(self) -> JobSpec:
         names = [r.name for r in self.regularizers]
         for name in names:

@@ -119,3 +119,4 @@ class DREAMConfig(IDCConfig):
     batch_real: int = Field(
         128, ge=1, description="Real images of each class a sweep, and clusters that they represent (paper: 128)."
     )
+    batch_train: int = Field(128, ge=1, description="Real images a training step of the network (released code: 128).")

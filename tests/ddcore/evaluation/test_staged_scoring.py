@@ -41,7 +41,9 @@ class TestScoring:
                 optimizer.zero_grad()
                 F.cross_entropy(network(x), y).backward()
                 optimizer.step()
-                if passed == self.EPOCHS // 2 + 2:
+                if passed == self.EPOCHS // 2 + 2 and carry:
+                    optimizer.param_groups[0]["lr"] *= 0.1  # as the released code of PDD, which keeps the momentum
+                elif passed == self.EPOCHS // 2 + 2:
                     optimizer = torch.optim.SGD(network.parameters(), lr=rate / 10, momentum=0.9, weight_decay=5e-4)
             momentum = dict(optimizer.state)
         assert torch.equal(y, labels)

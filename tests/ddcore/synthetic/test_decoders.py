@@ -154,8 +154,9 @@ def test_all_scales_are_seen_one_after_the_other() -> None:
 @pytest.mark.parametrize(
     ("rows", "bound", "scales"),
     [
-        (4, 20, [[], [2, 3], [], [0, 1]]),  # 2 more images for 2 rows of 9
+        (4, 20, [[], [3], [1, 2], [0]]),  # 16 images to spare: 1 row of 9; then 8: 2 of 4
         (4, 24, [[], [3], [2], [0, 1]]),
+        (4, 12, [[], [2, 3], [0, 1], []]),
         (3, 1, [[], [0, 1, 2], [], []]),
         (3, 1000, [[], [], [], [0, 1, 2]]),
     ],
@@ -174,6 +175,27 @@ def test_a_bound_leaves_no_row_out_and_is_gone_in_the_end(rows: int, bound: int,
     torch.testing.assert_close(images, torch.stack(expected))
     assert decoder.count(rows) == len(images) // 2 <= max(bound, rows)
     torch.testing.assert_close(decoder.finished.decode(stored, rows), Mosaic(3, (2, 9, 9)).decode(stored, rows))
+
+
+def released_split(rows: int, factor: int, bound: int) -> list[int]:
+    """How many rows IDC's `decode_zoom_bound` cuts by each factor, from the largest down to 1, counted as it counts."""
+    free, left, made, counts = bound - rows, rows, 0, []
+    for f in range(factor, 1, -1):
+        counts.append(min(free // f**2, left))
+        left -= counts[-1]
+        made += counts[-1] * f**2
+        free = bound - made - left
+    return [*counts, left]
+
+
+@pytest.mark.parametrize(
+    ("rows", "factor", "bound", "counts"),
+    [(50, 3, 128, [8, 3, 39]), (20, 3, 128, [12, 3, 5]), (50, 2, 128, [19, 31]), (14, 3, 128, [12, 2, 0])],
+)
+def test_a_bound_splits_a_class_as_the_released_code(rows: int, factor: int, bound: int, counts: list[int]) -> None:
+    planned = dict(BoundedMosaic(factor, (1, 9, 9), bound=bound).plan(rows))
+    found = [planned[f].stop - planned[f].start if f in planned else 0 for f in range(factor, 0, -1)]
+    assert found == released_split(rows, factor, bound) == counts
 
 
 @pytest.mark.parametrize("scales", ["single", "multi", "bound"])
