@@ -19,8 +19,8 @@ from app.core.database import Database
 from app.core.ids import new_id
 from app.core.settings import Settings, explain
 from app.core.storage import open_store
-from app.jobs import outbox
 from app.migrate import SchemaError
+from app.queue import outbox
 from worker import celery_app, sweep
 from worker.attendance import Attendance, detect_device_class
 from worker.database_gate import await_database

@@ -13,12 +13,12 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 from sqlalchemy import update
 
-from app.artifacts.service import publish
+from app.artifacts.service import Output, publish
 from app.core.ids import new_id
 from app.core.storage import open_store
 from app.events import repository as events
-from app.jobs.models import Job
 from app.metrics.repository import ingest
+from app.models.jobs import Job
 from ddcore.spec import parse
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Worker:
         path = self._folder / f"{step}.png"
         path.write_bytes(buffer.getvalue())
         with self._database.write() as session:
-            publish(session, self._store, self.job, 0, "snapshot", path, "image/png", step)
+            publish(session, self._store, self.job, 0, Output("snapshot", path, "image/png", step=step))
             self._change(session)
 
     def finish(self) -> None:
