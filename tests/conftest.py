@@ -75,9 +75,12 @@ ENGINE = ("tests/ddcore/", "tests/benchmarks/", "ddcore/")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that talk to services in one process where several share the suite (``--dist loadgroup``)."""
+    """Keep the tests that talk to services in one process where several share the suite (``--dist loadgroup``).
+
+    A module that says which group it belongs to has services of its own, which no other test talks to.
+    """
     for item in items:
-        if not item.nodeid.startswith(ENGINE):
+        if not item.nodeid.startswith(ENGINE) and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group("services"))
 
 

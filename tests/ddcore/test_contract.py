@@ -192,7 +192,7 @@ def check_run(whole: Whole) -> None:
     assert bundle["images"].dtype == torch.float32
     assert bundle["labels"].tolist() == [c for c in range(10) for _ in range(spec.images_per_class)]
     stored = whole.folder / "out" / "stored.safetensors"
-    assert stored.exists() == (spec.decoder.name != "identity")
+    assert stored.exists() == (spec.images_per_class != spec.ipc)
     if spec.decoder.views > 1:
         assert load_file(stored)["images"].shape == (10 * spec.ipc, 1, 8, 8)
 
