@@ -102,9 +102,10 @@ class Catalog(Mapping[str, type[C]], Generic[C]):
     def _checked(self, name: str, cls: object) -> type[C]:
         if not isinstance(cls, type) or not issubclass(cls, self._base):
             raise TypeError(f"{cls!r} is no subclass of {self._base.__name__}")
-        own = cls.model_fields["name"].default if "name" in cls.model_fields else None
-        if own != name:
-            raise ValueError(f"the `name` of {cls.__name__} is {own!r}; its entry point must have the same")
+        if cls.model_fields["name"].default != name:
+            raise ValueError(
+                f"the `name` of {cls.__name__} is not {name!r} by default; its entry point must have the same"
+            )
         return cls
 
     def register(self, cls: type[C]) -> None:
