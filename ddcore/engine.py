@@ -24,16 +24,16 @@ from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutO
 from ddcore.evaluation.evaluation import Evaluation
 from ddcore.evaluation.probe import Probe, ProbeKind, probe_training_work
 from ddcore.machine.compute import Compute
-from ddcore.methods import build_method
+from ddcore.methods import build_producer
 from ddcore.nets import build, macs
 from ddcore.regularizers import build_regularizer
-from ddcore.regularizers.strength import Weighted
+from ddcore.regularizers.strength import WeightedTerm
 from ddcore.runtime.assembly import assemble
 from ddcore.runtime.callback import Callback, Stop
 from ddcore.runtime.checkpoint import Checkpoint, Stateful, newest_valid, save_checkpoint, versions
 from ddcore.runtime.context import Run
 from ddcore.runtime.nonfinite import METHOD, Pulls
-from ddcore.runtime.objective import Readings, Step
+from ddcore.runtime.objective import Method, Readings, Step
 from ddcore.runtime.randomness import Randomness
 from ddcore.spec import JobSpec, parse
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
@@ -131,9 +131,9 @@ class _Engine:
         if spec.whitening:
             dataset = whitened(dataset, cache)
         self.context = self._context(dataset, cache)
-        self.method = build_method(spec.method, self.context)
-        self.regularizers = [Weighted(build_regularizer(r, self.context)) for r in spec.regularizers]
-        self._pulls = Pulls()
+        self.producer = build_producer(spec.method, self.context)
+        self.regularizers = [WeightedTerm(build_regularizer(r, self.context)) for r in spec.regularizers]
+        self._pulls = Pulls(self.context.steps_path)
         self.evaluation = Evaluation(self.context)
 
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
@@ -178,12 +178,12 @@ class _Engine:
         return Result(out, results, self.step)
 
     def _prepare(self) -> None:
-        self.method.prepare()
+        self.producer.prepare()
         for weighted in self.regularizers:
             weighted.regularizer.prepare()
         self.probe.prepare()
         self.evaluation.prepare()
-        self.synthetic = self.method.start()
+        self.synthetic = self.producer.start()
         self._resume()
         self._ready = True
         self._reading = self.probe.read(self.synthetic)
@@ -196,11 +196,16 @@ class _Engine:
         self.callback.on_phase("distilling", total)
         self.callback.on_progress(self.step, total)
         self._check_stop()
-        while self.step < total and not self.method.finished():
-            self.method.enter(self.step, self.synthetic)
-            readings = self._take_step()
+        if isinstance(self.producer, Method):
+            self._learn(self.producer, total)
+
+    def _learn(self, method: Method[Any, Step], total: int) -> None:
+        """The loop: one step of the images at a time, until all are taken or the method is done."""
+        while self.step < total and not method.finished():
+            method.enter(self.step, self.synthetic)
+            readings = self._take_step(method)
             self.step += 1
-            last = self.step == total or self.method.finished()
+            last = self.step == total or method.finished()
             if last or self.step == 1 or self.step % self.spec.metrics.every == 0:
                 self._report(readings)
             if last or self.step % self.spec.snapshots.every == 0:
@@ -210,11 +215,11 @@ class _Engine:
                 self._save()
             self._check_stop()
 
-    def _take_step(self) -> Readings:
+    def _take_step(self, method: Method[Any, Step]) -> Readings:
         synthetic = self.synthetic
         synthetic.begin_step()
-        step: Step = self.method.draw(self.step, synthetic)
-        readings = self.method.backward(step)
+        step = method.draw(self.step, synthetic)
+        readings = method.backward(step)
         method_norm = self._pulls.note(METHOD, readings, synthetic)
         for weighted in self.regularizers:
             of_term = weighted.backward(step, method_norm)
@@ -222,8 +227,8 @@ class _Engine:
             readings = {**readings, **of_term}
         self._pulls.check(self.step + 1)
         synthetic.step()
-        synthetic.check_finite(self.step + 1)
-        self.method.advance(step)
+        synthetic.check_finite(self.step + 1, self.context.steps_path)
+        method.advance(step)
         for weighted in self.regularizers:
             weighted.regularizer.advance(step)
         return readings
@@ -268,11 +273,11 @@ class _Engine:
         if stop is not None:
             raise Interrupted(self.step, self._save() if self._ready else None)
 
-    def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | Weighted | Randomness]]:
+    def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | WeightedTerm | Randomness]]:
         yield "synthetic", self.synthetic
         yield "random", self.context.random
         yield "real_batches", self.context.real_batches
-        yield "method", self.method
+        yield "method", self.producer
         for weighted in self.regularizers:
             yield f"regularizer/{weighted.name}", weighted
 
@@ -325,7 +330,7 @@ class _Engine:
             self._finished[1],
             soft_labels=self._soft_labels,
             learning_rate=self.synthetic.learning_rate,
-            stages=self.method.stages(),
+            stages=self.producer.stages(),
             done=self.scores,
             on_network=self._scored,
         )
@@ -345,7 +350,7 @@ class _Engine:
             stored=self._stored_pixels(),
             parts={name: part.cpu() for name, part in self.synthetic.decoder.parts(self.synthetic.stored).items()},
             learning_rate=self.synthetic.learning_rate,
-            stages=self.method.stages(),
+            stages=self.producer.stages(),
             spec=self.spec,
             dataset=bundle.DatasetReference.of(context.dataset),
             results=results,

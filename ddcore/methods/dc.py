@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.autograd.gradients import Gradients
-from ddcore.autograd.second_order import Reading
+from ddcore.autograd.second_order import Readout
 from ddcore.formulas import gradient_distances
 from ddcore.methods.shared.feature_matching import MatchingStep, draw_step
 from ddcore.methods.shared.gradient_matching import GradientMatching
@@ -26,7 +26,7 @@ from ddcore.training.trainer import Recipe, train
 
 C = TypeVar("C", bound=GradientMatchingConfig)
 
-DISTANCES: Mapping[str, Reading] = {
+DISTANCES: Mapping[str, Readout] = {
     "ours": gradient_distances.row_cosine,
     "mse": gradient_distances.squared,
     "cos": gradient_distances.cosine,

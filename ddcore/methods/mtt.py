@@ -18,7 +18,7 @@ from ddcore.augment import siamese
 from ddcore.autograd.adjoint import InnerSGD
 from ddcore.autograd.gradients import Gradients
 from ddcore.data.sampling import batches
-from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.errors import DivergedError
 from ddcore.methods.shared.student_training import StudentStep, training_on
 from ddcore.nets.functional import Params
 from ddcore.pretrained.experts import experts
@@ -72,8 +72,6 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
 
     def __init__(self, config: C, run: Run) -> None:
         super().__init__(config, run)
-        for problem in config.impossible(run.spec):
-            raise ConfigurationError(problem.detail)
         self._gradients = Gradients(run.functional, training=True)
         self._experts = experts(config.experts, config.trained_to, run)
 
@@ -130,12 +128,12 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
     def backward(self, step: StudentStep) -> Readings:
         student, start, target = self._trained(step.student), step.start, self._target(step)
         loss = trajectory_loss(student, start, target)
-        rate = step.synthetic.learned["lr"]
+        rate, path = step.synthetic.learned["lr"], self.run.steps_path
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the student diverged at step {step.index + 1}: at a learned rate of {rate.value.item():.3g} its "
                 f"distance to the expert became {loss.item()}; the images of the last checkpoint are kept. Lower "
-                "`method.lr_lr`, `method.lr_init`, `method.lr_img` or the regulariser weights"
+                f"`{path}.lr_lr`, `{path}.lr_init`, `{path}.lr_img` or the regulariser weights"
             )
         if self.config.gradient == "unrolled":
             end = step.sgd.unroll(start, step.synthetic.moving_images, step.labels)
@@ -148,11 +146,12 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
     @override
     def advance(self, step: StudentStep) -> None:
         rate, floor = step.synthetic.learned["lr"].value.item(), LOWEST_RATE * self.config.lr_init
+        path = self.run.steps_path
         if rate < floor:
             raise DivergedError(
                 f"the learned learning rate of the student fell to {rate:.3g} at step {step.index + 1}, below its "
-                f"floor of {floor:.3g} (a thousandth of `method.lr_init`); the images of the last checkpoint are kept. "
-                "Lower `method.lr_lr`, or start from another `method.lr_init`"
+                f"floor of {floor:.3g} (a thousandth of `{path}.lr_init`); the images of the last checkpoint are kept. "
+                f"Lower `{path}.lr_lr`, or start from another `{path}.lr_init`"
             )
 
     def _expert(self, index: int) -> int:

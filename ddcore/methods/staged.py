@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.errors import DivergedError
 from ddcore.methods import build_method
 from ddcore.pretrained.pool import Demand
 from ddcore.pretrained.stage_networks import Stageable, StageNetworks, StagesSoFar
@@ -46,13 +46,10 @@ class Staged(Method[StagedConfig, Step]):
 
     def __init__(self, config: StagedConfig, run: Run) -> None:
         super().__init__(config, run)
-        for problem in config.impossible(run.spec):
-            raise ConfigurationError(problem.detail)
         if run.fresh:
             self._check_room()
-        with self._speaking_of_the_base():
-            base = build_method(config.base, run)
-        if not isinstance(base, Stageable):
+        base = build_method(config.base, run)
+        if not isinstance(base, Method) or not isinstance(base, Stageable):
             raise TypeError(f"{type(base).__name__} is said to be stageable, but cannot start from other networks")
         self._base, self._stageable = base, base
         self._ends = config.ends(run.spec.ipc)
@@ -91,9 +88,9 @@ class Staged(Method[StagedConfig, Step]):
         for learned in range(len(chain), stage):
             stages = StagesSoFar(*self._synthetic.union(self._ends[learned]), rates[learned])
             before = chain[-1] if chain else None
-            chain.append(StageNetworks(self.config.networks, stages, self.config.epochs, self.run, before))
-        with self._speaking_of_the_base():
-            self._stageable.start_from(chain[-1])
+            config = self.config
+            chain.append(StageNetworks(config.networks, stages, config.epochs, self.run, before, config.schedule))
+        self._stageable.start_from(chain[-1])
         self._chain = chain
 
     def _rows(self, stage: int) -> range:
@@ -112,12 +109,12 @@ class Staged(Method[StagedConfig, Step]):
 
     @override
     def backward(self, step: Step) -> Readings:
-        with self._speaking_of_the_base():
+        with self._in_stage():
             return {**self._base.backward(step), "stage": torch.tensor(self._stage + 1)}
 
     @override
     def advance(self, step: Step) -> None:
-        with self._speaking_of_the_base():
+        with self._in_stage():
             self._base.advance(step)
 
     @override
@@ -162,18 +159,12 @@ class Staged(Method[StagedConfig, Step]):
         demand.check(NetworkStore("start", run), run.functional)
 
     @contextmanager
-    def _speaking_of_the_base(self) -> Iterator[None]:
-        """Have errors of the base name its fields where they are in the job, and the stage."""
+    def _in_stage(self) -> Iterator[None]:
+        """Have errors of the base's steps name the stage."""
         try:
             yield
-        except ConfigurationError as error:
-            raise ConfigurationError(_at_the_base(error)) from error
         except DivergedError as error:
-            raise DivergedError(f"in stage {self._stage + 1} of {self.config.stages}: {_at_the_base(error)}") from error
-
-
-def _at_the_base(error: Exception) -> str:
-    return str(error).replace("`method.", "`method.base.")
+            raise DivergedError(f"in stage {self._stage + 1} of {self.config.stages}: {error}") from error
 
 
 @implements(SeqMatchConfig)

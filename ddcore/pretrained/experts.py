@@ -73,10 +73,10 @@ class Experts(Pool):
     def _demand(self) -> Demand:
         size = self.functional.parameter_bytes
         return Demand(
-            field="method.experts.count",
+            field=f"{self._run.steps_path}.experts.count",
             sizes=[max(0, self.epochs + 1 - self._length(index)) * size for index in range(len(self))],
             contents=f"the snapshots of {self.epochs} epochs that have not been made yet",
-            smaller="a smaller `method.max_start` or `network`",
+            smaller=f"a smaller `{self._run.steps_path}.max_start` or `network`",
         )
 
     @override

@@ -11,7 +11,7 @@ from ddcore.errors import ConfigurationError
 from ddcore.runtime.objective import Readings, Regularizer, Step
 
 
-class Weighted:
+class WeightedTerm:
     """A regulariser with its strength.
 
     A relative strength r is turned into an absolute weight w such that, over the first

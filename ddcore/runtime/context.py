@@ -76,6 +76,12 @@ class Run:
     def __post_init__(self) -> None:
         self._images = self.dataset.train.images.to(self.compute.device)
 
+    @property
+    def steps_path(self) -> str:
+        """Where in the job the fields of the method stand that takes the steps: of itself, or of the base it stages."""
+        method = self.spec.method
+        return "method" if method.matcher is method else "method.base"
+
     def real_images(self, rows: Tensor) -> Tensor:
         """Normalised training images (len(rows), channels, H, W), float32, on the device."""
         return self.dataset.normalize(self._images[rows.to(self._images.device)])

@@ -18,10 +18,14 @@ class Pulls:
     """How hard the method and each regulariser pull on the images, step by step.
 
     A term whose gradient overflows shows in its own step. One whose gradient is merely huge throws the images so far
-    that whatever looks at them next overflows, innocent or not; so the step before tells whom to name.
+    that whatever looks at them next overflows, innocent or not; so the step before tells which term to name.
+
+    Args:
+        steps_path: where in the job the fields of the method stand, see :attr:`Run.steps_path`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps_path: str = "method") -> None:
+        self._steps_path = steps_path
         self._noted: dict[str, tuple[Mapping[str, Tensor], Tensor]] = {}
         self._before: dict[str, float] = {}
 
@@ -72,7 +76,7 @@ class Pulls:
                 f", after {thrower} had pulled hardest (with a gradient of {self._before[thrower]:.1e} on the images)"
             )
         culprit = thrower or term
-        remedy = "`method.lr_img`" if culprit == METHOD else f"the `weight` or `relative` of {culprit}"
+        remedy = f"`{self._steps_path}.lr_img`" if culprit == METHOD else f"the `weight` or `relative` of {culprit}"
         return DivergedError(
             f"{what}{pull}; the images of the last checkpoint are kept. Lower {remedy}, or use `precision`: 'fp32'"
         )

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
+from ddcore.errors import ConfigurationError
 from ddcore.nets.functional import Functional, Params
 from ddcore.runtime.checkpoint import Stateful
 from ddcore.runtime.context import Run
@@ -71,23 +72,32 @@ class Step:
 S = TypeVar("S", bound=Step)
 
 
-class Method(Stateful, ABC, Generic[M, S]):
-    """A distillation method, built for one run from its configuration.
+class Producer(Stateful, ABC, Generic[M]):
+    """What a synthetic set comes from, built for one run from its configuration: a :class:`Method` or a coreset.
 
     Raises:
-        ConfigurationError: from the constructor, when this run cannot use the method.
+        ConfigurationError: from the constructor, when this run cannot use it.
     """
 
     def __init__(self, config: M, run: Run) -> None:
+        _refuse_the_impossible(config, run)
         self.config = config
         self.run = run
 
     @abstractmethod
     def start(self) -> SyntheticSet:
-        """Images to start from, with the optimiser that the method prescribes."""
+        """Images to start from, with the optimiser that the method prescribes; a coreset's are final."""
 
     def prepare(self) -> None:
-        """Train what the method needs before its first step (experts, teachers)."""
+        """Train what is needed before the images can be there (experts, teachers)."""
+
+    def stages(self) -> Stages | None:
+        """How the set is divided into stages that networks learn one after the other; not at all, by default."""
+        return None
+
+
+class Method(Producer[M], Generic[M, S]):
+    """A distillation method: it learns the images, step by step."""
 
     def enter(self, index: int, synthetic: SyntheticSet) -> None:
         """Make ready for step ``index``, which a checkpoint may lie before; nothing, but where stages begin.
@@ -106,19 +116,20 @@ class Method(Stateful, ABC, Generic[M, S]):
     def advance(self, step: S) -> None:
         """Do the inner work that follows the image step."""
 
-    def stages(self) -> Stages | None:
-        """How the set is divided into stages that networks learn one after the other; not at all, by default."""
-        return None
-
     def finished(self) -> bool:
         """Whether the run ends here, before ``config.iterations`` steps; never, by default."""
         return False
 
 
 class Regularizer(Stateful, ABC, Generic[R]):
-    """A term beside the method, built for one run from its configuration."""
+    """A term beside the method, built for one run from its configuration.
+
+    Raises:
+        ConfigurationError: from the constructor, when this run cannot use it.
+    """
 
     def __init__(self, config: R, run: Run) -> None:
+        _refuse_the_impossible(config, run)
         self.config = config
         self.run = run
 
@@ -131,3 +142,9 @@ class Regularizer(Stateful, ABC, Generic[R]):
 
     def advance(self, step: Step) -> None:
         """Do the inner work that follows the image step."""
+
+
+def _refuse_the_impossible(config: MethodConfig | RegularizerConfig, run: Run) -> None:
+    """Parsing a job refuses it already; this is for specifications that were put together otherwise."""
+    for problem in config.impossible(run.spec):
+        raise ConfigurationError(problem.detail)

@@ -11,7 +11,7 @@ engine know the name from then on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -45,6 +45,21 @@ class Component(SpecModel):
     """Cost class, in words a user can compare."""
     smoke: ClassVar[Mapping[str, Any]] = {}
     """Fields, as a job gives them, that make it small enough for the behaviour suite: seconds on small images."""
+    departures: ClassVar[tuple[str, ...]] = ()
+    """Where a plain default is not the published setting, in sentences."""
+
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:  # noqa: ARG002 - for those that follow the job
+        """Defaults that follow the rest of the job, by field; nothing by default.
+
+        Args:
+            job: complete but for these.
+        """
+        return {}
+
+    def suited(self, job: JobSpec) -> Self:
+        """The same with :meth:`defaults_in` a job for the fields that it was not given."""
+        missing = {name: v for name, v in self.defaults_in(job).items() if name not in self.model_fields_set}
+        return self.model_copy(update=missing) if missing else self
 
 
 C = TypeVar("C", bound=Component)
@@ -265,9 +280,14 @@ class RegularizerConfig(Component):
     compares_features: ClassVar[bool] = False
     """Whether it reads the features that the method matches, and so needs a method with ``matches_features``."""
 
-    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:  # noqa: ARG002 - for those that override it
-        """What in a job cannot work with this regulariser, as (code, sentence); nothing by default."""
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
+        """What in a job cannot work with this regulariser; nothing by default."""
         yield from ()
+
+    def pointer(self, job: JobSpec) -> str:
+        """Where this regulariser stands in a job, as a JSON pointer; that of all of them where it is not in there."""
+        names = [term.name for term in job.regularizers]
+        return f"/regularizers/{names.index(self.name)}" if self.name in names else "/regularizers"
 
 
 def features_unmatched(regularizer: str, method: str) -> str:

@@ -149,6 +149,13 @@ class JobSpec(SpecModel):
         return check_augmentation(value)
 
     @model_validator(mode="after")
+    def _as_the_job_has_it(self) -> JobSpec:
+        """Fill in the defaults of its components that follow the job, so that the specification shows them."""
+        self.__dict__["method"] = self.method.suited(self)
+        self.__dict__["regularizers"] = tuple(regularizer.suited(self) for regularizer in self.regularizers)
+        return self
+
+    @model_validator(mode="after")
     def _sensible(self) -> JobSpec:
         names = [r.name for r in self.regularizers]
         for name in names:
@@ -231,14 +238,14 @@ def _impossible(spec: JobSpec) -> list[Problem]:
         )
         found.append(Problem("/sampler", "sampler_without_method", detail))
     found += spec.decoder.impossible(spec)
-    for index, regularizer in enumerate(spec.regularizers):
-        found += [Problem(f"/regularizers/{index}", code, detail) for code, detail in regularizer.impossible(spec)]
+    for regularizer in spec.regularizers:
+        found += regularizer.impossible(spec)
         if regularizer.compares_features and not matcher.matches_features:
             detail = features_unmatched(regularizer.name, matcher.name)
-            found.append(Problem(f"/regularizers/{index}", "no_features_to_compare", detail))
+            found.append(Problem(regularizer.pointer(spec), "no_features_to_compare", detail))
         if spec.method.iterations == 0:
             detail = f"`{spec.method.name}` takes no steps, so `{regularizer.name}` could not act; drop it"
-            found.append(Problem(f"/regularizers/{index}", "nothing_to_regularise", detail))
+            found.append(Problem(regularizer.pointer(spec), "nothing_to_regularise", detail))
     return [*found, *spec.method.impossible(spec), *spec.evaluation.impossible(spec)]
 
 

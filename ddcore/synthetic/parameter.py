@@ -68,7 +68,7 @@ class Learned:
 
 
 class LearnedByClass(Learned):
-    """Class-major rows whose optimiser steps once for each class, in closed form (methods/matching, E0).
+    """Class-major rows whose optimiser steps once for each class, in closed form (:mod:`ddcore.synthetic.class_sgd`).
 
     Args:
         start: (classes * rows, ...), class after class.

@@ -242,8 +242,12 @@ class SyntheticSet:
         for part in self.learned.values():
             part.step()
 
-    def check_finite(self, step: int) -> None:
+    def check_finite(self, step: int, steps_path: str = "method") -> None:
         """Refuse tensors that have become NaN or infinite, so that no checkpoint ever holds them.
+
+        Args:
+            step: number of the step, from 1.
+            steps_path: where in the job the fields of the method stand.
 
         Raises:
             DivergedError: naming the step, and the first class concerned where it is the images.
@@ -256,7 +260,8 @@ class SyntheticSet:
             if name == "images":
                 row = int((~torch.isfinite(value)).flatten(1).any(dim=1).nonzero()[0])
                 where = f" (class {row // len(self.live)})"
-            remedy = "`method.lr_lr`" if name == "lr" else "`method.lr_img` or the regulariser weights"
+            rate = "lr_lr" if name == "lr" else "lr_img"
+            remedy = f"`{steps_path}.{rate}`" + ("" if name == "lr" else " or the regulariser weights")
             raise DivergedError(
                 f"the synthetic {name} became NaN or infinite at step {step}{where}; those of the last checkpoint are "
                 f"kept. Lower {remedy}, or use `precision`: 'fp32'"

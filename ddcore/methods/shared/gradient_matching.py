@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from ddcore.augment import siamese
 from ddcore.autograd.gradients import Gradients
-from ddcore.autograd.second_order import Reading
+from ddcore.autograd.second_order import Readout
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets.functional import Params
 from ddcore.pretrained.stage_networks import Stageable, StageNetworks
@@ -32,7 +32,7 @@ class GradientMatching(Method[C, MatchingStep], Stageable):
         distance: between two gradients.
     """
 
-    def __init__(self, config: C, run: Run, gradients: Gradients, distance: Reading) -> None:
+    def __init__(self, config: C, run: Run, gradients: Gradients, distance: Readout) -> None:
         super().__init__(config, run)
         self._gradients = gradients
         self._distance = distance

@@ -1,4 +1,7 @@
-"""Distillation as a bilevel problem, by back-propagation through time. Source: methods/trajectory-and-bilevel, 3."""
+"""Distillation as a bilevel problem, by back-propagation through time.
+
+Released code: github.com/princetonvisualai/RememberThePast-DatasetDistillation.
+"""
 
 from __future__ import annotations
 

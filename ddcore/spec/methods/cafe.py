@@ -1,4 +1,4 @@
-"""Feature alignment. Source: methods/matching, section 5."""
+"""Feature alignment. Released code: distill.py of github.com/kaiwang960112/CAFE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules that keep real images. Source: methods/matching, section 1."""
+"""Rules that keep real images."""
 
 from __future__ import annotations
 

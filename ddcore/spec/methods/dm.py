@@ -1,4 +1,4 @@
-"""Distribution matching. Source: methods/matching, sections 4 and 8."""
+"""Distribution matching. Released code: main_DM.py of github.com/VICO-UoE/DatasetCondensation."""
 
 from __future__ import annotations
 
@@ -50,7 +50,6 @@ class DMConfig(FeatureMatchingConfig):
     title: ClassVar[str] = "Distribution matching"
     citation: ClassVar[str] = "Zhao & Bilen, WACV 2023 (arXiv 2110.04181)"
     cost: ClassVar[str] = "light: one forward pass of the real batch a step, no second derivatives"
-    matches_features: ClassVar[bool] = True
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
 
     name: Literal["dm"] = "dm"

@@ -1,4 +1,7 @@
-"""Gradient matching of decoded images, with a network trained on real ones. Source: trajectory and bilevel, 6 and 7."""
+"""Gradient matching of decoded images, with a network trained on real ones.
+
+Released code: github.com/snu-mllab/Efficient-Dataset-Condensation (IDC) and github.com/Yanqing0327/DREAM.
+"""
 
 from __future__ import annotations
 
@@ -116,3 +119,4 @@ class DREAMConfig(IDCConfig):
     batch_real: int = Field(
         128, ge=1, description="Real images of each class a sweep, and clusters that they represent (paper: 128)."
     )
+    batch_train: int = Field(128, ge=1, description="Real images a training step of the network (released code: 128).")

@@ -1,4 +1,7 @@
-"""Matching of training trajectories. Source: methods/trajectory-and-bilevel, sections 1 and 2."""
+"""Matching of training trajectories.
+
+Released code: github.com/GeorgeCazenavette/mtt-distillation (MTT) and github.com/justincui03/tesla (TESLA).
+"""
 
 from __future__ import annotations
 
@@ -162,6 +165,13 @@ class TESLAConfig(TrajectoryConfig):
 
     name: Literal["tesla"] = "tesla"
     iterations: int = Field(10_000, ge=1, le=10_000_000, description="Image steps (paper: 10,000).")
+    lr_img: float = Field(
+        50.0,
+        gt=0,
+        description="Learning rate of the images: half of what the released code is given (50 for 100, 500 for 1000, "
+        "5,000 for 10,000). That code doubles a tuple instead of the slope in it, so its rates belong to half the "
+        "slope of the paper's formula, which is the one here.",
+    )
     gradient: Literal["exact", "unrolled", "tesla"] = Field(
         "tesla", description="As for `mtt`; `tesla`, the published one, is not the gradient of the loss it descends."
     )

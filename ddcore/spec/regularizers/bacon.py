@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from ddcore.spec.base import regularizer_config
+from ddcore.spec.errors import Problem
 from ddcore.spec.regularizers.base import Weighted
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ class BACONTermConfig(Weighted):
     variant: Literal["released", "paper"] = Field("released", description=BACON_VARIANT)
     trade_off: float = Field(0.8, ge=0, le=1, description=BACON_TRADE_OFF)
 
-    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """A method that draws a single real image."""
         batch_real = getattr(job.method.matcher, "batch_real", None)
         if batch_real == 1:
-            yield "batch_without_spread", spread_of_one(self.name, batch_real)
+            yield Problem(self.pointer(job), "batch_without_spread", spread_of_one(self.name, batch_real))
 
 
 def spread_of_one(name: str, batch_real: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from ddcore.spec.base import regularizer_config
+from ddcore.spec.errors import Problem
 from ddcore.spec.regularizers.base import Weighted, more_images
 from ddcore.spec.teachers import TeacherConfig
 
@@ -27,11 +28,11 @@ class CMIConfig(Weighted):
     name: Literal["cmi"] = "cmi"
     teacher: TeacherConfig = Field(default_factory=TeacherConfig, description="Pool of pretrained networks.")
 
-    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """One image a class, which has no spread."""
         if job.fewest_images_per_class == 1:
             detail = (
                 "CMI is identically zero with one image a class (a class of one has no spread); "
                 f"use {more_images(job)}, the decoder 'mosaic', or drop `cmi`"
             )
-            yield "cmi_needs_several_images", detail
+            yield Problem(self.pointer(job), "cmi_needs_several_images", detail)

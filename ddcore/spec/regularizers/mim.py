@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, regularizer_config
+from ddcore.spec.errors import Problem
 from ddcore.spec.regularizers.base import Weighted
 from ddcore.spec.teachers import TeacherConfig
 
@@ -72,11 +73,11 @@ class MIMConfig(Weighted):
         """Whether the networks of each step are compared, so that no teacher is needed."""
         return method.matcher.trains_networks and self.networks == "auto"
 
-    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """A path through training that is not there."""
         if self.path == "unrolled" and not self.compares_students(job.method):
             detail = (
                 f"`path` is 'unrolled', but `{job.method.matcher.name}` with `networks` '{self.networks}' compares "
                 "the sides under a fixed network; use 'detached', or `networks` 'auto' with `mtt`, `tesla` or `bptt`"
             )
-            yield "no_training_to_unroll", detail
+            yield Problem(self.pointer(job), "no_training_to_unroll", detail)

@@ -16,7 +16,10 @@ from ddcore.synthetic.decoders.decoder import Decoder
 
 
 class Mosaic(Decoder):
-    """Every stored image is a mosaic of factor x factor small ones, each enlarged to full size (IDM 2; IDC 6.2).
+    """Every stored image is a mosaic of factor x factor small ones, each enlarged to full size.
+
+    As in IDC (Kim et al., ICML 2022, arXiv 2205.14959; condense.py of its code, which is
+    github.com/snu-mllab/Efficient-Dataset-Condensation) and IDM (Zhao et al., CVPR 2023, arXiv 2307.09742).
 
     Tiles are taken row by row. Enlarging and shrinking are bilinear without aligned corners, so that shrinking by
     two is the exact mean of 2 x 2 pixels. Where the factor does not divide a side, the last tiles reach over the
@@ -102,7 +105,7 @@ class Mosaic(Decoder):
 
 
 class MultiScaleMosaic(Mosaic):
-    """Every stored image is seen whole, in 2 x 2 tiles, and so on to factor x factor (``multi`` of IDC, 6.2)."""
+    """Every stored image is seen whole, in 2 x 2 tiles, and so on to factor x factor (``multi`` in IDC's code)."""
 
     def __init__(self, factor: int, shape: tuple[int, int, int], filling: Tensor | float = 0.0) -> None:
         super().__init__(factor, shape, filling)
@@ -114,10 +117,11 @@ class MultiScaleMosaic(Mosaic):
 
 
 class BoundedMosaic(Mosaic):
-    """A mosaic of which fewer images are made while it is learned (``bound`` of IDC, 6.2).
+    """A mosaic of which fewer images are made while it is learned (``bound``; Kim et al., ICML 2022).
 
-    As many of a class's first rows as the bound allows are cut by the full factor, as many of the next as are still
-    possible by one less, and so on; the last are seen whole, so that none is left out.
+    As ``decode_zoom_bound`` of their ``condense.py`` splits a class: from the full factor f down to 2, with so many
+    images made and so many rows left, (bound - made - left) // f^2 more rows are cut by f; the last are seen whole, so
+    that none is left out. Since a row that is cut no longer counts as one image, a few images stay below the bound.
 
     Args:
         factor: tiles along a side.
@@ -140,12 +144,12 @@ class BoundedMosaic(Mosaic):
 
     @override
     def plan(self, rows: int) -> list[tuple[int, slice]]:
-        planned, first, spare = [], 0, max(0, self._bound - rows)
+        planned, first, made = [], 0, 0
         for factor in range(self.factor, 0, -1):
-            more = factor**2 - 1
-            cut = min(rows - first, spare // more) if more else rows - first
+            left = rows - first
+            cut = min(left, max(0, self._bound - made - left) // factor**2) if factor > 1 else left
             planned.append((factor, slice(first, first + cut)))
-            first, spare = first + cut, spare - cut * more
+            first, made = first + cut, made + cut * factor**2
         return [(factor, part) for factor, part in planned if part.start < part.stop]
 
 

@@ -1,4 +1,4 @@
-"""IDC and DREAM against their printed figures and against the published loop, written plainly in pixel units."""
+"""IDC and DREAM against figures worked out beforehand and the published loop, written plainly in pixel units."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class OneConvolution(Network):
     [("mse", 3.778134905556211e-05, 9.552373670398475e-05), ("l1", 0.020425041516705322, None)],
 )
 def test_printed_loss_and_gradient(distance: str, value: float, norm: float | None) -> None:
-    """Section 11, IDC loss, in float64."""
+    """Worked out beforehand in float64, by the published formula."""
 
     def s(count: int, delta: float = 0.0) -> Tensor:
         return torch.sin(1 + delta + torch.arange(count, dtype=torch.float64))
@@ -301,6 +301,6 @@ def test_defaults_are_those_of_the_papers() -> None:
     assert (dream.sampler.name, dream.init) == ("representative", "k_means")
     assert (idc.method.batch_real, dream.method.batch_real) == (64, 128)  # type: ignore[attr-defined]
     assert parse({"dataset": "cifar10", "ipc": 10, "method": "idc", "decoder": "identity"}).images_per_class == 10
-    # 10 classes of 64 real and 40 decoded images, and 2000 images to train on (6.5: 5.5k and 6.1k).
+    # 10 classes of 64 real and 40 decoded images, and 2000 images to train on: 5520 and 6000 passes.
     assert idc.method.image_passes(40, 10, 5000) == 10 * (3 * 64 + 9 * 40) + 3 * 2000
     assert math.isclose(idc.method.image_passes(4000, 10, 5000), 10 * (3 * 64 + 9 * 128) + 3 * 2000)

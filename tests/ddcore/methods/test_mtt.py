@@ -1,4 +1,4 @@
-"""Trajectory matching against the printed figures, unrolled autograd and the published approximation."""
+"""Trajectory matching against figures worked out beforehand, unrolled autograd and the published approximation."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ready(make_run: Make, name: str = "mtt", run: dict[str, Any] | None = None, 
 
 
 def test_printed_loss_and_gradient() -> None:
-    """Section 11, MTT and TESLA: the loss and its slope in the student, through the adjoint."""
+    """MTT and TESLA on problem Q: the loss and its slope in the student, through the adjoint."""
     q = Printed()
     target = {"classifier.weight": q.target}
     sgd = InnerSGD(q.gradients, whole, steps=3, lr=0.5)
@@ -96,6 +96,46 @@ def test_gradient_is_that_of_the_published_loop(make_run: Make, gradient: str, f
     assert readings["lr"].item() == pytest.approx(0.05)
     distance = math.sqrt(loss.item() * sum((step.start[n] - step.expert[n]).square().sum().item() for n in step.start))
     assert readings["student_distance"].item() == pytest.approx(distance, rel=1e-4)
+
+
+def released_slope(step: StudentStep, images: Tensor, rate: float, run: Run) -> Tensor:
+    """TESLA's slope in the images as its `distill.py` computes it: a product in two passes, the factor 2 on a tuple."""
+    network = build(run.spec.network, run.dataset.shape, len(run.dataset.classes))
+    path = [{name: value.clone().requires_grad_() for name, value in step.start.items()}]
+    total = {name: torch.zeros_like(value) for name, value in step.start.items()}
+
+    def gradient(index: int) -> dict[str, Tensor]:
+        x, y = step.sgd.batch(index, images, step.labels)
+        loss = F.cross_entropy(functional_call(network, path[index], (x,)), y)
+        slopes = torch.autograd.grad(loss, list(path[index].values()), create_graph=True)
+        return dict(zip(path[index], slopes, strict=True))
+
+    for index in range(step.sgd.steps):
+        found = gradient(index)
+        total = {name: total[name] + found[name].detach() for name in total}
+        path.append({n: (v - rate * found[n]).detach().requires_grad_() for n, v in path[-1].items()})
+    assert step.expert is not None
+    way = {name: step.expert[name] - step.start[name] for name in total}
+    distance, slope = sum(float(value.square().sum()) for value in way.values()), torch.zeros_like(images)
+    for index in range(step.sgd.steps):
+        found = gradient(index)
+        product = sum(((rate * way[n] + rate**2 * total[n]) * found[n]).sum() for n in found) / distance
+        slope += (2 * torch.autograd.grad(product, images))[0]
+    return slope
+
+
+def test_tesla_moves_images_as_released_at_half_the_released_rate(make_run: Make) -> None:
+    """The code of TESLA doubles a tuple of one slope, so its `lr_img` belongs to half of the paper's."""
+    method, released = ready(make_run, "tesla", lr_img=50.0), 100.0
+    synthetic = method.start()
+    before = synthetic.images.detach().clone()
+    synthetic.begin_step()
+    step = method.draw(0, synthetic)
+    images = before.clone().requires_grad_()
+    expected = released * released_slope(step, images, 0.05, method.run)
+    method.backward(step)
+    synthetic.step()
+    close(before - synthetic.images.detach(), expected, 2e-3)
 
 
 def test_through_a_mosaic_the_gradient_reaches_what_is_stored(make_run: Make) -> None:

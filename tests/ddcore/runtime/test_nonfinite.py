@@ -11,6 +11,7 @@ import torch
 
 from ddcore import engine
 from ddcore.errors import DivergedError
+from ddcore.runtime.context import Run
 from ddcore.runtime.nonfinite import METHOD, Pulls
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet
@@ -46,6 +47,15 @@ def test_a_gradient_that_overflows_names_its_term_and_not_those_after_it() -> No
     assert told.startswith("the gradient of `cmi` on the images became inf at step 3;")
     assert "Lower the `weight` or `relative` of `cmi`" in told
     assert "`method.lr_img`" in failure(Pulls(), 1, {METHOD: float("nan"), "cmi": 1.0})
+
+
+def test_a_staged_method_is_told_where_its_base_has_the_field(make_run: Callable[..., Run]) -> None:
+    staged = make_run(ipc=4, method={"name": "seqmatch", "stages": 2, "base": {"name": "dc", "iterations": 2}})
+    assert (make_run().steps_path, staged.steps_path) == ("method", "method.base")
+    assert "Lower `method.base.lr_img`" in failure(Pulls(staged.steps_path), 1, {METHOD: float("nan")})
+    synthetic = SyntheticSet(torch.full((2, 1, 1, 1), torch.inf), ipc=1, lr=1, momentum=0)
+    with pytest.raises(DivergedError, match=r"Lower `method\.base\.lr_img` or the regulariser weights"):
+        synthetic.check_finite(1, staged.steps_path)
 
 
 def test_a_regulariser_may_have_the_name_of_the_method() -> None:

@@ -9,7 +9,7 @@ from ddcore.synthetic.parameter import Learned, LearnedByClass
 
 
 def test_class_steps_of_the_momentum_check() -> None:
-    """Matching, E0: loss x^2 / 2, x = (1, 2, 3), lr 0.1, momentum 0.5, two sweeps of class steps."""
+    """By hand: loss x^2 / 2, x = (1, 2, 3), lr 0.1, momentum 0.5, two sweeps of class steps."""
     learned = LearnedByClass(torch.tensor([1.0, 2.0, 3.0]), classes=3, lr=0.1, momentum=0.5)
     for _ in range(2):
         learned.clear_gradient()
