@@ -77,8 +77,13 @@ EMBEDDED = "tests/contract/"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a service in one process where several share the suite (``--dist loadgroup``)."""
+    """Keep tests that share a service in one process where several share the suite (``--dist loadgroup``).
+
+    A module that says which group it belongs to shares no service with the tests of another.
+    """
     for item in items:
+        if item.get_closest_marker("xdist_group") is not None:
+            continue
         servers = item.get_closest_marker("postgres") or item.get_closest_marker("redis")
         if item.nodeid.startswith(EMBEDDED) and not servers:
             item.add_marker(pytest.mark.xdist_group("embedded"))

@@ -117,9 +117,10 @@ class Catalog(Mapping[str, type[C]], Generic[C]):
     def _checked(self, name: str, cls: object) -> type[C]:
         if not isinstance(cls, type) or not issubclass(cls, self._base):
             raise TypeError(f"{cls!r} is no subclass of {self._base.__name__}")
-        own = cls.model_fields["name"].default if "name" in cls.model_fields else None
-        if own != name:
-            raise ValueError(f"the `name` of {cls.__name__} is {own!r}; its entry point must have the same")
+        if cls.model_fields["name"].default != name:
+            raise ValueError(
+                f"the `name` of {cls.__name__} is not {name!r} by default; its entry point must have the same"
+            )
         return cls
 
     def register(self, cls: type[C]) -> None:
@@ -215,6 +216,16 @@ class MethodConfig(Component):
     """Whether its networks can start where others have learned the earlier stages of a set, so that it can be a base of
     ``seqmatch`` and ``pdd``."""
 
+    @classmethod
+    def usable_decoders(cls) -> tuple[str, ...]:
+        """The ``decoders``, and those that name this method themselves."""
+        return _usable(DECODERS, cls.decoders, cls.model_fields["name"].default)
+
+    @classmethod
+    def usable_samplers(cls) -> tuple[str, ...]:
+        """The ``samplers``, and those that name this method themselves."""
+        return _usable(SAMPLERS, cls.samplers, cls.model_fields["name"].default)
+
     @property
     def matcher(self) -> MethodConfig:
         """Who takes the steps: this method itself, or the base that it stages."""
@@ -291,6 +302,9 @@ def features_unmatched(regularizer: str, method: str) -> str:
 class DecoderConfig(Component):
     """Base of all decoder configurations."""
 
+    for_methods: ClassVar[tuple[str, ...]] = ()
+    """Methods that can learn through it although they do not name it."""
+
     @property
     def views(self) -> int:
         """Images that come out of each stored one."""
@@ -319,6 +333,9 @@ class DecoderConfig(Component):
 class SamplerConfig(Component):
     """Base of all configurations of samplers of real batches."""
 
+    for_methods: ClassVar[tuple[str, ...]] = ()
+    """Methods that can compare with its batches although they do not name it."""
+
 
 class NetworkConfig(Component):
     """Base of all network configurations."""
@@ -330,6 +347,14 @@ NETWORKS: Catalog[NetworkConfig] = Catalog("network", "ddservice.networks", Netw
 DECODERS: Catalog[DecoderConfig] = Catalog("decoder", "ddservice.decoders", DecoderConfig)
 SAMPLERS: Catalog[SamplerConfig] = Catalog("sampler", "ddservice.samplers", SamplerConfig)
 CATALOGS: tuple[Catalog[Any], ...] = (METHODS, REGULARIZERS, NETWORKS, DECODERS, SAMPLERS)
+
+
+def _usable(
+    catalog: Catalog[DecoderConfig] | Catalog[SamplerConfig], named: tuple[str, ...], method: str
+) -> tuple[str, ...]:
+    """Names of a catalog that a method can use, those that it names itself first."""
+    others = (name for name, known in catalog.items() if method in known.for_methods and name not in named)
+    return (*named, *others)
 
 
 def broken_offers() -> tuple[discovery.Broken, ...]:

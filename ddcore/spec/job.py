@@ -225,16 +225,16 @@ def _impossible(spec: JobSpec) -> list[Problem]:
         detail = ipc_exceeds_class(spec, f"the smallest class of {spec.dataset}", facts.smallest_class)
         found.append(Problem("/ipc", "ipc_exceeds_class", detail))
     matcher = spec.method.matcher
-    if spec.decoder.name not in matcher.decoders:
+    if spec.decoder.name not in matcher.usable_decoders():
         detail = (
             f"`{matcher.name}` cannot learn through the decoder '{spec.decoder.name}'; "
-            f"use {' or '.join(repr(name) for name in matcher.decoders)}"
+            f"use {' or '.join(repr(name) for name in matcher.usable_decoders())}"
         )
         found.append(Problem("/decoder", "decoder_without_method", detail))
-    if spec.sampler.name not in matcher.samplers:
+    if spec.sampler.name not in matcher.usable_samplers():
         detail = (
             f"`{matcher.name}` cannot use the sampler '{spec.sampler.name}'; "
-            f"use {' or '.join(repr(name) for name in matcher.samplers)}"
+            f"use {' or '.join(repr(name) for name in matcher.usable_samplers())}"
         )
         found.append(Problem("/sampler", "sampler_without_method", detail))
     found += spec.decoder.impossible(spec)
