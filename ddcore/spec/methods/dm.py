@@ -26,6 +26,7 @@ COMPARISON = (
 class FeatureMatchingConfig(MethodConfig):
     """What methods share that compare the features of a class's real and synthetic images."""
 
+    computes_features: ClassVar[bool] = True
     matches_features: ClassVar[bool] = True
 
     batch_real: int = Field(256, ge=1, description="Real images of each class a step; capped at the class size.")

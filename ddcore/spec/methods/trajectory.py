@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from ddcore.spec.base import MethodConfig, SpecModel, method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.work import TRAINING, TWICE, DataSizes, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -126,15 +127,30 @@ class TrajectoryConfig(MethodConfig):
             )
             yield Problem("/method/experts/epochs", "window_beyond_trajectory", detail)
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:  # noqa: ARG002 - real images: experts only
-        """The student's steps, forwards and back, and the labels."""
-        images = ipc * classes
-        batch = min(self.batch_syn or images, images)
-        return 12 * self.student_steps * batch + (images if self.labels == "soft" else 0)
+    @property
+    def own_labels(self) -> Literal["soft"] | None:
+        """Those of the expert of a step, where they are asked for."""
+        return "soft" if self.labels == "soft" else None
 
-    def pretraining_passes(self, train_images: int, images: int) -> float:  # noqa: ARG002 - experts see real ones
+    def image_passes(self, load: Load) -> float:
+        """The student's steps, forwards and back, and the labels."""
+        labelled = load.synthetic if self.labels == "soft" else 0
+        return TRAINING * self._images_trained(load) + self.way_back(load) + labelled
+
+    def way_back(self, load: Load) -> float:
+        """Through all steps of the student."""
+        return TWICE * self._images_trained(load)
+
+    def _images_trained(self, load: Load) -> int:
+        """Those of all steps; batches are cut from one pass over the images after another, the last of it shorter."""
+        every = load.synthetic
+        batch = min(self.batch_syn or load.data.classes * load.moving, every)
+        passes, left = divmod(self.student_steps, -(-every // batch))
+        return passes * every + left * batch
+
+    def pretraining_passes(self, job: JobSpec, data: DataSizes) -> float:  # noqa: ARG002 - experts see real images
         """Training of the experts."""
-        return 3 * self.experts.count * self.trained_to * train_images
+        return TRAINING * self.experts.count * self.trained_to * data.train
 
     @property
     def networks_pretrained(self) -> int:
