@@ -20,6 +20,7 @@ from ddcore.spec import discovery
 from ddcore.spec.errors import Problem, nearest
 
 from ddcore.spec.layers import Layer, Shape, stacked
+from ddcore.spec.memory import Batch
 from ddcore.spec.work import TRAINING, DataSizes, Load
 
 if TYPE_CHECKING:
@@ -261,6 +262,18 @@ class MethodConfig(Component):
         """Work of all steps of a load; by default they are alike."""
         return load.steps * self.image_passes(load)
 
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Images that the steps of a load have in a network at once.
+
+        By default the real batch without a graph, and the synthetic images with one.
+        """
+        yield Batch(job.network, load.data.drawn(int(getattr(self, "batch_real", 0))))
+        yield Batch(job.network, load.grouped, 1, whole=True)
+
+    def networks_held(self, load: Load) -> int:  # noqa: ARG002 - for those that hold several
+        """Networks, or as many numbers, that are in memory all the time; one by default."""
+        return 1
+
     def way_back(self, load: Load) -> float:  # noqa: ARG002 - for those with ``trains_networks``
         """Work of taking one slope back through the training of a step's network; none by default."""
         return 0.0
@@ -282,6 +295,11 @@ class RegularizerConfig(Component):
     def image_passes(self, job: JobSpec, load: Load) -> Iterator[tuple[NetworkConfig, float]]:  # noqa: ARG002
         """Work of the term in one step, network by network, as that of a method; none by default."""
         yield from ()
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Images that it has in a network at once; by default those that pass in a step, with their graphs."""
+        for network, _ in self.image_passes(job, load):
+            yield Batch(network, load.grouped, 1, whole=True)
 
     def reads_real_features(self) -> bool:
         """Whether the term needs the features of the real batch, which not every method computes itself."""

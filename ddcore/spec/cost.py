@@ -8,12 +8,14 @@ least of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from ddcore.spec.job import JobSpec
+from ddcore.spec.memory import NUMBER, Batch, parameter_bytes
 from ddcore.spec.networks import ConvNetConfig
 from ddcore.spec.teachers import TeacherConfig
 from ddcore.spec.work import TRAINING, DataSizes, Load, Work
@@ -24,6 +26,10 @@ PROBE_NETWORK = ConvNetConfig(width=64)
 """What the probe looks through."""
 _PROBE_TRAINING_IMAGES = 200_000
 """A teacher of the probe sees at most this many images (4 epochs of CIFAR-10), and 10 epochs."""
+_LABEL = 8
+"""Bytes of an int64."""
+_OPTIMISER = 3
+"""Stored images, their gradient and its momentum."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,12 @@ class Cost:
     def flop(self) -> float:
         """Floating-point operations of convolutions and linear layers, two for each multiplication."""
         return sum(work.passes * work.network.flop(self.data.shape, self.data.classes) for work in self.works)
+
+    @cached_property
+    def peak_bytes(self) -> int:
+        """Most bytes of tensors that are alive at once, as :mod:`ddcore.spec.memory` counts them."""
+        sizes = (self.data.shape, self.data.classes)
+        return _held(self.job, self.data) + max(batch.bytes(*sizes) for batch in _batches(self.job, self.data, self.probe))
 
 
 def cost(job: JobSpec, data: DataSizes) -> Cost:
@@ -147,3 +159,32 @@ def reports(steps: int, every: int) -> int:
     ([0, 1, 2, 2, 4], 3)
     """
     return len({1, steps, *range(every, steps, every)}) if steps else 0
+
+
+def _batches(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Batch]:
+    """All images that are in a network at once at some time of a job."""
+    for load in job.method.loads(job, data):
+        yield from job.method.batches(job, load)
+        for term in job.regularizers:
+            yield from term.batches(job, load)
+    yield from job.evaluation.batches(job, data)
+    teachers = [*pools(job), *([TeacherConfig(network=PROBE_NETWORK)] if kind == "teacher" else ())]
+    for config in teachers:
+        yield Batch(config.network, min(config.batch_size, data.train), 1, whole=True)
+    looked_with = [network for network, _ in job.method.looks(data)] + [job.network] * (job.init == "k_means")
+    for network in looked_with:
+        yield Batch(network, max(data.counts))
+    yield Batch(PROBE_NETWORK, data.drawn_evenly(2 * data.probe_images))
+    yield Batch(PROBE_NETWORK, data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes))
+
+
+def _held(job: JobSpec, data: DataSizes) -> int:
+    """Bytes that are there all the time: the dataset, the synthetic set with its optimiser, and networks."""
+    pixels = math.prod(data.shape)
+    dataset = (data.train + data.test) * (pixels + _LABEL)
+    images = data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
+    synthetic = NUMBER * pixels * (_OPTIMISER * data.classes * job.ipc + images)
+    held = [(config.network, count) for config, count in pools(job).items()] + [(PROBE_NETWORK, 1)]
+    held.append((job.network, max(job.method.networks_held(load) for load in job.method.loads(job, data))))
+    networks = (count * parameter_bytes(network, data.shape, data.classes) for network, count in held)
+    return dataset + synthetic + sum(networks)

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ddcore.spec.augmentation import AUGMENTERS, check_augmentation
 from ddcore.spec.base import AnyNetwork, NetworkConfig, SpecModel
 from ddcore.spec.errors import Problem, nearest
+from ddcore.spec.memory import Batch
 from ddcore.spec.networks import (
     AlexNetConfig,
     ConvNetConfig,
@@ -277,6 +278,14 @@ class EvaluationConfig(SpecModel):
             trained = self.images_trained(index, *sizes, job.method.shares(job.ipc))
             conditions = len(self.conditions(index, job.method.own_labels))
             yield network, TRAINING * trained + self.repeats * conditions * self.tests * data.test
+
+    def batches(self, job: JobSpec, data: DataSizes) -> Iterator[Batch]:
+        """Of each architecture, a batch to train on and the test images."""
+        sizes = {DISTILLED: self._finished(job, data), "full": data.train}
+        largest = max(sizes.get(condition.set, data.classes * job.ipc) for condition in self.conditions(0))
+        for network in (self.networks or (job.network,)) if self.repeats else ():
+            yield Batch(network, min(self.batch_size, largest), 1, whole=True)
+            yield Batch(network, data.test)
 
     def _finished(self, job: JobSpec, data: DataSizes) -> int:
         """Images of the distilled set."""

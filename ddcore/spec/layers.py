@@ -25,22 +25,22 @@ class Layer(NamedTuple):
     kept: bool = True
 
 
-def convolution(inputs: int, outputs: int, kernel: int, size: tuple[int, int], *, bias: bool = True) -> Layer:
-    """A convolution with ``outputs`` channels of (height, width) ``size``."""
+def convolution(
+    inputs: int, outputs: int, kernel: int, size: tuple[int, int], norm: str = "none", *, bias: bool = True
+) -> list[Layer]:
+    """A convolution with ``outputs`` channels of (height, width) ``size``, and the normalisation that follows.
+
+    A graph keeps what goes into a normalisation. An activation keeps its own output instead.
+    """
     weights, pixels = kernel * kernel * inputs * outputs, size[0] * size[1]
-    return Layer(weights * pixels, weights + bias * outputs, outputs * pixels)
+    scales = {"none": 0, "layer": 2 * outputs * pixels}.get(norm, 2 * outputs)
+    found = [Layer(weights * pixels, weights + bias * outputs, outputs * pixels, kept=norm != "none")]
+    return [*found, Layer(0, scales, outputs * pixels, kept=False)] if scales else found
 
 
 def linear(inputs: int, outputs: int) -> Layer:
     """A linear map with a bias."""
-    return Layer(inputs * outputs, inputs * outputs + outputs, outputs)
-
-
-def normalization(norm: str, channels: int, size: tuple[int, int]) -> list[Layer]:
-    """What follows a convolution; nothing for ``none``. The activation after it keeps its own output instead."""
-    pixels = size[0] * size[1]
-    scales = {"none": 0, "layer": 2 * channels * pixels}.get(norm, 2 * channels)
-    return [Layer(0, scales, channels * pixels, kept=False)] if scales else []
+    return Layer(inputs * outputs, inputs * outputs + outputs, outputs, kept=False)
 
 
 def activation(channels: int, size: tuple[int, int]) -> Layer:
@@ -52,11 +52,7 @@ def block(
     inputs: int, outputs: int, kernel: int, size: tuple[int, int], norm: str, *, pooled: bool = False
 ) -> list[Layer]:
     """Convolution, normalisation, activation, and pooling by two where asked for."""
-    layers = [
-        convolution(inputs, outputs, kernel, size),
-        *normalization(norm, outputs, size),
-        activation(outputs, size),
-    ]
+    layers = [*convolution(inputs, outputs, kernel, size, norm), activation(outputs, size)]
     if pooled:
         layers.append(activation(outputs, (size[0] // 2, size[1] // 2)))
     return layers

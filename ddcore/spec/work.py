@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ddcore.spec.datasets import DatasetFacts
+from ddcore.spec.memory import GRAPH, for_pixels
 
 if TYPE_CHECKING:
     from ddcore.spec.base import NetworkConfig
@@ -19,6 +20,8 @@ TRAINING = 3
 """Passes of an image that goes forward and backward."""
 TWICE = 9
 """Passes of an image whose gradient is differentiated: forward, backward, and back through both."""
+WAY_BACK = 4
+"""Networks' worth of numbers that the way back through a training carries: two slopes, and the next of each."""
 
 PROBE_IMAGES_PER_CLASS = 50
 """Real images of each class that the probe reads with and no step sees, at most; a tenth of the smallest class else."""
@@ -128,3 +131,8 @@ class Load:
     def synthetic(self) -> int:
         """Synthetic images of all classes that a step sees."""
         return self.data.classes * self.images
+
+    @property
+    def grouped(self) -> int:
+        """Those whose graphs are in memory at once where a step goes group of classes by group."""
+        return min(self.synthetic, max(self.images, for_pixels(GRAPH, self.data.shape)))

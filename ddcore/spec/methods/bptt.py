@@ -9,7 +9,8 @@ from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.errors import Problem
-from ddcore.spec.work import TRAINING, TWICE, Load
+from ddcore.spec.memory import Batch
+from ddcore.spec.work import TRAINING, TWICE, WAY_BACK, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -85,6 +86,15 @@ class BPTTConfig(MethodConfig):
         """Through the steps of the window."""
         images = self._classes(load) * min(self.batch_syn, load.images)
         return TWICE * (self.window or self.student_steps) * images
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """A batch to train on, with second derivatives on the way back, and the real images."""
+        yield Batch(job.network, self._classes(load) * min(self.batch_syn, load.images), 2)
+        yield Batch(job.network, load.data.drawn(self.batch_real) * self._classes(load) // load.data.classes, 1)
+
+    def networks_held(self, load: Load) -> int:  # noqa: ARG002 - equally many whatever the images
+        """The network after each step of the window, and what the way back carries."""
+        return (self.window or self.student_steps) + 1 + WAY_BACK
 
     def _classes(self, load: Load) -> int:
         """Classes that take part in a step."""

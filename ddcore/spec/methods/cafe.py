@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
 from ddcore.spec.work import TRAINING, Load
 
 if TYPE_CHECKING:
@@ -136,6 +137,12 @@ class CAFEConfig(MethodConfig):
         trained = steps - steps // self.max_image_steps
         epochs = min(self.window, self.max_network_epochs)
         return steps * self.image_passes(load) + trained * epochs * (TRAINING * load.synthetic + self._query(load))
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Those of a matching step, the images of a query, and a batch to train on."""
+        yield from super().batches(job, load)
+        yield Batch(job.network, self._query(load))
+        yield Batch(job.network, min(self.batch_train, load.synthetic), 1, whole=True)
 
     def _query(self, load: Load) -> int:
         return load.data.drawn(self.query_images)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, NetworkConfig, method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
 from ddcore.spec.teachers import TeacherConfig
 from ddcore.spec.work import DataSizes, Load
 
@@ -26,6 +27,14 @@ class CoresetConfig(MethodConfig):
     def image_passes(self, load: Load) -> float:  # noqa: ARG002 - there are no steps
         """None."""
         return 0.0
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:  # noqa: ARG002 - there are no steps
+        """None."""
+        yield from ()
+
+    def networks_held(self, load: Load) -> int:  # noqa: ARG002 - there are no steps
+        """None but that of the teacher."""
+        return 0
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """Noise to start from."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
 from ddcore.spec.work import TRAINING, TWICE, Load
 
 if TYPE_CHECKING:
@@ -80,6 +81,12 @@ class GradientMatchingConfig(MethodConfig):
         steps, epochs = self.loops(load.images)
         trained = load.steps - load.steps // steps
         return load.steps * self.image_passes(load) + trained * TRAINING * epochs * load.synthetic
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Of one class at a time the real images and those with second derivatives, and a batch to train on."""
+        yield Batch(job.network, self.batch_real, 1)
+        yield Batch(job.network, load.images, 2, whole=True)
+        yield Batch(job.network, min(self.batch_train, load.synthetic), 1, whole=True)
 
 
 @method_config

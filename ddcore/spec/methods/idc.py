@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
 from ddcore.spec.work import TRAINING, TWICE, Load
 
 if TYPE_CHECKING:
@@ -91,6 +92,12 @@ class IDCConfig(MethodConfig):
         batches = -(-self.train_images // self.batch_train) * self.batch_train
         training = trained * min(batches, data.drawable) + networks * self.pretrain_epochs * data.drawable
         return load.steps * self.image_passes(load) + TRAINING * training
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Of one class at a time the real images and those with second derivatives, and a batch to train on."""
+        yield Batch(job.network, self.batch_real, 1)
+        yield Batch(job.network, min(load.images, self.batch_syn), 2, whole=True)
+        yield Batch(job.network, min(self.batch_train, load.data.drawable), 1, whole=True)
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """A network without convolutions, whose weights are all that is compared."""

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ddcore.spec.base import METHODS, AnyBase, MethodConfig, method_config
 from ddcore.spec.decoders import MosaicConfig
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
 from ddcore.spec.methods.trajectory import MTTConfig
 from ddcore.spec.work import TRAINING, DataSizes, Load
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
 
 _POOL = 10
+_BATCH = 256
+"""Images a step of the trainings on the stages so far."""
 
 
 class StagedConfig(MethodConfig):
@@ -189,6 +192,15 @@ class StagedConfig(MethodConfig):
     def way_back(self, load: Load) -> float:
         """That of the base."""
         return self.base.way_back(load)
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Those of the base, and of the training on the stages so far."""
+        yield from self.base.batches(job, load)
+        yield Batch(job.network, min(_BATCH, load.synthetic), 1, whole=True)
+
+    def networks_held(self, load: Load) -> int:
+        """As many as the base does."""
+        return self.base.networks_held(load)
 
     @property
     def networks_pretrained(self) -> int:

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from ddcore.spec.base import MethodConfig, SpecModel, method_config
 from ddcore.spec.errors import Problem
-from ddcore.spec.work import TRAINING, TWICE, DataSizes, Load
+from ddcore.spec.memory import Batch
+from ddcore.spec.work import TRAINING, TWICE, WAY_BACK, DataSizes, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -141,10 +142,22 @@ class TrajectoryConfig(MethodConfig):
         """Through all steps of the student."""
         return TWICE * self._images_trained(load)
 
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Of the experts' training, and of the student's, with second derivatives on the way back."""
+        yield Batch(job.network, min(self.experts.batch_size, load.data.train), 1, whole=True)
+        yield Batch(job.network, self._batch(load), 2)
+
+    def networks_held(self, load: Load) -> int:  # noqa: ARG002 - equally many whatever the images
+        """The student after each of its steps, two snapshots of an expert, and what the way back carries."""
+        return self.student_steps + 1 + 2 + WAY_BACK
+
+    def _batch(self, load: Load) -> int:
+        """Images of a step of the student, at most."""
+        return min(self.batch_syn or load.data.classes * load.moving, load.synthetic)
+
     def _images_trained(self, load: Load) -> int:
         """Those of all steps; batches are cut from one pass over the images after another, the last of it shorter."""
-        every = load.synthetic
-        batch = min(self.batch_syn or load.data.classes * load.moving, every)
+        every, batch = load.synthetic, self._batch(load)
         passes, left = divmod(self.student_steps, -(-every // batch))
         return passes * every + left * batch
 

@@ -50,8 +50,8 @@ class LeNetConfig(NetworkConfig):
         for outputs in (6, 16):
             height, width = size[0] - 4, size[1] - 4
             size = (height // 2, width // 2)
-            found += [convolution(inputs, outputs, 5, (height, width)), activation(outputs, (height, width))]
-            found.append(activation(outputs, size))
+            found += convolution(inputs, outputs, 5, (height, width))
+            found += [activation(outputs, (height, width)), activation(outputs, size)]
             inputs = outputs
         for units in (120, 84):
             found += [linear(inputs * size[0] * size[1], units), Layer(0, 0, units)]

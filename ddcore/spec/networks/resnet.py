@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from ddcore.spec.base import NetworkConfig, network_config
-from ddcore.spec.layers import Layer, Shape, activation, convolution, linear, normalization
+from ddcore.spec.layers import Layer, Shape, activation, convolution, linear
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
 """Channels and stride of each stage of two basic blocks."""
@@ -48,7 +48,7 @@ class ResNet18Config(NetworkConfig):
         return -(-size[0] // stride), -(-size[1] // stride)
 
     def _convolved(self, inputs: int, outputs: int, kernel: int, size: tuple[int, int]) -> list[Layer]:
-        return [convolution(inputs, outputs, kernel, size, bias=False), *normalization(self.norm, outputs, size)]
+        return convolution(inputs, outputs, kernel, size, self.norm, bias=False)
 
     def _block(self, inputs: int, outputs: int, stride: int, size: tuple[int, int]) -> list[Layer]:
         """Where stages pool, the first convolution and the shortcut still see the larger maps."""

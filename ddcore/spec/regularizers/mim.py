@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, NetworkConfig, regularizer_config
+from ddcore.spec.memory import Batch
 from ddcore.spec.regularizers.base import Weighted
 from ddcore.spec.teachers import TeacherConfig
 from ddcore.spec.work import TRAINING, Load
@@ -83,6 +84,12 @@ class MIMConfig(Weighted):
         yield network, load.data.drawn_evenly(self.batch_real) + TRAINING * load.synthetic
         if self.path == "unrolled":
             yield network, job.method.way_back(load)
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """The real images without a graph, and all synthetic ones with one."""
+        network = job.network if self.compares_students(job.method) else self.teacher.network
+        yield Batch(network, load.data.drawn_evenly(self.batch_real))
+        yield Batch(network, load.synthetic, 1, whole=True)
 
     def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
         """A path through training that is not there."""
