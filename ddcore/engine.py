@@ -22,10 +22,9 @@ from ddcore.data.sampling import reserve
 from ddcore.data.whitening import whitened
 from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
 from ddcore.evaluation.evaluation import Evaluation
-from ddcore.evaluation.probe import Probe, ProbeKind, probe_training_work
+from ddcore.evaluation.probe import Probe
 from ddcore.machine.compute import Compute
 from ddcore.methods import build_producer
-from ddcore.nets import build, macs
 from ddcore.regularizers import build_regularizer
 from ddcore.regularizers.strength import WeightedTerm
 from ddcore.runtime.assembly import assemble
@@ -36,10 +35,10 @@ from ddcore.runtime.nonfinite import METHOD, Pulls
 from ddcore.runtime.objective import Method, Readings, Step
 from ddcore.runtime.randomness import Randomness
 from ddcore.spec import JobSpec, parse
+from ddcore.spec.cost import cost
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
+from ddcore.spec.work import DataSizes
 from ddcore.synthetic.set import SyntheticSet
-
-_PROBE_IMAGES_PER_CLASS = 50
 
 
 @dataclass(frozen=True)
@@ -138,18 +137,18 @@ class _Engine:
 
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
         spec = self.spec
-        work = _images_forwarded(spec, dataset)
+        sizes = _sizes(dataset)
+        expected = cost(spec, sizes)
         compute = Compute.choose(
             spec.device,
             spec.precision,
             spec.compile,
-            expected_images_forwarded=work,
-            macs_per_image=macs(build(spec.network, dataset.shape, len(dataset.classes))),
+            expected_images_forwarded=expected.passes(),
+            macs_per_image=expected.flop / 2 / expected.passes(),
             cache=cache,
             log=self.callback.on_log,
         )
-        per_class = max(1, min(_PROBE_IMAGES_PER_CLASS, min(dataset.class_counts) // 10))
-        rows = reserve(dataset, per_class, torch.Generator().manual_seed(0))
+        rows = reserve(dataset, sizes.probe_images, torch.Generator().manual_seed(0))
         context = assemble(
             spec,
             dataset,
@@ -160,7 +159,7 @@ class _Engine:
             fresh=not self.checkpoints.is_dir(),
             exclude=rows,
         )
-        self.probe = Probe(context, rows, _probe_kind(spec, dataset, work))
+        self.probe = Probe(context, rows, expected.probe)
         return context
 
     def run(self, out: Path) -> Result:
@@ -368,32 +367,9 @@ def _check(spec: JobSpec, dataset: Dataset) -> None:
         raise ConfigurationError(ipc_exceeds_class(spec, f"class '{name}' of {spec.dataset}", smallest))
 
 
-def _images_forwarded(spec: JobSpec, dataset: Dataset) -> int:
-    """Rough work of a job in forward passes of one image, to decide whether compiling is earned."""
-    classes = len(dataset.classes)
-    a_step = spec.method.image_passes(spec.images_per_class, classes, max(dataset.class_counts))
-    scoring = 3 * sum(
-        spec.evaluation.images_trained(
-            network,
-            classes * spec.images_per_class,
-            classes * spec.ipc,
-            sum(dataset.class_counts),
-            spec.method.shares(spec.ipc),
-        )
-        for network in range(max(1, len(spec.evaluation.networks)))
-    )
-    before = spec.method.pretraining_passes(len(dataset.train), classes * spec.images_per_class)
-    return int(spec.method.iterations * a_step + before + scoring)
-
-
-def _probe_kind(spec: JobSpec, dataset: Dataset, work: int) -> ProbeKind:
-    """A teacher, unless training it would cost more than the whole job.
-
-    Regularisers do not count, so that jobs which differ only in them read the same probe.
-    """
-    if spec.metrics.probe != "auto":
-        return spec.metrics.probe
-    return "teacher" if probe_training_work(dataset) <= work else "random"
+def _sizes(dataset: Dataset) -> DataSizes:
+    """What the work of a job depends on besides its specification."""
+    return DataSizes(dataset.shape, dataset.class_counts, len(dataset.test))
 
 
 @contextmanager

@@ -15,35 +15,20 @@ temperature of the posterior maximises the bound between two other real samples,
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore.data.dataset import Dataset
 from ddcore.formulas.information import Pairs, capped, empirical_cmi, infonce_bound
 from ddcore.nets.functional import Functional, Params
 from ddcore.pretrained.teachers import TeacherPool
 from ddcore.runtime.context import Run
-from ddcore.spec import ConvNetConfig, TeacherConfig
+from ddcore.spec import TeacherConfig
+from ddcore.spec.cost import PROBE_NETWORK, ProbeKind, probe_epochs
 from ddcore.synthetic.set import SyntheticSet
 
 _TEMPERATURES = tuple(0.1 * 1.25**k for k in range(24))
-_NETWORK = ConvNetConfig(width=64)
-_TRAINING_IMAGES = 200_000
-"""A teacher of the probe sees at most this many images (4 epochs of CIFAR-10), and 10 epochs."""
-
-ProbeKind = Literal["teacher", "random"]
-
-
-def probe_training_work(dataset: Dataset) -> int:
-    """Images that training the probe's teacher forwards (a backward pass counts as two)."""
-    return 3 * _epochs(dataset) * len(dataset.train)
-
-
-def _epochs(dataset: Dataset) -> int:
-    return max(1, min(10, _TRAINING_IMAGES // len(dataset.train)))
 
 
 def log_ratio(synthetic: Tensor, real: Tensor, temperature: float) -> Tensor:
@@ -118,10 +103,11 @@ class Probe:
     def _network(self, rows: Tensor) -> tuple[Functional, Params]:
         run = self._run
         if self.kind == "teacher":
-            pool = TeacherPool(TeacherConfig(network=_NETWORK, epochs=_epochs(run.dataset)), run, without=self._rows)
+            config = TeacherConfig(network=PROBE_NETWORK, epochs=probe_epochs(len(run.dataset.train)))
+            pool = TeacherPool(config, run, without=self._rows)
             pool.prepare()
             return pool.functional, pool[0]
-        functional = run.network(_NETWORK)
+        functional = run.network(PROBE_NETWORK)
         params = functional.new(torch.Generator(run.compute.device).manual_seed(0))
         features = functional.features(params, run.real_images(rows))
         weight, bias = _least_squares(features, run.dataset.train.labels[rows].to(features.device))

@@ -12,11 +12,7 @@ from ddcore.nets.network import Convolutional, Network, Shape
 from ddcore.nets.normalization import normalization
 from ddcore.registry import implements
 from ddcore.spec import AlexNetConfig, LeNetConfig, MLPConfig, VGG11Config
-
-ALEXNET_LAYERS = ((128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True))
-"""Channels and kernel size of each convolution, and whether pooling follows."""
-VGG11_STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
-"""Channels of the convolutions before each of the five poolings."""
+from ddcore.spec.networks.classic import ALEXNET_LAYERS, VGG11_STAGES
 
 
 @implements(MLPConfig)

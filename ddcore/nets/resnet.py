@@ -14,11 +14,7 @@ from ddcore.nets.normalization import normalization
 from ddcore.registry import implements
 from ddcore.spec import ResNet18Config
 from ddcore.spec.networks import Norm
-
-STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
-"""Channels and stride of each stage of two basic blocks."""
-POOL = 4
-"""Window of the last average pooling, or the whole map where that is smaller."""
+from ddcore.spec.networks.resnet import POOL, STAGES
 
 
 class BasicBlock(nn.Module):

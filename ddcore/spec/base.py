@@ -10,17 +10,21 @@ engine know the name from then on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from ddcore.spec import discovery
 from ddcore.spec.errors import Problem, nearest
+from ddcore.spec.layers import Layer, Shape, stacked
+from ddcore.spec.memory import Batch
+from ddcore.spec.work import TRAINING, DataSizes, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
+    from ddcore.spec.teachers import TeacherConfig
 
 
 class SpecModel(BaseModel):
@@ -200,6 +204,9 @@ class MethodConfig(Component):
     decoders: ClassVar[tuple[str, ...]] = ("identity", "mosaic")
     """Decoders that this method can learn through."""
 
+    computes_features: ClassVar[bool] = False
+    """Whether its own loss takes the features of the real batch, so that terms which compare them pass none again."""
+
     matches_features: ClassVar[bool] = False
     """Whether its steps pass real and synthetic images of a class through one network under one augmentation, so that
     terms which compare the features of both can join."""
@@ -241,34 +248,62 @@ class MethodConfig(Component):
         return (ipc,)
 
     @property
+    def own_labels(self) -> Literal["soft"] | None:
+        """Labels that the method learns in the place of the classes; none by default."""
+        return None
+
+    @property
     def networks_pretrained(self) -> int:
-        """Networks that are trained before they are matched with."""
+        """Networks of the job's architecture that are trained before they are matched with."""
         return 0
 
-    def pretraining_passes(self, train_images: int, images: int) -> float:  # noqa: ARG002 - for those that train some
-        """Work of training them, as :meth:`image_passes` counts it.
-
-        Args:
-            train_images: real images.
-            images: synthetic images of all classes, decoded.
-        """
+    def pretraining_passes(self, job: JobSpec, data: DataSizes) -> float:  # noqa: ARG002 - for those that train some
+        """Work of training them, as :meth:`image_passes` counts it."""
         return 0.0
+
+    def teachers(self) -> Iterator[tuple[TeacherConfig, int]]:
+        """Pools of networks trained on the real images, and how many of each are trained; none by default."""
+        yield from ()
+
+    def looks(self, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:  # noqa: ARG002 - for those that look
+        """Images that pass through such networks before the first step; none by default."""
+        yield from ()
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
         """What in a job cannot work with this method; nothing by default."""
         yield from ()
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
-        """Rough work of one step: images forward through the network, a backward pass counting as two.
+    def loads(self, job: JobSpec, data: DataSizes) -> Iterator[Load]:
+        """Steps, stage by stage, with the images that each of them sees; one stage by default."""
+        seen = job.decoder.images_seen(job.ipc, data.shape, data.classes)
+        yield Load(data, self.iterations, seen, seen)
+
+    def image_passes(self, load: Load) -> float:
+        """Work of one step: images forward through the network, a backward pass counting as two.
 
         By default the real batch goes forward, and the synthetic images forward and backward.
-
-        Args:
-            ipc: synthetic images of each class, decoded.
-            classes: how many there are.
-            class_size: real images of a class, which caps the batch.
         """
-        return classes * (min(int(getattr(self, "batch_real", 0)), class_size) + 3 * ipc)
+        return load.data.drawn(int(getattr(self, "batch_real", 0))) + TRAINING * load.synthetic
+
+    def passes(self, load: Load) -> float:
+        """Work of all steps of a load; by default they are alike."""
+        return load.steps * self.image_passes(load)
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Images that the steps of a load have in a network at once.
+
+        By default the real batch without a graph, and the synthetic images with one.
+        """
+        yield Batch(job.network, load.data.drawn(int(getattr(self, "batch_real", 0))))
+        yield Batch(job.network, load.grouped, 1, whole=True)
+
+    def networks_held(self, load: Load) -> int:  # noqa: ARG002 - for those that hold several
+        """Networks, or as many numbers, that are in memory all the time; one by default."""
+        return 1
+
+    def way_back(self, load: Load) -> float:  # noqa: ARG002 - for those with ``trains_networks``
+        """Work of taking one slope back through the training of a step's network; none by default."""
+        return 0.0
 
 
 class RegularizerConfig(Component):
@@ -279,6 +314,23 @@ class RegularizerConfig(Component):
 
     compares_features: ClassVar[bool] = False
     """Whether it reads the features that the method matches, and so needs a method with ``matches_features``."""
+
+    def teachers(self, job: JobSpec) -> Iterator[tuple[TeacherConfig, int]]:  # noqa: ARG002 - for those that have some
+        """Pools of networks trained on the real images, and how many of each are trained; none by default."""
+        yield from ()
+
+    def image_passes(self, job: JobSpec, load: Load) -> Iterator[tuple[NetworkConfig, float]]:  # noqa: ARG002
+        """Work of the term in one step, network by network, as that of a method; none by default."""
+        yield from ()
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Images that it has in a network at once; by default those that pass in a step, with their graphs."""
+        for network, _ in self.image_passes(job, load):
+            yield Batch(network, load.grouped, 1, whole=True)
+
+    def reads_real_features(self) -> bool:
+        """Whether the term needs the features of the real batch, which not every method computes itself."""
+        return self.compares_features
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
         """What in a job cannot work with this regulariser; nothing by default."""
@@ -320,6 +372,10 @@ class DecoderConfig(Component):
         """
         return ipc * self.views
 
+    def images_seen(self, ipc: int, shape: tuple[int, int, int], classes: int) -> int:
+        """Those of them that a step sees; by default all."""
+        return self.images_per_class(ipc, shape, classes)
+
     def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
         """What in a job cannot work with this decoder; nothing by default."""
         yield from ()
@@ -336,9 +392,36 @@ class SamplerConfig(Component):
     for_methods: ClassVar[tuple[str, ...]] = ()
     """Methods that can compare with its batches although they do not name it."""
 
+    def passes(self, load: Load, batch_real: int) -> float:  # noqa: ARG002 - for those that look at images to choose
+        """Images through the network of the step to choose the batches of all steps of a load; none by default.
+
+        Args:
+            load: the steps.
+            batch_real: real images of each class that the method asks for.
+        """
+        return 0.0
+
 
 class NetworkConfig(Component):
     """Base of all network configurations."""
+
+    def layers(self, shape: Shape, classes: int) -> Sequence[Layer]:
+        """What an image passes through, in order; for networks that do not say, three blocks of 128 channels.
+
+        Args:
+            shape: of an image.
+            classes: logits.
+        """
+        return stacked(shape, classes, [(128, 3, True)] * 3, "instance")
+
+    def flop(self, shape: Shape, classes: int) -> float:
+        """Floating-point operations of one image's forward pass, two for each multiplication.
+
+        >>> from ddcore.spec import NETWORKS
+        >>> round(NETWORKS["convnet"]().flop((3, 32, 32), 10) / 1e6)
+        101
+        """
+        return 2.0 * sum(layer.macs for layer in self.layers(shape, classes))
 
 
 METHODS: Catalog[MethodConfig] = Catalog("method", "ddservice.methods", MethodConfig)

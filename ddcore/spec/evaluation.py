@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ddcore.spec.augmentation import AUGMENTERS, check_augmentation
 from ddcore.spec.base import AnyNetwork, NetworkConfig, SpecModel
 from ddcore.spec.errors import Problem, nearest
+from ddcore.spec.memory import Batch
 from ddcore.spec.networks import (
     AlexNetConfig,
     ConvNetConfig,
@@ -21,6 +22,7 @@ from ddcore.spec.networks import (
 )
 from ddcore.spec.protocols import ADAM, PROTOCOLS, Schedule
 from ddcore.spec.teachers import TeacherConfig
+from ddcore.spec.work import TRAINING, DataSizes
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -256,6 +258,42 @@ class EvaluationConfig(SpecModel):
             self.passes(self.epochs_on(condition.set, full)) * sizes.get(condition.set, times * real)
             for condition in self.conditions(network)
         )
+
+    def teachers(self) -> Iterator[tuple[TeacherConfig, int]]:
+        """One of the pool, where anything asked for takes it."""
+        if self.needs_teacher:
+            yield self.teacher, 1
+
+    def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
+        """Images that its teacher looks at: those that it labels, and all real ones to choose some by herding."""
+        distilled, stored, own = self._finished(job, data), data.classes * job.ipc, job.method.own_labels
+        labelled = distilled if self.labels == "soft" and own is None else 0
+        sizes = {DISTILLED: distilled if self.labels == "hard" and own is None else 0, "full": data.train}
+        for index in range(len(self.networks or (job.network,))):
+            soft = [condition for condition in self.conditions(index, own) if condition.labels == "soft"]
+            labelled += self.repeats * sum(sizes.get(condition.set, stored) for condition in soft)
+        if self.needs_teacher:
+            yield self.teacher.network, labelled + self._scores_herding * data.train
+
+    def image_passes(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
+        """Work of training and testing, architecture by architecture."""
+        sizes = (self._finished(job, data), data.classes * job.ipc, data.train)
+        for index, network in enumerate(self.networks or (job.network,)):
+            trained = self.images_trained(index, *sizes, job.method.shares(job.ipc))
+            conditions = len(self.conditions(index, job.method.own_labels))
+            yield network, TRAINING * trained + self.repeats * conditions * self.tests * data.test
+
+    def batches(self, job: JobSpec, data: DataSizes) -> Iterator[Batch]:
+        """Of each architecture, a batch to train on and the test images."""
+        sizes = {DISTILLED: self._finished(job, data), "full": data.train}
+        largest = max(sizes.get(condition.set, data.classes * job.ipc) for condition in self.conditions(0))
+        for network in (self.networks or (job.network,)) if self.repeats else ():
+            yield Batch(network, min(self.batch_size, largest), 1, whole=True)
+            yield Batch(network, data.test)
+
+    def _finished(self, job: JobSpec, data: DataSizes) -> int:
+        """Images of the distilled set."""
+        return data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """What in a job cannot be scored like this."""

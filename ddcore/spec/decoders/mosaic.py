@@ -36,6 +36,20 @@ class MosaicConfig(DecoderConfig):
         """Images that each stored one is made of at the start."""
         return self.factor**2
 
+    def images_seen(self, ipc: int, shape: tuple[int, int, int], classes: int) -> int:
+        """All, but where they are bounded: then each stored one is cut by the largest factor that leaves the others one.
+
+        >>> MosaicConfig(factor=3, scales="bound").images_seen(50, (3, 32, 32), 10)
+        128
+        """
+        if self.scales != "bound":
+            return super().images_seen(ipc, shape, classes)
+        left, spare = ipc, max(0, self.bound - ipc)
+        for factor in range(self.factor, 1, -1):
+            cut = min(left, spare // (factor**2 - 1))
+            left, spare = left - cut, spare - cut * (factor**2 - 1)
+        return max(ipc, self.bound) - spare
+
     @property
     def views(self) -> int:
         """Images that come out of each stored one."""

@@ -12,6 +12,8 @@ from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
+from ddcore.spec.work import TRAINING, TWICE, WAY_BACK, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -77,8 +79,27 @@ class BPTTConfig(MethodConfig):
             )
             yield Problem("/method/penalty", "nothing_to_penalise", detail)
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
+    def image_passes(self, load: Load) -> float:
         """Training, the walk back through it, and the real batch."""
-        taking_part = min(self.classes_per_step or classes, classes)
-        training = (3 * self.student_steps + 9 * (self.window or self.student_steps)) * min(self.batch_syn, ipc)
-        return taking_part * (training + 3 * min(self.batch_real, class_size))
+        taking_part = self._classes(load)
+        training = TRAINING * self.student_steps * taking_part * min(self.batch_syn, load.images)
+        tested = TRAINING * load.data.drawn(self.batch_real) * taking_part / load.data.classes
+        return training + self.way_back(load) + tested
+
+    def way_back(self, load: Load) -> float:
+        """Through the steps of the window."""
+        images = self._classes(load) * min(self.batch_syn, load.images)
+        return TWICE * (self.window or self.student_steps) * images
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """A batch to train on, with second derivatives on the way back, and the real images."""
+        yield Batch(job.network, self._classes(load) * min(self.batch_syn, load.images), 2)
+        yield Batch(job.network, load.data.drawn(self.batch_real) * self._classes(load) // load.data.classes, 1)
+
+    def networks_held(self, load: Load) -> int:  # noqa: ARG002 - equally many whatever the images
+        """The network after each step of the window, and what the way back carries."""
+        return (self.window or self.student_steps) + 1 + WAY_BACK
+
+    def _classes(self, load: Load) -> int:
+        """Classes that take part in a step."""
+        return min(self.classes_per_step or load.data.classes, load.data.classes)

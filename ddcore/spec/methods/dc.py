@@ -12,6 +12,8 @@ from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
+from ddcore.spec.work import TRAINING, TWICE, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -82,11 +84,22 @@ class GradientMatchingConfig(MethodConfig):
         epochs = next((epochs for most, epochs in published.items() if ipc <= most), 10)
         return self.outer_loop or min(ipc, 50), epochs if self.inner_loop is None else self.inner_loop
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
-        """Gradients of the real batch, second derivatives of the synthetic images, and training on these."""
-        steps, epochs = self.loops(ipc)
-        real, trained = 3 * min(self.batch_real, class_size), 3 * epochs * ipc * (steps - 1) / steps
-        return classes * (real + 9 * ipc + trained)
+    def image_passes(self, load: Load) -> float:
+        """Gradients of the real batch and of frozen images, and second derivatives of those that move."""
+        synthetic = TWICE * load.moving + TRAINING * (load.images - load.moving)
+        return TRAINING * load.data.drawn(self.batch_real) + load.data.classes * synthetic
+
+    def passes(self, load: Load) -> float:
+        """Steps, and after all but the last of a network its training."""
+        steps, epochs = self.loops(load.images)
+        trained = load.steps - load.steps // steps
+        return load.steps * self.image_passes(load) + trained * TRAINING * epochs * load.synthetic
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Of one class at a time the real images and those with second derivatives, and a batch to train on."""
+        yield Batch(job.network, self.batch_real, 1)
+        yield Batch(job.network, load.images, 2, whole=True)
+        yield Batch(job.network, min(self.batch_train, load.synthetic), 1, whole=True)
 
 
 @method_config

@@ -12,6 +12,8 @@ from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
+from ddcore.spec.work import TRAINING, TWICE, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -85,11 +87,26 @@ class IDCConfig(MethodConfig):
         0.5, ge=0, le=1, description="Probability that CutMix (Beta(1, 1)) mixes a batch the network is trained on."
     )
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
-        """Gradients of the real batch, second derivatives of the decoded images, and training on real ones."""
-        matched = classes * (3 * min(self.batch_real, class_size) + 9 * min(ipc, self.batch_syn))
-        before = self.pretrain_epochs * classes * class_size / self.steps_per_network
-        return matched + 3 * (min(self.train_images, classes * class_size) + before)
+    def image_passes(self, load: Load) -> float:
+        """Gradients of the real batch and of frozen images, and second derivatives of those that move."""
+        picked = min(load.images, self.batch_syn)
+        moving = picked * load.moving / load.images
+        synthetic = TWICE * moving + TRAINING * (picked - moving)
+        return TRAINING * load.data.drawn(self.batch_real) + load.data.classes * synthetic
+
+    def passes(self, load: Load) -> float:
+        """Steps, after all but the last of a network its training, and what it begins with."""
+        of_one, data = self.steps_per_network, load.data
+        networks, trained = -(-load.steps // of_one), load.steps - load.steps // of_one
+        batches = -(-self.train_images // self.batch_train) * self.batch_train
+        training = trained * min(batches, data.drawable) + networks * self.pretrain_epochs * data.drawable
+        return load.steps * self.image_passes(load) + TRAINING * training
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Of one class at a time the real images and those with second derivatives, and a batch to train on."""
+        yield Batch(job.network, self.batch_real, 1)
+        yield Batch(job.network, min(load.images, self.batch_syn), 2, whole=True)
+        yield Batch(job.network, min(self.batch_train, load.data.drawable), 1, whole=True)
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """A network without convolutions, whose weights are all that is compared."""

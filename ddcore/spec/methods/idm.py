@@ -12,8 +12,10 @@ from pydantic import Field
 
 from ddcore.spec.base import method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
 from ddcore.spec.methods.dm import COMPARISON, Comparison, FeatureMatchingConfig
 from ddcore.spec.regularizers.bacon import BACON_TRADE_OFF, BACON_VARIANT
+from ddcore.spec.work import TRAINING, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -102,10 +104,20 @@ class QueueMatchingConfig(FeatureMatchingConfig):
             )
             yield Problem("/method/queue_start", "queue_overfull", detail)
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
+    def image_passes(self, load: Load) -> float:
         """The real batch forward, the synthetic images both ways, and the training of networks."""
-        training = 3 * self.networks_trained * self.network_steps * self.batch_train
-        return super().image_passes(ipc, classes, class_size) + training
+        batch = min(self.batch_train, load.data.drawable)
+        training = TRAINING * min(self.networks_trained, self.queue_size) * self.network_steps * batch
+        return super().image_passes(load) + training
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Those of a matching step, and a batch to train on."""
+        yield from super().batches(job, load)
+        yield Batch(job.network, min(self.batch_train, load.data.drawable), 1, whole=True)
+
+    def networks_held(self, load: Load) -> int:
+        """Weights and momentum of every network of the queue."""
+        return 2 * min(self.queue_size, self.queue_start - (-load.steps // self.grow_every))
 
 
 @method_config

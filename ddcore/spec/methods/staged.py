@@ -14,13 +14,17 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ddcore.spec.base import METHODS, AnyBase, MethodConfig, method_config
 from ddcore.spec.decoders import MosaicConfig
 from ddcore.spec.errors import Problem
-from ddcore.spec.methods.trajectory import MTTConfig, TrajectoryConfig
+from ddcore.spec.memory import Batch
+from ddcore.spec.methods.trajectory import MTTConfig
 from ddcore.spec.protocols import Schedule
+from ddcore.spec.work import TRAINING, DataSizes, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
 
 _POOL = 10
+_BATCH = 256
+"""Images a step of the trainings on the stages so far."""
 
 
 class StagedConfig(MethodConfig):
@@ -193,25 +197,46 @@ class StagedConfig(MethodConfig):
             )
             yield Problem("/method/base/labels", "stages_move_soft_labels", detail)
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
-        """Those of the base, with the images that a step of each stage takes, in the mean over the stages."""
-        shares = self.shares(ipc)
-        taken = shares if isinstance(self.base, TrajectoryConfig) else tuple(accumulate(shares))
-        passes = [self.base.image_passes(max(1, ipc * rows // sum(shares)), classes, class_size) for rows in taken]
-        return sum(passes) / len(passes)
+    def loads(self, job: JobSpec, data: DataSizes) -> Iterator[Load]:
+        """The base's steps of every stage: with all images so far, of which those of the stage move."""
+        for rows, end in zip(self.shares(job.ipc), self.ends(job.ipc), strict=True):
+            seen, before = (job.decoder.images_seen(n, data.shape, data.classes) for n in (end, end - rows))
+            yield Load(data, self.base.iterations, seen, seen - before)
+
+    def image_passes(self, load: Load) -> float:
+        """That of the base."""
+        return self.base.image_passes(load)
+
+    def passes(self, load: Load) -> float:
+        """That of the base."""
+        return self.base.passes(load)
+
+    def way_back(self, load: Load) -> float:
+        """That of the base."""
+        return self.base.way_back(load)
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Those of the base, and of the training on the stages so far."""
+        yield from self.base.batches(job, load)
+        yield Batch(job.network, min(_BATCH, load.synthetic), 1, whole=True)
+
+    def networks_held(self, load: Load) -> int:
+        """As many as the base does."""
+        return self.base.networks_held(load)
 
     @property
     def networks_pretrained(self) -> int:
         """Those of the base, and for every later stage those of the pool."""
         return self.base.networks_pretrained + (self.stages - 1) * self.networks
 
-    def pretraining_passes(self, train_images: int, images: int) -> float:
-        """Training of the base's experts for every stage, and on the stages so far."""
-        first, later = self.base.pretraining_passes(train_images, images), self.stages - 1
-        if isinstance(self.base, TrajectoryConfig):
-            first *= 1 + later * self.networks / self.base.experts.count
-        lessons = sum(range(1, self.stages)) * images / self.stages
-        return first + 3 * self.networks * (self.epochs + 1) * lessons
+    def pretraining_passes(self, job: JobSpec, data: DataSizes) -> float:
+        """Training of the base's experts for every stage, and of the pool on the stages so far."""
+        learned = (job.decoder.images_per_class(end, data.shape, data.classes) for end in self.ends(job.ipc)[:-1])
+        on_stages = TRAINING * self.networks * (self.epochs + 1) * data.classes * sum(learned)
+        experts = self.base.pretraining_passes(job, data)
+        if self.base.networks_pretrained:
+            experts *= 1 + (self.stages - 1) * self.networks / self.base.networks_pretrained
+        return experts + on_stages
 
 
 def _given(base: object) -> dict[str, Any]:

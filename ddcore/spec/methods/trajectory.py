@@ -12,6 +12,8 @@ from pydantic import Field, model_validator
 
 from ddcore.spec.base import MethodConfig, SpecModel, method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
+from ddcore.spec.work import TRAINING, TWICE, WAY_BACK, DataSizes, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -130,15 +132,42 @@ class TrajectoryConfig(MethodConfig):
             )
             yield Problem("/method/experts/epochs", "window_beyond_trajectory", detail)
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:  # noqa: ARG002 - real images: experts only
-        """The student's steps, forwards and back, and the labels."""
-        images = ipc * classes
-        batch = min(self.batch_syn or images, images)
-        return 12 * self.student_steps * batch + (images if self.labels == "soft" else 0)
+    @property
+    def own_labels(self) -> Literal["soft"] | None:
+        """Those of the expert of a step, where they are asked for."""
+        return "soft" if self.labels == "soft" else None
 
-    def pretraining_passes(self, train_images: int, images: int) -> float:  # noqa: ARG002 - experts see real ones
+    def image_passes(self, load: Load) -> float:
+        """The student's steps, forwards and back, and the labels."""
+        labelled = load.synthetic if self.labels == "soft" else 0
+        return TRAINING * self._images_trained(load) + self.way_back(load) + labelled
+
+    def way_back(self, load: Load) -> float:
+        """Through all steps of the student."""
+        return TWICE * self._images_trained(load)
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Of the experts' training, and of the student's, with second derivatives on the way back."""
+        yield Batch(job.network, min(self.experts.batch_size, load.data.train), 1, whole=True)
+        yield Batch(job.network, self._batch(load), 2)
+
+    def networks_held(self, load: Load) -> int:  # noqa: ARG002 - equally many whatever the images
+        """The student after each of its steps, two snapshots of an expert, and what the way back carries."""
+        return self.student_steps + 1 + 2 + WAY_BACK
+
+    def _batch(self, load: Load) -> int:
+        """Images of a step of the student, at most."""
+        return min(self.batch_syn or load.data.classes * load.moving, load.synthetic)
+
+    def _images_trained(self, load: Load) -> int:
+        """Those of all steps; batches are cut from one pass over the images after another, the last of it shorter."""
+        every, batch = load.synthetic, self._batch(load)
+        passes, left = divmod(self.student_steps, -(-every // batch))
+        return passes * every + left * batch
+
+    def pretraining_passes(self, job: JobSpec, data: DataSizes) -> float:  # noqa: ARG002 - experts see real images
         """Training of the experts."""
-        return 3 * self.experts.count * self.trained_to * train_images
+        return TRAINING * self.experts.count * self.trained_to * data.train
 
     @property
     def networks_pretrained(self) -> int:

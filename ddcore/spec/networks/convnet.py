@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from ddcore.spec.base import NetworkConfig, network_config
+from ddcore.spec.layers import Layer, Shape, padded, stacked
 
 Norm = Literal["instance", "batch", "layer", "group", "none"]
 
@@ -44,3 +45,8 @@ class ConvNetConfig(NetworkConfig):
             return self.depth
         halvings = max(1, size.bit_length() - 2)
         return min(halvings, max(3, size.bit_length() - 3))
+
+    def layers(self, shape: Shape, classes: int) -> list[Layer]:
+        """Blocks of one width and the classifier."""
+        depth = self.depth_for(min(padded(shape)))
+        return stacked(shape, classes, [(self.width, 3, self.pooling != "none")] * depth, self.norm)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from ddcore.spec.base import regularizer_config
+from ddcore.spec.base import NetworkConfig, regularizer_config
 from ddcore.spec.errors import Problem
 from ddcore.spec.regularizers.base import Weighted
+from ddcore.spec.work import TRAINING, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -34,6 +35,10 @@ class BACONTermConfig(Weighted):
     name: Literal["bacon"] = "bacon"
     variant: Literal["released", "paper"] = Field("released", description=BACON_VARIANT)
     trade_off: float = Field(0.8, ge=0, le=1, description=BACON_TRADE_OFF)
+
+    def image_passes(self, job: JobSpec, load: Load) -> Iterator[tuple[NetworkConfig, float]]:
+        """The synthetic images both ways through the network of the method."""
+        yield job.network, TRAINING * load.synthetic
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """A method that draws a single real image."""

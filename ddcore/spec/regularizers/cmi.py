@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ddcore.spec.base import regularizer_config
+from ddcore.spec.base import NetworkConfig, regularizer_config
 from ddcore.spec.errors import Problem
 from ddcore.spec.regularizers.base import Weighted, more_images
 from ddcore.spec.teachers import TeacherConfig
+from ddcore.spec.work import TRAINING, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -27,6 +28,14 @@ class CMIConfig(Weighted):
 
     name: Literal["cmi"] = "cmi"
     teacher: TeacherConfig = Field(default_factory=TeacherConfig, description="Pool of pretrained networks.")
+
+    def teachers(self, job: JobSpec) -> Iterator[tuple[TeacherConfig, int]]:  # noqa: ARG002
+        """The pool."""
+        yield self.teacher, self.teacher.pool
+
+    def image_passes(self, job: JobSpec, load: Load) -> Iterator[tuple[NetworkConfig, float]]:  # noqa: ARG002
+        """The synthetic images both ways through a teacher."""
+        yield self.teacher.network, TRAINING * load.synthetic
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """One image a class, which has no spread."""

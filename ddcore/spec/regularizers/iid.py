@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ddcore.spec.base import regularizer_config
+from ddcore.spec.base import NetworkConfig, regularizer_config
 from ddcore.spec.errors import Problem
 from ddcore.spec.regularizers.base import Weighted, more_images
 from ddcore.spec.teachers import TeacherConfig
+from ddcore.spec.work import TRAINING, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -57,6 +58,22 @@ class IIDConfig(Weighted):
         if not self.covariance and not self.centralization:
             raise ValueError("`iid` has a `covariance` and a `centralization` of 0, which leaves nothing; raise one")
         return self
+
+    def teachers(self, job: JobSpec) -> Iterator[tuple[TeacherConfig, int]]:  # noqa: ARG002
+        """The pool, where a part of the term looks through one."""
+        if self.centralization:
+            yield self.teacher, self.teacher.pool
+
+    def image_passes(self, job: JobSpec, load: Load) -> Iterator[tuple[NetworkConfig, float]]:
+        """The synthetic images both ways through the network of the method, through a teacher, or through both."""
+        if self.covariance:
+            yield job.network, TRAINING * load.synthetic
+        if self.centralization:
+            yield self.teacher.network, TRAINING * load.synthetic
+
+    def reads_real_features(self) -> bool:
+        """For the covariances only."""
+        return self.covariance > 0
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """One image a class, and a network that mixes the images of a batch."""

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ddcore.spec.base import MethodConfig, regularizer_config
+from ddcore.spec.base import MethodConfig, NetworkConfig, regularizer_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
 from ddcore.spec.regularizers.base import Weighted
 from ddcore.spec.teachers import TeacherConfig
+from ddcore.spec.work import TRAINING, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -72,6 +74,24 @@ class MIMConfig(Weighted):
     def compares_students(self, method: MethodConfig) -> bool:
         """Whether the networks of each step are compared, so that no teacher is needed."""
         return method.matcher.trains_networks and self.networks == "auto"
+
+    def teachers(self, job: JobSpec) -> Iterator[tuple[TeacherConfig, int]]:
+        """The pool, unless the step has networks."""
+        if not self.compares_students(job.method):
+            yield self.teacher, self.teacher.pool
+
+    def image_passes(self, job: JobSpec, load: Load) -> Iterator[tuple[NetworkConfig, float]]:
+        """Real images forward and synthetic ones both ways, and where asked for the way back through a training."""
+        network = job.network if self.compares_students(job.method) else self.teacher.network
+        yield network, load.data.drawn_evenly(self.batch_real) + TRAINING * load.synthetic
+        if self.path == "unrolled":
+            yield network, job.method.way_back(load)
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """The real images without a graph, and all synthetic ones with one."""
+        network = job.network if self.compares_students(job.method) else self.teacher.network
+        yield Batch(network, load.data.drawn_evenly(self.batch_real))
+        yield Batch(network, load.synthetic, 1, whole=True)
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """A path through training that is not there."""

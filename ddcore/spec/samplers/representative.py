@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from ddcore.spec.base import SamplerConfig, sampler_config
+from ddcore.spec.work import Load
 
 
 @sampler_config
@@ -31,3 +32,11 @@ class RepresentativeSamplerConfig(SamplerConfig):
         description="Whether the network that makes the features sees normalised images, as it is trained on; the "
         "released code shows it pixels from 0 to 1.",
     )
+
+    def passes(self, load: Load, batch_real: int) -> float:
+        """At every clustering, the candidates of each class and its representatives so far."""
+        data = load.data
+        drawable = [count - data.probe_images for count in data.counts]
+        wanted = max(batch_real, self.candidates or max(drawable))
+        clustered = [min(wanted, count) for count in drawable if min(wanted, count) > batch_real]
+        return -(-load.steps // self.interval) * float(sum(clustered) + batch_real * len(clustered))
