@@ -12,6 +12,7 @@ from typing_extensions import override
 from ddcore.errors import ConfigurationError
 from ddcore.registry import implements
 from ddcore.spec import MosaicConfig
+from ddcore.spec.decoders.mosaic import bounded_cuts
 from ddcore.synthetic.decoders.decoder import Decoder
 
 
@@ -117,11 +118,7 @@ class MultiScaleMosaic(Mosaic):
 
 
 class BoundedMosaic(Mosaic):
-    """A mosaic of which fewer images are made while it is learned (``bound``; Kim et al., ICML 2022).
-
-    As ``decode_zoom_bound`` of their ``condense.py`` splits a class: from the full factor f down to 2, with so many
-    images made and so many rows left, (bound - made - left) // f^2 more rows are cut by f; the last are seen whole, so
-    that none is left out. Since a row that is cut no longer counts as one image, a few images stay below the bound.
+    """A mosaic of which fewer images are made while it is learned: see :func:`bounded_cuts`.
 
     Args:
         factor: tiles along a side.
@@ -144,13 +141,12 @@ class BoundedMosaic(Mosaic):
 
     @override
     def plan(self, rows: int) -> list[tuple[int, slice]]:
-        planned, first, made = [], 0, 0
-        for factor in range(self.factor, 0, -1):
-            left = rows - first
-            cut = min(left, max(0, self._bound - made - left) // factor**2) if factor > 1 else left
-            planned.append((factor, slice(first, first + cut)))
-            first, made = first + cut, made + cut * factor**2
-        return [(factor, part) for factor, part in planned if part.start < part.stop]
+        planned, first = [], 0
+        for factor, count in bounded_cuts(rows, self.factor, self._bound):
+            if count:
+                planned.append((factor, slice(first, first + count)))
+            first += count
+        return planned
 
 
 @implements(MosaicConfig)
