@@ -18,6 +18,10 @@ from ddcore.spec.work import TRAINING, TWICE, WAY_BACK, DataSizes, Load
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
 
+MAX_MOVE = 0.1
+"""Longest step of images whose rate was not given, in deviations of a pixel."""
+MAX_CHANGE = 0.5
+
 
 class ExpertsConfig(SpecModel):
     """Networks of the job's architecture trained on the real images, with a snapshot after every epoch.
@@ -90,6 +94,19 @@ class TrajectoryConfig(MethodConfig):
         1e-5, ge=0, description="Learning rate of that learning rate (papers: 1e-7 to 1e-4); 0 keeps it as it is."
     )
     momentum_lr: float = Field(0.5, ge=0, lt=1, description="Momentum of its optimiser (SGD).")
+    max_move: float | None = Field(
+        None,
+        gt=0,
+        description="Longest step of the images, as the root mean square over their values in normalised units; a "
+        "longer one is cut, its momentum too. Default: none where `lr_img` is given, as published, else 0.1.",
+    )
+    max_change: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Largest share of the learned rate that a step may add to it or take from it, so that it stays "
+        "positive. Default: none where `lr_lr` is given, as published, else 0.5.",
+    )
     batch_syn: int | None = Field(
         None, ge=1, description="Synthetic images a student step. Default: all (papers: all, or 125 to 300)."
     )
@@ -107,6 +124,16 @@ class TrajectoryConfig(MethodConfig):
     experts: ExpertsConfig = Field(
         default_factory=ExpertsConfig, description="Networks trained on the real images whose way is followed."
     )
+
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:  # noqa: ARG002 - they follow what else was given
+        """Limits of the steps, where their rates are left to us.
+
+        Published rates are set by set and images by images. On a set of a few batches the expert of a window goes less
+        far than the student: the loss begins far above 1, its slopes are as steep, and the plain defaults would turn
+        the learned rate negative in the first step.
+        """
+        limits = {"lr_img": ("max_move", MAX_MOVE), "lr_lr": ("max_change", MAX_CHANGE)}
+        return dict(limit for rate, limit in limits.items() if rate not in self.model_fields_set)
 
     @property
     def reach(self) -> int:
