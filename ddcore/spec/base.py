@@ -11,7 +11,7 @@ engine know the name from then on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -187,6 +187,10 @@ class Catalog(Mapping[str, type[C]], Generic[C]):
         )
 
 
+Shrink = Literal["bilinear", "nearest"]
+"""How images are made smaller: by interpolation, or by taking the nearest pixel."""
+
+
 class MethodConfig(Component):
     """Base of all method configurations."""
 
@@ -202,6 +206,9 @@ class MethodConfig(Component):
     matches_features: ClassVar[bool] = False
     """Whether its steps pass real and synthetic images of a class through one network under one augmentation, so that
     terms which compare the features of both can join."""
+
+    shrink: ClassVar[Shrink] = "bilinear"
+    """How its source makes real images small where several start in one stored image."""
 
     learns_lr: ClassVar[bool] = False
     """Whether the learning rate to train networks with is learned beside the images."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ddcore.spec.base import MethodConfig, method_config
+from ddcore.spec.base import MethodConfig, Shrink, method_config
 from ddcore.spec.errors import Problem
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class IDCConfig(MethodConfig):
     job_defaults: ClassVar[Mapping[str, Any]] = {"decoder": "mosaic", "augmentation": "color_crop_cutout"}
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
     stageable: ClassVar[bool] = True
+    shrink: ClassVar[Shrink] = "nearest"
     smoke: ClassVar[Mapping[str, Any]] = {
         "steps_per_network": 4,
         "batch_real": 8,

@@ -116,6 +116,24 @@ def test_a_default_that_is_not_the_published_setting_is_said(component: type[Com
             assert name in JobSpec.model_fields
 
 
+@pytest.mark.parametrize(
+    ("method", "shrink"),
+    [
+        ("idc", "nearest"),
+        ("dream", "nearest"),
+        ({"name": "pdd", "base": "idc"}, "nearest"),
+        ("idm", "bilinear"),
+        ("bacon", "bilinear"),
+        ("dm", "bilinear"),
+    ],
+)
+def test_mosaics_start_from_images_made_small_as_in_the_code_of_the_method(method: Any, shrink: str) -> None:
+    for decoder in ("mosaic", {"name": "mosaic", "factor": 2}):
+        assert job(method, decoder=decoder).decoder.model_dump()["shrink"] == shrink
+    given = job(method, decoder={"name": "mosaic", "shrink": "bilinear"}).decoder.model_dump()
+    assert given["shrink"] == "bilinear"
+
+
 WITH_DM, WITH_IDM = (0.01, 0.05), (0.03, 0.01)
 """Coefficients of covariance and centralisation in the commands of IID."""
 
