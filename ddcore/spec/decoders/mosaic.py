@@ -38,8 +38,8 @@ class MosaicConfig(DecoderConfig):
     shrink: Shrink = Field(
         "bilinear",
         description="How the real images that a set starts from are made as small as tiles: by interpolation, at "
-        "factor 2 the mean of 2 x 2 pixels (`bilinear`, IDM), or by taking one pixel of them (`nearest`, IDC). Default: "
-        "as in the released code of the method, `nearest` for `idc` and `dream`.",
+        "factor 2 the mean of 2 x 2 pixels (`bilinear`, IDM), or by taking one pixel of them (`nearest`, IDC). "
+        "Default: as in the released code of the method, `nearest` for `idc` and `dream`.",
     )
 
     def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:
