@@ -98,5 +98,6 @@ def _component(kind: ComponentKind, cls: type[Component]) -> ComponentDocument:
             name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
             for name, value in optional.items()
         },
+        departures=list(cls.departures),
         parameters=cls.model_json_schema(),
     )

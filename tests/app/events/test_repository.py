@@ -23,9 +23,7 @@ def test_the_newest_progress_stays_with_everything_else(database: Database, add_
         assert len(queries.of_job(session, "default", other)) == 10
 
 
-def test_a_client_behind_a_pruned_event_gets_what_is_left(
-    database: Database, add_job: Callable[..., str]
-) -> None:
+def test_a_client_behind_a_pruned_event_gets_what_is_left(database: Database, add_job: Callable[..., str]) -> None:
     job = add_job()
     with database.write() as session:
         for number in range(1, 7):
