@@ -18,7 +18,7 @@ from torch import Tensor
 from ddcore import bundle
 from ddcore.data import sources
 from ddcore.data.dataset import Dataset
-from ddcore.data.sampling import reserve
+from ddcore.data.sampling import check_class_sizes, reserve
 from ddcore.data.whitening import whitened
 from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
 from ddcore.evaluation.evaluation import Evaluation
@@ -360,6 +360,7 @@ class _Engine:
 
 def _check(spec: JobSpec, dataset: Dataset) -> None:
     """Refuse what only the loaded dataset can tell."""
+    check_class_sizes(dataset)
     counts = dataset.class_counts
     smallest = min(counts)
     if starts_from_more_than(spec, smallest):
