@@ -15,6 +15,7 @@ from app.core.problems import responses
 from app.jobs.submission import local_datasets
 from ddcore.spec import DATASETS, DECODERS, METHODS, NETWORKS, REGULARIZERS, Preset, all_presets, nearest
 from ddcore.spec.base import Component
+from ddcore.spec.readings import Reading, catalogue
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 
@@ -57,6 +58,12 @@ def get_preset(name: str, _: JobReader) -> Preset:
         guess = nearest(name, presets)
         raise NotFound(f"there is no preset {name}" + (f"; did you mean {guess}?" if guess else ""))
     return presets[name]
+
+
+@router.get("/readings")
+def list_readings(_: JobReader) -> Page[Reading]:
+    """List the readings that jobs report as metrics: what each is, its unit, and the range that it can lie in."""
+    return Page[Reading](data=list(catalogue().values()))
 
 
 @router.get("/datasets")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from app.jobs.models import Job
-from app.jobs.repository import JobRepository, Reading
+from app.jobs.repository import JobRepository, LastValue
 from app.jobs.schemas import Condition, JobDocument, JobError, LastMetrics, LimitsDocument, Progress
 from app.jobs.states import TERMINAL, State, actions
+from ddcore.spec.results import Results
 
 
 def documents(repository: JobRepository, jobs: Sequence[Job]) -> list[JobDocument]:
@@ -16,7 +17,7 @@ def documents(repository: JobRepository, jobs: Sequence[Job]) -> list[JobDocumen
     return [_document(job, readings.get(job.number, {})) for job in jobs]
 
 
-def _document(job: Job, readings: Mapping[str, Reading]) -> JobDocument:
+def _document(job: Job, readings: Mapping[str, LastValue]) -> JobDocument:
     state = State(job.status)
     return JobDocument(
         id=job.id,
@@ -35,7 +36,7 @@ def _document(job: Job, readings: Mapping[str, Reading]) -> JobDocument:
         max_attempts=job.max_attempts,
         progress=_progress(job, state),
         last_metrics=_last_metrics(readings),
-        results=job.results,
+        results=None if job.results is None else Results.model_validate(job.results),
         conditions=_conditions(job, state),
         error=JobError.model_validate(job.error) if job.error else None,
         desired=job.desired,
@@ -68,7 +69,7 @@ def _progress(job: Job, state: State) -> Progress:
     )
 
 
-def _last_metrics(readings: Mapping[str, Reading]) -> LastMetrics | None:
+def _last_metrics(readings: Mapping[str, LastValue]) -> LastMetrics | None:
     if not readings:
         return None
     values = {name: reading.value for name, reading in readings.items()}
