@@ -16,6 +16,7 @@ from app.jobs.submission import local_datasets
 from app.keys.principals import JobReader
 from ddcore.spec import DATASETS, DECODERS, METHODS, NETWORKS, REGULARIZERS, Preset, all_presets, nearest
 from ddcore.spec.base import Component
+from ddcore.spec.readings import Reading, catalogue
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 
@@ -58,6 +59,12 @@ def get_preset(name: str, _: JobReader) -> Preset:
         guess = nearest(name, presets)
         raise NotFound(f"there is no preset {name}" + (f"; did you mean {guess}?" if guess else ""))
     return presets[name]
+
+
+@router.get("/readings")
+def list_readings(_: JobReader) -> Page[Reading]:
+    """List the readings that jobs report as metrics: what each is, its unit, and the range that it can lie in."""
+    return Page[Reading](data=list(catalogue().values()))
 
 
 @router.get("/datasets")

@@ -16,6 +16,7 @@ where classes are too small for that it is 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,8 @@ from ddcore.pretrained.teachers import TeacherPool
 from ddcore.runtime.context import Run
 from ddcore.spec import TeacherConfig
 from ddcore.spec.cost import PROBE_NETWORK, ProbeKind, probe_epochs
+from ddcore.spec.readings import CMI, MI_LOWER_BOUND
+from ddcore.spec.results import ProbeReport
 from ddcore.synthetic.set import SyntheticSet
 
 _TEMPERATURES = tuple(0.1 * 1.25**k for k in range(24))
@@ -85,7 +88,7 @@ class Probe:
         pairs = Pairs.of(labels, self._real_labels)
         bound = infonce_bound(log_ratio(logits, self._real, self._temperature), pairs).item()
         cmi = empirical_cmi(features, labels).item()
-        return {"mi_lower_bound": capped(bound, synthetic.classes), "cmi": max(0.0, cmi)}
+        return {MI_LOWER_BOUND: capped(bound, synthetic.classes), CMI: max(0.0, cmi)}
 
     def _calibrated(self, others: list[Tensor]) -> float:
         """The temperature at which the bound between the halves of other real samples is largest.
@@ -111,14 +114,19 @@ class Probe:
         bounds = {t: infonce_bound(log_ratio(a, b, t), pairs).item() for t in _TEMPERATURES}
         return max(bounds, key=lambda t: bounds[t])
 
-    def describe(self) -> dict[str, object]:
-        """What the readings rest on, for the manifest."""
-        return {
-            "network": self.kind,
-            "real_images": len(self._rows),
-            "temperature": self._temperature,
-            "ceiling_nats": math.log(len(self._run.dataset.classes)),
-        }
+    def report(self, readings: Mapping[str, float]) -> ProbeReport:
+        """Readings with what they rest on, for the manifest.
+
+        Args:
+            readings: the last ones, see :meth:`read`; none where nothing was read.
+        """
+        return ProbeReport(
+            network=self.kind,
+            real_images=len(self._rows),
+            temperature=self._temperature,
+            ceiling_nats=math.log(len(self._run.dataset.classes)),
+            **readings,
+        )
 
     def _network(self, rows: Tensor) -> tuple[Functional, Params]:
         run = self._run
