@@ -58,7 +58,7 @@ class FeatureCoresetConfig(CoresetConfig):
     """What the rules that look at features of a trained network share."""
 
     cost: ClassVar[str] = "light: a network trained on the real images, then one forward pass of them"
-    smoke: ClassVar[Mapping[str, Any]] = {"teacher": TeacherConfig.smoke}
+    smoke: ClassVar[Mapping[str, Any]] = {"teacher": {**TeacherConfig.smoke, "pool": 20}}
 
     teacher: TeacherConfig = Field(
         default_factory=lambda: TeacherConfig(pool=20),
