@@ -18,7 +18,6 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from ddcore.spec import discovery
 from ddcore.spec.errors import Problem, nearest
-
 from ddcore.spec.layers import Layer, Shape, stacked
 from ddcore.spec.memory import Batch
 from ddcore.spec.work import TRAINING, DataSizes, Load

@@ -63,9 +63,7 @@ def padded(shape: Shape) -> tuple[int, int]:
     return (32, 32) if shape == (1, 28, 28) else shape[1:]
 
 
-def stacked(
-    shape: Shape, classes: int, rows: Sequence[tuple[int, int, bool]], norm: str
-) -> list[Layer]:
+def stacked(shape: Shape, classes: int, rows: Sequence[tuple[int, int, bool]], norm: str) -> list[Layer]:
     """Blocks one after another and one linear layer.
 
     Args:

@@ -37,7 +37,7 @@ class MosaicConfig(DecoderConfig):
         return self.factor**2
 
     def images_seen(self, ipc: int, shape: tuple[int, int, int], classes: int) -> int:
-        """All, but where they are bounded: then each stored one is cut by the largest factor that leaves the others one.
+        """All, but where they are bounded: then each stored one is cut as finely as leaves room for one of the others.
 
         >>> MosaicConfig(factor=3, scales="bound").images_seen(50, (3, 32, 32), 10)
         128

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -30,7 +31,7 @@ class MLPConfig(NetworkConfig):
     def layers(self, shape: Shape, classes: int) -> list[Layer]:
         """Two hidden layers and the classifier."""
         sizes = (math.prod(shape), self.width, self.width)
-        hidden = [part for a, b in zip(sizes, sizes[1:], strict=False) for part in (linear(a, b), Layer(0, 0, b))]
+        hidden = [part for a, b in pairwise(sizes) for part in (linear(a, b), Layer(0, 0, b))]
         return [*hidden, linear(self.width, classes)]
 
 
@@ -88,7 +89,5 @@ class VGG11Config(NetworkConfig):
 
     def layers(self, shape: Shape, classes: int) -> list[Layer]:
         """The convolutions and the classifier."""
-        rows = [
-            (outputs, 3, index == len(stage) - 1) for stage in VGG11_STAGES for index, outputs in enumerate(stage)
-        ]
+        rows = [(outputs, 3, index == len(stage) - 1) for stage in VGG11_STAGES for index, outputs in enumerate(stage)]
         return stacked(shape, classes, rows, self.norm)
