@@ -10,7 +10,7 @@ from typing import Any
 
 from app.dashboard.wording import duration, number
 from app.jobs.schemas import JobDocument
-from app.jobs.states import TERMINAL
+from app.models.states import TERMINAL
 from ddcore.spec import DATASETS
 
 PHASES = {

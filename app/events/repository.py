@@ -9,8 +9,8 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.events.models import Event
-from app.jobs.models import Job
+from app.models.events import Event
+from app.models.jobs import Job
 
 Level = Literal["info", "warning", "error"]
 

@@ -22,9 +22,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.core.database import Database, now
 from app.events import queries
-from app.events.models import Event
 from app.events.schemas import document
-from app.jobs.states import TERMINAL
+from app.models.events import Event
+from app.models.states import TERMINAL
 
 POLL_S = 0.5
 QUEUE = 256

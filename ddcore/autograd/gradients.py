@@ -81,7 +81,8 @@ class Gradients:
         criterion: loss of each image; a function that lives as long as this object.
         names: parameters to differentiate in :meth:`loss_and_gradient` and :meth:`class_gradients`; all by default.
         training: whether batch normalisation uses the statistics of the batch given, which is then taken in one
-            piece, instead of its running statistics (DC, section 2: it freezes them before it matches). The
+            piece, instead of its running statistics (which main.py of github.com/VICO-UoE/DatasetCondensation
+            freezes before it matches). The
             buffers are left alone either way. Other networks ignore it.
         vectorized: whether gradients of several classes come from one ``torch.func.vmap`` instead of a loop; by
             default on CUDA, where a loop waits for launches. On a CPU it is a fifth *slower* and takes three times
@@ -134,7 +135,7 @@ class Gradients:
         return total, gradient
 
     def class_gradients(self, params: Params, images: Tensor, labels: Tensor, counts: Sequence[int]) -> Params:
-        r"""Gradient of each class's mean loss (DC, section 2: the real gradients).
+        r"""Gradient of each class's mean loss, as DC takes it of real images.
 
         Args:
             params: parameters and buffers.

@@ -1,6 +1,6 @@
 """Score a distilled set: train fresh networks on it from scratch, beside controls under the identical recipe.
 
-The protocols are those of the literature (methods/matching, A3): see :mod:`ddcore.spec.protocols`. Accuracy is that
+The protocols are those of the literature: see :mod:`ddcore.spec.protocols`. Accuracy is that
 after the last epoch on the whole test set, without augmentation there. Every network has seeds of its own, so an
 interrupted evaluation goes on with the next network and ends with the same numbers. Networks whose training differs in
 nothing but labels or augmentation share their seeds, and so their initial weights and random real images.

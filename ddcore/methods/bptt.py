@@ -49,8 +49,6 @@ class BPTT(Method[BPTTConfig, QueryStep]):
 
     def __init__(self, config: BPTTConfig, run: Run) -> None:
         super().__init__(config, run)
-        for problem in config.impossible(run.spec):
-            raise ConfigurationError(problem.detail)
         self._classes = len(run.dataset.classes)
         if (config.classes_per_step or 2) > self._classes:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Coresets: real images kept by a rule, the floor that every distillation result must beat (methods/matching, 1).
+"""Coresets: real images kept by a rule, the floor that every distillation result must beat.
 
 Cui et al., "DC-BENCH: Dataset Condensation Benchmark", NeurIPS 2022 (arXiv 2207.09639).
 """
@@ -11,7 +11,6 @@ from typing import TypeVar
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.errors import ConfigurationError
 from ddcore.formulas import selection
 from ddcore.pretrained.teachers import Teacher
 from ddcore.registry import implements
@@ -27,11 +26,6 @@ F = TypeVar("F", bound=FeatureCoresetConfig)
 
 class Coreset(Producer[C]):
     """Real images as they are: a rule says which, and no step is taken."""
-
-    def __init__(self, config: C, run: Run) -> None:
-        super().__init__(config, run)
-        if run.spec.init != "real":
-            raise ConfigurationError(f"`{config.name}` keeps real images, so `init` must be 'real'")
 
     @abstractmethod
     def rows(self) -> Tensor:

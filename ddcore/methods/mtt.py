@@ -18,7 +18,7 @@ from ddcore.augment import siamese
 from ddcore.autograd.adjoint import InnerSGD
 from ddcore.autograd.gradients import Gradients
 from ddcore.data.sampling import batches
-from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.errors import DivergedError
 from ddcore.methods.shared.student_training import StudentStep, training_on
 from ddcore.nets.functional import Params
 from ddcore.pretrained.experts import experts
@@ -28,6 +28,7 @@ from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Method, Readings
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import MTTConfig, TESLAConfig, TrajectoryConfig
+from ddcore.spec.methods.trajectory import MAX_CHANGE, MAX_MOVE
 from ddcore.synthetic.parameter import Learned
 from ddcore.synthetic.set import SyntheticSet
 
@@ -72,8 +73,6 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
 
     def __init__(self, config: C, run: Run) -> None:
         super().__init__(config, run)
-        for problem in config.impossible(run.spec):
-            raise ConfigurationError(problem.detail)
         self._gradients = Gradients(run.functional, training=True)
         self._experts = experts(config.experts, config.trained_to, run)
 
@@ -94,8 +93,19 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
     def start(self) -> SyntheticSet:
         config = self.config
         rate = torch.tensor(config.lr_init, device=self.run.compute.device)
-        lr = Learned(rate, lr=config.lr_lr, momentum=config.momentum_lr)
-        synthetic = self.run.synthetic_set(lr=config.lr_img, momentum=config.momentum, others={"lr": lr})
+        move, change = config.max_move, config.max_change
+        lr = Learned(
+            rate,
+            lr=config.lr_lr,
+            momentum=config.momentum_lr,
+            longest=None if change is None else lambda value: change * value,
+        )
+        synthetic = self.run.synthetic_set(
+            lr=config.lr_img,
+            momentum=config.momentum,
+            others={"lr": lr},
+            longest=None if move is None else lambda _: move,
+        )
         if config.labels == "soft":
             synthetic.soft_labels = F.one_hot(synthetic.labels, synthetic.classes).float()
         return synthetic
@@ -134,8 +144,8 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the student diverged at step {step.index + 1}: at a learned rate of {rate.value.item():.3g} its "
-                f"distance to the expert became {loss.item()}; the images of the last checkpoint are kept. Lower "
-                f"`{path}.lr_lr`, `{path}.lr_init`, `{path}.lr_img` or the regulariser weights"
+                f"distance to the expert became {loss.item()}; the images of the last checkpoint are kept. "
+                f"{self._way_out(path)}, `{path}.lr_init` or the regulariser weights"
             )
         if self.config.gradient == "unrolled":
             end = step.sgd.unroll(start, step.synthetic.moving_images, step.labels)
@@ -153,8 +163,22 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
             raise DivergedError(
                 f"the learned learning rate of the student fell to {rate:.3g} at step {step.index + 1}, below its "
                 f"floor of {floor:.3g} (a thousandth of `{path}.lr_init`); the images of the last checkpoint are kept. "
-                f"Lower `{path}.lr_lr`, or start from another `{path}.lr_init`"
+                f"{self._way_out(path)}"
             )
+
+    def _way_out(self, path: str) -> str:
+        """What to change where steps went too far.
+
+        A lower rate of the learned rate alone only puts the end off: images that were thrown far make its slope so
+        steep that it falls a few steps later.
+        """
+        config = self.config
+        if config.max_move is not None and config.max_change is not None:
+            return f"Lower `{path}.lr_img` and `{path}.lr_lr`, both (they are {config.lr_img:g} and {config.lr_lr:g})"
+        return (
+            f"Limit the steps by `{path}.max_move`: {MAX_MOVE} and `{path}.max_change`: {MAX_CHANGE}, or lower "
+            f"`{path}.lr_img` and `{path}.lr_lr`"
+        )
 
     def _expert(self, index: int) -> int:
         """The expert of a step: all take turns, in an order drawn anew for every round."""

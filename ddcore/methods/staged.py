@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.errors import DivergedError
 from ddcore.methods import build_method
 from ddcore.pretrained.pool import Demand
 from ddcore.pretrained.stage_networks import Stageable, StageNetworks, StagesSoFar
@@ -46,8 +46,6 @@ class Staged(Method[StagedConfig, Step]):
 
     def __init__(self, config: StagedConfig, run: Run) -> None:
         super().__init__(config, run)
-        for problem in config.impossible(run.spec):
-            raise ConfigurationError(problem.detail)
         if run.fresh:
             self._check_room()
         base = build_method(config.base, run)
@@ -90,7 +88,8 @@ class Staged(Method[StagedConfig, Step]):
         for learned in range(len(chain), stage):
             stages = StagesSoFar(*self._synthetic.union(self._ends[learned]), rates[learned])
             before = chain[-1] if chain else None
-            chain.append(StageNetworks(self.config.networks, stages, self.config.epochs, self.run, before))
+            config = self.config
+            chain.append(StageNetworks(config.networks, stages, config.epochs, self.run, before, config.schedule))
         self._stageable.start_from(chain[-1])
         self._chain = chain
 

@@ -1,4 +1,4 @@
-"""MLP, LeNet, AlexNet and VGG-11 as the distillation literature evaluates with (methods/matching, A1).
+"""MLP, LeNet, AlexNet and VGG-11 as in networks.py of github.com/VICO-UoE/DatasetCondensation.
 
 Images of 1 x 28 x 28 are padded to 32 x 32 by the first convolution, as in the published code.
 """

@@ -1,6 +1,7 @@
 """ConvNet: blocks of 3x3 convolution, normalisation, activation and 2x2 pooling, then one linear layer.
 
-The network of the dataset-distillation literature (methods/matching, A1).
+The network of the dataset-distillation literature: ``ConvNet`` in networks.py of
+github.com/VICO-UoE/DatasetCondensation.
 """
 
 from __future__ import annotations

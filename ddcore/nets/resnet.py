@@ -1,4 +1,7 @@
-"""ResNet-18 for small images: a 3x3 stem of stride 1 and no first pooling (methods/matching, A1)."""
+"""ResNet-18 for small images: a 3x3 stem of stride 1 and no first pooling.
+
+``ResNet18`` in networks.py of github.com/VICO-UoE/DatasetCondensation, after He et al., CVPR 2016 (arXiv 1512.03385).
+"""
 
 from __future__ import annotations
 

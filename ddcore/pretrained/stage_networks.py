@@ -23,6 +23,7 @@ from ddcore.pretrained.store import NetworkStore
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import EvaluationConfig
+from ddcore.spec.protocols import Schedule
 from ddcore.training import trainer
 from ddcore.training.recipes import recipe_of
 from ddcore.training.trainer import OnEpoch, Recipe
@@ -60,14 +61,21 @@ class StageNetworks(Pool):
         epochs: E of the schedule of a training, see ``evaluation.schedule``: E + 1 passes, the rate drops half way.
         run: the run that needs them.
         before: the pool that the trainings before this one have made, at least as large; ``None`` for fresh networks.
+        schedule: how the rate drops half way.
     """
 
     def __init__(
-        self, count: int, stages: StagesSoFar, epochs: int, run: Run, before: StageNetworks | None = None
+        self,
+        count: int,
+        stages: StagesSoFar,
+        epochs: int,
+        run: Run,
+        before: StageNetworks | None = None,
+        schedule: Schedule = "drop_once",
     ) -> None:
         self._stages = stages
         self._before = before
-        self._recipe = stage_recipe(run, epochs, stages.lr)
+        self._recipe = stage_recipe(run, epochs, stages.lr, schedule)
         self._in_memory: dict[int, Params] = {}
         store = NetworkStore(
             "start",
@@ -76,6 +84,7 @@ class StageNetworks(Pool):
             augmentation=run.strategy,
             lesson=stages.digest(),
             epochs=epochs,
+            **({} if schedule == "drop_once" else {"schedule": schedule}),
             before=None if before is None else before.digest(),
         )
         super().__init__(count, self._recipe.epochs, run, store, run.functional)
@@ -140,6 +149,6 @@ class Stageable(ABC):
         """
 
 
-def stage_recipe(run: Run, epochs: int, lr: float) -> Recipe:
-    """How networks are trained on stages: as MTT scores (SGD with momentum and decay, a rate that drops half way)."""
-    return recipe_of(EvaluationConfig(protocol="mtt", epochs=epochs, lr=lr), run.strategy)
+def stage_recipe(run: Run, epochs: int, lr: float, schedule: Schedule) -> Recipe:
+    """How networks are trained on the stages so far: as MTT scores (SGD with momentum and decay), on a schedule."""
+    return recipe_of(EvaluationConfig(protocol="mtt", epochs=epochs, lr=lr, schedule=schedule), run.strategy)

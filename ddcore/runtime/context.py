@@ -24,7 +24,7 @@ from ddcore.spec import JobSpec, NetworkConfig
 from ddcore.synthetic import decoders, initial
 from ddcore.synthetic.class_sgd import Rate
 from ddcore.synthetic.decoders import Decoder
-from ddcore.synthetic.parameter import Learned
+from ddcore.synthetic.parameter import Learned, Longest
 from ddcore.synthetic.set import SyntheticSet
 
 PIECE = 512
@@ -150,6 +150,7 @@ class Run:
         class_steps: bool = False,
         pixel_units: bool = False,
         others: Mapping[str, Learned] | None = None,
+        longest: Longest | None = None,
     ) -> SyntheticSet:
         """The starting images with momentum SGD.
 
@@ -161,6 +162,7 @@ class Run:
                 less the mean over the deviation s of its channel, so its gradient is s times as steep and it has to
                 move 1 / s times as far: learning continues in normalised units, at a rate of lr / s^2.
             others: what else is learned, by name.
+            longest: limit of a step, see :class:`ddcore.synthetic.parameter.Learned`.
         """
         decoder = self.decoder()
         variance = torch.tensor(self.dataset.std).square().view(1, -1, 1, 1).to(self.compute.device)
@@ -177,4 +179,5 @@ class Run:
             decoder=decoder,
             class_steps=class_steps,
             others=others,
+            longest=longest,
         )

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
+from ddcore.errors import ConfigurationError
 from ddcore.nets.functional import Functional, Params
 from ddcore.runtime.checkpoint import Stateful
 from ddcore.runtime.context import Run
@@ -79,6 +80,7 @@ class Producer(Stateful, ABC, Generic[M]):
     """
 
     def __init__(self, config: M, run: Run) -> None:
+        _refuse_the_impossible(config, run)
         self.config = config
         self.run = run
 
@@ -120,9 +122,14 @@ class Method(Producer[M], Generic[M, S]):
 
 
 class Regularizer(Stateful, ABC, Generic[R]):
-    """A term beside the method, built for one run from its configuration."""
+    """A term beside the method, built for one run from its configuration.
+
+    Raises:
+        ConfigurationError: from the constructor, when this run cannot use it.
+    """
 
     def __init__(self, config: R, run: Run) -> None:
+        _refuse_the_impossible(config, run)
         self.config = config
         self.run = run
 
@@ -135,3 +142,9 @@ class Regularizer(Stateful, ABC, Generic[R]):
 
     def advance(self, step: Step) -> None:
         """Do the inner work that follows the image step."""
+
+
+def _refuse_the_impossible(config: MethodConfig | RegularizerConfig, run: Run) -> None:
+    """Parsing a job refuses it already; this is for specifications that were put together otherwise."""
+    for problem in config.impossible(run.spec):
+        raise ConfigurationError(problem.detail)

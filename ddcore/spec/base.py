@@ -11,7 +11,7 @@ engine know the name from then on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -47,6 +47,23 @@ class Component(SpecModel):
     """Authors, venue, year and arXiv number of the source."""
     cost: ClassVar[str] = ""
     """Cost class, in words a user can compare."""
+    smoke: ClassVar[Mapping[str, Any]] = {}
+    """Fields, as a job gives them, that make it small enough for the behaviour suite: seconds on small images."""
+    departures: ClassVar[tuple[str, ...]] = ()
+    """Where a plain default is not the published setting, in sentences."""
+
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:  # noqa: ARG002 - for those that follow the job
+        """Defaults that follow the rest of the job, by field; nothing by default.
+
+        Args:
+            job: complete but for these.
+        """
+        return {}
+
+    def suited(self, job: JobSpec) -> Self:
+        """The same with :meth:`defaults_in` a job for the fields that it was not given."""
+        missing = {name: v for name, v in self.defaults_in(job).items() if name not in self.model_fields_set}
+        return self.model_copy(update=missing) if missing else self
 
 
 C = TypeVar("C", bound=Component)
@@ -104,9 +121,10 @@ class Catalog(Mapping[str, type[C]], Generic[C]):
     def _checked(self, name: str, cls: object) -> type[C]:
         if not isinstance(cls, type) or not issubclass(cls, self._base):
             raise TypeError(f"{cls!r} is no subclass of {self._base.__name__}")
-        own = cls.model_fields["name"].default if "name" in cls.model_fields else None
-        if own != name:
-            raise ValueError(f"the `name` of {cls.__name__} is {own!r}; its entry point must have the same")
+        if cls.model_fields["name"].default != name:
+            raise ValueError(
+                f"the `name` of {cls.__name__} is not {name!r} by default; its entry point must have the same"
+            )
         return cls
 
     def register(self, cls: type[C]) -> None:
@@ -204,6 +222,16 @@ class MethodConfig(Component):
     stageable: ClassVar[bool] = False
     """Whether its networks can start where others have learned the earlier stages of a set, so that it can be a base of
     ``seqmatch`` and ``pdd``."""
+
+    @classmethod
+    def usable_decoders(cls) -> tuple[str, ...]:
+        """The ``decoders``, and those that name this method themselves."""
+        return _usable(DECODERS, cls.decoders, cls.model_fields["name"].default)
+
+    @classmethod
+    def usable_samplers(cls) -> tuple[str, ...]:
+        """The ``samplers``, and those that name this method themselves."""
+        return _usable(SAMPLERS, cls.samplers, cls.model_fields["name"].default)
 
     @property
     def matcher(self) -> MethodConfig:
@@ -304,9 +332,14 @@ class RegularizerConfig(Component):
         """Whether the term needs the features of the real batch, which not every method computes itself."""
         return self.compares_features
 
-    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:  # noqa: ARG002 - for those that override it
-        """What in a job cannot work with this regulariser, as (code, sentence); nothing by default."""
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:  # noqa: ARG002 - for those that override it
+        """What in a job cannot work with this regulariser; nothing by default."""
         yield from ()
+
+    def pointer(self, job: JobSpec) -> str:
+        """Where this regulariser stands in a job, as a JSON pointer; that of all of them where it is not in there."""
+        names = [term.name for term in job.regularizers]
+        return f"/regularizers/{names.index(self.name)}" if self.name in names else "/regularizers"
 
 
 def features_unmatched(regularizer: str, method: str) -> str:
@@ -320,6 +353,9 @@ def features_unmatched(regularizer: str, method: str) -> str:
 
 class DecoderConfig(Component):
     """Base of all decoder configurations."""
+
+    for_methods: ClassVar[tuple[str, ...]] = ()
+    """Methods that can learn through it although they do not name it."""
 
     @property
     def views(self) -> int:
@@ -352,6 +388,9 @@ class DecoderConfig(Component):
 
 class SamplerConfig(Component):
     """Base of all configurations of samplers of real batches."""
+
+    for_methods: ClassVar[tuple[str, ...]] = ()
+    """Methods that can compare with its batches although they do not name it."""
 
     def passes(self, load: Load, batch_real: int) -> float:  # noqa: ARG002 - for those that look at images to choose
         """Images through the network of the step to choose the batches of all steps of a load; none by default.
@@ -391,6 +430,14 @@ NETWORKS: Catalog[NetworkConfig] = Catalog("network", "ddservice.networks", Netw
 DECODERS: Catalog[DecoderConfig] = Catalog("decoder", "ddservice.decoders", DecoderConfig)
 SAMPLERS: Catalog[SamplerConfig] = Catalog("sampler", "ddservice.samplers", SamplerConfig)
 CATALOGS: tuple[Catalog[Any], ...] = (METHODS, REGULARIZERS, NETWORKS, DECODERS, SAMPLERS)
+
+
+def _usable(
+    catalog: Catalog[DecoderConfig] | Catalog[SamplerConfig], named: tuple[str, ...], method: str
+) -> tuple[str, ...]:
+    """Names of a catalog that a method can use, those that it names itself first."""
+    others = (name for name, known in catalog.items() if method in known.for_methods and name not in named)
+    return (*named, *others)
 
 
 def broken_offers() -> tuple[discovery.Broken, ...]:

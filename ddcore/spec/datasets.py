@@ -1,6 +1,7 @@
 """Facts about the datasets that have a name, known without loading them.
 
-Normalisation constants are those of the dataset-distillation literature (methods/matching, A3);
+Normalisation constants are those of the dataset-distillation literature (``get_dataset`` in utils.py of
+github.com/VICO-UoE/DatasetCondensation);
 TinyImageNet and unlisted sets have theirs computed from the training images where absent.
 """
 

@@ -69,6 +69,11 @@ def load_offers(group: str, use: Callable[[str, Callable[[], Any]], object]) -> 
             _note(Broken(group, point.name, _title(point.dist), _reason(error)))
 
 
+def offered() -> tuple[tuple[str, str, str], ...]:
+    """Group, name and distribution of everything that other distributions offer, whether it can be used or not."""
+    return tuple((point.group, point.name, _title(point.dist)) for point in _entry_points())
+
+
 def broken() -> tuple[Broken, ...]:
     """What has been found unusable so far."""
     return tuple(_broken.values())

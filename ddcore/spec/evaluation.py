@@ -1,4 +1,4 @@
-"""How a distilled set is scored: fresh networks trained on it from scratch, beside controls (methods/matching, A3)."""
+"""How a distilled set is scored: fresh networks trained on it from scratch, beside controls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ddcore.spec.networks import (
     ResNet18Config,
     VGG11Config,
 )
-from ddcore.spec.protocols import ADAM, PROTOCOLS
+from ddcore.spec.protocols import ADAM, PROTOCOLS, Schedule
 from ddcore.spec.teachers import TeacherConfig
 from ddcore.spec.work import TRAINING, DataSizes
 
@@ -44,7 +44,10 @@ NETWORK_POOLS: Mapping[str, tuple[NetworkConfig, ...]] = {
         ResNet18Config(norm="batch"),
     ),
 }
-"""Architectures that the literature scores across (methods/matching, A1): without and with batch normalisation."""
+"""Architectures that the literature scores across, without and with batch normalisation.
+
+The modes M and B of ``get_eval_pool`` in utils.py of github.com/VICO-UoE/DatasetCondensation.
+"""
 
 
 class Condition(NamedTuple):
@@ -62,7 +65,7 @@ class Condition(NamedTuple):
 
 
 class EvaluationConfig(SpecModel):
-    """How the distilled set is scored: fresh networks trained on it from scratch (A3).
+    """How the distilled set is scored: fresh networks trained on it from scratch.
 
     Every default but that of ``protocol`` is the one of the protocol.
     """
@@ -82,10 +85,11 @@ class EvaluationConfig(SpecModel):
     )
     repeats: int = Field(3, ge=0, le=100, description="Networks of each architecture; 0 skips scoring.")
     epochs: int = Field(300, ge=1, le=100_000, description="E, see `schedule`.")
-    schedule: Literal["drop_once", "drop_twice", "constant"] = Field(
+    schedule: Schedule = Field(
         "drop_once",
         description="`drop_once`: E + 1 epochs; after that with the index E // 2 + 1, counted from 0, a tenth of the "
-        "learning rate and a fresh optimiser (DC and its heirs). `drop_twice`: E epochs; a fifth of the learning rate "
+        "learning rate and a fresh optimiser (DC and its heirs). `drop_once_kept`: likewise, but the momentum is kept "
+        "(PDD). `drop_twice`: E epochs; a fifth of the learning rate "
         "after 2 E // 3 and again after 5 E // 6 (IDC). `constant`: E epochs.",
     )
     optimizer: Literal["sgd", "adam"] = Field(
@@ -184,7 +188,7 @@ class EvaluationConfig(SpecModel):
 
     def passes(self, epochs: int) -> int:
         """Epochs that a network is really trained for, for an E of ``epochs``."""
-        return epochs + 1 if self.schedule == "drop_once" else epochs
+        return epochs + 1 if self.schedule in ("drop_once", "drop_once_kept") else epochs
 
     def compared(self, distilled: Labels | None = None) -> tuple[Condition, ...]:
         """The distilled set and its controls.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from pydantic import Field
 
 from ddcore.spec.base import AnyNetwork, SpecModel
@@ -10,6 +13,9 @@ from ddcore.spec.networks import ConvNetConfig
 
 class TeacherConfig(SpecModel):
     """A pool of networks trained on the real images: once per content hash, then cached."""
+
+    smoke: ClassVar[Mapping[str, Any]] = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
+    """As in :class:`ddcore.spec.base.Component`."""
 
     network: AnyNetwork = Field(default_factory=ConvNetConfig, description="Architecture of every teacher.")
     pool: int = Field(1, ge=1, le=1000, description="How many teachers; one is drawn for each step (papers: 200-1000).")

@@ -10,7 +10,7 @@ from torch import Tensor
 from ddcore.errors import DivergedError
 from ddcore.synthetic.class_sgd import Rate
 from ddcore.synthetic.decoders import Decoder, Identity
-from ddcore.synthetic.parameter import Learned, LearnedByClass
+from ddcore.synthetic.parameter import Learned, LearnedByClass, Longest
 
 
 class SyntheticSet:
@@ -58,6 +58,7 @@ class SyntheticSet:
         class_steps: bool = False,
         others: Mapping[str, Learned] | None = None,
         max_norm: float | None = None,
+        longest: Longest | None = None,
     ) -> None:
         if len(stored) % ipc:
             raise ValueError(f"rows {tuple(stored.shape)} are not whole classes of {ipc}")
@@ -70,6 +71,7 @@ class SyntheticSet:
         self._rows = stored.detach().to(torch.float32)
         self.soft_labels: Tensor | None = None
         self._max_norm = max_norm
+        self._longest = longest
         self._make_live(range(ipc))
 
     def _make_live(self, live: range) -> None:
@@ -83,7 +85,7 @@ class SyntheticSet:
         rows = (
             LearnedByClass(start, classes=self.classes, lr=lr, momentum=self._momentum)
             if self._class_steps
-            else Learned(start, lr=lr, momentum=self._momentum)
+            else Learned(start, lr=lr, momentum=self._momentum, longest=self._longest)
         )
         if len(live) == self.ipc:
             self._rows = rows.value.detach()

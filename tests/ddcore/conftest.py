@@ -23,7 +23,11 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def fill() -> Callable[..., Tensor]:
-    """Tensor whose element k is sin(a k + b), in float64 cast to float32 (methods/matching, E1)."""
+    """Tensor whose element k is sin(a k + b), in float64 cast to float32.
+
+    Tests named "printed" hold the code against figures that were worked out beforehand for such inputs: by the
+    published formulas, in float32, and without this code.
+    """
 
     def filled(*shape: int, a: float = 1.0, b: float = 0.0) -> Tensor:
         return torch.sin(a * torch.arange(math.prod(shape), dtype=torch.float64) + b).float().reshape(shape)

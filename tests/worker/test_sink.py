@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
-from app.jobs import leases
-from app.jobs.models import Job
-from app.metrics.models import MetricPoint
+from app.models.jobs import Job
+from app.models.metrics import MetricPoint
+from app.queue import checkpoints
 from tests.worker.conftest import Desk
 from worker import protocol
 from worker.protocol import CheckpointSaved, Frame, Metrics, PhaseStarted, Progress, Resumed, Snapshot
@@ -41,7 +41,7 @@ def steps(desk: Desk) -> list[int]:
 
 def recorded(desk: Desk) -> list[int]:
     with desk.cluster.database.read() as session:
-        return [saved.step for saved in leases.checkpoints(session, desk.claimed.job_id)]
+        return [saved.step for saved in checkpoints.newest_first(session, desk.claimed.job_id)]
 
 
 def test_progress_shows_in_the_job(desk: Desk, sink: Sink) -> None:

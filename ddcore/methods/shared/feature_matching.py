@@ -99,7 +99,7 @@ class MatchingStep(Step):
     def class_groups(self) -> Iterator[range]:
         """Groups of classes whose synthetic graphs fit into memory together; sums over them are exact.
 
-        Batch statistics couple the classes (Zhao & Bilen, section 3.3), so such networks take all at once.
+        Batch statistics couple the classes, so such networks take all at once, as DM's released main_DM.py does.
         """
         together = len(self.synthetic) if self._coupled else self.run.functional.graph_images
         return self.synthetic.class_groups(together)

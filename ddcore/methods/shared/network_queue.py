@@ -1,4 +1,7 @@
-"""A queue of networks that are trained a little at a time, the oldest making room for new ones (IDM, section 2)."""
+"""A queue of networks that are trained a little at a time, the oldest making room for new ones.
+
+Zhao, Li, Qin & Yu, "Improved Distribution Matching for Dataset Condensation", CVPR 2023 (arXiv 2307.09742).
+"""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ class AddressedConfig(DecoderConfig):
     title: ClassVar[str] = "Addressable memory"
     citation: ClassVar[str] = "Deng & Russakovsky, Remember the Past, NeurIPS 2022 (arXiv 2206.02916)"
     cost: ClassVar[str] = "many more synthetic images a class, of which a step takes a few"
+    smoke: ClassVar[Mapping[str, Any]] = {"bases": 8}
 
     name: Literal["addressed"] = "addressed"
     bases: int = Field(16, ge=1, le=100_000, description="Bases that all classes share (paper: 16 to 128).")

@@ -37,20 +37,43 @@ class MosaicConfig(DecoderConfig):
         return self.factor**2
 
     def images_seen(self, ipc: int, shape: tuple[int, int, int], classes: int) -> int:
-        """All, but where they are bounded: then each stored one is cut as finely as leaves room for one of the others.
+        """All, but where they are bounded.
 
         >>> MosaicConfig(factor=3, scales="bound").images_seen(50, (3, 32, 32), 10)
-        128
+        123
         """
         if self.scales != "bound":
             return super().images_seen(ipc, shape, classes)
-        left, spare = ipc, max(0, self.bound - ipc)
-        for factor in range(self.factor, 1, -1):
-            cut = min(left, spare // (factor**2 - 1))
-            left, spare = left - cut, spare - cut * (factor**2 - 1)
-        return max(ipc, self.bound) - spare
+        return sum(factor**2 * rows for factor, rows in bounded_cuts(ipc, self.factor, self.bound))
 
     @property
     def views(self) -> int:
         """Images that come out of each stored one."""
         return sum(f**2 for f in range(1, self.factor + 1)) if self.scales == "multi" else self.factor**2
+
+
+def bounded_cuts(rows: int, factor: int, bound: int) -> list[tuple[int, int]]:
+    """How the stored images of a class are cut where the images made of them are bounded.
+
+    As ``decode_zoom_bound`` in ``condense.py`` of Kim et al. (ICML 2022, arXiv 2205.14959) splits a class: from the
+    full factor f down to 2, with so many images made and so many rows left, (bound - made - left) // f^2 more rows are
+    cut by f. The last are seen whole, so that none is left out. Since a row that is cut no longer counts as one image,
+    a few images stay below the bound.
+
+    Args:
+        rows: stored images of the class.
+        factor: tiles along a side at most.
+        bound: images to be made of them at most, where they are not more themselves.
+
+    Returns:
+        Factors, falling to 1, and how many of the next rows are cut by each.
+
+    >>> bounded_cuts(50, 3, 128)
+    [(3, 8), (2, 3), (1, 39)]
+    """
+    cuts, left, made = [], rows, 0
+    for tiles in range(factor, 1, -1):
+        cut = min(left, max(0, bound - made - left) // tiles**2)
+        cuts.append((tiles, cut))
+        left, made = left - cut, made + cut * tiles**2
+    return [*cuts, (1, left)]

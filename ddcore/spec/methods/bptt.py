@@ -1,4 +1,7 @@
-"""Distillation as a bilevel problem, by back-propagation through time. Source: methods/trajectory-and-bilevel, 3."""
+"""Distillation as a bilevel problem, by back-propagation through time.
+
+Released code: github.com/princetonvisualai/RememberThePast-DatasetDistillation.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ class BPTTConfig(MethodConfig):
     job_defaults: ClassVar[Mapping[str, Any]] = {"init": "noise", "augmentation": "none"}
     decoders: ClassVar[tuple[str, ...]] = ("identity", "mosaic", "addressed")
     trains_networks: ClassVar[bool] = True
+    smoke: ClassVar[Mapping[str, Any]] = {"student_steps": 3, "window": 3, "batch_real": 8}
 
     name: Literal["bptt"] = "bptt"
     iterations: int = Field(10_000, ge=1, le=10_000_000, description="Image steps (paper: up to 500,000).")

@@ -1,4 +1,4 @@
-"""Feature alignment. Source: methods/matching, section 5."""
+"""Feature alignment. Released code: distill.py of github.com/kaiwang960112/CAFE."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ class CAFEConfig(MethodConfig):
     )
     job_defaults: ClassVar[Mapping[str, Any]] = {"init": "noise", "augmentation": "none"}
     matches_features: ClassVar[bool] = True
+    smoke: ClassVar[Mapping[str, Any]] = {
+        "window": 3,
+        "query_images": 16,
+        "max_image_steps": 4,
+        "max_network_epochs": 4,
+        "batch_real": 8,
+        "batch_train": 16,
+    }
 
     name: Literal["cafe"] = "cafe"
     iterations: int = Field(

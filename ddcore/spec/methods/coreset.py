@@ -1,9 +1,9 @@
-"""Rules that keep real images. Source: methods/matching, section 1."""
+"""Rules that keep real images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -58,6 +58,7 @@ class FeatureCoresetConfig(CoresetConfig):
     """What the rules that look at features of a trained network share."""
 
     cost: ClassVar[str] = "light: a network trained on the real images, then one forward pass of them"
+    smoke: ClassVar[Mapping[str, Any]] = {"teacher": TeacherConfig.smoke}
 
     teacher: TeacherConfig = Field(
         default_factory=lambda: TeacherConfig(pool=20),

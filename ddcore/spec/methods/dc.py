@@ -1,4 +1,7 @@
-"""Gradient matching, with augmentation and without. Source: methods/matching, sections 2 and 3."""
+"""Gradient matching, with augmentation and without.
+
+Released code: main.py and utils.py of github.com/VICO-UoE/DatasetCondensation.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,10 @@ from ddcore.spec.work import TRAINING, TWICE, Load
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
 
+NETWORKS = 1001
+"""Outer iterations of the released code, at every number of images per class."""
+MOST_STEPS = 10_000_000
+
 
 class GradientMatchingConfig(MethodConfig):
     """What gradient matching can be told, with augmentation (``dsa``) and without (``dc``)."""
@@ -26,13 +33,14 @@ class GradientMatchingConfig(MethodConfig):
     matches_features: ClassVar[bool] = True
     stageable: ClassVar[bool] = True
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
+    smoke: ClassVar[Mapping[str, Any]] = {"inner_loop": 4, "batch_real": 8, "batch_train": 16}
 
     iterations: int = Field(
         10_010,
         ge=1,
-        le=10_000_000,
-        description="Image steps; the network is new after every `outer_loop` of them. The papers use 1001 networks: "
-        "1,001 steps at 1 image per class, 10,010 at 10, 50,050 at 50.",
+        le=MOST_STEPS,
+        description="Image steps; the network is new after every `outer_loop` of them. Default: those of 1001 "
+        "networks, as published, which is 1,001 steps at 1 image per class, 10,010 at 10, 50,050 at 50.",
     )
     outer_loop: int | None = Field(
         None,
@@ -60,6 +68,11 @@ class GradientMatchingConfig(MethodConfig):
     lr_net: float = Field(0.01, gt=0, description="Learning rate of the network (SGD without momentum or decay).")
     batch_real: int = Field(256, ge=1, description="Real images of each class a step; capped at the class size.")
     batch_train: int = Field(256, ge=1, description="Synthetic images a training step of the network.")
+
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:
+        """The steps of 1001 networks."""
+        steps, _ = self.loops(job.images_per_class)
+        return {"iterations": min(NETWORKS * steps, MOST_STEPS)}
 
     def loops(self, ipc: int) -> tuple[int, int]:
         """Image steps with each network, and epochs of training after each of them but the last.

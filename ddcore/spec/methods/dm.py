@@ -1,9 +1,9 @@
-"""Distribution matching. Source: methods/matching, sections 4 and 8."""
+"""Distribution matching. Released code: main_DM.py of github.com/VICO-UoE/DatasetCondensation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,7 @@ class FeatureMatchingConfig(MethodConfig):
 
     computes_features: ClassVar[bool] = True
     matches_features: ClassVar[bool] = True
+    smoke: ClassVar[Mapping[str, Any]] = {"batch_real": 8}
 
     batch_real: int = Field(256, ge=1, description="Real images of each class a step; capped at the class size.")
 
@@ -50,7 +51,6 @@ class DMConfig(FeatureMatchingConfig):
     title: ClassVar[str] = "Distribution matching"
     citation: ClassVar[str] = "Zhao & Bilen, WACV 2023 (arXiv 2110.04181)"
     cost: ClassVar[str] = "light: one forward pass of the real batch a step, no second derivatives"
-    matches_features: ClassVar[bool] = True
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
 
     name: Literal["dm"] = "dm"

@@ -1,4 +1,7 @@
-"""Gradient matching of decoded images, with a network trained on real ones. Source: trajectory and bilevel, 6 and 7."""
+"""Gradient matching of decoded images, with a network trained on real ones.
+
+Released code: github.com/snu-mllab/Efficient-Dataset-Condensation (IDC) and github.com/Yanqing0327/DREAM.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,12 @@ class IDCConfig(MethodConfig):
     job_defaults: ClassVar[Mapping[str, Any]] = {"decoder": "mosaic", "augmentation": "color_crop_cutout"}
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
     stageable: ClassVar[bool] = True
+    smoke: ClassVar[Mapping[str, Any]] = {
+        "steps_per_network": 4,
+        "batch_real": 8,
+        "train_images": 32,
+        "batch_train": 16,
+    }
 
     name: Literal["idc"] = "idc"
     iterations: int = Field(
@@ -127,3 +136,4 @@ class DREAMConfig(IDCConfig):
     batch_real: int = Field(
         128, ge=1, description="Real images of each class a sweep, and clusters that they represent (paper: 128)."
     )
+    batch_train: int = Field(128, ge=1, description="Real images a training step of the network (released code: 128).")

@@ -1,10 +1,13 @@
-"""Distillation in stages. Source: methods/trajectory-and-bilevel, sections 4 and 5."""
+"""Distillation in stages.
+
+Released code: github.com/shqii1j/seqmatch (SeqMatch) and github.com/VITA-Group/ProgressiveDD (PDD).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -13,6 +16,7 @@ from ddcore.spec.decoders import MosaicConfig
 from ddcore.spec.errors import Problem
 from ddcore.spec.memory import Batch
 from ddcore.spec.methods.trajectory import MTTConfig
+from ddcore.spec.protocols import Schedule
 from ddcore.spec.work import TRAINING, DataSizes, Load
 
 if TYPE_CHECKING:
@@ -30,6 +34,10 @@ class StagedConfig(MethodConfig):
         "that of its base, `stages` times, and before every stage but the first `pool` networks trained on the stages "
         "so far and, with a base that follows experts, on the real images after that"
     )
+    smoke: ClassVar[Mapping[str, Any]] = {"stages": 2, "epochs": 2, "base": {"name": "mtt", **MTTConfig.smoke}}
+
+    schedule: ClassVar[Schedule] = "drop_once"
+    """How the rate drops half way through the trainings on the stages so far."""
 
     stages: int = Field(
         2, ge=1, le=1000, description="K: parts of the set, learned one after the other (papers: 2, 3; 5)."
@@ -110,17 +118,31 @@ class StagedConfig(MethodConfig):
         if not isinstance(data, Mapping):
             return data
         stages, total = data.get("stages", cls.model_fields["stages"].default), data.get("iterations")
-        base = data.get("base", MTTConfig().name)
-        base = dict(base) if isinstance(base, (Mapping, MethodConfig)) else {"name": base}
+        base = _given(data.get("base", MTTConfig().name))
         known = METHODS.get(base["name"]) if isinstance(base.get("name"), str) else None
         if known is None or not known.stageable or not isinstance(stages, int) or stages < 1:
             return data
         if total is None:
-            of_one = base.get("iterations", known.model_fields["iterations"].default)
+            of_one = base.get("iterations")
             return {**data, "iterations": stages * of_one} if isinstance(of_one, int) else data
         if "iterations" not in base and isinstance(total, int) and total % stages == 0:
             return {**data, "base": {**base, "iterations": total // stages}}
         return data
+
+    @model_validator(mode="after")
+    def _steps_of_all_stages(self) -> Self:
+        """Count the steps of all stages where neither number was given."""
+        if "iterations" not in self.model_fields_set:
+            self.__dict__["iterations"] = self.stages * self.base.iterations
+        return self
+
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:
+        """The steps of all stages of :meth:`suited`'s base."""
+        return {"iterations": self.stages * self.base.suited(job).iterations}
+
+    def suited(self, job: JobSpec) -> Self:
+        """The base with its defaults in the job, too."""
+        return super().suited(job).model_copy(update={"base": self.base.suited(job)})
 
     @field_validator("sizes")
     @classmethod
@@ -217,6 +239,13 @@ class StagedConfig(MethodConfig):
         return experts + on_stages
 
 
+def _given(base: object) -> dict[str, Any]:
+    """The fields of a base that were given, as an object, by its name alone or as a configuration."""
+    if isinstance(base, MethodConfig):
+        return {"name": base.name, **{name: getattr(base, name) for name in base.model_fields_set}}
+    return dict(base) if isinstance(base, Mapping) else {"name": base}
+
+
 @method_config
 class SeqMatchConfig(StagedConfig):
     """Learn the set in parts, each for networks that have learned the parts before it, to be trained on in turn."""
@@ -233,6 +262,8 @@ class PDDConfig(StagedConfig):
 
     title: ClassVar[str] = "Progressive dataset distillation"
     citation: ClassVar[str] = "Chen et al., PDD, ICLR 2024 (arXiv 2310.06982)"
+
+    schedule: ClassVar[Schedule] = "drop_once_kept"
 
     name: Literal["pdd"] = "pdd"
     stages: int = Field(2, ge=1, le=1000, description="K: parts of the set, learned one after the other (paper: 5).")

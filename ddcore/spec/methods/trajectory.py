@@ -1,4 +1,7 @@
-"""Matching of training trajectories. Source: methods/trajectory-and-bilevel, sections 1 and 2."""
+"""Matching of training trajectories.
+
+Released code: github.com/GeorgeCazenavette/mtt-distillation (MTT) and github.com/justincui03/tesla (TESLA).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,10 @@ from ddcore.spec.work import TRAINING, TWICE, WAY_BACK, DataSizes, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
+
+MAX_MOVE = 0.1
+"""Longest step of images whose rate was not given, in deviations of a pixel."""
+MAX_CHANGE = 0.5
 
 
 class ExpertsConfig(SpecModel):
@@ -57,6 +64,7 @@ class TrajectoryConfig(MethodConfig):
     learns_lr: ClassVar[bool] = True
     stageable: ClassVar[bool] = True
     job_defaults: ClassVar[Mapping[str, Any]] = {"evaluation": {"protocol": "mtt", "epochs": 300, "repeats": 3}}
+    smoke: ClassVar[Mapping[str, Any]] = {"student_steps": 3, "max_start": 2, "experts": {"count": 2}}
 
     iterations: int = Field(5000, ge=1, le=10_000_000, description="Image steps (MTT: 5,000; TESLA: 10,000).")
     student_steps: int = Field(
@@ -86,6 +94,19 @@ class TrajectoryConfig(MethodConfig):
         1e-5, ge=0, description="Learning rate of that learning rate (papers: 1e-7 to 1e-4); 0 keeps it as it is."
     )
     momentum_lr: float = Field(0.5, ge=0, lt=1, description="Momentum of its optimiser (SGD).")
+    max_move: float | None = Field(
+        None,
+        gt=0,
+        description="Longest step of the images, as the root mean square over their values in normalised units; a "
+        "longer one is cut, its momentum too. Default: none where `lr_img` is given, as published, else 0.1.",
+    )
+    max_change: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Largest share of the learned rate that a step may add to it or take from it, so that it stays "
+        "positive. Default: none where `lr_lr` is given, as published, else 0.5.",
+    )
     batch_syn: int | None = Field(
         None, ge=1, description="Synthetic images a student step. Default: all (papers: all, or 125 to 300)."
     )
@@ -103,6 +124,16 @@ class TrajectoryConfig(MethodConfig):
     experts: ExpertsConfig = Field(
         default_factory=ExpertsConfig, description="Networks trained on the real images whose way is followed."
     )
+
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:  # noqa: ARG002 - they follow what else was given
+        """Limits of the steps, where their rates are left to us.
+
+        Published rates are set by set and images by images. On a set of a few batches the expert of a window goes less
+        far than the student: the loss begins far above 1, its slopes are as steep, and the plain defaults would turn
+        the learned rate negative in the first step.
+        """
+        limits = {"lr_img": ("max_move", MAX_MOVE), "lr_lr": ("max_change", MAX_CHANGE)}
+        return dict(limit for rate, limit in limits.items() if rate not in self.model_fields_set)
 
     @property
     def reach(self) -> int:
@@ -190,6 +221,13 @@ class TESLAConfig(TrajectoryConfig):
 
     name: Literal["tesla"] = "tesla"
     iterations: int = Field(10_000, ge=1, le=10_000_000, description="Image steps (paper: 10,000).")
+    lr_img: float = Field(
+        50.0,
+        gt=0,
+        description="Learning rate of the images: half of what the released code is given (50 for 100, 500 for 1000, "
+        "5,000 for 10,000). That code doubles a tuple instead of the slope in it, so its rates belong to half the "
+        "slope of the paper's formula, which is the one here.",
+    )
     gradient: Literal["exact", "unrolled", "tesla"] = Field(
         "tesla", description="As for `mtt`; `tesla`, the published one, is not the gradient of the loss it descends."
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +25,7 @@ class MLPConfig(NetworkConfig):
     title: ClassVar[str] = "MLP"
     citation: ClassVar[str] = "as evaluated by Zhao et al., ICLR 2021 (arXiv 2006.05929)"
     cost: ClassVar[str] = "a hundredth of ConvNet-3"
+    smoke: ClassVar[Mapping[str, Any]] = {"width": 4}
 
     name: Literal["mlp"] = "mlp"
     width: int = Field(128, ge=1, le=65_536, description="Units of each hidden layer.")

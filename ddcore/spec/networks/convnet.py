@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +20,7 @@ class ConvNetConfig(NetworkConfig):
     title: ClassVar[str] = "ConvNet"
     citation: ClassVar[str] = "Gidaris & Komodakis, CVPR 2018 (arXiv 1804.09458)"
     cost: ClassVar[str] = "light"
+    smoke: ClassVar[Mapping[str, Any]] = {"width": 4, "depth": 2}
 
     name: Literal["convnet"] = "convnet"
     depth: int | None = Field(

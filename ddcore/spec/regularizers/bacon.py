@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from ddcore.spec.base import NetworkConfig, regularizer_config
+from ddcore.spec.errors import Problem
 from ddcore.spec.regularizers.base import Weighted
 from ddcore.spec.work import TRAINING, Load
 
@@ -39,11 +40,11 @@ class BACONTermConfig(Weighted):
         """The synthetic images both ways through the network of the method."""
         yield job.network, TRAINING * load.synthetic
 
-    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """A method that draws a single real image."""
         batch_real = getattr(job.method.matcher, "batch_real", None)
         if batch_real == 1:
-            yield "batch_without_spread", spread_of_one(self.name, batch_real)
+            yield Problem(self.pointer(job), "batch_without_spread", spread_of_one(self.name, batch_real))
 
 
 def spread_of_one(name: str, batch_real: int) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from ddcore.spec.base import NetworkConfig, regularizer_config
+from ddcore.spec.errors import Problem
 from ddcore.spec.regularizers.base import Weighted, more_images
 from ddcore.spec.teachers import TeacherConfig
 from ddcore.spec.work import TRAINING, Load
@@ -23,6 +24,7 @@ class CMIConfig(Weighted):
     title: ClassVar[str] = "Class-aware conditional mutual information"
     citation: ClassVar[str] = "Zhong et al., ICLR 2025 (arXiv 2412.09945)"
     cost: ClassVar[str] = "one forward and backward of the synthetic set through a teacher a step"
+    smoke: ClassVar[Mapping[str, Any]] = {"teacher": TeacherConfig.smoke}
 
     name: Literal["cmi"] = "cmi"
     teacher: TeacherConfig = Field(default_factory=TeacherConfig, description="Pool of pretrained networks.")
@@ -35,11 +37,11 @@ class CMIConfig(Weighted):
         """The synthetic images both ways through a teacher."""
         yield self.teacher.network, TRAINING * load.synthetic
 
-    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """One image a class, which has no spread."""
         if job.fewest_images_per_class == 1:
             detail = (
                 "CMI is identically zero with one image a class (a class of one has no spread); "
                 f"use {more_images(job)}, the decoder 'mosaic', or drop `cmi`"
             )
-            yield "cmi_needs_several_images", detail
+            yield Problem(self.pointer(job), "cmi_needs_several_images", detail)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, NetworkConfig, regularizer_config
+from ddcore.spec.errors import Problem
 from ddcore.spec.memory import Batch
 from ddcore.spec.regularizers.base import Weighted
 from ddcore.spec.teachers import TeacherConfig
@@ -24,6 +25,7 @@ class MIMConfig(Weighted):
     title: ClassVar[str] = "Mutual-information maximisation"
     citation: ClassVar[str] = "Shang, Yuan & Yan, MIM4DD, NeurIPS 2023 (arXiv 2312.16627)"
     cost: ClassVar[str] = "one forward of `batch_real` images a class and one forward and backward of the synthetic set"
+    smoke: ClassVar[Mapping[str, Any]] = {"teacher": TeacherConfig.smoke}
 
     name: Literal["mim"] = "mim"
     objective: Literal["nce", "infonce"] = Field(
@@ -91,11 +93,11 @@ class MIMConfig(Weighted):
         yield Batch(network, load.data.drawn_evenly(self.batch_real))
         yield Batch(network, load.synthetic, 1, whole=True)
 
-    def impossible(self, job: JobSpec) -> Iterator[tuple[str, str]]:
+    def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """A path through training that is not there."""
         if self.path == "unrolled" and not self.compares_students(job.method):
             detail = (
                 f"`path` is 'unrolled', but `{job.method.matcher.name}` with `networks` '{self.networks}' compares "
                 "the sides under a fixed network; use 'detached', or `networks` 'auto' with `mtt`, `tesla` or `bptt`"
             )
-            yield "no_training_to_unroll", detail
+            yield Problem(self.pointer(job), "no_training_to_unroll", detail)

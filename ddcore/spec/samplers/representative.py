@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +18,7 @@ class RepresentativeSamplerConfig(SamplerConfig):
     title: ClassVar[str] = "Representative batches"
     citation: ClassVar[str] = "Liu et al., DREAM, ICCV 2023 (arXiv 2302.14416)"
     cost: ClassVar[str] = "every `interval` steps, one forward pass of `candidates` real images of each class"
+    smoke: ClassVar[Mapping[str, Any]] = {"interval": 4, "candidates": 20}
 
     name: Literal["representative"] = "representative"
     interval: int = Field(10, ge=1, le=100_000, description="Steps between two clusterings (paper: 10).")

@@ -12,11 +12,15 @@ from typing_extensions import override
 from ddcore.errors import ConfigurationError
 from ddcore.registry import implements
 from ddcore.spec import MosaicConfig
+from ddcore.spec.decoders.mosaic import bounded_cuts
 from ddcore.synthetic.decoders.decoder import Decoder
 
 
 class Mosaic(Decoder):
-    """Every stored image is a mosaic of factor x factor small ones, each enlarged to full size (IDM 2; IDC 6.2).
+    """Every stored image is a mosaic of factor x factor small ones, each enlarged to full size.
+
+    As in IDC (Kim et al., ICML 2022, arXiv 2205.14959; condense.py of its code, which is
+    github.com/snu-mllab/Efficient-Dataset-Condensation) and IDM (Zhao et al., CVPR 2023, arXiv 2307.09742).
 
     Tiles are taken row by row. Enlarging and shrinking are bilinear without aligned corners, so that shrinking by
     two is the exact mean of 2 x 2 pixels. Where the factor does not divide a side, the last tiles reach over the
@@ -102,7 +106,7 @@ class Mosaic(Decoder):
 
 
 class MultiScaleMosaic(Mosaic):
-    """Every stored image is seen whole, in 2 x 2 tiles, and so on to factor x factor (``multi`` of IDC, 6.2)."""
+    """Every stored image is seen whole, in 2 x 2 tiles, and so on to factor x factor (``multi`` in IDC's code)."""
 
     def __init__(self, factor: int, shape: tuple[int, int, int], filling: Tensor | float = 0.0) -> None:
         super().__init__(factor, shape, filling)
@@ -114,10 +118,7 @@ class MultiScaleMosaic(Mosaic):
 
 
 class BoundedMosaic(Mosaic):
-    """A mosaic of which fewer images are made while it is learned (``bound`` of IDC, 6.2).
-
-    As many of a class's first rows as the bound allows are cut by the full factor, as many of the next as are still
-    possible by one less, and so on; the last are seen whole, so that none is left out.
+    """A mosaic of which fewer images are made while it is learned: see :func:`bounded_cuts`.
 
     Args:
         factor: tiles along a side.
@@ -140,13 +141,12 @@ class BoundedMosaic(Mosaic):
 
     @override
     def plan(self, rows: int) -> list[tuple[int, slice]]:
-        planned, first, spare = [], 0, max(0, self._bound - rows)
-        for factor in range(self.factor, 0, -1):
-            more = factor**2 - 1
-            cut = min(rows - first, spare // more) if more else rows - first
-            planned.append((factor, slice(first, first + cut)))
-            first, spare = first + cut, spare - cut * more
-        return [(factor, part) for factor, part in planned if part.start < part.stop]
+        planned, first = [], 0
+        for factor, count in bounded_cuts(rows, self.factor, self._bound):
+            if count:
+                planned.append((factor, slice(first, first + count)))
+            first += count
+        return planned
 
 
 @implements(MosaicConfig)

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from app.core.security import Scope
-from app.jobs.models import Job
-from app.system.models import Worker
+from app.models.fleet import Worker
+from app.models.jobs import Job
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api

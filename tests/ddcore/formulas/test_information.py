@@ -1,4 +1,4 @@
-"""Information estimates against the printed figures of methods/ and against slow loops."""
+"""Information estimates against figures worked out beforehand and against slow loops."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ddcore.formulas import information
 
 
 def sines(*shape: int, shift: float = 0.0) -> Tensor:
-    """Rows of sin(1 + shift), sin(2 + shift), … in float64 (trajectory-and-bilevel, section 11)."""
+    """Rows of sin(1 + shift), sin(2 + shift), … in float64."""
     return torch.sin(torch.arange(1, math.prod(shape) + 1, dtype=torch.float64) + shift).reshape(shape)
 
 
 def fill(*shape: int, a: float = 1.0, b: float = 0.0) -> Tensor:
-    """Element k is sin(a k + b), computed in float64 and cast to float32 (matching, E1)."""
+    """Element k is sin(a k + b), computed in float64 and cast to float32."""
     return torch.sin(a * torch.arange(math.prod(shape), dtype=torch.float64) + b).float().reshape(shape)
 
 
@@ -86,7 +86,7 @@ class TestCMI:
 
 
 class TestMutualInformation:
-    """The check `MIM` of section 11: two unit vectors a side, tau = 0.5."""
+    """Four unit vectors a side and tau = 0.5, with figures worked out beforehand in float64."""
 
     def setup_method(self) -> None:
         self.raw = sines(4, 2).requires_grad_()

@@ -1,4 +1,4 @@
-"""DC and DSA against their printed figures and against the published loops, written plainly."""
+"""DC and DSA against figures worked out beforehand and against the published loops, written plainly."""
 
 from __future__ import annotations
 

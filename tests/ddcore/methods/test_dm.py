@@ -1,4 +1,4 @@
-"""DM against its printed figures and against the published loop, written plainly."""
+"""DM against figures worked out beforehand and against the published loop, written plainly."""
 
 from __future__ import annotations
 

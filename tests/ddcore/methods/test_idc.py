@@ -1,4 +1,4 @@
-"""IDC and DREAM against their printed figures and against the published loop, written plainly in pixel units."""
+"""IDC and DREAM against figures worked out beforehand and the published loop, written plainly in pixel units."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class OneConvolution(Network):
     [("mse", 3.778134905556211e-05, 9.552373670398475e-05), ("l1", 0.020425041516705322, None)],
 )
 def test_printed_loss_and_gradient(distance: str, value: float, norm: float | None) -> None:
-    """Section 11, IDC loss, in float64."""
+    """Worked out beforehand in float64, by the published formula."""
 
     def s(count: int, delta: float = 0.0) -> Tensor:
         return torch.sin(1 + delta + torch.arange(count, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""IDM and BACON against their printed figures and against the published loop, written plainly."""
+"""IDM and BACON against figures worked out beforehand and against the published loop, written plainly."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ready(make_run: Make, name: str = "idm", **fields: Any) -> QueueMatching[Any
 
 
 def printed_convnet(fill: Callable[..., Tensor]) -> tuple[Functional, dict[str, Tensor]]:
-    """The tiny ConvNet of methods/matching, E1: parameter tensor j is 0.3 sin(0.7 k + j)."""
+    """A tiny ConvNet whose parameter tensor j is 0.3 sin(0.7 k + j)."""
     functional = Functional(build(ConvNetConfig(depth=2, width=4), (3, 8, 8), 2), Compute(CPU))
     params = functional.new(torch.Generator().manual_seed(0))
     for j, name in enumerate(functional.names):
@@ -56,7 +56,7 @@ def test_printed_risk_and_gradient_of_the_tiny_convnet(fill: Callable[..., Tenso
 
 
 def test_printed_loss_of_a_class(make_run: Make, fill: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Features, logits and accuracy of methods/matching, E1, put in the place of a network's."""
+    """The features, logits and accuracy of the printed figures, put in the place of a network's."""
     idm = ready(make_run)
     step = idm.draw(0, idm.start())
     idm._matched.meter.copy_(torch.tensor([4, 10]))

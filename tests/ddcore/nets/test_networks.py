@@ -260,7 +260,7 @@ def test_a_configuration_has_one_builder() -> None:
 
 
 def published_convnet(depth: int, classes: int) -> Network:
-    """The tiny ConvNet of methods/matching, E1: parameter tensor j is 0.3 sin(0.7 k + j)."""
+    """A tiny ConvNet whose parameter tensor j is 0.3 sin(0.7 k + j)."""
     net = build(ConvNetConfig(width=4, depth=depth), (3, 8, 8), classes)
     with torch.no_grad():
         for j, parameter in enumerate(net.parameters()):

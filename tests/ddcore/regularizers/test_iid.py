@@ -1,4 +1,4 @@
-"""The IID term: printed figures, plain loops, what it refuses, and the teacher it keeps."""
+"""The IID term: figures worked out beforehand, plain loops, what it refuses, and the teacher it keeps."""
 
 from __future__ import annotations
 

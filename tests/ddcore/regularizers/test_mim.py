@@ -206,7 +206,7 @@ def beside(make_run: Callable[..., Run], method: str, **fields: Any) -> tuple[MI
 def test_beside_a_student_both_sides_are_seen_by_networks_of_the_step(
     make_run: Callable[..., Run], name: str, layers: str, path: str
 ) -> None:
-    """Section 8.2: the expert's target or the student for real images, the student for synthetic ones."""
+    """The expert's target or the student for real images, the student for synthetic ones."""
     mim, method = beside(make_run, name, layers=layers, path=path)
     run, synthetic = method.run, method.start()
     synthetic.begin_step()

@@ -26,7 +26,7 @@ def test_steps_equal_the_frameworks_sgd_with_momentum() -> None:
 
 
 def test_joint_steps_of_the_momentum_check() -> None:
-    """Matching, E0: loss x^2 / 2, x = (1, 2, 3), lr 0.1, momentum 0.5, two joint steps."""
+    """By hand: loss x^2 / 2, x = (1, 2, 3), lr 0.1, momentum 0.5, two joint steps."""
     synthetic = SyntheticSet(torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1), ipc=1, lr=0.1, momentum=0.5)
     for _ in range(2):
         synthetic.clear_gradient()

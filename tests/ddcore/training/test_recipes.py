@@ -47,6 +47,9 @@ def test_the_rate_of_every_epoch_is_the_published_one(epochs: int) -> None:
     once = recipe_of(EvaluationConfig(epochs=epochs), ())
     assert rates(once) == published_once(epochs)
     assert once.restarts
+    kept = recipe_of(EvaluationConfig(protocol="pdd", epochs=epochs, lr=0.01), ())
+    assert rates(kept) == published_once(epochs)
+    assert not kept.restarts, "PDD's evaluate_synset lowers the rate of its optimiser and keeps it"
     twice = recipe_of(EvaluationConfig(protocol="idc", epochs=epochs), ())
     assert rates(twice) == published_twice(epochs)
     assert not twice.restarts

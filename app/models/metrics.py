@@ -6,8 +6,8 @@ from sqlalchemy import BigInteger, ForeignKey, Integer, SmallInteger, String, Un
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.tables import Base, Id
-from app.jobs.models import Job
-from app.keys.models import Tenant
+from app.models.jobs import Job
+from app.models.keys import Tenant
 
 
 class MetricKey(Base):

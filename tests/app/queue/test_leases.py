@@ -11,17 +11,19 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from app.artifacts.models import Artifact, Blob
 from app.core.database import Database
 from app.core.ids import new_id
 from app.core.tables import clock
-from app.events.models import Event
-from app.jobs import endings, leases
-from app.jobs.leases import Claim, SavedCheckpoint
-from app.jobs.models import Job, Outbox
-from app.jobs.retries import Failure
-from app.jobs.states import Actor, State, transition
-from app.keys.models import Tenant
+from app.models.artifacts import Artifact, Blob
+from app.models.events import Event
+from app.models.jobs import Job, Outbox
+from app.models.keys import Tenant
+from app.models.states import State
+from app.queue import checkpoints, endings, leases
+from app.queue.checkpoints import SavedCheckpoint
+from app.queue.leases import Claim
+from app.queue.retries import Failure
+from app.queue.states import Actor, transition
 
 BACKENDS = ("sqlite", "postgres")
 
@@ -186,9 +188,9 @@ def test_the_newest_two_checkpoints_stay(database: Database, add_job: AddJob) ->
     for step in (10, 20, 30):
         checkpoint(database, taken, step)
     with database.read() as session:
-        assert [saved.step for saved in leases.checkpoints(session, taken.job_id)] == [30, 20]
-        assert leases.knows(session, taken.job_id, f"{30:064x}")
-        assert not leases.knows(session, taken.job_id, f"{10:064x}")
+        assert [saved.step for saved in checkpoints.newest_first(session, taken.job_id)] == [30, 20]
+        assert checkpoints.known(session, taken.job_id, f"{30:064x}")
+        assert not checkpoints.known(session, taken.job_id, f"{10:064x}")
         states = dict(session.execute(select(Artifact.sha256, Artifact.state)).all())  # type: ignore[arg-type]
     assert states == {f"{10:064x}": "deleted", f"{20:064x}": "ready", f"{30:064x}": "ready"}
     assert job(database, taken.job_id).checkpoint_step == 30
@@ -204,7 +206,7 @@ def test_from_scratch_forgets_the_checkpoints_once(database: Database, add_job: 
     row = job(database, again.job_id)
     assert (again.attempt, row.from_scratch, row.checkpoint_step) == (2, False, None)
     with database.read() as session:
-        assert leases.checkpoints(session, again.job_id) == []
+        assert checkpoints.newest_first(session, again.job_id) == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.core.tables import clock
-from app.system.models import Leader, Worker
+from app.models.fleet import Leader, Worker
 
 WorkerState = Literal["idle", "busy", "draining", "quarantined", "stopped"]
 

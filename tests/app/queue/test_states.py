@@ -14,9 +14,10 @@ from sqlalchemy import select
 
 from app.core.database import Database
 from app.core.tables import clock
-from app.events.models import Event
-from app.jobs.models import Job
-from app.jobs.states import HELD, TERMINAL, TRANSITIONS, VERBS, Actor, State, actions, allowed, transition
+from app.models.events import Event
+from app.models.jobs import Job
+from app.models.states import HELD, TERMINAL, State
+from app.queue.states import TRANSITIONS, VERBS, Actor, actions, allowed, transition
 
 BACKENDS = ("sqlite", "postgres")
 

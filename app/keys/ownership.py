@@ -8,10 +8,11 @@ from fastapi import Depends
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core.dependencies import DatabaseDep, JobReader
+from app.core.dependencies import DatabaseDep
 from app.core.errors import NotFound
 from app.core.paths import JobId
-from app.jobs.models import Job
+from app.keys.principals import JobReader
+from app.models.jobs import Job
 
 
 def check(session: Session, tenant: str, job_id: str) -> None:

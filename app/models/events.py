@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.tables import Base, Id, Json, Timestamp, clock
-from app.jobs.models import Job
+from app.models.jobs import Job
 
 
 class Event(Base):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.jobs.retries import LONGEST_BACKOFF_S, Failure, Record, judge
+from app.queue.retries import LONGEST_BACKOFF_S, Failure, Record, judge
 
 LOST = Failure("worker_lost", "gone", retryable=True, lost=True)
 CRASHED = Failure("engine_lost", "killed", retryable=True, lost=True)

@@ -9,8 +9,8 @@ from sqlalchemy import BigInteger, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.tables import Base, Id, Json, Timestamp, clock
-from app.jobs.models import Job
-from app.keys.models import Tenant
+from app.models.jobs import Job
+from app.models.keys import Tenant
 
 
 class Blob(Base):

@@ -16,10 +16,10 @@ from app.core import broker
 from app.core.database import Database
 from app.core.settings import Settings
 from app.core.tables import clock
-from app.jobs import fleet, outbox
-from app.jobs.models import Outbox
-from app.jobs.outbox import publish_pending  # before a fixture of this folder replaces it
-from app.system.models import Worker
+from app.models.fleet import Worker
+from app.models.jobs import Outbox
+from app.queue import fleet, outbox
+from app.queue.outbox import publish_pending  # before a fixture of this folder replaces it
 
 BACKENDS = ("sqlite", "postgres")
 

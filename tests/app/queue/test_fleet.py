@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from app.core.database import Database
 from app.core.tables import clock
-from app.jobs import fleet
-from app.system.models import Worker
+from app.models.fleet import Worker
+from app.queue import fleet
 
 BACKENDS = ("sqlite", "postgres")
 

@@ -10,20 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, delete, func, or_, select, type_coerce, update
+from sqlalchemy import BigInteger, ColumnElement, Select, func, or_, select, type_coerce, update
 from sqlalchemy.orm import Session
 
-from app.artifacts import repository as artifacts
-from app.artifacts.models import Checkpoint
-from app.core.ids import new_id
 from app.core.tables import clock
 from app.events import repository as events
-from app.jobs import fleet
-from app.jobs.models import Job
-from app.jobs.states import HELD, TERMINAL, Actor, State, transition
-from app.keys.models import Tenant
-
-KEPT_CHECKPOINTS = 2
+from app.models.jobs import Job
+from app.models.keys import Tenant
+from app.models.states import HELD, TERMINAL, State
+from app.queue import checkpoints, fleet
+from app.queue.checkpoints import SavedCheckpoint
+from app.queue.states import Actor, transition
 
 
 @dataclass(frozen=True)
@@ -55,15 +52,6 @@ class Wish:
 
     desired: str
     keep_result: bool
-
-
-@dataclass(frozen=True)
-class SavedCheckpoint:
-    """A checkpoint that the store holds."""
-
-    step: int
-    sha256: str
-    size: int
 
 
 def claim(session: Session, worker_id: str, device_class: str, lease_s: float) -> Claim | None:
@@ -139,20 +127,6 @@ def record_checkpoint(
     Call it after :func:`hold` in the same transaction, and not for bytes that are recorded already: an
     attempt that got no further has made no progress.
     """
-    session.add(
-        Checkpoint(
-            id=new_id("ckpt"),
-            job_id=claimed.job_id,
-            artifact_id=artifact_id,
-            step=saved.step,
-            attempt=claimed.attempt,
-            fence=claimed.fence,
-            sha256=saved.sha256,
-            size=saved.size,
-            metrics=dict(metrics),
-        )
-    )
-    session.flush()
     progress = {"checkpoint_step": saved.step, "checkpoint_at": clock(), "lost_step": None}
     hold(session, claimed.job_id, claimed.fence, progress)
     events.append(
@@ -163,19 +137,7 @@ def record_checkpoint(
         f"state after step {saved.step} saved",
         {"step": saved.step, "sha256": saved.sha256, "size": saved.size},
     )
-    _drop_old(session, claimed.job_id)
-
-
-def knows(session: Session, job_id: str, sha256: str) -> bool:
-    """Whether a checkpoint with this digest is recorded."""
-    known = select(Checkpoint.id).where(Checkpoint.job_id == job_id, Checkpoint.sha256 == sha256)
-    return session.execute(known).first() is not None
-
-
-def checkpoints(session: Session, job_id: str) -> Sequence[SavedCheckpoint]:
-    """Checkpoints of a job, newest first."""
-    rows = session.execute(_newest_first(job_id))
-    return [SavedCheckpoint(row.step, row.sha256, row.size) for row in rows]
+    checkpoints.add(session, claimed.job_id, claimed.attempt, claimed.fence, saved, artifact_id, metrics)
 
 
 def unfinished(session: Session, job_ids: Sequence[str]) -> set[str]:
@@ -218,7 +180,7 @@ def _has_room(session: Session, tenant_id: str, max_running: int) -> bool:
 
 def _take(session: Session, job: Job, worker_id: str, lease_s: float) -> Claim | None:
     if job.from_scratch:
-        _forget_checkpoints(session, job.id)
+        checkpoints.forget(session, job.id)
     values = {"owner": worker_id, "lease_until": clock(lease_s), "from_scratch": False}
     if job.from_scratch:
         values |= {"checkpoint_step": None, "checkpoint_at": None, "step": 0}
@@ -251,23 +213,3 @@ def in_time() -> ColumnElement[bool]:
     """Condition under which a queued job has not waited longer than ``limits.max_queue_s``."""
     queued_ms = type_coerce(Job.queued_at, BigInteger)
     return queued_ms + Job.max_queue_s * 1000 > type_coerce(clock(), BigInteger)
-
-
-def _newest_first(job_id: str) -> Select[*tuple[Any, ...]]:
-    newest = select(Checkpoint.id, Checkpoint.step, Checkpoint.sha256, Checkpoint.size, Checkpoint.artifact_id)
-    return newest.where(Checkpoint.job_id == job_id).order_by(Checkpoint.step.desc(), Checkpoint.id.desc())
-
-
-def _drop_old(session: Session, job_id: str) -> None:
-    old = session.execute(_newest_first(job_id)).all()[KEPT_CHECKPOINTS:]
-    _drop(session, [row.id for row in old], [row.artifact_id for row in old if row.artifact_id])
-
-
-def _forget_checkpoints(session: Session, job_id: str) -> None:
-    every = session.execute(_newest_first(job_id)).all()
-    _drop(session, [row.id for row in every], [row.artifact_id for row in every if row.artifact_id])
-
-
-def _drop(session: Session, checkpoint_ids: Sequence[str], artifact_ids: Sequence[str]) -> None:
-    session.execute(delete(Checkpoint).where(Checkpoint.id.in_(checkpoint_ids)))
-    artifacts.discard(session, artifact_ids)

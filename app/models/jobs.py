@@ -9,13 +9,13 @@ from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.tables import Base, Id, Json, Serial, Timestamp, clock
-from app.keys.models import Tenant
+from app.models.keys import Tenant
 
 
 class Job(Base):
     """A distillation job, which is also its own place in the queue.
 
-    ``status`` changes through :func:`app.jobs.states.transition` only. Whoever changes anything that
+    ``status`` changes through :func:`app.queue.states.transition` only. Whoever changes anything that
     the job document shows also adds one to ``version``, which is the document's ETag.
     """
 

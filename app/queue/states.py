@@ -11,21 +11,8 @@ from sqlalchemy.orm import Session
 
 from app.core.tables import clock
 from app.events import repository as events
-from app.jobs.models import Job
-
-
-class State(StrEnum):
-    """Where a job is in its life."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    PAUSING = "pausing"
-    PAUSED = "paused"
-    CANCELLING = "cancelling"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
+from app.models.jobs import Job
+from app.models.states import HELD, TERMINAL, State
 
 
 class Actor(StrEnum):
@@ -35,11 +22,6 @@ class Actor(StrEnum):
     WORKER = "worker"
     RECONCILER = "reconciler"
 
-
-HELD = frozenset({State.RUNNING, State.PAUSING, State.CANCELLING})
-"""States in which a worker holds a lease."""
-TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
-"""States in which nothing happens by itself."""
 
 _Q, _R, _PG, _PD, _CG = State.QUEUED, State.RUNNING, State.PAUSING, State.PAUSED, State.CANCELLING
 _S, _F, _C, _E = State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED
@@ -121,7 +103,7 @@ def transition(
         fence: the fence that must still hold. Workers and the reconciler have to give it for a job that
             a worker holds.
         version: the version that must still hold.
-        guard: a further condition on :class:`~app.jobs.models.Job`, such as a lease that is over.
+        guard: a further condition on :class:`~app.models.jobs.Job`, such as a lease that is over.
         values: other columns to set, as values or SQL expressions.
         message: the event's sentence; by default the two states.
         data: the event's facts, beside ``from``, ``to`` and ``actor``.

@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 
 from app.core.tables import clock
 from app.events import repository as events
-from app.jobs import outbox
-from app.jobs.leases import Claim, held, in_time
-from app.jobs.models import Job
-from app.jobs.retries import Failure, Record, Verdict, judge
-from app.jobs.states import HELD, Actor, State, transition
+from app.models.jobs import Job
+from app.models.states import HELD, State
+from app.queue import outbox
+from app.queue.leases import Claim, held, in_time
+from app.queue.retries import Failure, Record, Verdict, judge
+from app.queue.states import Actor, transition
 
 WORKER_LOST = Failure("worker_lost", "the worker stopped answering; another one takes over", retryable=True, lost=True)
 
@@ -70,7 +71,7 @@ def expire(session: Session, claimed: Claim) -> bool:
 
 
 def fail(session: Session, claimed: Claim, failure: Failure, backoff_s: float) -> Verdict | None:
-    """The attempt went wrong: the job is tried again or given up, see :mod:`app.jobs.retries`.
+    """The attempt went wrong: the job is tried again or given up, see :mod:`app.queue.retries`.
 
     Returns:
         What was decided, or ``None`` if the job is no longer the caller's.

@@ -18,8 +18,8 @@ from app.core import broker
 from app.core.database import Database
 from app.core.settings import Settings
 from app.core.tables import clock
-from app.jobs import fleet
-from app.jobs.models import Outbox
+from app.models.jobs import Outbox
+from app.queue import fleet
 
 _DOORBELL = "doorbell"
 _BATCH = 100
