@@ -79,11 +79,6 @@ class Cost:
         )
 
 
-def cost(job: JobSpec, data: DataSizes) -> Cost:
-    """The work of a job on a dataset of these sizes."""
-    return Cost(job, data)
-
-
 def pools(job: JobSpec) -> dict[TeacherConfig, int]:
     """Pools of networks to be trained on the real images, each once for all who ask, and how many of each."""
     terms = (pool for term in job.regularizers for pool in term.teachers(job))

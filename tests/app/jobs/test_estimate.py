@@ -5,7 +5,7 @@ import pytest
 from app.jobs.estimate import estimate, plan
 from app.jobs.schemas import Estimate
 from ddcore.spec import DATASETS, NETWORKS, ConvNetConfig, parse
-from ddcore.spec.cost import cost
+from ddcore.spec.cost import Cost
 from ddcore.spec.work import DataSizes
 
 DM = {"dataset": "cifar10", "ipc": 10, "method": {"name": "dm", "iterations": 100}, "evaluation": {"repeats": 0}}
@@ -42,7 +42,7 @@ def test_passes_of_dm_are_counted_by_hand() -> None:
 def test_phases_add_up_and_come_from_the_one_model(preset: str) -> None:
     spec = parse({"preset": preset})
     found = estimate(spec)
-    model = cost(spec, DataSizes.of(DATASETS[spec.dataset]))
+    model = Cost(spec, DataSizes.of(DATASETS[spec.dataset]))
     assert found is not None
     assert (found.image_passes, found.flop) == (model.passes(), model.flop)
     assert sum(phase.image_passes or 0 for phase in plan(spec)) == found.image_passes
@@ -72,7 +72,7 @@ def test_a_coreset_costs_the_training_of_one_network_and_a_look_at_every_image()
 def test_every_network_has_a_price_of_its_own(name: str) -> None:
     dm = 100 * 10 * (256 + 3 * 10)
     probe = (RANDOM_PROBE + READINGS) * ConvNetConfig(width=64).flop((3, 32, 32), 10)
-    assert estimated(network=name).flop == dm * NETWORKS[name]().flop((3, 32, 32), 10) + probe
+    assert estimated(network=name).flop == dm * NETWORKS.parse(name).flop((3, 32, 32), 10) + probe
 
 
 def test_width_has_its_price() -> None:
