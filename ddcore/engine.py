@@ -35,7 +35,7 @@ from ddcore.runtime.nonfinite import METHOD, Pulls
 from ddcore.runtime.objective import Method, Readings, Step
 from ddcore.runtime.randomness import Randomness
 from ddcore.spec import JobSpec, parse
-from ddcore.spec.cost import cost
+from ddcore.spec.cost import Cost
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
 from ddcore.spec.results import Results
 from ddcore.spec.work import DataSizes
@@ -139,7 +139,7 @@ class _Engine:
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
         spec = self.spec
         sizes = _sizes(dataset)
-        expected = cost(spec, sizes)
+        expected = Cost(spec, sizes)
         compute = Compute.choose(
             spec.device,
             spec.precision,
