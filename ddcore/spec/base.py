@@ -301,7 +301,8 @@ class MethodConfig(Component):
 
         By default the real batch without a graph, and the synthetic images with one.
         """
-        yield Batch(job.network, load.data.drawn(int(getattr(self, "batch_real", 0))))
+        of_class = int(getattr(self, "batch_real", 0))
+        yield Batch(job.network, load.data.at_once(load.data.drawn(of_class), of_class))
         yield Batch(job.network, load.grouped, 1, whole=True)
 
     def networks_held(self, load: Load) -> int:  # noqa: ARG002 - for those that hold several

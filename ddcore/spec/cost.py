@@ -28,6 +28,10 @@ _PROBE_TRAINING_IMAGES = 200_000
 """A teacher of the probe sees at most this many images (4 epochs of CIFAR-10), and 10 epochs."""
 _LABEL = 8
 """Bytes of an int64."""
+_LOADED = 2
+"""Times that a dataset is in memory while it is loaded: as it is read, and as it is kept."""
+_LOOKED_AT = 512
+"""Real images that are normalised together where all are looked at."""
 _OPTIMISER = 3
 """Stored images, their gradient and its momentum."""
 
@@ -74,9 +78,9 @@ class Cost:
     def peak_bytes(self) -> int:
         """Most bytes of tensors that are alive at once, as :mod:`ddcore.spec.memory` counts them."""
         sizes = (self.data.shape, self.data.classes)
-        return _held(self.job, self.data) + max(
-            batch.bytes(*sizes) for batch in _batches(self.job, self.data, self.probe)
-        )
+        batches = _batches(self.job, self.data, self.probe)
+        steps = _held(self.job, self.data) + max(batch.bytes(*sizes) for batch in batches)
+        return max(steps, _LOADED * _dataset(self.data))
 
 
 def pools(job: JobSpec) -> dict[TeacherConfig, int]:
@@ -170,7 +174,7 @@ def _batches(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Batch]:
         yield Batch(config.network, min(config.batch_size, data.train), 1, whole=True)
     looked_with = [network for network, _ in job.method.looks(data)] + [job.network] * (job.init == "k_means")
     for network in looked_with:
-        yield Batch(network, max(data.counts))
+        yield Batch(network, min(_LOOKED_AT, max(data.counts)))
     yield Batch(PROBE_NETWORK, data.drawn_evenly(2 * data.probe_images))
     yield Batch(PROBE_NETWORK, data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes))
 
@@ -178,10 +182,14 @@ def _batches(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Batch]:
 def _held(job: JobSpec, data: DataSizes) -> int:
     """Bytes that are there all the time: the dataset, the synthetic set with its optimiser, and networks."""
     pixels = math.prod(data.shape)
-    dataset = (data.train + data.test) * (pixels + _LABEL)
     images = data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
     synthetic = NUMBER * pixels * (_OPTIMISER * data.classes * job.ipc + images)
     held = [(config.network, count) for config, count in pools(job).items()] + [(PROBE_NETWORK, 1)]
     held.append((job.network, max(job.method.networks_held(load) for load in job.method.loads(job, data))))
     networks = (count * parameter_bytes(network, data.shape, data.classes) for network, count in held)
-    return dataset + synthetic + sum(networks)
+    return _dataset(data) + synthetic + sum(networks)
+
+
+def _dataset(data: DataSizes) -> int:
+    """Bytes of the dataset: a byte a pixel, and the labels."""
+    return (data.train + data.test) * (math.prod(data.shape) + _LABEL)

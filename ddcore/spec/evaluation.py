@@ -292,7 +292,7 @@ class EvaluationConfig(SpecModel):
         largest = max(sizes.get(condition.set, data.classes * job.ipc) for condition in self.conditions(0))
         for network in (self.networks or (job.network,)) if self.repeats else ():
             yield Batch(network, min(self.batch_size, largest), 1, whole=True)
-            yield Batch(network, data.test)
+            yield Batch(network, data.scored(data.test))
 
     def _finished(self, job: JobSpec, data: DataSizes) -> int:
         """Images of the distilled set."""

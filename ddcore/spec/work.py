@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ddcore.spec.datasets import DatasetFacts
-from ddcore.spec.memory import GRAPH, for_pixels
+from ddcore.spec.memory import GRAPH, PIECE, for_pixels
 
 if TYPE_CHECKING:
     from ddcore.spec.base import NetworkConfig
@@ -23,6 +23,8 @@ TWICE = 9
 WAY_BACK = 4
 """Networks' worth of numbers that the way back through a training carries: two slopes, and the next of each."""
 
+SCORED_PIECES = 16
+"""Pieces of images that are normalised together to be classified."""
 PROBE_IMAGES_PER_CLASS = 50
 """Real images of each class that the probe reads with and no step sees, at most; a tenth of the smallest class else."""
 
@@ -105,6 +107,14 @@ class DataSizes:
         """
         return self.classes * min(per_class, min(self.counts) - self.probe_images)
 
+    def at_once(self, images: int, of_class: int) -> int:
+        """Of so many images of all classes, those that a step takes together: whole classes, at least one."""
+        return min(images, max(of_class, for_pixels(GRAPH, self.shape)))
+
+    def scored(self, images: int) -> int:
+        """Of so many images to be classified, those that are taken together."""
+        return min(images, SCORED_PIECES * for_pixels(PIECE, self.shape))
+
     @property
     def drawable(self) -> int:
         """Training images that steps can see: all but those of the probe."""
@@ -135,4 +145,4 @@ class Load:
     @property
     def grouped(self) -> int:
         """Those whose graphs are in memory at once where a step goes group of classes by group."""
-        return min(self.synthetic, max(self.images, for_pixels(GRAPH, self.data.shape)))
+        return self.data.at_once(self.synthetic, self.images)

@@ -152,7 +152,7 @@ class CAFEConfig(MethodConfig):
     def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
         """Those of a matching step, the images of a query, and a batch to train on."""
         yield from super().batches(job, load)
-        yield Batch(job.network, self._query(load))
+        yield Batch(job.network, load.data.scored(self._query(load)))
         yield Batch(job.network, min(self.batch_train, load.synthetic), 1, whole=True)
 
     def _query(self, load: Load) -> int:
