@@ -96,6 +96,7 @@ def summary(spec: Mapping[str, Any]) -> str:
 def accuracy(results: Results | None) -> str:
     """The score beside those of its controls, in percent, and robust scores where there are any.
 
+    >>> from ddcore.spec.results import Score
     >>> score = Score(mean=71.25, std=0.5, networks=3)
     >>> accuracy(Results(accuracy=score, controls={"random": Score(mean=60, std=1, networks=3)}))
     '71.2 % ± 0.5 over 3 networks; random real images of the same number: 60.0 % ± 1.0'

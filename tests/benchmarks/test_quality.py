@@ -79,8 +79,8 @@ def test_the_report_has_a_row_for_the_seeds_of_a_method(study: Path) -> None:
     def stored(seed: int, accuracy: float, control: float | None) -> dict[str, Any]:
         return {
             "job": job(seed),
-            "accuracy": {"mean": accuracy, "std": 9.0},
-            "random": control and {"mean": control},
+            "accuracy": {"mean": accuracy, "std": 9.0, "networks": 2},
+            "random": control and {"mean": control, "std": 9.0, "networks": 2},
             "probe": {"mi_lower_bound": 1.0, "cmi": 0.05, "network": ("teacher", "random")[seed]},
             "core_minutes": {"distilling": 1.0 + seed / 4} | ({"pretraining": 0.5} if seed else {}),
             "peak_mib": 1000 + seed,

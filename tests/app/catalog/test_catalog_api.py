@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ddcore.spec import DATASETS, DECODERS, METHODS, NETWORKS, REGULARIZERS, all_presets
+from ddcore.spec.readings import catalogue
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api
@@ -58,3 +59,19 @@ def test_datasets_are_the_built_in_ones_and_the_folders(api: Api) -> None:
     assert {name for name, item in found.items() if item["local"]} == {"digits", "cifar10", "my_birds"}
     assert found["cifar10"]["shape"] == [3, 32, 32]
     assert not found["my_birds"]["builtin"]
+
+
+def test_readings_say_how_to_read_a_metric(api: Api) -> None:
+    found = {item["name"]: item for item in api.get("/v1/readings").json()["data"]}
+    assert list(found) == list(catalogue())
+    assert found["mi_lower_bound"] == {
+        "name": "mi_lower_bound",
+        "title": "Mutual information, lower bound",
+        "label": "MI bound",
+        "unit": "nats",
+        "floor": None,
+        "ceiling": "log classes",
+        "better": "higher",
+        "made_by": "The probe: an InfoNCE bound between a synthetic image and a real one of its class.",
+    }
+    assert all(item["title"] and item["made_by"] for item in found.values())

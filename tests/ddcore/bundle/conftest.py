@@ -11,6 +11,7 @@ import torch
 
 from ddcore import bundle
 from ddcore.spec import parse
+from ddcore.spec.results import Results
 
 CLASSES = ("t-shirt/top", "dress: long", "été")
 
@@ -29,7 +30,7 @@ def make(ipc: int = 2, channels: int = 3, classes: tuple[str, ...] = CLASSES, **
         train_images=600,
         test_images=60,
     )
-    content = {
+    content: dict[str, Any] = {
         "images": torch.rand(len(classes) * ipc, channels, 6, 5, generator=generator) * 2 - 0.5,
         "labels": torch.arange(len(classes)).repeat_interleave(ipc),
         "spec": parse({"dataset": "garments", "ipc": ipc, "method": "dm", "regularizers": {"mim": 0.8}, "seed": 3}),
@@ -44,7 +45,8 @@ def make(ipc: int = 2, channels: int = 3, classes: tuple[str, ...] = CLASSES, **
         },
         "compute": {"device": "cpu", "precision": "fp32", "compiled": False, "threads": 2},
     }
-    return bundle.Distilled(**{**content, **fields})
+    content |= fields
+    return bundle.Distilled(**{**content, "results": Results.model_validate(content["results"])})
 
 
 @pytest.fixture
