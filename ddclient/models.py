@@ -75,7 +75,7 @@ class JobDocument(Document):
 
 
 class Event(Document):
-    """Something that happened to a job; ``seq`` counts without gaps from 1."""
+    """Something that happened to a job; ``seq`` counts from 1, and old events about progress are removed."""
 
     seq: int
     job_id: str

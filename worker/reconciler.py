@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -25,6 +26,7 @@ from app.core.database import Database
 from app.core.ids import new_id
 from app.core.settings import Settings, explain
 from app.core.storage import ArtifactStore, StorageError, open_store
+from app.events import repository as events
 from app.migrate import SchemaError
 from app.queue import endings, fleet, leases, outbox
 from worker.database_gate import await_database
@@ -33,6 +35,11 @@ from worker.faults import fault_point
 _DUTY = "reconcile"
 _PUBLISH_S = 2.0
 _COLLECT_S = 600.0
+_CROWDED_JOBS = 100
+_PRUNED_EVENTS = 1000
+"""Events that one transaction removes at most."""
+_PRUNINGS = 50
+"""Such transactions of one round at most; what is left waits for a later one."""
 _MISSED_ROUNDS = 3
 """Rounds after which another process may take the duty over."""
 
@@ -53,7 +60,7 @@ class Reconciler:
         self._database = database
         self._store = store
         self._id = new_id("rec")
-        self._collect_at = time.monotonic() + _COLLECT_S
+        self._collect_at = self._prune_at = time.monotonic() + _COLLECT_S
 
     def run(self, ended: threading.Event) -> None:
         """Go round until ``ended``."""
@@ -70,7 +77,7 @@ class Reconciler:
             _log.warning("the reconciler waits for the database (%s)", type(error).__name__)
             return False
         fault_point("reconcile")
-        for step in (self._recover, self._expire, self._relay, self._ring, self._collect):
+        for step in (self._recover, self._expire, self._relay, self._ring, self._collect, self._prune):
             self._attempt(step)
         return True
 
@@ -121,6 +128,20 @@ class Reconciler:
             deleted = artifacts.collect(session, self._store)
         if deleted:
             _log.info("%s unused files deleted", deleted)
+
+    def _prune(self) -> None:
+        """Remove old events about progress."""
+        if time.monotonic() < self._prune_at:
+            return
+        self._prune_at = time.monotonic() + _COLLECT_S
+        with self._database.read() as session:
+            waiting = deque(events.crowded(session, _CROWDED_JOBS))
+        for _ in range(_PRUNINGS):
+            if not waiting:
+                return
+            with self._database.write() as session:
+                if events.prune(session, waiting[0], _PRUNED_EVENTS) < _PRUNED_EVENTS:
+                    waiting.popleft()
 
 
 def main() -> int:

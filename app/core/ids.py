@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
+from datetime import datetime, timedelta
+
+from app.core.tables import EPOCH
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 26
@@ -26,6 +30,22 @@ def new_id(prefix: str) -> str:
     True
     """
     return f"{prefix}_{_base32(_uuid7())}"
+
+
+def made_at(prefix: str, id: str) -> datetime | None:
+    """When an identifier was made, by the clock of its maker; ``None`` where it is none with ``prefix``.
+
+    >>> made_at("evt", "evt_01m7wfazz0fpcr59g52gcd7d4a").isoformat(timespec="milliseconds")
+    '2026-11-20T12:36:41.056+00:00'
+    >>> made_at("evt", "job_01m7wfazz0fpcr59g52gcd7d4a") is None
+    True
+    """
+    if re.match(pattern(prefix), id) is None:
+        return None
+    number = 0
+    for letter in id[len(prefix) + 1 :]:
+        number = number * 32 + ALPHABET.index(letter)
+    return EPOCH + timedelta(milliseconds=number >> 80)
 
 
 def _uuid7() -> int:

@@ -16,6 +16,7 @@ from app.core.storage import ArtifactStore, StorageError, read_verified
 from app.dashboard.drawing import sparkline
 from app.dashboard.views import JobView
 from app.events import queries as events
+from app.events.repository import PROGRESS
 from app.metrics import queries as metrics
 from app.models.artifacts import Artifact
 from app.models.events import Event
@@ -23,8 +24,6 @@ from ddcore.spec.readings import LOSS, PROBED, Reading, catalogue
 
 SHOWN_EVENTS = 60
 SPARK_POINTS = 60
-PROGRESS = "job.progress"
-"""Events of this type say what the page shows anyway."""
 MANIFEST_LIMIT = 1 << 20
 ORIGIN = ("seed", "schema_version", "dataset", "images", "normalization", "compute", "versions")
 DOWNLOADS = ("bundle", "synthetic_images", "npz", "image_folder", "manifest", "preview", "log")
@@ -74,6 +73,7 @@ def of_job(session: Session, tenant: str, view: JobView) -> Content:
         readings=[Row(one, _spark(session, one)) for one in series],
         pictures=_pictures(found),
         downloads=sorted((a for a in found if a.kind in DOWNLOADS), key=lambda a: DOWNLOADS.index(a.kind)),
+        # Events about progress say what the page shows anyway.
         events=events.newest(session, tenant, job_id, SHOWN_EVENTS, without=(PROGRESS,)),
         last_seq=next((event.seq for event in events.newest(session, tenant, job_id, 1)), 0),
         manifest=next((a for a in reversed(found) if a.kind == "manifest"), None),

@@ -1,19 +1,23 @@
-"""Writing events."""
+"""Writing events, and removing what nobody needs any more."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
+from app.core.tables import clock
 from app.models.events import Event
 from app.models.jobs import Job
 
 Level = Literal["info", "warning", "error"]
 
+PROGRESS = "job.progress"
+PROGRESS_KEPT_S = 3600.0
+"""Seconds for which every event about progress is kept; of older ones only the last of each phase and attempt."""
 
 
 def append(
@@ -22,7 +26,7 @@ def append(
     """Record an event in the session's transaction.
 
     The number comes from the job's own counter, whose row stays locked until the transaction ends:
-    readers therefore see 1, 2, 3, … without gaps and never an older number after a newer one.
+    readers therefore see 1, 2, 3, … (but for what :func:`prune` removed) and never an older number after a newer one.
 
     Args:
         session: a ``write()`` session.
@@ -62,3 +66,42 @@ def append(
     )
     session.flush()
     return int(counted.event_seq)
+
+
+def crowded(session: Session, limit: int) -> Sequence[str]:
+    """Jobs with events about progress that :func:`prune` would remove, at most ``limit`` of them."""
+    phase = Event.data["phase"].as_string().label("phase")
+    groups = (
+        select(Event.job_id, phase)
+        .where(*_old_progress())
+        .group_by(Event.job_id, Event.attempt, "phase")
+        .having(func.count() > 1)
+        .subquery()
+    )
+    return session.execute(select(groups.c.job_id).distinct().limit(limit)).scalars().all()
+
+
+def prune(session: Session, job_id: str, limit: int) -> int:
+    """Remove a job's events about progress that are over an hour old, but for the last of each phase and attempt.
+
+    The numbers of the others stay, so a reader who has seen up to a removed one goes on behind it.
+
+    Args:
+        session: a ``write()`` session.
+        job_id: the job.
+        limit: events to remove at most, the oldest first.
+
+    Returns:
+        How many were removed.
+    """
+    phase = Event.data["phase"].as_string().label("phase")
+    of_job = (Event.job_id == job_id, Event.type == PROGRESS)
+    last = select(func.max(Event.seq).label("seq"), phase).where(*of_job).group_by(Event.attempt, "phase").subquery()
+    spent = select(Event.seq).where(Event.job_id == job_id, *_old_progress(), Event.seq.not_in(select(last.c.seq)))
+    removed = delete(Event).where(Event.job_id == job_id, Event.seq.in_(spent.order_by(Event.seq).limit(limit)))
+    returning = removed.returning(Event.seq).execution_options(synchronize_session=False)
+    return len(session.execute(returning).all())
+
+
+def _old_progress() -> tuple[ColumnElement[bool], ...]:
+    return Event.type == PROGRESS, Event.at < clock(-PROGRESS_KEPT_S)

@@ -18,7 +18,7 @@ class EventDocument(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     object: Literal["event"] = "event"
-    seq: int = Field(description="Counts 1, 2, 3, … within the job, without gaps.")
+    seq: int = Field(description="Counts 1, 2, 3, … within the job; old `job.progress` events are removed.")
     id: str = Field(description="Identifier of the event, unique over all jobs.")
     job_id: str
     type: str = Field(description="Kind of event, such as `job.state_changed`.", examples=["job.state_changed"])

@@ -21,7 +21,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.core.database import Database, now
+from app.core.ids import made_at
 from app.events import queries
+from app.events.repository import PROGRESS
 from app.events.schemas import document
 from app.models.events import Event
 from app.models.states import TERMINAL
@@ -34,7 +36,6 @@ REPLAY = 1000
 LIVE = 10_000
 OVERLAP = timedelta(seconds=10)
 """An event may be recorded this long before its transaction becomes visible."""
-DROPPABLE = "job.progress"
 RETRY_MS = 1000
 """How long a browser waits before it connects again."""
 
@@ -197,11 +198,12 @@ class Tailer:
 
         Args:
             tenant: whose events.
-            last_event_id: the last event that the client has; where it has none, or one that is not known, it
-                begins now.
+            last_event_id: the last event that the client has, which may have been removed since: its identifier
+                tells when it was made. A client that has none, or something else, begins now.
         """
         with self._database.read() as session:
             at = queries.recorded_at(session, tenant, last_event_id) if last_event_id else None
+            at = at or made_at("evt", last_event_id or "")
             if last_event_id and at:
                 return Start(at, frozenset({last_event_id}))
             moment = now(session)
@@ -289,6 +291,9 @@ class Tailer:
                 followed.cursor = event.seq
                 _offer(followed.clients, _item(event))
             state = news.states.get(job_id)
+            if state is not None:
+                # All up to there was read; the newest of it may have been removed since.
+                followed.cursor = max(followed.cursor, state.event_seq)
             if state is not None and state.version != followed.version:
                 followed.version = state.version
                 _offer(followed.clients, _changed(state))
@@ -358,7 +363,7 @@ def _offer(clients: Iterable[Client], item: Item) -> None:
 
 def _item(event: Event) -> Item:
     text = document(event).model_dump_json()
-    return Item("event", text, event.seq, event.id, droppable=event.type == DROPPABLE)
+    return Item("event", text, event.seq, event.id, droppable=event.type == PROGRESS)
 
 
 def _changed(state: queries.JobState) -> Item:

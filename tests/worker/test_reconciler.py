@@ -13,6 +13,8 @@ from sqlalchemy.exc import OperationalError
 from app.core import broker
 from app.core.storage import LocalStore
 from app.core.tables import clock
+from app.events import repository as events
+from app.models.events import Event
 from app.models.fleet import Worker
 from app.models.jobs import Job
 from app.queue import fleet, outbox
@@ -141,3 +143,19 @@ def test_unused_content_is_deleted_in_the_end(
     reconciler.round()
     reconciler.round()
     assert len(calls) == 1
+
+
+def test_old_progress_is_removed_in_the_end(
+    service: Cluster, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = service.submit(ring=False)
+    with service.database.write() as session:
+        for _ in range(7):
+            events.append(session, job_id, events.PROGRESS, "info", "on", {"phase": "distilling"})
+        session.execute(update(Event).where(Event.type == events.PROGRESS).values(at=clock(-4000)))
+    monkeypatch.setattr("worker.reconciler._PRUNED_EVENTS", 2)
+    reconciler.round()
+    assert len([event for event in service.events(job_id) if event.type == events.PROGRESS]) == 7
+    monkeypatch.setattr("worker.reconciler.time.monotonic", lambda: 1e9)
+    reconciler.round()
+    assert [event.seq for event in service.events(job_id) if event.type == events.PROGRESS] == [8]
