@@ -145,7 +145,7 @@ def _of_steps(job: JobSpec, load: Load) -> Iterator[Work]:
 def _of_probe(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Work]:
     """Its network, its sample, twice as many other real images to calibrate it, and a reading at every report."""
     sample = data.classes * data.probe_images
-    others = data.drawn_evenly(2 * data.probe_images)
+    others = data.drawn(2 * data.probe_images)
     images = data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
     training = TRAINING * probe_epochs(data.train) * (data.train - sample)
     made = others if kind == "random" else training
@@ -175,7 +175,7 @@ def _batches(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Batch]:
     looked_with = [network for network, _ in job.method.looks(data)] + [job.network] * (job.init == "k_means")
     for network in looked_with:
         yield Batch(network, min(_LOOKED_AT, max(data.counts)))
-    yield Batch(PROBE_NETWORK, data.drawn_evenly(2 * data.probe_images))
+    yield Batch(PROBE_NETWORK, data.drawn(2 * data.probe_images))
     yield Batch(PROBE_NETWORK, data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes))
 
 

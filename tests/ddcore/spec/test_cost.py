@@ -90,7 +90,7 @@ def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_
             "pdd",
             {
                 "method": {"name": "pdd", "iterations": 4, "epochs": 1, "pool": 2, "base": "idc"},
-                "evaluation": {"lr": 0.01},
+                "evaluation": {"protocol": "pdd", "lr": 0.01, "epochs": 1, "repeats": 1},
             },
         ),
         ("mtt", {"method": {**cut(all_presets()["quick/mtt-digits"].job["method"]), "batch_syn": 8, "labels": "soft"}}),
