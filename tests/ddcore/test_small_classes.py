@@ -15,7 +15,7 @@ from ddcore.data import sources
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.errors import ConfigurationError, DataError
 from ddcore.spec import METHODS, parse
-from tests.ddcore.test_contract import fitting, job, stages
+from tests.ddcore.test_contract import fitting, job
 
 COUNTS = ((2, 2), (2, 30, 9))
 MEASURES_SPREAD = "bacon"
@@ -84,5 +84,5 @@ def test_a_class_of_one_is_refused_before_advice_that_could_not_help(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With `ipc` 2 the advice was to choose 1, which was refused in its turn."""
-    with pytest.raises(DataError, match="class 'class 0' of own has 1 training image; .* or leave the class out"):
+    with pytest.raises(DataError, match=r"class 'class 0' of own has 1 training image; .* or leave the class out"):
         run(small_job(["dm"], (1, 9), ipc=2), (1, 9), tmp_path, monkeypatch)
