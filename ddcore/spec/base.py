@@ -254,6 +254,14 @@ class SamplerConfig(Component):
 class NetworkConfig(Component):
     """Base of all network configurations."""
 
+    def resolved(self, shape: tuple[int, int, int]) -> NetworkConfig:
+        """The same network without a field whose default depends on the images.
+
+        Args:
+            shape: channels, height and width of the images.
+        """
+        return self
+
 
 METHODS: Catalog[MethodConfig] = Catalog("method")
 REGULARIZERS: Catalog[RegularizerConfig] = Catalog("regulariser")
