@@ -254,7 +254,7 @@ class SamplerConfig(Component):
 class NetworkConfig(Component):
     """Base of all network configurations."""
 
-    def resolved(self, shape: tuple[int, int, int]) -> NetworkConfig:
+    def resolved(self, shape: tuple[int, int, int]) -> NetworkConfig:  # noqa: ARG002 - for networks that depend on it
         """The same network without a field whose default depends on the images.
 
         Args:
