@@ -27,6 +27,7 @@ from benchmarks.studies import STUDIES, Job
 from ddcore import engine
 from ddcore.runtime.callback import Callback, Phase
 from ddcore.spec import parse
+from ddcore.spec.results import ProbeReport, Score
 
 
 class Clock:
@@ -158,11 +159,11 @@ def main() -> None:
 
 
 def _summary(job: Mapping[str, Any]) -> str:
-    accuracy, random, probe = job["accuracy"], job["random"], job["probe"]
-    control = f" (random {random['mean']:.1f})" if random else ""
+    accuracy, probe = Score.model_validate(job["accuracy"]), ProbeReport.model_validate(job["probe"])
+    control = f" (random {Score.model_validate(job['random']).mean:.1f})" if job["random"] else ""
     return (
-        f"{accuracy['mean']:.1f} +- {accuracy['std']:.1f}{control}, {job['minutes']['whole']} min, "
-        f"MI bound {probe['mi_lower_bound']:.3f}, CMI {probe['cmi']:.4f}"
+        f"{accuracy.mean:.1f} +- {accuracy.std:.1f}{control}, {job['minutes']['whole']} min, "
+        f"MI bound {probe.mi_lower_bound:.3f}, CMI {probe.cmi:.4f}"
     )
 
 

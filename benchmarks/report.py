@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.harness import RESULTS
 from benchmarks.studies import STUDIES
 from ddcore.spec.presets import all_presets
+from ddcore.spec.results import ProbeReport, Score
 
 COLUMNS = (
     "`STUDY`",
@@ -55,10 +56,10 @@ class Row:
             f"`{self.study}`",
             f"`{self.name} seed`",
             self.published(),
-            _spread([job["accuracy"]["mean"] for job in self.jobs]),
-            _spread([job["random"]["mean"] for job in self.jobs if job["random"]]),
-            _spread([probe["mi_lower_bound"] for probe in self._probes()], digits=2),
-            _spread([probe["cmi"] for probe in self._probes()], digits=3),
+            _spread([Score.model_validate(job["accuracy"]).mean for job in self.jobs]),
+            _spread([Score.model_validate(job["random"]).mean for job in self.jobs if job["random"]]),
+            _spread([probe.mi_lower_bound for probe in self._probes()], digits=2),
+            _spread([probe.cmi for probe in self._probes()], digits=3),
             f"{self.jobs[0]['job']['method']['iterations']:,}",
             f"{max(job['core_minutes'].get('pretraining', 0.0) for job in self.jobs):.1f}",
             _span([job["core_minutes"]["distilling"] for job in self.jobs]),
@@ -66,9 +67,10 @@ class Row:
         )
         return f"| {' | '.join(cells)} |"
 
-    def _probes(self) -> Sequence[Mapping[str, Any]]:
+    def _probes(self) -> Sequence[ProbeReport]:
         """Readings that compare: those of a trained probe, which is one and the same for a dataset."""
-        return [job["probe"] for job in self.jobs if job["probe"]["network"] == "teacher"]
+        probes = [ProbeReport.model_validate(job["probe"]) for job in self.jobs]
+        return [probe for probe in probes if probe.network == "teacher"]
 
     def published(self) -> str:
         """What the preset of this method, dataset and number of images expects; empty where there is none."""
@@ -92,8 +94,9 @@ def table(studies: Sequence[str]) -> str:
     return "\n".join([f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", *lines])
 
 
-def _spread(values: Sequence[float], digits: int = 1) -> str:
-    """Mean and sample deviation over seeds."""
+def _spread(found: Sequence[float | None], digits: int = 1) -> str:
+    """Mean and sample deviation over seeds, of what is there."""
+    values = [value for value in found if value is not None]
     return _with_deviation(mean(values), stdev(values) if len(values) > 1 else None, digits) if values else ""
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ddclient.bundle import Bundle
 from ddclient.errors import JobFailedError
 from ddclient.models import Artifact, Event, JobDocument, Series
+from ddcore.spec.results import Results
 
 if TYPE_CHECKING:
     from ddclient.client import Client
@@ -39,8 +40,11 @@ class Job:
         return self.document.status
 
     @property
-    def results(self) -> dict[str, Any] | None:
-        """Accuracy and controls, once the job has been scored."""
+    def results(self) -> Results | None:
+        """Accuracy and controls, once the job has been scored.
+
+        ``results.accuracy.mean`` reads a field, ``results["accuracy"]["mean"]`` the same from the JSON of the service.
+        """
         return self.document.results
 
     def refresh(self) -> Job:

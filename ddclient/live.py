@@ -20,11 +20,11 @@ from rich.text import Text
 
 from ddclient.models import JobDocument
 from ddcore.spec import DATASETS
+from ddcore.spec.readings import EVERY_JOB, Reading, catalogue
 
 if TYPE_CHECKING:
     from ddclient.job import Job
 
-SHOWN = ("loss", "mi_lower_bound", "cmi")
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 40
 LINE_EVERY_S = 5.0
@@ -68,7 +68,7 @@ class RunView:
             parts.append(f"{self.done}/{self.total}")
         if self.eta_s is not None:
             parts.append(f"about {duration(self.eta_s)} left")
-        parts += [f"{name} {self.series[name][-1]:.4g}" for name in SHOWN if self.series.get(name)]
+        parts += [f"{name} {self.series[name][-1]:.4g}" for name in EVERY_JOB if self.series.get(name)]
         return ", ".join(parts)
 
     def _headline(self) -> Text:
@@ -83,17 +83,17 @@ class RunView:
 
     def _numbers(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        for name in SHOWN:
+        for name in EVERY_JOB:
             values = self.series.get(name)
             if not values:
                 continue
-            number = f"{values[-1]:.4g}"
-            if name == "mi_lower_bound" and self.classes:
-                number += f" of at most {math.log(self.classes):.3f} nats"
-            elif name == "cmi":
-                number += " nats"
-            table.add_row(name, Text(sparkline(values), style="cyan"), number)
+            table.add_row(name, Text(sparkline(values), style="cyan"), self._number(catalogue()[name], values[-1]))
         return table
+
+    def _number(self, reading: Reading, value: float) -> str:
+        ceiling = reading.ceiling_with(self.classes)
+        limit = "" if ceiling is None else f" of at most {ceiling:.3f}"
+        return f"{value:.4g}{limit} {reading.unit}".rstrip()
 
 
 class Display(Protocol):
@@ -182,7 +182,7 @@ def update(view: RunView, job: Job) -> None:
     view.eta_s = progress.eta_s if progress else None
     view.note = document.error.message if document.error else None
     if document.last_metrics:
-        for name, points in job.metrics(SHOWN, max_points=SPARK_WIDTH).items():
+        for name, points in job.metrics(EVERY_JOB, max_points=SPARK_WIDTH).items():
             view.series[name] = [math.nan if point.last is None else point.last for point in points]
 
 

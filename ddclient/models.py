@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ddcore.spec.results import Results
+
 TERMINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
 """Statuses that a job does not leave by itself."""
 
@@ -59,7 +61,7 @@ class JobDocument(Document):
     attempt: int = 0
     progress: Progress | None = None
     last_metrics: dict[str, Any] | None = None
-    results: dict[str, Any] | None = None
+    results: Results | None = None
     error: Failure | None = None
     actions: tuple[str, ...] = ()
     created_at: datetime | None = None

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from ddclient.errors import Exit
 from ddclient.models import JobDocument
+from ddcore.spec.results import Results
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the bundle.")]
@@ -92,23 +93,20 @@ def summary(spec: Mapping[str, Any]) -> str:
     return f"{spec.get('dataset')}, {spec.get('ipc')} images a class, {' + '.join(terms)}"
 
 
-def accuracy(results: Mapping[str, Any]) -> str:
+def accuracy(results: Results | None) -> str:
     """The score beside those of its controls, in percent, and robust scores where there are any.
 
-    >>> accuracy({"accuracy": {"mean": 71.25, "std": 0.5, "networks": 3},
-    ...           "controls": {"random": {"mean": 60.0, "std": 1.0, "networks": 3}}})
+    >>> score = Score(mean=71.25, std=0.5, networks=3)
+    >>> accuracy(Results(accuracy=score, controls={"random": Score(mean=60, std=1, networks=3)}))
     '71.2 % ± 0.5 over 3 networks; random real images of the same number: 60.0 % ± 1.0'
     """
-    scored = results.get("accuracy")
-    if not scored:
+    if results is None or results.accuracy is None:
         return "not scored"
-    parts = [f"{scored['mean']:.1f} % ± {scored['std']:.1f} over {scored['networks']} networks"]
-    controls = {name: found for name, found in (results.get("controls") or {}).items() if found}
-    parts += [
-        f"{_CONTROLS.get(name, name)}: {found['mean']:.1f} % ± {found['std']:.1f}" for name, found in controls.items()
-    ]
-    scores = results.get("scores") or {}
-    parts += [f"{name.replace('_', '-')} score: {found['score']:.1f}" for name, found in scores.items()]
+    scored = results.accuracy
+    parts = [f"{scored.mean:.1f} % ± {scored.std:.1f} over {scored.networks} networks"]
+    controls = {name: found for name, found in results.controls.items() if found}
+    parts += [f"{_CONTROLS.get(name, name)}: {found.mean:.1f} % ± {found.std:.1f}" for name, found in controls.items()]
+    parts += [f"{name.replace('_', '-')} score: {found.score:.1f}" for name, found in results.scores.items()]
     return "; ".join(parts)
 
 

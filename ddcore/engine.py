@@ -18,10 +18,10 @@ from torch import Tensor
 from ddcore import bundle
 from ddcore.data import sources
 from ddcore.data.dataset import Dataset
-from ddcore.data.sampling import reserve
+from ddcore.data.sampling import check_class_sizes, reserve
 from ddcore.data.whitening import whitened
 from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
-from ddcore.evaluation.evaluation import Evaluation
+from ddcore.evaluation.evaluation import Evaluation, NetworkScore
 from ddcore.evaluation.probe import Probe
 from ddcore.machine.compute import Compute
 from ddcore.methods import build_producer
@@ -35,8 +35,9 @@ from ddcore.runtime.nonfinite import METHOD, Pulls
 from ddcore.runtime.objective import Method, Readings, Step
 from ddcore.runtime.randomness import Randomness
 from ddcore.spec import JobSpec, parse
-from ddcore.spec.cost import cost
+from ddcore.spec.cost import Cost
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
+from ddcore.spec.results import Results
 from ddcore.spec.work import DataSizes
 from ddcore.synthetic.set import SyntheticSet
 
@@ -47,12 +48,12 @@ class Result:
 
     Attributes:
         out: folder with the bundle's files.
-        results: the ``results`` object of the manifest: accuracy, controls, probe.
+        results: accuracy, controls, probe; the ``results`` object of the manifest.
         steps: steps taken.
     """
 
     out: Path
-    results: dict[str, Any]
+    results: Results
     steps: int
 
 
@@ -121,7 +122,7 @@ class _Engine:
         self.callback = callback
         self.checkpoints = run_dir / "checkpoints"
         self.step = 0
-        self.scores: list[dict[str, Any]] = []
+        self.scores: list[NetworkScore] = []
         self._ready = False
         self._saved_at = time.monotonic()
         callback.on_phase("loading", None)
@@ -138,7 +139,7 @@ class _Engine:
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
         spec = self.spec
         sizes = _sizes(dataset)
-        expected = cost(spec, sizes)
+        expected = Cost(spec, sizes)
         compute = Compute.choose(
             spec.device,
             spec.precision,
@@ -164,7 +165,7 @@ class _Engine:
 
     def run(self, out: Path) -> Result:
         self._prepare()
-        results: dict[str, Any] = {"accuracy": None, "controls": {}, "checkpoint": "last"}
+        results = Results(accuracy=None, controls={}, checkpoint="last")
         try:
             self._distil()
             if self.spec.evaluation.repeats:
@@ -172,7 +173,7 @@ class _Engine:
         except _FinishNow:
             self.callback.on_log("info", f"finishing early, unscored, with the images of step {self.step}")
         self.callback.on_phase("finalizing", None)
-        results = {**results, "steps": self.step, "probe": {**self.probe.describe(), **self._reading}}
+        results = results.model_copy(update={"steps": self.step, "probe": self.probe.report(self._reading)})
         bundle.write(out, self._distilled(results))
         return Result(out, results, self.step)
 
@@ -323,7 +324,7 @@ class _Engine:
         learned = self.synthetic.soft_labels
         return self.evaluation.soft_labels(self._training_images) if learned is None else learned
 
-    def _evaluate(self) -> dict[str, Any]:
+    def _evaluate(self) -> Results:
         return self.evaluation.score(
             self._training_images,
             self._finished[1],
@@ -334,12 +335,12 @@ class _Engine:
             on_network=self._scored,
         )
 
-    def _scored(self, score: dict[str, Any]) -> None:
+    def _scored(self, score: NetworkScore) -> None:
         self.scores = [*self.scores, score]
         if self._long_unsaved():
             self._save()
 
-    def _distilled(self, results: dict[str, Any]) -> bundle.Distilled:
+    def _distilled(self, results: Results) -> bundle.Distilled:
         context = self.context
         pixels, labels = self._finished
         return bundle.Distilled(
@@ -360,6 +361,7 @@ class _Engine:
 
 def _check(spec: JobSpec, dataset: Dataset) -> None:
     """Refuse what only the loaded dataset can tell."""
+    check_class_sizes(dataset)
     counts = dataset.class_counts
     smallest = min(counts)
     if starts_from_more_than(spec, smallest):

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ddcore.runtime.callback import Phase
+from ddcore.spec.results import Results
 
 HEADER = 4
 """Bytes of the length."""
@@ -111,7 +112,7 @@ class Done(_Frame):
     type: Literal["done"] = "done"
     steps: int = Field(ge=0)
     finalized: bool
-    results: dict[str, Any]
+    results: Results
 
 
 class Failed(_Frame):

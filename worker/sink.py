@@ -174,7 +174,8 @@ class Sink:
         if any(isinstance(frame, protocol.PhaseStarted | protocol.Progress) for frame in frames):
             at = self._position
             of = f" {at.done} of {at.total}" if at.total else ""
-            self._event(session, "job.progress", f"{at.phase}{of}", at.describe())
+            self._event(session, events.PROGRESS, f"{at.phase}{of}", at.describe())
+            events.prune_progress(session, self._claim.job_id)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from app.jobs.submission import local_datasets
 from app.keys.principals import JobReader
 from ddcore.spec import DATASETS, DECODERS, METHODS, NETWORKS, REGULARIZERS, Preset, all_presets, nearest
 from ddcore.spec.base import Component
+from ddcore.spec.readings import Reading, catalogue
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 
@@ -60,6 +61,12 @@ def get_preset(name: str, _: JobReader) -> Preset:
     return presets[name]
 
 
+@router.get("/readings")
+def list_readings(_: JobReader) -> Page[Reading]:
+    """List the readings that jobs report as metrics: what each is, its unit, and the range that it can lie in."""
+    return Page[Reading](data=list(catalogue().values()))
+
+
 @router.get("/datasets")
 def list_datasets(_: JobReader, settings: SettingsDep) -> Page[DatasetDocument]:
     """List the datasets that a job can name: the built-in ones, then the folders of this machine."""
@@ -98,5 +105,6 @@ def _component(kind: ComponentKind, cls: type[Component]) -> ComponentDocument:
             name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
             for name, value in optional.items()
         },
+        departures=list(cls.departures),
         parameters=cls.model_json_schema(),
     )

@@ -19,6 +19,7 @@ from app.events import queries as events
 from app.metrics import queries as metrics
 from app.models.artifacts import Artifact
 from app.models.events import Event
+from ddcore.spec.readings import LOSS, PROBED, Reading, catalogue
 
 SHOWN_EVENTS = 60
 SPARK_POINTS = 60
@@ -43,7 +44,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Row:
     """One metric in the table of readings."""
 
     series: metrics.Series
@@ -55,7 +56,7 @@ class Content:
     """Everything on the job page beside the job."""
 
     charts: Sequence[Chart]
-    readings: Sequence[Reading]
+    readings: Sequence[Row]
     pictures: Sequence[Artifact]
     downloads: Sequence[Artifact]
     events: Sequence[Event]
@@ -70,7 +71,7 @@ def of_job(session: Session, tenant: str, view: JobView) -> Content:
     found = artifacts.of_job(session, tenant, job_id)
     return Content(
         charts=charts(view, [one.name for one in series]),
-        readings=[Reading(one, _spark(session, one)) for one in series],
+        readings=[Row(one, _spark(session, one)) for one in series],
         pictures=_pictures(found),
         downloads=sorted((a for a in found if a.kind in DOWNLOADS), key=lambda a: DOWNLOADS.index(a.kind)),
         events=events.newest(session, tenant, job_id, SHOWN_EVENTS, without=(PROGRESS,)),
@@ -80,14 +81,18 @@ def of_job(session: Session, tenant: str, view: JobView) -> Content:
 
 
 def charts(view: JobView, names: Sequence[str]) -> list[Chart]:
-    """The charts of a job: losses, the mutual-information bound below its ceiling, and CMI."""
-    losses = [name for name in names if name == "loss" or name.startswith("loss/")]
-    label = f"log {view.classes} = {view.ceiling:.3f}" if view.ceiling is not None else ""
+    """The charts of a job: the losses together, and each reading of the probe, below its ceiling where it has one."""
+    losses = [name for name in names if name == LOSS or name.startswith(f"{LOSS}/")]
     return [
-        Chart("Loss and its parts", "", losses or ["loss"]),
-        Chart("Mutual information, lower bound", "nats", ["mi_lower_bound"], view.ceiling, label),
-        Chart("Conditional mutual information", "nats", ["cmi"]),
+        Chart("Loss and its parts", "", losses or [LOSS]),
+        *(_chart(catalogue()[name], view.classes) for name in PROBED),
     ]
+
+
+def _chart(reading: Reading, classes: int | None) -> Chart:
+    ceiling = reading.ceiling_with(classes)
+    label = "" if ceiling is None else f"{reading.ceiling_text(classes)} = {ceiling:.3f}"
+    return Chart(reading.title, reading.unit, [reading.name], ceiling, label)
 
 
 def origin(store: ArtifactStore, manifest: Artifact | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.dashboard.views import Comparison, Score
+from app.dashboard.views import Comparison, SetScore
 
 LABEL, WIDTH, ROW, BAR = 74, 200, 34, 16
 """Columns of the label and of the bar, height of a row and of its bar, in units of the drawing."""
@@ -16,7 +16,7 @@ VALUE = 112
 class Bar:
     """One row of a bar chart; positions in units of the drawing."""
 
-    score: Score
+    score: SetScore
     style: str
     y: float
     width: float
@@ -51,7 +51,7 @@ def bars(comparison: Comparison) -> Bars:
     return Bars([_bar(score, row, "control" if row else "distilled") for row, score in enumerate(scores)])
 
 
-def _bar(score: Score, row: int, style: str) -> Bar:
+def _bar(score: SetScore, row: int, style: str) -> Bar:
     return Bar(
         score=score,
         style=style,

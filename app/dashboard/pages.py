@@ -173,6 +173,7 @@ def job_page(
         origin=content.origin(store, found.manifest),
         charts_of=[(comparison, bars(comparison)) for comparison in shown.comparisons],
         specification=json.dumps(job.spec, indent=2, ensure_ascii=False),
+        departures=snippets.departures(job),
         commands={
             "curl": snippets.curl(job, _base(request)),
             "ddctl": snippets.ddctl(job),

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.jobs.schemas import JobDocument
-from ddcore.spec import JobSpec, SpecError, parse
+from ddcore.spec import METHODS, REGULARIZERS, JobSpec, SpecError, parse
 
 
 def submission(job: JobDocument) -> dict[str, Any]:
@@ -20,6 +20,13 @@ def submission(job: JobDocument) -> dict[str, Any]:
         # Written by an older version whose fields have changed since; shown as it is.
         body = dict(job.spec)
     return {"name": job.name, **body} if job.name else body
+
+
+def departures(job: JobDocument) -> list[tuple[str, str]]:
+    """Where a plain default of the job's method or regularisers is not the published setting: (name, sentence)."""
+    method, terms = job.spec["method"]["name"], [term["name"] for term in job.spec["regularizers"]]
+    classes = [(method, METHODS.get(method)), *((name, REGULARIZERS.get(name)) for name in terms)]
+    return [(name, sentence) for name, cls in classes if cls is not None for sentence in cls.departures]
 
 
 def _shortest(spec: JobSpec) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,8 @@ from app.dashboard.wording import duration, number
 from app.jobs.schemas import JobDocument
 from app.models.states import TERMINAL
 from ddcore.spec import DATASETS
+from ddcore.spec.readings import LOSS, PROBED, Reading, catalogue
+from ddcore.spec.results import ArchitectureScores, Score
 
 PHASES = {
     "validating": "Checking",
@@ -32,8 +33,8 @@ ACRONYM = 5
 
 
 @dataclass(frozen=True)
-class Score:
-    """Accuracy of one set: mean and population standard deviation over trained networks, in percent."""
+class SetScore:
+    """Accuracy of one set by its name: mean and population standard deviation over networks, in percent."""
 
     name: str
     mean: float
@@ -59,8 +60,8 @@ class Comparison:
     """A distilled set beside its controls, scored with one architecture."""
 
     network: str
-    distilled: Score
-    controls: Sequence[Score]
+    distilled: SetScore
+    controls: Sequence[SetScore]
 
     @property
     def gain(self) -> float | None:
@@ -75,8 +76,8 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A number that the job reports, in words."""
+class Tile:
+    """A reading of the job, in words."""
 
     label: str
     value: str
@@ -118,11 +119,6 @@ class JobView:
         """Number of classes, where it is known without the data."""
         facts = DATASETS.get(str(self.job.spec["dataset"]))
         return len(facts.classes) if facts else None
-
-    @property
-    def ceiling(self) -> float | None:
-        """The largest value that the mutual-information bound can take: log C, in nats."""
-        return math.log(self.classes) if self.classes else None
 
     @property
     def regularizers(self) -> list[str]:
@@ -175,9 +171,8 @@ class JobView:
     @property
     def comparisons(self) -> list[Comparison]:
         """Its scores, one entry for each architecture."""
-        results = self.job.results or {}
-        found = [_comparison(entry) for entry in results.get("architectures") or [results]]
-        return [comparison for comparison in found if comparison is not None]
+        entries = self.job.results.by_architecture if self.job.results else ()
+        return [_comparison(entry, entry.accuracy) for entry in entries if entry.accuracy]
 
     @property
     def score(self) -> Comparison | None:
@@ -185,23 +180,23 @@ class JobView:
         return next(iter(self.comparisons), None)
 
     @property
-    def readings(self) -> list[Reading]:
+    def tiles(self) -> list[Tile]:
         """Last readings of what every job reports."""
         last = self.job.last_metrics
         if last is None:
             return []
-        limit = f"of log {self.classes} = {number(self.ceiling)}" if self.ceiling is not None else ""
-        return [
-            Reading("MI bound", number(last.mi_lower_bound), "nats", limit),
-            Reading("CMI", number(last.cmi), "nats", ""),
-            Reading("Loss", number(last.loss), "", ""),
-        ]
+        return [self._tile(catalogue()[name], getattr(last, name)) for name in (*PROBED, LOSS)]
 
     @property
     def probe(self) -> str | None:
         """What the bound and the CMI are read with; ``None`` while a running job has yet to say it."""
-        reported = (self.job.results or {}).get("probe") or {}
-        return PROBES.get(reported.get("network") or self.job.spec["metrics"]["probe"])
+        reported = self.job.results.probe if self.job.results else None
+        return PROBES.get((reported and reported.network) or self.job.spec["metrics"]["probe"])
+
+    def _tile(self, reading: Reading, value: float | None) -> Tile:
+        ceiling = reading.ceiling_with(self.classes)
+        note = "" if ceiling is None else f"of {reading.ceiling_text(self.classes)} = {number(ceiling)}"
+        return Tile(reading.label, number(value), reading.unit, note)
 
 
 def view(job: JobDocument) -> JobView:
@@ -215,18 +210,13 @@ def _strength(regularizer: Mapping[str, Any]) -> str:
     return f"{regularizer['name']} {strength}"
 
 
-def _comparison(entry: Mapping[str, Any]) -> Comparison | None:
-    distilled = _score("distilled", entry.get("accuracy"))
-    if distilled is None:
-        return None
-    controls = [_score(name, found) for name, found in (entry.get("controls") or {}).items()]
-    return Comparison(_network(entry.get("network") or {}), distilled, [c for c in controls if c is not None])
+def _comparison(entry: ArchitectureScores, accuracy: Score) -> Comparison:
+    controls = [_named(name, found) for name, found in entry.controls.items() if found]
+    return Comparison(_network(entry.network), _named("distilled", accuracy), controls)
 
 
-def _score(name: str, found: Mapping[str, Any] | None) -> Score | None:
-    if not found:
-        return None
-    return Score(name, float(found["mean"]), float(found["std"]), [float(value) for value in found["values"]])
+def _named(name: str, found: Score) -> SetScore:
+    return SetScore(name, found.mean, found.std, found.values)
 
 
 def _network(config: Mapping[str, Any]) -> str:

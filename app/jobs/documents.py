@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from app.jobs.repository import JobRepository, Reading
+from app.jobs.repository import JobRepository, LastValue
 from app.jobs.schemas import Condition, JobDocument, JobError, LastMetrics, LimitsDocument, Progress
 from app.models.jobs import Job
 from app.models.states import TERMINAL, State
 from app.queue.states import actions
+from ddcore.spec.results import Results
 
 
 def documents(repository: JobRepository, jobs: Sequence[Job]) -> list[JobDocument]:
@@ -17,7 +18,7 @@ def documents(repository: JobRepository, jobs: Sequence[Job]) -> list[JobDocumen
     return [_document(job, readings.get(job.number, {})) for job in jobs]
 
 
-def _document(job: Job, readings: Mapping[str, Reading]) -> JobDocument:
+def _document(job: Job, readings: Mapping[str, LastValue]) -> JobDocument:
     state = State(job.status)
     return JobDocument(
         id=job.id,
@@ -36,7 +37,7 @@ def _document(job: Job, readings: Mapping[str, Reading]) -> JobDocument:
         max_attempts=job.max_attempts,
         progress=_progress(job, state),
         last_metrics=_last_metrics(readings),
-        results=job.results,
+        results=None if job.results is None else Results.model_validate(job.results),
         conditions=_conditions(job, state),
         error=JobError.model_validate(job.error) if job.error else None,
         desired=job.desired,
@@ -69,7 +70,7 @@ def _progress(job: Job, state: State) -> Progress:
     )
 
 
-def _last_metrics(readings: Mapping[str, Reading]) -> LastMetrics | None:
+def _last_metrics(readings: Mapping[str, LastValue]) -> LastMetrics | None:
     if not readings:
         return None
     values = {name: reading.value for name, reading in readings.items()}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from app.jobs.schemas import Estimate, PlannedPhase, Seconds
 from ddcore.spec import DATASETS, JobSpec
-from ddcore.spec.cost import Cost, cost, networks_scored, networks_trained
+from ddcore.spec.cost import Cost, networks_scored, networks_trained
 from ddcore.spec.work import DataSizes
 
 SPEED: Mapping[str, tuple[float, float]] = {"cpu": (8e10, 8e11), "cuda": (5e12, 1e14)}
@@ -63,7 +63,7 @@ def estimate(spec: JobSpec) -> Estimate | None:
 def _expected(spec: JobSpec) -> Cost | None:
     """The work of a job on a named dataset."""
     facts = DATASETS.get(spec.dataset)
-    return None if facts is None else cost(spec, DataSizes.of(facts))
+    return None if facts is None else Cost(spec, DataSizes.of(facts))
 
 
 def _passes(expected: Cost, phase: str, phases: Sequence[str]) -> float:

@@ -17,9 +17,9 @@ from app.models.artifacts import Artifact
 from app.models.jobs import Job
 from app.models.metrics import MetricKey, MetricLast
 from app.models.states import TERMINAL, State
+from ddcore.spec.readings import EVERY_JOB
 
 Order = Literal["created_desc", "created_asc"]
-SHOWN_METRICS = ("loss", "mi_lower_bound", "cmi")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LastValue:
     """Last value of a metric; ``None`` where it was not finite."""
 
     step: int
@@ -94,16 +94,16 @@ class JobRepository:
             )
         return buried
 
-    def last_metrics(self, jobs: Sequence[Job]) -> dict[int, dict[str, Reading]]:
+    def last_metrics(self, jobs: Sequence[Job]) -> dict[int, dict[str, LastValue]]:
         """Last readings of the metrics that the job document shows, by job number and name."""
         rows = self._session.execute(
             select(MetricLast.job_number, MetricKey.name, MetricLast.step, MetricLast.value)
             .join(MetricKey, MetricKey.id == MetricLast.key_id)
-            .where(MetricLast.job_number.in_([job.number for job in jobs]), MetricKey.name.in_(SHOWN_METRICS))
+            .where(MetricLast.job_number.in_([job.number for job in jobs]), MetricKey.name.in_(EVERY_JOB))
         )
-        found: dict[int, dict[str, Reading]] = {}
+        found: dict[int, dict[str, LastValue]] = {}
         for number, name, step, value in rows:
-            found.setdefault(number, {})[name] = Reading(step, value)
+            found.setdefault(number, {})[name] = LastValue(step, value)
         return found
 
     def _visible(self) -> Select[Job]:

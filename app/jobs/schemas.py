@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.models.states import State
+from ddcore.spec.results import Results
 
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
 LabelValue = Annotated[str, StringConstraints(max_length=256)]
@@ -130,7 +131,7 @@ class JobDocument(BaseModel):
     max_attempts: int = Field(description="Failures after which it is given up.")
     progress: Progress
     last_metrics: LastMetrics | None
-    results: dict[str, Any] | None = Field(description="Accuracy beside its controls, once scored.")
+    results: Results | None = Field(description="Accuracy beside its controls, once scored.")
     conditions: list[Condition]
     error: JobError | None
     desired: Literal["run", "pause", "cancel"]

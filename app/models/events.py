@@ -13,7 +13,7 @@ from app.models.jobs import Job
 
 
 class Event(Base):
-    """One event; ``seq`` counts 1, 2, 3, … without gaps within a job."""
+    """One event; ``seq`` counts 1, 2, 3, … within a job, without gaps but for old events about progress."""
 
     __tablename__ = "events"
     __table_args__ = (Index(None, "tenant_id", "at"),)

@@ -102,7 +102,7 @@ class Job(Base):
     checkpoint_step: Mapped[int | None] = mapped_column(BigInteger)
     checkpoint_at: Mapped[datetime | None] = mapped_column(Timestamp)
     results: Mapped[dict[str, Any] | None] = mapped_column(Json)
-    """``results`` of the bundle's manifest."""
+    """:class:`ddcore.spec.results.Results` as JSON, as in the bundle's manifest."""
     error: Mapped[dict[str, Any] | None] = mapped_column(Json)
     """``code``, ``message``, ``param``, ``retryable`` and ``attempt`` of the last failure."""
 

@@ -5,7 +5,7 @@ Every function is one fenced transition; where the fence no longer holds, nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -19,22 +19,23 @@ from app.queue import outbox
 from app.queue.leases import Claim, held, in_time
 from app.queue.retries import Failure, Record, Verdict, judge
 from app.queue.states import Actor, transition
+from ddcore.spec.results import Results
 
 WORKER_LOST = Failure("worker_lost", "the worker stopped answering; another one takes over", retryable=True, lost=True)
 
 
-def succeed(session: Session, claimed: Claim, results: Mapping[str, Any], steps: int) -> bool:
+def succeed(session: Session, claimed: Claim, results: Results, steps: int) -> bool:
     """The result is stored and complete, whatever the user has wished meanwhile."""
-    values = {"results": dict(results), "step": steps, "error": None}
+    values = {"results": results.model_dump(mode="json"), "step": steps, "error": None}
     return transition(
         session, claimed.job_id, State.SUCCEEDED, Actor.WORKER, fence=claimed.fence, values=values,
         message=f"finished after {steps} steps", data={"attempt": claimed.attempt},
     )  # fmt: skip
 
 
-def cancel(session: Session, claimed: Claim, results: Mapping[str, Any] | None) -> bool:
+def cancel(session: Session, claimed: Claim, results: Results | None) -> bool:
     """The run ended because the user cancelled it; ``results`` where its images were kept."""
-    values = {} if results is None else {"results": dict(results)}
+    values = {} if results is None else {"results": results.model_dump(mode="json")}
     message = "cancelled" if results is None else "cancelled; the images so far are kept"
     return transition(
         session, claimed.job_id, State.CANCELLED, Actor.WORKER, fence=claimed.fence, values=values,

@@ -16,7 +16,9 @@ from ddclient.discovery import home
 from ddclient.errors import BadInputError, ClientError, Exit
 from ddclient.live import RunView, classes_of, display
 from ddclient.output import JsonOption
+from ddcore.machine import torch_messages
 from ddcore.spec import check_dataset_name, parse
+from ddcore.spec.results import Results
 
 NEEDS_ENGINE = "this command needs the engine: pip install 'ddservice[engine]' (missing: {name})"
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of named datasets. Default: DD_DATA_ROOT.")]
@@ -88,9 +90,9 @@ def train_on(
     library = _import("ddcore.bundle")
     from ddclient.local import EngineView
 
-    reported = Bundle(bundle).manifest.get("results") or {}
+    reported = Results.model_validate(Bundle(bundle).manifest.get("results") or {})
     with display() as screen:
-        results: dict[str, Any] = library.train_on(
+        results: Results = library.train_on(
             bundle,
             repeats=repeats,
             data_root=data_folder(data_root),
@@ -116,6 +118,7 @@ def data_folder(given: Path | None) -> Path:
 def _import(module: str) -> Any:
     import importlib
 
+    torch_messages.hide_useless()
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -95,8 +95,8 @@ def list_(
         Column("id", no_wrap=True, min_width=len("job_") + 26), "status", "job", "accuracy", box=None, pad_edge=False
     )
     for job in jobs:
-        scored = (job.results or {}).get("accuracy")
-        score = f"{scored['mean']:.1f} %" if scored else ""
+        scored = job.results.accuracy if job.results else None
+        score = f"{scored.mean:.1f} %" if scored else ""
         table.add_row(job.id, job.status, output.summary(job.document.spec), score)
     output.emit([job.document for job in jobs], table if jobs else "no jobs", as_json=as_json)
 

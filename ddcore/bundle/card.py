@@ -8,6 +8,7 @@ from typing import Any
 
 from ddcore.bundle.content import Distilled
 from ddcore.spec import METHODS
+from ddcore.spec.results import ArchitectureScores, Results, RobustScores, Score, TrainingProtocol
 
 
 def card(content: Distilled) -> str:
@@ -104,53 +105,51 @@ ddctl run spec.json --out again
 """
 
 
-def _accuracy(results: Mapping[str, Any]) -> str:
-    accuracy = results.get("accuracy")
-    if accuracy is None:
+def _accuracy(results: Results) -> str:
+    if results.accuracy is None:
         return "Not scored."
-    rows = [("distilled (this set)", accuracy)]
-    rows += [(_control(name, found), found) for name, found in results.get("controls", {}).items() if found]
-    table = "\n".join(f"| {name} | {row['mean']:.2f} | {row['std']:.2f} | {row['networks']} |" for name, row in rows)
-    protocol = results.get("protocol", {})
-    labels = " with the soft labels of the bundle" if protocol.get("labels") == "soft" else ""
-    turns = f" for each of its {len(protocol['stages']['lr'])} stages in turn" if "stages" in protocol else ""
-    more = "".join(
-        (_best(accuracy.get("best")), _architectures(results.get("architectures", ())), _scores(results.get("scores")))
-    )
-    return f"""Percent of the whole test set, after training a fresh {_network(results.get("network", {}))} on the set
-alone{labels} for {results.get("epochs")} epochs{turns} (protocol `{protocol.get("name", "standard")}`). All rows
-follow the identical recipe; the {results.get("checkpoint", "last")} images of the run are scored.
+    rows = [("distilled (this set)", results.accuracy)]
+    rows += [(_control(name, found), found) for name, found in results.controls.items() if found]
+    table = "\n".join(f"| {name} | {row.mean:.2f} | {row.std:.2f} | {row.networks} |" for name, row in rows)
+    protocol = results.protocol or TrainingProtocol()
+    labels = " with the soft labels of the bundle" if protocol.labels == "soft" else ""
+    turns = f" for each of its {len(protocol.stages.lr)} stages in turn" if protocol.stages else ""
+    more = "".join((_best(results.accuracy.best), _architectures(results.architectures), _scores(results.scores)))
+    return f"""Percent of the whole test set, after training a fresh {_network(results.network)} on the set
+alone{labels} for {results.epochs} epochs{turns} (protocol `{protocol.name or "standard"}`). All rows
+follow the identical recipe; the {results.checkpoint or "last"} images of the run are scored.
 
 | trained on | mean | standard deviation | networks |
 |---|---|---|---|
 {table}{more}"""
 
 
-def _control(name: str, found: Mapping[str, Any]) -> str:
+def _control(name: str, found: Score) -> str:
     if name == "full":
-        return f"all {found['images']:,} real images, {found['epochs']} epochs"
+        return f"all {found.images:,} real images, {found.epochs} epochs"
     return "real images chosen by herding, as many" if name == "herding" else f"{name} real images, as many"
 
 
-def _best(best: Mapping[str, Any] | None) -> str:
+def _best(best: Score | None) -> str:
     if best is None:
         return ""
     return f"""
 
 Choosing among several tests of each network by the test images themselves, as some publish, gives the distilled set
-{best["mean"]:.2f} with a standard deviation of {best["std"]:.2f}."""
+{best.mean:.2f} with a standard deviation of {best.std:.2f}."""
 
 
-def _architectures(entries: Sequence[Mapping[str, Any]]) -> str:
+def _architectures(entries: Sequence[ArchitectureScores]) -> str:
     """A column for every set and a row for every architecture, where there are several."""
     if not entries:
         return ""
-    names = [name for name, found in entries[0]["controls"].items() if found]
+    names = [name for name, found in entries[0].controls.items() if found]
     rows = "\n".join(
-        f"| {_network(entry['network'])} | "
+        f"| {_network(entry.network)} | "
         + " | ".join(
-            f"{found['mean']:.2f} ± {found['std']:.2f}"
-            for found in (entry["accuracy"], *(entry["controls"][name] for name in names))
+            f"{found.mean:.2f} ± {found.std:.2f}"
+            for found in (entry.accuracy, *(entry.controls[name] for name in names))
+            if found
         )
         + " |"
         for entry in entries
@@ -162,13 +161,13 @@ def _architectures(entries: Sequence[Mapping[str, Any]]) -> str:
 {rows}"""
 
 
-def _scores(scores: Mapping[str, Any] | None) -> str:
+def _scores(scores: Mapping[str, RobustScores]) -> str:
     """The scores of DD-Ranking with what they are made of; the trainings behind them are in the manifest."""
     if not scores:
         return ""
     rows = "\n".join(
-        f"| {name.replace('_', ' ')} | {found['score']:.2f} | "
-        + ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in found.items() if _is_part(key))
+        f"| {name.replace('_', ' ')} | {found.score:.2f} | "
+        + ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in found.parts.items())
         + " |"
         for name, found in scores.items()
     )
@@ -180,10 +179,6 @@ Scores of DD-Ranking (arXiv 2505.13300), 0 to 100, of accuracies under other lab
 | score | value | of (points) |
 |---|---|---|
 {rows}"""
-
-
-def _is_part(key: str) -> bool:
-    return key not in ("score", "weight", "ingredients")
 
 
 def _network(config: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from ddcore.data.dataset import Dataset, normalize
 from ddcore.data.whitening import Whitening
 from ddcore.runtime.checkpoint import versions
 from ddcore.spec import JobSpec
+from ddcore.spec.results import Results
 from ddcore.synthetic.stages import Stages
 
 
@@ -72,7 +73,7 @@ class Distilled:
         labels: int64 (N,).
         spec: what was asked for.
         dataset: what was distilled.
-        results: accuracy, controls and probe, as the evaluation and the engine report them.
+        results: accuracy, controls and probe.
         compute: device, precision and compilation of the run.
         soft_labels: float32 (N, classes) probabilities where labels were learned, or given by a teacher.
         learning_rate: to train networks with, where it was learned with the images.
@@ -91,7 +92,7 @@ class Distilled:
     labels: Tensor
     spec: JobSpec
     dataset: DatasetReference
-    results: Mapping[str, Any]
+    results: Results
     compute: Mapping[str, Any]
     soft_labels: Tensor | None = None
     learning_rate: float | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ddcore.augment.training import strategy_of
 from ddcore.bundle.content import DatasetReference, Distilled
+from ddcore.spec.results import Results
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -109,7 +109,7 @@ class Manifest(_Part):
     recipe: Recipe
     learning_rate: float | None = Field(None, description="To train networks with, where the set learned one.")
     stages: Staging | None = Field(None, description="Where the set was learned in stages.")
-    results: dict[str, Any]
+    results: Results
     spec: dict[str, Any] = Field(description="The full job specification.")
     seed: int
     compute: dict[str, Any]
@@ -153,7 +153,7 @@ def manifest_of(content: Distilled, files: Mapping[str, FileFacts]) -> Manifest:
         recipe=_recipe(content),
         learning_rate=content.learning_rate,
         stages=_staging(content),
-        results=_finite(content.results),
+        results=content.results,
         spec=content.spec.model_dump(mode="json"),
         seed=content.spec.seed,
         compute=dict(content.compute),
@@ -187,14 +187,3 @@ def _recipe(content: Distilled) -> Recipe:
         labels="hard" if content.soft_labels is None else "soft",
         temperature=evaluation.temperature,
     )
-
-
-def _finite(value: Any) -> Any:
-    """Replace what JSON has no number for by null."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

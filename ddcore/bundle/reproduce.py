@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ddcore.bundle.content import Distilled
 from ddcore.bundle.folder import read
@@ -14,6 +14,7 @@ from ddcore.data.sources import load as load_dataset
 from ddcore.errors import DataError
 from ddcore.runtime.callback import Callback
 from ddcore.spec import EvaluationConfig
+from ddcore.spec.results import Results
 
 if TYPE_CHECKING:
     from ddcore.machine.compute import Compute
@@ -27,7 +28,7 @@ def train_on(
     data_root: Path | None = None,
     cache: Path | None = None,
     callback: Callback | None = None,
-) -> dict[str, Any]:
+) -> Results:
     """Train fresh networks on a bundle by its own recipe, and score them on the test set it was made for.
 
     With the seeds, precision and compilation of the run that made the bundle, so on the same machine and
@@ -42,7 +43,7 @@ def train_on(
         callback: told of progress.
 
     Returns:
-        The ``results`` object of a manifest: accuracy in percent, controls, recipe.
+        Accuracy in percent, controls and recipe, without steps and probe.
 
     Raises:
         DataError: the bundle is damaged, or the dataset is absent or not the one it was made from.

@@ -24,13 +24,14 @@ from ddcore.runtime.callback import Callback
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import DISTILLED, Condition, Labels, NetworkConfig, RobustScore
+from ddcore.spec.results import ArchitectureScores, Results, RobustScores, Score, StagedTraining, TrainingProtocol
 from ddcore.synthetic.stages import Stages
 from ddcore.training.recipes import described, recipe_of, scheduled
 from ddcore.training.trainer import Recipe, Velocity, accuracy, train
 
-Score = dict[str, Any]
-"""One finished network: ``network`` (index of its architecture), ``set``, ``labels``, ``augmented``, ``repeat``,
-``accuracy`` (percent, in the last test) and ``best`` (in any test)."""
+NetworkScore = dict[str, Any]
+"""One finished network, as checkpoints keep it: ``network`` (index of its architecture), ``set``, ``labels``,
+``augmented``, ``repeat``, ``accuracy`` (percent, in the last test) and ``best`` (in any test)."""
 
 _SCORES: Mapping[RobustScore, Callable[..., dict[str, float]]] = {
     "label_robust": dd_ranking.label_robust,
@@ -49,12 +50,12 @@ class _Trial:
     def seed(self, seed: int) -> int:
         return stream_seed(seed, f"evaluation/{self.network}/{self.condition.set}/{self.repeat}")
 
-    def score(self, tests: Sequence[float]) -> Score:
+    def score(self, tests: Sequence[float]) -> NetworkScore:
         which = {"network": self.network, **self.condition._asdict(), "repeat": self.repeat}
         return {**which, "accuracy": tests[-1], "best": max(tests)}
 
     @classmethod
-    def of(cls, score: Score) -> _Trial:
+    def of(cls, score: NetworkScore) -> _Trial:
         return cls(score["network"], Condition(*(score[name] for name in Condition._fields)), score["repeat"])
 
 
@@ -125,9 +126,9 @@ class Evaluation:
         soft_labels: Tensor | None = None,
         learning_rate: float | None = None,
         stages: Stages | None = None,
-        done: Sequence[Score] = (),
-        on_network: Callable[[Score], None] | None = None,
-    ) -> dict[str, Any]:
+        done: Sequence[NetworkScore] = (),
+        on_network: Callable[[NetworkScore], None] | None = None,
+    ) -> Results:
         """Train and score ``repeats`` networks of each architecture on a set and on each control.
 
         Args:
@@ -141,9 +142,8 @@ class Evaluation:
             on_network: told each new score.
 
         Returns:
-            The ``results`` object of a manifest: ``accuracy`` {mean, std (population), networks, values} in percent or
-            ``None`` without repeats, ``controls`` by name likewise, ``network``, ``epochs``, ``checkpoint``,
-            ``protocol``, ``architectures`` where there are several, and ``scores`` where they are asked for.
+            Accuracies of the set and of its controls, and how networks were trained; ``architectures`` where there are
+            several, and ``scores`` where they are asked for.
 
         Raises:
             ConfigurationError: the learning rate is to be the learned one, but there is none.
@@ -257,56 +257,65 @@ class Evaluation:
             labels = self._controls.soft_labels(distilled.images) if known is None else known
         return TrainingSet(distilled.images, labels, stages=None if stages is None else stages.of_images)
 
-    def _results(self, recipe: Recipe, scores: Mapping[_Trial, Score], distilled: _Distilled) -> dict[str, Any]:
+    def _results(self, recipe: Recipe, scores: Mapping[_Trial, NetworkScore], distilled: _Distilled) -> Results:
         config = self.config
-
-        def summary(network: int, condition: Condition) -> dict[str, Any] | None:
-            found = [scores[_Trial(network, condition, repeat)] for repeat in range(config.repeats)]
-            if not found:
-                return None
-            summarized = summarize([score["accuracy"] for score in found])
-            if config.tests > 1:
-                summarized["best"] = summarize([score["best"] for score in found])
-            if condition.set == "full":
-                summarized |= {"epochs": self._full_epochs, "images": len(self._run.dataset.train)}
-            return summarized
-
         own, *controls = config.compared(distilled.own_labels)
-        entries = [
-            {
-                "network": architecture.model_dump(mode="json"),
-                "accuracy": summary(network, own),
-                "controls": {control.set: summary(network, control) for control in controls},
-            }
+        entries = tuple(
+            ArchitectureScores(
+                network=architecture.model_dump(mode="json"),
+                accuracy=self._score(scores, network, own),
+                controls={control.set: self._score(scores, network, control) for control in controls},
+            )
             for network, architecture in enumerate(self.architectures)
-        ]
-        protocol = described(config, recipe, own.labels)
-        if distilled.stages is not None and config.staging != "together":
-            rates = [lesson.lr for lesson in self._lessons(recipe, own, distilled.stages)]
-            protocol["stages"] = {"sizes": list(distilled.stages.sizes), "lr": rates, "begin": config.staging}
-        results: dict[str, Any] = {**entries[0], "epochs": config.epochs, "checkpoint": "last", "protocol": protocol}
+        )
+        optional: dict[str, Any] = {}
         if len(entries) > 1:
-            results["architectures"] = entries
+            optional["architectures"] = entries
         if config.scores:
-            results["scores"] = {
-                score: _robust(
-                    score, {name: summary(0, c) for name, c in config.ingredients(score, distilled.own_labels).items()}
-                )
-                for score in config.scores
-            }
-        return results
+            optional["scores"] = {score: self._robust(score, scores, distilled) for score in config.scores}
+        return Results(
+            network=entries[0].network,
+            accuracy=entries[0].accuracy,
+            controls=entries[0].controls,
+            epochs=config.epochs,
+            checkpoint="last",
+            protocol=self._protocol(recipe, own.labels, distilled),
+            **optional,
+        )
+
+    def _score(self, scores: Mapping[_Trial, NetworkScore], network: int, condition: Condition) -> Score | None:
+        """Of all repetitions under a condition; nothing where there are none."""
+        found = [scores[_Trial(network, condition, repeat)] for repeat in range(self.config.repeats)]
+        if not found:
+            return None
+        optional: dict[str, Any] = {}
+        if self.config.tests > 1:
+            optional["best"] = summarize([score["best"] for score in found])
+        if condition.set == "full":
+            optional |= {"epochs": self._full_epochs, "images": len(self._run.dataset.train)}
+        return summarize([score["accuracy"] for score in found]).model_copy(update=optional)
+
+    def _protocol(self, recipe: Recipe, labels: Labels, distilled: _Distilled) -> TrainingProtocol:
+        config, protocol = self.config, described(self.config, recipe, labels)
+        if distilled.stages is None or config.staging == "together":
+            return protocol
+        own = config.compared(distilled.own_labels)[0]
+        rates = tuple(lesson.lr for lesson in self._lessons(recipe, own, distilled.stages))
+        stages = StagedTraining(sizes=distilled.stages.sizes, lr=rates, begin=config.staging)
+        return protocol.model_copy(update={"stages": stages})
+
+    def _robust(self, score: RobustScore, scores: Mapping[_Trial, NetworkScore], distilled: _Distilled) -> RobustScores:
+        """A score of the mean accuracies, with everything that it is made of."""
+        conditions = self.config.ingredients(score, distilled.own_labels)
+        ingredients = {name: self._score(scores, 0, condition) for name, condition in conditions.items()}
+        means = {name: found.mean for name, found in ingredients.items() if found is not None}
+        return RobustScores.model_validate({**_SCORES[score](**means), "ingredients": ingredients})
 
 
-def summarize(values: Sequence[float]) -> dict[str, Any]:
+def summarize(values: Sequence[float]) -> Score:
     """Mean and population standard deviation (percent), as the literature reports them.
 
     >>> summarize([40.0, 44.0])
-    {'mean': 42.0, 'std': 2.0, 'networks': 2, 'values': [40.0, 44.0]}
+    Score(mean=42.0, std=2.0, networks=2, values=(40.0, 44.0), best=None, epochs=None, images=None)
     """
-    return {"mean": fmean(values), "std": pstdev(values), "networks": len(values), "values": list(values)}
-
-
-def _robust(score: RobustScore, ingredients: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
-    """A score of the mean accuracies, with everything that it is made of."""
-    means = {name: found["mean"] for name, found in ingredients.items() if found is not None}
-    return {**_SCORES[score](**means), "ingredients": dict(ingredients)}
+    return Score(mean=fmean(values), std=pstdev(values), networks=len(values), values=tuple(values))

@@ -9,12 +9,14 @@ jobs on one dataset can be compared.
 The critic of the bound is f(s, r) = log sum_y p(y | s) p(y | r) / p(y), with p(y | .) the network's
 posterior: the log density ratio of the pair, if the posterior were exact. Any critic that is
 independent of the sample it is evaluated on gives a valid bound; a sharp one gives a sharp bound. The
-temperature of the posterior maximises the bound between two other real samples, once, before the run.
+temperature of the posterior maximises the bound between two other real samples, once, before the run;
+where classes are too small for that it is 1.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +28,8 @@ from ddcore.pretrained.teachers import TeacherPool
 from ddcore.runtime.context import Run
 from ddcore.spec import TeacherConfig
 from ddcore.spec.cost import PROBE_NETWORK, ProbeKind, probe_epochs
+from ddcore.spec.readings import CMI, MI_LOWER_BOUND
+from ddcore.spec.results import ProbeReport
 from ddcore.synthetic.set import SyntheticSet
 
 _TEMPERATURES = tuple(0.1 * 1.25**k for k in range(24))
@@ -71,16 +75,11 @@ class Probe:
         """Train or read the network, pass the real sample through it and calibrate the critic."""
         run, labels = self._run, self._run.dataset.train.labels
         per_class = len(self._rows) // len(run.dataset.classes)
-        others = run.sampler.draw(2 * per_class, torch.Generator().manual_seed(0))
-        first, second = (half.flatten() for half in others.chunk(2, dim=1))
-        self._functional, self._params = self._network(others.flatten())
+        others = run.sampler.draw_each(2 * per_class, torch.Generator().manual_seed(0))
+        self._functional, self._params = self._network(torch.cat(others))
         self._real, _ = self._look(run.real_images(self._rows))
         self._real_labels = labels[self._rows].to(self._real.device)
-
-        (a, _), (b, _) = self._look(run.real_images(first)), self._look(run.real_images(second))
-        pairs = Pairs.of(labels[first].to(a.device), labels[second].to(a.device))
-        bounds = {t: infonce_bound(log_ratio(a, b, t), pairs).item() for t in _TEMPERATURES}
-        self._temperature = max(bounds, key=lambda t: bounds[t])
+        self._temperature = self._calibrated(others)
 
     def read(self, synthetic: SyntheticSet) -> dict[str, float]:
         """Readings of the synthetic set as it is: ``mi_lower_bound`` and ``cmi``."""
@@ -89,16 +88,45 @@ class Probe:
         pairs = Pairs.of(labels, self._real_labels)
         bound = infonce_bound(log_ratio(logits, self._real, self._temperature), pairs).item()
         cmi = empirical_cmi(features, labels).item()
-        return {"mi_lower_bound": capped(bound, synthetic.classes), "cmi": max(0.0, cmi)}
+        return {MI_LOWER_BOUND: capped(bound, synthetic.classes), CMI: max(0.0, cmi)}
 
-    def describe(self) -> dict[str, object]:
-        """What the readings rest on, for the manifest."""
-        return {
-            "network": self.kind,
-            "real_images": len(self._rows),
-            "temperature": self._temperature,
-            "ceiling_nats": math.log(len(self._run.dataset.classes)),
-        }
+    def _calibrated(self, others: list[Tensor]) -> float:
+        """The temperature at which the bound between the halves of other real samples is largest.
+
+        A class with a single row has no halves and takes no part. Without two classes that have, the temperature is
+        1: the network's own posterior bounds as well, only less sharply.
+
+        Args:
+            others: rows of each class, none of them of the probe sample.
+        """
+        halves = [rows.chunk(2) for rows in others if len(rows) > 1]
+        if len(halves) < 2:
+            self._run.callback.on_log(
+                "info",
+                "the temperature of the probe is 1, not calibrated: that takes two classes of 3 or more training "
+                "images. Its `mi_lower_bound` is still a bound, but may be a loose one",
+            )
+            return 1.0
+        run, labels = self._run, self._run.dataset.train.labels
+        first, second = (torch.cat(half) for half in zip(*halves, strict=True))
+        (a, _), (b, _) = self._look(run.real_images(first)), self._look(run.real_images(second))
+        pairs = Pairs.of(labels[first].to(a.device), labels[second].to(a.device))
+        bounds = {t: infonce_bound(log_ratio(a, b, t), pairs).item() for t in _TEMPERATURES}
+        return max(bounds, key=lambda t: bounds[t])
+
+    def report(self, readings: Mapping[str, float]) -> ProbeReport:
+        """Readings with what they rest on, for the manifest.
+
+        Args:
+            readings: the last ones, see :meth:`read`; none where nothing was read.
+        """
+        return ProbeReport(
+            network=self.kind,
+            real_images=len(self._rows),
+            temperature=self._temperature,
+            ceiling_nats=math.log(len(self._run.dataset.classes)),
+            **readings,
+        )
 
     def _network(self, rows: Tensor) -> tuple[Functional, Params]:
         run = self._run

@@ -46,7 +46,10 @@ class NetworkStore:
         identity = {
             "data": run.dataset.digest,
             "whitened": run.dataset.whitening is not None,
+            "mean": run.dataset.mean,
+            "std": run.dataset.std,
             "precision": run.compute.precision,
+            "compiled": run.compute.compiled,
             "device": run.compute.device.type,
             "versions": versions(),
             **self._identity,

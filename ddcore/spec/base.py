@@ -192,6 +192,10 @@ class Catalog(Mapping[str, type[C]], Generic[C]):
         )
 
 
+Shrink = Literal["bilinear", "nearest"]
+"""How images are made smaller: by interpolation, or by taking the nearest pixel."""
+
+
 class MethodConfig(Component):
     """Base of all method configurations."""
 
@@ -210,6 +214,9 @@ class MethodConfig(Component):
     matches_features: ClassVar[bool] = False
     """Whether its steps pass real and synthetic images of a class through one network under one augmentation, so that
     terms which compare the features of both can join."""
+
+    shrink: ClassVar[Shrink] = "bilinear"
+    """How its source makes real images small where several start in one stored image."""
 
     learns_lr: ClassVar[bool] = False
     """Whether the learning rate to train networks with is learned beside the images."""

@@ -1,9 +1,9 @@
-"""What a job costs before it runs: images through networks, networks trained, floating-point operations.
+"""What a job costs before it runs: images through networks, networks trained, operations, memory.
 
-There is one model. Every configuration class knows its own part; here they are put together. The estimate of a job, the
-choice whether to compile and the choice of the probe all read it. What is counted is told in :mod:`ddcore.spec.work`.
-Nothing that an earlier job has left in the cache is taken off, and a run that adapts its work (``cafe``) is taken at the
-least of it.
+There is one model. Every configuration class knows its own part; here they are put together. The estimate of a job,
+the choice whether to compile and the choice of the probe all read it. What is counted is told in
+:mod:`ddcore.spec.work`, and memory in :mod:`ddcore.spec.memory`. Nothing that an earlier job has left in the cache is
+taken off, and a run that adapts its work (``cafe``) is taken at the least of it.
 """
 
 from __future__ import annotations
@@ -77,11 +77,6 @@ class Cost:
         return _held(self.job, self.data) + max(
             batch.bytes(*sizes) for batch in _batches(self.job, self.data, self.probe)
         )
-
-
-def cost(job: JobSpec, data: DataSizes) -> Cost:
-    """The work of a job on a dataset of these sizes."""
-    return Cost(job, data)
 
 
 def pools(job: JobSpec) -> dict[TeacherConfig, int]:

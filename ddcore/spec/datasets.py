@@ -16,7 +16,8 @@ class DatasetFacts:
     """What is known about a named dataset before it is loaded.
 
     ``shape`` is (channels, height, width); ``smallest_class`` and ``train_size`` count training
-    images, ``test_size`` the others; ``mean`` and ``std`` are per channel in pixel units 0 to 1, ``None`` when computed.
+    images, ``test_size`` the others; ``mean`` and ``std`` are per channel in pixel units 0 to 1,
+    ``None`` when computed.
     """
 
     name: str
@@ -55,7 +56,8 @@ DATASETS: Mapping[str, DatasetFacts] = {
         DatasetFacts("digits", "Digits 8x8", (1, 8, 8), _DIGITS, 1437, 141, None, None, False, False, 360),
         DatasetFacts("mnist", "MNIST", (1, 28, 28), _DIGITS, 60_000, 5421, (0.1307,), (0.3081,), False, True, 10_000),
         DatasetFacts(
-            "fashion_mnist", "Fashion-MNIST", (1, 28, 28), _FASHION, 60_000, 6000, (0.2861,), (0.3530,), True, True, 10_000
+            "fashion_mnist", "Fashion-MNIST", (1, 28, 28), _FASHION, 60_000, 6000,
+            (0.2861,), (0.3530,), True, True, 10_000,
         ),
         DatasetFacts(
             "svhn", "SVHN", (3, 32, 32), _DIGITS, 73_257, 4659,

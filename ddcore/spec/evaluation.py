@@ -265,7 +265,10 @@ class EvaluationConfig(SpecModel):
             yield self.teacher, 1
 
     def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
-        """Images that its teacher looks at: those that it labels, and all real ones to choose some by herding."""
+        """Images that its teacher looks at: those that it labels, and all real ones to choose some by herding.
+
+        It labels the distilled ones before the first network is trained.
+        """
         distilled, stored, own = self._finished(job, data), data.classes * job.ipc, job.method.own_labels
         labelled = distilled if self.labels == "soft" and own is None else 0
         sizes = {DISTILLED: distilled if self.labels == "hard" and own is None else 0, "full": data.train}

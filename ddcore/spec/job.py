@@ -152,6 +152,7 @@ class JobSpec(SpecModel):
     def _as_the_job_has_it(self) -> JobSpec:
         """Fill in the defaults of its components that follow the job, so that the specification shows them."""
         self.__dict__["method"] = self.method.suited(self)
+        self.__dict__["decoder"] = self.decoder.suited(self)
         self.__dict__["regularizers"] = tuple(regularizer.suited(self) for regularizer in self.regularizers)
         return self
 

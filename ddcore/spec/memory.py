@@ -1,7 +1,7 @@
 """How much memory images take on their way through a network, in bytes of tensors alive at once.
 
-The figures are those of an uncompiled run in float32 on a CPU, where a pass takes a piece of a batch at a time. Not
-counted are the interpreter and its libraries, what an operation needs inside itself, and what lies in the cache's files.
+The figures are those of an uncompiled run in float32 on a CPU, where a pass takes a piece of a batch at a time. The
+interpreter and its libraries, what an operation needs inside itself, and files of the cache are not counted.
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from ddcore.augment.siamese import Strategy
 from ddcore.augment.training import Augmenter, siamese
 from ddcore.errors import ConfigurationError
 from ddcore.spec import EvaluationConfig, Labels
+from ddcore.spec.results import LearningRateDrops, TrainingProtocol
 from ddcore.training.trainer import Recipe
 
 
@@ -65,29 +65,29 @@ def scheduled(recipe: Recipe, config: EvaluationConfig, epochs: int) -> Recipe:
     return replace(recipe, drops=())
 
 
-def described(config: EvaluationConfig, recipe: Recipe, labels: Labels) -> dict[str, Any]:
-    """A recipe in words that need no source code to be read, as ``results.protocol`` of a manifest.
+def described(config: EvaluationConfig, recipe: Recipe, labels: Labels) -> TrainingProtocol:
+    """A recipe in words that need no source code to be read.
 
     Args:
         config: the evaluation.
         recipe: made of it.
         labels: that the distilled set is learned with.
     """
-    drops = {"after_passes": list(recipe.drops), "factor": recipe.drop_factor, "clears_momentum": recipe.restarts}
-    return {
-        "name": config.protocol,
-        "optimizer": recipe.optimizer,
-        "passes": recipe.epochs,
-        "lr": recipe.lr,
-        "lr_is": "given" if config.lr is not None else "learned with the set",
-        "lr_drops": drops if recipe.drops else None,
-        "momentum": recipe.momentum if recipe.optimizer == "sgd" else None,
-        "weight_decay": recipe.weight_decay,
-        "batch_size": recipe.batch_size,
-        "augmentation": list(recipe.strategy),
-        "augmenter": config.augmenter,
-        "cutmix": recipe.cutmix,
-        "labels": labels,
-        "temperature": recipe.temperature if labels == "soft" else None,
-        "scored_on": "test, all images, last pass",
-    }
+    drops = LearningRateDrops(after_passes=recipe.drops, factor=recipe.drop_factor, clears_momentum=recipe.restarts)
+    return TrainingProtocol(
+        name=config.protocol,
+        optimizer=recipe.optimizer,
+        passes=recipe.epochs,
+        lr=recipe.lr,
+        lr_is="given" if config.lr is not None else "learned with the set",
+        lr_drops=drops if recipe.drops else None,
+        momentum=recipe.momentum if recipe.optimizer == "sgd" else None,
+        weight_decay=recipe.weight_decay,
+        batch_size=recipe.batch_size,
+        augmentation=recipe.strategy,
+        augmenter=config.augmenter,
+        cutmix=recipe.cutmix,
+        labels=labels,
+        temperature=recipe.temperature if labels == "soft" else None,
+        scored_on="test, all images, last pass",
+    )

@@ -111,6 +111,21 @@ class TestLive:
         expect(line).to_have_attribute("d", points(40))
         expect(page.locator("#readings tbody tr").first).to_contain_text("400")
 
+    def test_a_page_is_rendered_once_when_it_is_opened(
+        self, service: Service, page: Page, worker: Worker, open_job: Callable[[], Page]
+    ) -> None:
+        worker.report(range(10, 51, 10))
+        rendered: list[str] = []
+        page.on(
+            "request",
+            lambda request: rendered.append(request.resource_type) if request.url.endswith(worker.job) else None,
+        )
+        open_job()
+        expect(page.locator("#state [data-live-state]")).to_have_text("live")
+        worker.report(range(60, 101, 10))
+        expect(page.locator("#state")).to_contain_text("step 100 of 1,000")
+        assert rendered == ["document", "fetch"], "once when it was opened, once when the job had changed"
+
     def test_what_happens_during_a_refresh_is_not_missed(
         self, service: Service, worker: Worker, open_job: Callable[[], Page]
     ) -> None:

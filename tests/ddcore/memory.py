@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 from typing_extensions import override
 
 
@@ -23,7 +22,7 @@ class PeakMemory(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = self._held = 0
         self._known: set[int] = set()
 
@@ -36,9 +35,8 @@ class PeakMemory(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        for value in tree_iter((args, kwargs, result)):
-            if isinstance(value, Tensor) and value.device.type == "cpu":
-                self._note(value.untyped_storage())
+        for tensor in _tensors((args, result)):
+            self._note(tensor.untyped_storage())
         return result
 
     def _note(self, storage: torch.UntypedStorage) -> None:
@@ -54,3 +52,13 @@ class PeakMemory(TorchDispatchMode):
     def _forget(self, key: int, size: int) -> None:
         self._known.discard(key)
         self._held -= size
+
+
+def _tensors(values: object) -> Iterator[Tensor]:
+    """Tensors with memory of their own in nested tuples and lists."""
+    if isinstance(values, Tensor):
+        if values.device.type == "cpu":
+            yield values
+    elif isinstance(values, (tuple, list)):
+        for value in values:
+            yield from _tensors(value)

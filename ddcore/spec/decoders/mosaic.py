@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ddcore.spec.base import DecoderConfig, decoder_config
+from ddcore.spec.base import DecoderConfig, Shrink, decoder_config
+
+if TYPE_CHECKING:
+    from ddcore.spec.job import JobSpec
 
 
 @decoder_config
@@ -30,6 +34,17 @@ class MosaicConfig(DecoderConfig):
     bound: int = Field(
         128, ge=1, description="With `scales` 'bound': images of a class at most; every stored one is seen in any case."
     )
+
+    shrink: Shrink = Field(
+        "bilinear",
+        description="How the real images that a set starts from are made as small as tiles: by interpolation, at "
+        "factor 2 the mean of 2 x 2 pixels (`bilinear`, IDM), or by taking one pixel of them (`nearest`, IDC). "
+        "Default: as in the released code of the method, `nearest` for `idc` and `dream`.",
+    )
+
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:
+        """The shrinking of the method."""
+        return {"shrink": job.method.matcher.shrink}
 
     @property
     def tiles(self) -> int:

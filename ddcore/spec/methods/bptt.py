@@ -26,6 +26,11 @@ class BPTTConfig(MethodConfig):
     title: ClassVar[str] = "Back-propagation through time"
     citation: ClassVar[str] = "Deng & Russakovsky, Remember the Past, NeurIPS 2022 (arXiv 2206.02916)"
     cost: ClassVar[str] = "heaviest: a network trained from scratch and a double backward pass of all its steps, a step"
+    departures: ClassVar[tuple[str, ...]] = (
+        "The published figure for CIFAR-10 at 1 image a class without memories is of whitened images; a job is not "
+        "whitened unless it gives `whitening`: true.",
+        "The authors take up to 500,000 image steps, the default 10,000.",
+    )
     job_defaults: ClassVar[Mapping[str, Any]] = {"init": "noise", "augmentation": "none"}
     decoders: ClassVar[tuple[str, ...]] = ("identity", "mosaic", "addressed")
     trains_networks: ClassVar[bool] = True

@@ -26,6 +26,9 @@ class CAFEConfig(MethodConfig):
         "heavy: every image step trains a network for some 10 epochs and tests it on 128 real images of each class "
         "after each of them"
     )
+    departures: ClassVar[tuple[str, ...]] = (
+        "`max_image_steps` and `max_network_epochs` are ours: the released loops need not end.",
+    )
     job_defaults: ClassVar[Mapping[str, Any]] = {"init": "noise", "augmentation": "none"}
     matches_features: ClassVar[bool] = True
     smoke: ClassVar[Mapping[str, Any]] = {

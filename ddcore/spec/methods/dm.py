@@ -50,6 +50,9 @@ class DMConfig(FeatureMatchingConfig):
 
     title: ClassVar[str] = "Distribution matching"
     citation: ClassVar[str] = "Zhao & Bilen, WACV 2023 (arXiv 2110.04181)"
+    departures: ClassVar[tuple[str, ...]] = (
+        "From 100 images a class on the published `lr_img` is 10; the default is 1 throughout.",
+    )
     cost: ClassVar[str] = "light: one forward pass of the real batch a step, no second derivatives"
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
 

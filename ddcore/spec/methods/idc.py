@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ddcore.spec.base import MethodConfig, method_config
+from ddcore.spec.base import MethodConfig, Shrink, method_config
 from ddcore.spec.errors import Problem
 from ddcore.spec.memory import Batch
 from ddcore.spec.work import TRAINING, TWICE, Load
@@ -29,9 +29,15 @@ class IDCConfig(MethodConfig):
         "heavy: a forward and backward pass of the real batch, second derivatives of the decoded images, and training "
         "on `train_images` real images a step"
     )
+    departures: ClassVar[tuple[str, ...]] = (
+        "Defaults are those of CIFAR. Published for SVHN: `train_images` 500; for MNIST and Fashion-MNIST: that, "
+        "`distance` 'l1' and `lr_img` 1e-4; and mosaics of MNIST are matched under color and crop alone, without "
+        "CutMix. The presets hold them.",
+    )
     job_defaults: ClassVar[Mapping[str, Any]] = {"decoder": "mosaic", "augmentation": "color_crop_cutout"}
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
     stageable: ClassVar[bool] = True
+    shrink: ClassVar[Shrink] = "nearest"
     smoke: ClassVar[Mapping[str, Any]] = {
         "steps_per_network": 4,
         "batch_real": 8,
@@ -126,6 +132,11 @@ class DREAMConfig(IDCConfig):
 
     title: ClassVar[str] = "Representative matching"
     citation: ClassVar[str] = "Liu et al., DREAM, ICCV 2023 (arXiv 2302.14416)"
+    departures: ClassVar[tuple[str, ...]] = (
+        *IDCConfig.departures,
+        "The sampler clusters 1,000 normalised images of a class in 5 steps of k-means; the released code all of them, "
+        "unnormalised, until it converges. The presets take all, unnormalised.",
+    )
     job_defaults: ClassVar[Mapping[str, Any]] = {
         **IDCConfig.job_defaults,
         "sampler": "representative",

@@ -28,6 +28,12 @@ class QueueMatchingConfig(FeatureMatchingConfig):
         "medium: a forward pass of the real batch, and `networks_trained` x `network_steps` training steps of networks "
         "on real images"
     )
+    departures: ClassVar[tuple[str, ...]] = (
+        "Defaults are those of CIFAR-10. For CIFAR-100 published are `ce_weight` 0.1 from 10 images a class, and "
+        "`network_steps` 50 at 10 and 40 (`idm`) or 50 (`bacon`) at 50; the presets `paper/idm-cifar100-…` and "
+        "`paper/bacon-cifar100-…` hold them.",
+        "Between 1, 10 and 50 images a class nothing is published; the setting of the next smaller number holds.",
+    )
     job_defaults: ClassVar[Mapping[str, Any]] = {"decoder": {"name": "mosaic", "factor": 2}}
     smoke: ClassVar[Mapping[str, Any]] = {
         **FeatureMatchingConfig.smoke,

@@ -34,6 +34,13 @@ class StagedConfig(MethodConfig):
         "that of its base, `stages` times, and before every stage but the first `pool` networks trained on the stages "
         "so far and, with a base that follows experts, on the real images after that"
     )
+    departures: ClassVar[tuple[str, ...]] = (
+        "Published are 2 or 3 stages (SeqMatch) and 5 (PDD), and 1000 `epochs` before a stage (PDD on IDC: 200).",
+        "Published figures on trajectories are of whitened images; a job is not whitened unless it gives `whitening`: "
+        "true.",
+        "With a base that follows no experts a pool of networks serves a whole stage; the released code trains new "
+        "ones all the time.",
+    )
     smoke: ClassVar[Mapping[str, Any]] = {"stages": 2, "epochs": 2, "base": {"name": "mtt", **MTTConfig.smoke}}
 
     schedule: ClassVar[Schedule] = "drop_once"

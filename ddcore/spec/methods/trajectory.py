@@ -60,6 +60,14 @@ class TrajectoryConfig(MethodConfig):
         "heavy: experts trained on the real images, then `student_steps` steps of training a step, each with a double "
         "backward pass"
     )
+    departures: ClassVar[tuple[str, ...]] = (
+        "Published figures for CIFAR are of whitened images (but for CIFAR-10 at 50 images a class and CIFAR-100 at "
+        "10); a job is not whitened unless it gives `whitening`: true.",
+        "`lr_img`, `lr_lr`, `lr_init`, `student_steps`, `expert_epochs` and `max_start` are published for each dataset "
+        "and number of images; the presets `paper/mtt-…` and `paper/tesla-…` hold them. Steps at default rates are "
+        "limited (`max_move`, `max_change`), published ones are not.",
+        "MNIST, Fashion-MNIST and SVHN have no published setting.",
+    )
     trains_networks: ClassVar[bool] = True
     learns_lr: ClassVar[bool] = True
     stageable: ClassVar[bool] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -32,7 +33,7 @@ class MLPConfig(NetworkConfig):
     def layers(self, shape: Shape, classes: int) -> list[Layer]:
         """Two hidden layers and the classifier."""
         sizes = (math.prod(shape), self.width, self.width)
-        hidden = [part for a, b in zip(sizes, sizes[1:], strict=False) for part in (linear(a, b), Layer(0, 0, b))]
+        hidden = [part for a, b in pairwise(sizes) for part in (linear(a, b), Layer(0, 0, b))]
         return [*hidden, linear(self.width, classes)]
 
 

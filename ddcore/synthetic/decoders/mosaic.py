@@ -12,6 +12,7 @@ from typing_extensions import override
 from ddcore.errors import ConfigurationError
 from ddcore.registry import implements
 from ddcore.spec import MosaicConfig
+from ddcore.spec.base import Shrink
 from ddcore.spec.decoders.mosaic import bounded_cuts
 from ddcore.synthetic.decoders.decoder import Decoder
 
@@ -22,9 +23,9 @@ class Mosaic(Decoder):
     As in IDC (Kim et al., ICML 2022, arXiv 2205.14959; condense.py of its code, which is
     github.com/snu-mllab/Efficient-Dataset-Condensation) and IDM (Zhao et al., CVPR 2023, arXiv 2307.09742).
 
-    Tiles are taken row by row. Enlarging and shrinking are bilinear without aligned corners, so that shrinking by
-    two is the exact mean of 2 x 2 pixels. Where the factor does not divide a side, the last tiles reach over the
-    border and are filled up.
+    Tiles are taken row by row. Enlarging is bilinear without aligned corners. So is shrinking, by two the exact mean of
+    2 x 2 pixels, as in IDM; or it takes the nearest pixel, as the code of IDC does. Where the factor does not divide a
+    side, the last tiles reach over the border and are filled up.
 
     Args:
         factor: tiles along a side.
@@ -33,7 +34,12 @@ class Mosaic(Decoder):
 
     Raises:
         ConfigurationError: a tile would show less than 2 x 2 pixels of the stored image.
+
+    Attributes:
+        shrink: how :meth:`encode` makes images smaller.
     """
+
+    shrink: Shrink = "bilinear"
 
     def __init__(self, factor: int, shape: tuple[int, int, int], filling: Tensor | float = 0.0) -> None:
         height, width = shape[1:]
@@ -78,7 +84,8 @@ class Mosaic(Decoder):
         for i, vertical in enumerate(_spans(height, self.factor)):
             for j, horizontal in enumerate(_spans(width, self.factor)):
                 size = (len(vertical), len(horizontal))
-                small = F.interpolate(of_tile[:, i, j].flatten(0, 1), size=size, mode="bilinear", align_corners=False)
+                corners = False if self.shrink == "bilinear" else None
+                small = F.interpolate(of_tile[:, i, j].flatten(0, 1), size, mode=self.shrink, align_corners=corners)
                 place = stored[..., vertical.start : vertical.stop, horizontal.start : horizontal.stop]
                 place.copy_(small.unflatten(0, (-1, rows)))
         return stored.view(-1, channels, height, width)
@@ -157,7 +164,9 @@ def mosaic(config: MosaicConfig, shape: tuple[int, int, int], filling: Tensor | 
         "multi": lambda: MultiScaleMosaic(config.factor, shape, filling),
         "bound": lambda: BoundedMosaic(config.factor, shape, filling, bound=config.bound),
     }
-    return made[config.scales]()
+    decoder = made[config.scales]()
+    decoder.shrink = config.shrink
+    return decoder
 
 
 def _spans(side: int, factor: int) -> list[range]:

@@ -25,6 +25,7 @@ from ddcore.pretrained.teachers import teachers
 from ddcore.regularizers import build_regularizer
 from ddcore.runtime.context import Run
 from ddcore.spec import SpecError, parse
+from ddcore.spec.work import DataSizes, Load
 
 CPU = torch.device("cpu")
 Make = Callable[..., Run]
@@ -301,6 +302,9 @@ def test_defaults_are_those_of_the_papers() -> None:
     assert (dream.sampler.name, dream.init) == ("representative", "k_means")
     assert (idc.method.batch_real, dream.method.batch_real) == (64, 128)  # type: ignore[attr-defined]
     assert parse({"dataset": "cifar10", "ipc": 10, "method": "idc", "decoder": "identity"}).images_per_class == 10
-    # 10 classes of 64 real and 40 decoded images, and 2000 images to train on: 5520 and 6000 passes.
-    assert idc.method.image_passes(40, 10, 5000) == 10 * (3 * 64 + 9 * 40) + 3 * 2000
-    assert math.isclose(idc.method.image_passes(4000, 10, 5000), 10 * (3 * 64 + 9 * 128) + 3 * 2000)
+    # 10 classes of 64 real and 40 decoded images, and some 2000 images to train on.
+    cifar10 = DataSizes((3, 32, 32), (5000,) * 10, 10_000)
+    for images, matched in ((40, 40), (4000, 128)):
+        # 99 of 100 sweeps are followed by training, on 2000 images rounded up to batches of 64.
+        load = Load(cifar10, 100, images, images)
+        assert math.isclose(idc.method.passes(load), 100 * 10 * (3 * 64 + 9 * matched) + 99 * 3 * 2048)

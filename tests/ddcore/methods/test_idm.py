@@ -20,6 +20,7 @@ from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
 from ddcore.runtime.context import Run
 from ddcore.spec import ConvNetConfig, DMConfig, IDMConfig, SpecError, parse
+from ddcore.spec.work import DataSizes, Load
 
 CPU = torch.device("cpu")
 Make = Callable[..., Run]
@@ -279,8 +280,9 @@ def test_defaults_are_those_of_ten_images_a_class_of_cifar10() -> None:
 
 
 def test_work_of_a_step_counts_the_training_of_networks() -> None:
-    assert IDMConfig().image_passes(40, 10, 5000) == 10 * (256 + 3 * 40) + 3 * 2 * 10 * 256
-    assert DMConfig().image_passes(10, 10, 5000) == 10 * (256 + 3 * 10)
+    cifar10 = DataSizes((3, 32, 32), (5000,) * 10, 10_000)
+    assert IDMConfig().image_passes(Load(cifar10, 1, 40, 40)) == 10 * (256 + 3 * 40) + 3 * 2 * 10 * 256
+    assert DMConfig().image_passes(Load(cifar10, 1, 10, 10)) == 10 * (256 + 3 * 10)
 
 
 @pytest.mark.parametrize(

@@ -219,11 +219,12 @@ def test_whatever_changes_the_weights_changes_the_hash(make_run: Callable[..., R
         make_run(data, augmentation="none"),
         make_run(data, network={"name": "convnet", "width": 4}),
         make_run(data, replace(Compute(torch.device("cpu")), precision="bf16")),
+        make_run(replace(data, std=(0.5, 0.5, 0.5))),
     ]
     digests = [Experts(CONFIG, 2, run).digest() for run in runs]
     digests += [
         Experts(CONFIG.model_copy(update=change), 2, runs[0]).digest() for change in ({"lr": 0.1}, {"batch_size": 8})
     ]
-    assert len(set(digests)) == 8
+    assert len(set(digests)) == 9
     same = [Experts(CONFIG.model_copy(update=change), 5, runs[0]).digest() for change in ({"count": 9}, {"epochs": 7})]
     assert set(same) == {digests[0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ class TestStageNetworks:
         first = self.pool(run)
         assert len({p.digest() for p in (first, self.pool(run, lr=0.06), self.pool(run, before=first))}) == 3
         assert self.pool(run, count=9).digest() == first.digest()
+
+    def test_equal_pixels_normalised_otherwise_share_none(self, make_run: Make) -> None:
+        run = make_run()
+        other = make_run(replace(run.dataset, mean=(0.1, 0.2, 0.3)))
+        assert self.pool(run).digest() != self.pool(other).digest()
 
     def test_progress_counts_epochs(self, make_run: Make, recorder: Any) -> None:
         run, seen = make_run(), []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from ddcore.errors import ConfigurationError, Interrupted
+from ddcore.machine.compute import Compute
 from ddcore.pretrained.teachers import TeacherPool, teachers
 from ddcore.runtime.context import Run
 from ddcore.spec import TeacherConfig
@@ -86,6 +88,26 @@ def test_a_larger_pool_keeps_the_teachers_there_are(run: Run) -> None:
 @pytest.mark.parametrize("change", [{"epochs": 4}, {"weight_decay": 0.0}, {"network": {"name": "convnet", "width": 4}}])
 def test_whatever_changes_the_weights_changes_the_hash(run: Run, change: dict[str, Any]) -> None:
     assert TeacherPool(config(), run).digest() != TeacherPool(config(**change), run).digest()
+
+
+@pytest.mark.parametrize("change", [{"mean": (0.1, 0.2, 0.3)}, {"std": (0.5, 0.5, 0.5)}], ids=str)
+def test_equal_pixels_normalised_otherwise_share_no_teacher(
+    make_run: Callable[..., Run], tmp_path: Path, trained: list[int], change: dict[str, Any]
+) -> None:
+    """A set under two names, one of them built in with statistics of its own, has one digest of its pixels."""
+    run = make_run()
+    other = make_run(replace(run.dataset, **change))
+    run.cache = other.cache = tmp_path
+    assert run.dataset.digest == other.dataset.digest
+    TeacherPool(config(), run).prepare()
+    TeacherPool(config(), other).prepare()
+    assert len(trained) == 2
+
+
+def test_what_was_trained_compiled_is_not_read_by_an_eager_run(make_run: Callable[..., Run]) -> None:
+    """Compiled passes round otherwise, so a run's numbers would depend on who filled the cache."""
+    computes = [Compute(torch.device("cpu"), compiled=compiled) for compiled in (False, True)]
+    assert len({TeacherPool(config(), make_run(compute=compute)).digest() for compute in computes}) == 2
 
 
 def test_a_damaged_file_is_trained_again_and_said_so(run: Run, recorder: Any) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from ddcore.spec import (
+    METHODS,
+    REGULARIZERS,
     DCConfig,
     IDMConfig,
     IIDConfig,
@@ -17,6 +20,7 @@ from ddcore.spec import (
     StagedConfig,
     parse,
 )
+from ddcore.spec.base import Component
 
 NAMES = ("batch_real", "grow_every", "ce_weight", "eval_interval")
 RELEASED = {1: (5000, 5, 0.5, 100), 10: (256, 30, 0.5, 100), 50: (256, 30, 0.1, 500)}
@@ -92,6 +96,42 @@ def test_bases_of_stages_follow_the_job() -> None:
     assert SeqMatchConfig(base=DCConfig(iterations=7), stages=3).iterations == 21
     with pytest.raises(SpecError, match="give one of the two"):
         job({"name": "seqmatch", "base": {"name": "dc", "iterations": 30}, "stages": 5, "iterations": 100}, 50)
+
+
+@pytest.mark.parametrize(
+    ("component", "words"),
+    [
+        (METHODS["mtt"], "`whitening`: true"),
+        (METHODS["tesla"], "`whitening`: true"),
+        (REGULARIZERS["cmi"], "ResNet-18 trained for 40 epochs"),
+        (REGULARIZERS["iid"], "ResNet-18 trained for 40 epochs"),
+        (METHODS["idm"], "`network_steps` 50"),
+    ],
+)
+def test_a_default_that_is_not_the_published_setting_is_said(component: type[Component], words: str) -> None:
+    assert any(words in sentence for sentence in component.departures)
+    for sentence in component.departures:
+        assert sentence.endswith(".")
+        for name in re.findall(r"`(\w+)`: ", sentence):
+            assert name in JobSpec.model_fields
+
+
+@pytest.mark.parametrize(
+    ("method", "shrink"),
+    [
+        ("idc", "nearest"),
+        ("dream", "nearest"),
+        ({"name": "pdd", "base": "idc"}, "nearest"),
+        ("idm", "bilinear"),
+        ("bacon", "bilinear"),
+        ("dm", "bilinear"),
+    ],
+)
+def test_mosaics_start_from_images_made_small_as_in_the_code_of_the_method(method: Any, shrink: str) -> None:
+    for decoder in ("mosaic", {"name": "mosaic", "factor": 2}):
+        assert job(method, decoder=decoder).decoder.model_dump()["shrink"] == shrink
+    given = job(method, decoder={"name": "mosaic", "shrink": "bilinear"}).decoder.model_dump()
+    assert given["shrink"] == "bilinear"
 
 
 WITH_DM, WITH_IDM = (0.01, 0.05), (0.03, 0.01)

@@ -141,6 +141,18 @@ def test_encoding_shows_every_image_whole_in_what_its_tile_has_within_the_border
                 torch.testing.assert_close(place, small)
 
 
+def test_the_nearest_pixel_is_taken_as_in_the_released_code_of_idc() -> None:
+    """Its `init` shrinks by `F.interpolate(images, size)`: pixel i of n is pixel floor(i side / n)."""
+    decoder = decoders.build(MosaicConfig(factor=2, shrink="nearest"), (1, 8, 8))
+    images = torch.randn(3 * 4 * 2, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    stored = decoder.encode(images, 2)
+    for label in range(3):
+        for row in range(2):
+            for view, (i, j) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+                place = stored[label * 2 + row, 0, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4]
+                assert torch.equal(place, images[label * 8 + view * 2 + row, 0, ::2, ::2])
+
+
 def test_all_scales_are_seen_one_after_the_other() -> None:
     decoder, stored = MultiScaleMosaic(3, (2, 10, 9)), torch.randn(4, 2, 10, 9)
     images = decoder.decode(stored, 2)

@@ -1,0 +1,182 @@
+"""What a job comes to: accuracy beside its controls, the recipe of the scoring, and the readings of the probe.
+
+:class:`Results` is the ``results`` object of a bundle's manifest and of a job document. The engine makes it, the worker
+stores it, and API, client, dashboard and benchmarks read it. A field that was not set is absent from the JSON, which
+tells it from one that is null; fields of newer versions are kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, cast
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+
+class Outcome(BaseModel):
+    """Base of the parts of :class:`Results`: frozen, open to new fields, written with the fields that were set."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @model_serializer(mode="wrap")
+    def _as_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields that were set, in the order of their declaration; JSON has no NaN and no infinities."""
+        return {name: _finite(value) for name, value in handler(self).items() if name in self.model_fields_set}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema of the fields, which the serialiser above would hide."""
+        return handler(cast(CoreSchema, {key: value for key, value in core.items() if key != "serialization"}))
+
+
+class Score(Outcome):
+    """Accuracy of the networks trained on one set.
+
+    Attributes:
+        mean: percent of the whole test set.
+        std: population standard deviation over the networks, in points.
+        networks: how many.
+        values: percent, of each network.
+        best: likewise, each network in the best of its several tests, where it had several.
+        epochs: E that networks on the full training set were trained for.
+        images: that the full training set has.
+    """
+
+    mean: float = Field(description="Percent of the whole test set, over the networks.")
+    std: float = Field(description="Population standard deviation over the networks, in points.")
+    networks: int = Field(description="Networks trained from scratch.")
+    values: tuple[float, ...] = Field((), description="Percent, of each network.")
+    best: Score | None = Field(None, description="In the best of several tests, by the test images themselves.")
+    epochs: int | None = Field(None, description="Epochs on the full training set.")
+    images: int | None = Field(None, description="Images of the full training set.")
+
+
+Controls = dict[str, Score | None]
+"""Scores of real images trained on under the identical recipe, by the name of the control; null where unscored."""
+
+
+class ArchitectureScores(Outcome):
+    """The set and its controls, scored with one architecture."""
+
+    network: dict[str, Any] = Field({}, description="The architecture, as in a specification.")
+    accuracy: Score | None = Field(None, description="Of the distilled set; null where no network was trained.")
+    controls: Controls = Field({}, description="Of real images under the identical recipe, by control.")
+
+
+class LearningRateDrops(Outcome):
+    """When the learning rate of a training falls, and how."""
+
+    after_passes: tuple[int, ...] = Field((), description="Epochs made by then.")
+    factor: float | None = Field(None, description="What it is multiplied by.")
+    clears_momentum: bool | None = Field(None, description="Whether the optimiser starts afresh.")
+
+
+class StagedTraining(Outcome):
+    """Stages that networks learn one after the other."""
+
+    sizes: tuple[int, ...] = Field((), description="Stored images of each class of each stage.")
+    lr: tuple[float, ...] = Field((), description="Learning rate of each stage.")
+    begin: str | None = Field(None, description="`at_rest`, or `with_momentum` of the stage before.")
+
+
+class TrainingProtocol(Outcome):
+    """How the networks were trained, in words that need no source code to be read."""
+
+    name: str | None = Field(None, description="`evaluation.protocol`.")
+    optimizer: str | None = None
+    passes: int | None = Field(None, description="Epochs really made.")
+    lr: float | None = Field(None, description="Learning rate.")
+    lr_is: str | None = Field(None, description="`given`, or `learned with the set`.")
+    lr_drops: LearningRateDrops | None = Field(None, description="Null where the rate is constant.")
+    momentum: float | None = Field(None, description="Null but with SGD.")
+    weight_decay: float | None = None
+    batch_size: int | None = None
+    augmentation: tuple[str, ...] = Field((), description="Operations on the training images.")
+    augmenter: str | None = Field(None, description="How they are applied.")
+    cutmix: float | None = Field(None, description="Probability that a batch is mixed.")
+    labels: Literal["hard", "soft"] | None = Field(None, description="That the distilled set was learned with.")
+    temperature: float | None = Field(None, description="Of soft labels; null with hard ones.")
+    scored_on: str | None = None
+    stages: StagedTraining | None = Field(None, description="Where networks learned the set in stages.")
+
+
+class RobustScores(Outcome):
+    """A score of DD-Ranking (Li et al., 2025, arXiv 2505.13300) with what it is made of; more is better."""
+
+    score: float = Field(description="0 to 100.")
+    improvement_over_random: float | None = Field(None, description="Points, with soft labels.")
+    hard_label_recovery: float | None = Field(None, description="Points below the full set with hard labels.")
+    improvement_augmented: float | None = Field(None, description="Points over random images, with augmentation.")
+    improvement_plain: float | None = Field(None, description="Points over random images, without augmentation.")
+    weight: float | None = Field(None, description="Of the first of the two differences, 0 to 1.")
+    ingredients: dict[str, Score | None] = Field({}, description="The accuracies, by term of the formula.")
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The differences that the score joins, in points, by name."""
+        apart = ("score", "weight", "ingredients")
+        return {name: value for name, value in self.model_dump().items() if name not in apart}
+
+
+class ProbeReport(Outcome):
+    """The last readings of the probe, and what they rest on; see :mod:`ddcore.spec.readings`."""
+
+    network: str | None = Field(None, description="`teacher`: trained on real images; `random`: random weights.")
+    real_images: int | None = Field(None, description="Images of the fixed real sample.")
+    temperature: float | None = Field(None, description="Of the critic's posterior.")
+    ceiling_nats: float | None = Field(None, description="Logarithm of the number of classes.")
+    mi_lower_bound: float | None = Field(None, description="Nats; null where it was not finite.")
+    cmi: float | None = Field(None, description="Nats; null where it was not finite.")
+
+
+class Results(Mapping[str, Any], ArchitectureScores):
+    """What a job comes to: fields as attributes, ``results.accuracy.mean``, or as the JSON that they are written as.
+
+    As a mapping it is the ``results`` object of the manifest: ``results["accuracy"]["mean"]``, ``dict(results)``. The
+    fields of :class:`ArchitectureScores` are those of the first architecture.
+
+    >>> scored = Results.model_validate({"accuracy": {"mean": 71.5, "std": 0.5, "networks": 2}, "controls": {}})
+    >>> scored.accuracy.mean, scored["accuracy"]["mean"], "steps" in scored
+    (71.5, 71.5, False)
+    """
+
+    epochs: int | None = Field(None, description="`evaluation.epochs`.")
+    checkpoint: str | None = Field(None, description="Images of which moment were scored: `last`.")
+    protocol: TrainingProtocol | None = Field(None, description="How the networks were trained, in words.")
+    architectures: tuple[ArchitectureScores, ...] = Field((), description="Each of them, where there are several.")
+    scores: dict[str, RobustScores] = Field({}, description="Scores of DD-Ranking, by name, where asked for.")
+    steps: int | None = Field(None, description="Steps of the distillation that were taken.")
+    probe: ProbeReport | None = Field(None, description="Last readings of the probe.")
+
+    @property
+    def by_architecture(self) -> tuple[ArchitectureScores, ...]:
+        """The scores with each architecture, at least one entry."""
+        return self.architectures or (self,)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.model_dump(mode="json")[name]
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override] # over names, as a mapping does
+        return iter(self.model_dump(mode="json"))
+
+    def __len__(self) -> int:
+        return len(self.model_fields_set)
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no number for by null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
