@@ -13,6 +13,7 @@ from app.artifacts import routes as artifacts
 from app.catalog import routes as catalog
 from app.core import problems
 from app.core.database import Database
+from app.core.logging import warn_of_broken_offers
 from app.core.middleware import BodyLimit, HostCheck, RequestContext
 from app.core.parameters import known_parameters
 from app.core.security import load_signer
@@ -72,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    warn_of_broken_offers()
     await run_in_threadpool(prepare, app)
     try:
         yield

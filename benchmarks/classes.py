@@ -14,7 +14,8 @@ import torch
 
 from benchmarks.harness import Benchmark, Way, Work, peak_bytes, policy
 from benchmarks.random_run import random_run
-from ddcore.registry import build_method, build_regularizer
+from ddcore.methods import build_method
+from ddcore.regularizers import build_regularizer
 from ddcore.spec import parse
 
 NETWORK = {"name": "convnet", "width": 32}

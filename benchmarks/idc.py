@@ -17,7 +17,7 @@ from ddcore.machine.compute import Compute
 from ddcore.methods.idc import IDC
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import Network, build
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import IDCConfig, parse
 
 CLASSES, IPC, SIDE = 10, 10, SHAPE[1]

@@ -25,7 +25,7 @@ from typing_extensions import override
 from benchmarks.harness import RESULTS, machine, peak_mib
 from benchmarks.studies import STUDIES, Job
 from ddcore import engine
-from ddcore.run.callback import Callback, Phase
+from ddcore.runtime.callback import Callback, Phase
 from ddcore.spec import parse
 from ddcore.spec.results import ProbeReport, Score
 

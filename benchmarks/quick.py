@@ -19,7 +19,7 @@ from typing_extensions import override
 
 import ddcore
 from benchmarks.harness import RESULTS, machine
-from ddcore.run.callback import Callback, Phase, Stop
+from ddcore.runtime.callback import Callback, Phase, Stop
 from ddcore.spec import CoresetConfig, JobSpec
 from ddcore.spec.presets import all_presets
 

@@ -26,7 +26,7 @@ from ddcore.data import sources
 from ddcore.data.dataset import Dataset
 from ddcore.nets import Functional, Params, build
 from ddcore.spec import ConvNetConfig
-from ddcore.synthetic.set import real_rows
+from ddcore.synthetic.initial import real_rows
 from ddcore.training.trainer import Recipe, accuracy, train
 
 

@@ -19,7 +19,7 @@ from ddcore.machine.compute import Compute, Precision
 from ddcore.methods.bptt import BPTT
 from ddcore.methods.mtt import MTT
 from ddcore.nets import build
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import BPTTConfig, MTTConfig, parse
 
 CLASSES, IMAGES_PER_CLASS = 10, 64

@@ -11,14 +11,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ddclient.client import Client
 from ddclient.discovery import home, locate
 from ddclient.errors import ClientError
-from ddcore.spec import DATASETS
+from ddcore.spec import DATASETS, broken_offers, discovery
 from ddcore.version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "fastapi", "sqlalchemy", "celery", "kombu", "redis", "psycopg", "pydantic")
@@ -47,6 +48,7 @@ def examine(data_root: Path) -> list[Finding]:
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("versions", _versions),
         ("compute", _compute),
+        ("extensions", _extensions),
         ("data", lambda: _data(data_root)),
         ("settings", _settings),
         ("disk", _disk),
@@ -96,6 +98,21 @@ def _compute() -> Finding:
     ]
     facts = {"devices": devices, "threads": torch.get_num_threads(), "cpus": os.cpu_count()}
     return Finding("compute", "ok", f"{'; '.join(parts)}; {facts['threads']} threads", facts)
+
+
+def _extensions() -> Finding:
+    """What other distributions offer; their implementations and readers only where there is an engine to load them."""
+    broken_offers()
+    with suppress(ImportError):
+        importlib.import_module("torch")
+        importlib.import_module("ddcore.registry").load_others()
+        importlib.import_module("ddcore.data.readers").readers()
+    broken, offered = discovery.broken(), discovery.offered()
+    left_out = {(one.group, one.name, one.distribution) for one in broken}
+    used = [f"{name} ({group}, {whose})" for group, name, whose in offered if (group, name, whose) not in left_out]
+    text = "\n".join([", ".join(used) or "none", *map(str, broken)])
+    facts = {"used": used, "left_out": [asdict(one) for one in broken]}
+    return Finding("extensions", "warning" if broken else "ok", text, facts)
 
 
 def _data(root: Path) -> Finding:

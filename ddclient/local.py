@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Literal
 
 from ddclient.live import Display, RunView
-from ddcore.run.callback import Callback, Phase, Stop
+from ddcore.runtime.callback import Callback, Phase, Stop
 
 REDRAW_S = 0.25
 

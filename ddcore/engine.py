@@ -16,31 +16,30 @@ import torch
 from torch import Tensor
 
 from ddcore import bundle
-from ddcore.augment import siamese
 from ddcore.data import sources
 from ddcore.data.dataset import Dataset
-from ddcore.data.sampling import ClassSampler, reserve
+from ddcore.data.sampling import check_class_sizes, reserve
 from ddcore.data.whitening import whitened
 from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
 from ddcore.evaluation.evaluation import Evaluation, NetworkScore
-from ddcore.evaluation.probe import Probe, ProbeKind, probe_training_work
+from ddcore.evaluation.probe import Probe
 from ddcore.machine.compute import Compute
-from ddcore.nets import build, macs
-from ddcore.nets.functional import Functional
-from ddcore.registry import build_method, build_regularizer
-from ddcore.regularizers.strength import Weighted
-from ddcore.run.callback import Callback, Stop
-from ddcore.run.checkpoint import Checkpoint, newest_valid, save_checkpoint, versions
-from ddcore.run.context import Run
-from ddcore.run.nonfinite import METHOD, Pulls
-from ddcore.run.objective import Readings, Stateful, Step
-from ddcore.run.randomness import Randomness
+from ddcore.methods import build_producer
+from ddcore.regularizers import build_regularizer
+from ddcore.regularizers.strength import WeightedTerm
+from ddcore.runtime.assembly import assemble
+from ddcore.runtime.callback import Callback, Stop
+from ddcore.runtime.checkpoint import Checkpoint, Stateful, newest_valid, save_checkpoint, versions
+from ddcore.runtime.context import Run
+from ddcore.runtime.nonfinite import METHOD, Pulls
+from ddcore.runtime.objective import Method, Readings, Step
+from ddcore.runtime.randomness import Randomness
 from ddcore.spec import JobSpec, parse
+from ddcore.spec.cost import Cost
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
 from ddcore.spec.results import Results
+from ddcore.spec.work import DataSizes
 from ddcore.synthetic.set import SyntheticSet
-
-_PROBE_IMAGES_PER_CLASS = 50
 
 
 @dataclass(frozen=True)
@@ -132,40 +131,36 @@ class _Engine:
         if spec.whitening:
             dataset = whitened(dataset, cache)
         self.context = self._context(dataset, cache)
-        self.method = build_method(spec.method, self.context)
-        self.regularizers = [Weighted(build_regularizer(r, self.context)) for r in spec.regularizers]
-        self._pulls = Pulls()
+        self.producer = build_producer(spec.method, self.context)
+        self.regularizers = [WeightedTerm(build_regularizer(r, self.context)) for r in spec.regularizers]
+        self._pulls = Pulls(self.context.steps_path)
         self.evaluation = Evaluation(self.context)
 
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
         spec = self.spec
-        work = _images_forwarded(spec, dataset)
-        network = build(spec.network, dataset.shape, len(dataset.classes))
+        sizes = _sizes(dataset)
+        expected = Cost(spec, sizes)
         compute = Compute.choose(
             spec.device,
             spec.precision,
             spec.compile,
-            expected_images_forwarded=work,
-            macs_per_image=macs(network),
+            expected_images_forwarded=expected.passes(),
+            macs_per_image=expected.flop / 2 / expected.passes(),
             cache=cache,
             log=self.callback.on_log,
         )
-        per_class = max(1, min(_PROBE_IMAGES_PER_CLASS, min(dataset.class_counts) // 10))
-        rows = reserve(dataset, per_class, torch.Generator().manual_seed(0))
-        context = Run(
-            spec=spec,
-            dataset=dataset,
-            compute=compute,
-            functional=Functional(network, compute),
-            strategy=siamese.strategy_for(spec.augmentation, dataset.flip),
-            random=Randomness(spec.seed, compute.device),
-            sampler=ClassSampler(dataset.train.labels, len(dataset.classes), exclude=rows),
+        rows = reserve(dataset, sizes.probe_images, torch.Generator().manual_seed(0))
+        context = assemble(
+            spec,
+            dataset,
+            compute,
             cache=cache,
             callback=self.callback,
             check_stop=self._check_stop,
             fresh=not self.checkpoints.is_dir(),
+            exclude=rows,
         )
-        self.probe = Probe(context, rows, _probe_kind(spec, dataset, work))
+        self.probe = Probe(context, rows, expected.probe)
         return context
 
     def run(self, out: Path) -> Result:
@@ -183,12 +178,12 @@ class _Engine:
         return Result(out, results, self.step)
 
     def _prepare(self) -> None:
-        self.method.prepare()
+        self.producer.prepare()
         for weighted in self.regularizers:
             weighted.regularizer.prepare()
         self.probe.prepare()
         self.evaluation.prepare()
-        self.synthetic = self.method.start()
+        self.synthetic = self.producer.start()
         self._resume()
         self._ready = True
         self._reading = self.probe.read(self.synthetic)
@@ -201,11 +196,16 @@ class _Engine:
         self.callback.on_phase("distilling", total)
         self.callback.on_progress(self.step, total)
         self._check_stop()
-        while self.step < total and not self.method.finished():
-            self.method.enter(self.step, self.synthetic)
-            readings = self._take_step()
+        if isinstance(self.producer, Method):
+            self._learn(self.producer, total)
+
+    def _learn(self, method: Method[Any, Step], total: int) -> None:
+        """The loop: one step of the images at a time, until all are taken or the method is done."""
+        while self.step < total and not method.finished():
+            method.enter(self.step, self.synthetic)
+            readings = self._take_step(method)
             self.step += 1
-            last = self.step == total or self.method.finished()
+            last = self.step == total or method.finished()
             if last or self.step == 1 or self.step % self.spec.metrics.every == 0:
                 self._report(readings)
             if last or self.step % self.spec.snapshots.every == 0:
@@ -215,11 +215,11 @@ class _Engine:
                 self._save()
             self._check_stop()
 
-    def _take_step(self) -> Readings:
+    def _take_step(self, method: Method[Any, Step]) -> Readings:
         synthetic = self.synthetic
         synthetic.begin_step()
-        step: Step = self.method.draw(self.step, synthetic)
-        readings = self.method.backward(step)
+        step = method.draw(self.step, synthetic)
+        readings = method.backward(step)
         method_norm = self._pulls.note(METHOD, readings, synthetic)
         for weighted in self.regularizers:
             of_term = weighted.backward(step, method_norm)
@@ -227,8 +227,8 @@ class _Engine:
             readings = {**readings, **of_term}
         self._pulls.check(self.step + 1)
         synthetic.step()
-        synthetic.check_finite(self.step + 1)
-        self.method.advance(step)
+        synthetic.check_finite(self.step + 1, self.context.steps_path)
+        method.advance(step)
         for weighted in self.regularizers:
             weighted.regularizer.advance(step)
         return readings
@@ -273,11 +273,11 @@ class _Engine:
         if stop is not None:
             raise Interrupted(self.step, self._save() if self._ready else None)
 
-    def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | Weighted | Randomness]]:
+    def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | WeightedTerm | Randomness]]:
         yield "synthetic", self.synthetic
         yield "random", self.context.random
         yield "real_batches", self.context.real_batches
-        yield "method", self.method
+        yield "method", self.producer
         for weighted in self.regularizers:
             yield f"regularizer/{weighted.name}", weighted
 
@@ -330,7 +330,7 @@ class _Engine:
             self._finished[1],
             soft_labels=self._soft_labels,
             learning_rate=self.synthetic.learning_rate,
-            stages=self.method.stages(),
+            stages=self.producer.stages(),
             done=self.scores,
             on_network=self._scored,
         )
@@ -350,7 +350,7 @@ class _Engine:
             stored=self._stored_pixels(),
             parts={name: part.cpu() for name, part in self.synthetic.decoder.parts(self.synthetic.stored).items()},
             learning_rate=self.synthetic.learning_rate,
-            stages=self.method.stages(),
+            stages=self.producer.stages(),
             spec=self.spec,
             dataset=bundle.DatasetReference.of(context.dataset),
             results=results,
@@ -361,6 +361,7 @@ class _Engine:
 
 def _check(spec: JobSpec, dataset: Dataset) -> None:
     """Refuse what only the loaded dataset can tell."""
+    check_class_sizes(dataset)
     counts = dataset.class_counts
     smallest = min(counts)
     if starts_from_more_than(spec, smallest):
@@ -368,32 +369,9 @@ def _check(spec: JobSpec, dataset: Dataset) -> None:
         raise ConfigurationError(ipc_exceeds_class(spec, f"class '{name}' of {spec.dataset}", smallest))
 
 
-def _images_forwarded(spec: JobSpec, dataset: Dataset) -> int:
-    """Rough work of a job in forward passes of one image, to decide whether compiling is earned."""
-    classes = len(dataset.classes)
-    a_step = spec.method.image_passes(spec.images_per_class, classes, max(dataset.class_counts))
-    scoring = 3 * sum(
-        spec.evaluation.images_trained(
-            network,
-            classes * spec.images_per_class,
-            classes * spec.ipc,
-            sum(dataset.class_counts),
-            spec.method.shares(spec.ipc),
-        )
-        for network in range(max(1, len(spec.evaluation.networks)))
-    )
-    before = spec.method.pretraining_passes(len(dataset.train), classes * spec.images_per_class)
-    return int(spec.method.iterations * a_step + before + scoring)
-
-
-def _probe_kind(spec: JobSpec, dataset: Dataset, work: int) -> ProbeKind:
-    """A teacher, unless training it would cost more than the whole job.
-
-    Regularisers do not count, so that jobs which differ only in them read the same probe.
-    """
-    if spec.metrics.probe != "auto":
-        return spec.metrics.probe
-    return "teacher" if probe_training_work(dataset) <= work else "random"
+def _sizes(dataset: Dataset) -> DataSizes:
+    """What the work of a job depends on besides its specification."""
+    return DataSizes(dataset.shape, dataset.class_counts, len(dataset.test))
 
 
 @contextmanager

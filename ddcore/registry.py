@@ -1,72 +1,86 @@
-"""Which class implements a configuration. Adding a method or regulariser edits nothing but its file.
+"""Which class or function implements a configuration.
 
-Modules of :mod:`ddcore.methods` and :mod:`ddcore.regularizers` are imported when first needed;
-other distributions join through the entry-point group ``ddcore.plugins``.
+Every kind has a package whose modules are imported when something of that kind is first built, so an implementation is
+found by being in a file there. Another distribution names its module of implementations by an entry point in the group
+``ddservice.implementations``; it is loaded when a configuration is built that nothing else implements.
 """
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from ddcore.run.objective import Method, Regularizer
-from ddcore.spec import MethodConfig, RegularizerConfig
+from ddcore.errors import ConfigurationError
+from ddcore.spec import discovery
 
-if TYPE_CHECKING:
-    from ddcore.run.context import Run
+GROUP = "ddservice.implementations"
+"""Entry points that name the modules of other distributions."""
 
-_IMPLEMENTATIONS: dict[type, type] = {}
+_IMPLEMENTATIONS: dict[type, Callable[..., Any]] = {}
 
-T = TypeVar("T", bound="type[Method[Any, Any]] | type[Regularizer[Any]]")
+T = TypeVar("T", bound=Callable[..., Any])
 
 
-def implements(config_class: type[MethodConfig] | type[RegularizerConfig]) -> Callable[[T], T]:
-    """Class decorator: this method or regulariser implements ``config_class``.
+def implements(config_class: type) -> Callable[[T], T]:
+    """Decorator: this class or function makes what ``config_class`` describes.
+
+    What it is called with depends on the kind; see ``build`` of the kind's package.
 
     Raises:
-        ValueError: another class already does.
+        ValueError: another one already does.
     """
 
-    def register(cls: T) -> T:
+    def register(made_by: T) -> T:
         known = _IMPLEMENTATIONS.get(config_class)
-        if known is not None and known.__qualname__ != cls.__qualname__:
-            raise ValueError(f"{config_class.__name__} is already implemented by {known.__qualname__}")
-        _IMPLEMENTATIONS[config_class] = cls
-        return cls
+        if known is not None and (known.__module__, known.__qualname__) != (made_by.__module__, made_by.__qualname__):
+            raise ValueError(
+                f"{config_class.__name__} is already implemented by {known.__qualname__} of {known.__module__}"
+            )
+        _IMPLEMENTATIONS[config_class] = made_by
+        return made_by
 
     return register
 
 
-def build_method(config: MethodConfig, run: Run) -> Method[Any, Any]:
-    """The implementation of a method's configuration, ready for ``run``."""
-    method: Method[Any, Any] = _implementation(config)(config, run)
-    return method
+def implementation(config: object, package: str) -> Callable[..., Any]:
+    """What makes the thing that a configuration describes.
 
+    Args:
+        config: an instance of a class that something is decorated with :func:`implements` for.
+        package: name of the package that holds the implementations of this kind.
 
-def build_regularizer(config: RegularizerConfig, run: Run) -> Regularizer[Any]:
-    """The implementation of a regulariser's configuration, ready for ``run``."""
-    regularizer: Regularizer[Any] = _implementation(config)(config, run)
-    return regularizer
-
-
-def _implementation(config: MethodConfig | RegularizerConfig) -> type:
-    if type(config) not in _IMPLEMENTATIONS:
-        _load_all()
+    Raises:
+        ConfigurationError: nothing implements it; the message names what could not be loaded.
+    """
+    wanted = type(config)
+    if wanted not in _IMPLEMENTATIONS:
+        _import_all(package)
+    if wanted not in _IMPLEMENTATIONS:
+        load_others()
     try:
-        return _IMPLEMENTATIONS[type(config)]
+        return _IMPLEMENTATIONS[wanted]
     except KeyError:
-        raise LookupError(f"no class implements {type(config).__name__}; decorate one with @implements") from None
+        raise ConfigurationError(_nothing_implements(config, package)) from None
 
 
 @cache
-def _load_all() -> None:
-    for package_name in ("ddcore.methods", "ddcore.regularizers"):
-        package = importlib.import_module(package_name)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{package_name}.{module.name}")
-    for plugin in entry_points(group="ddcore.plugins"):
-        plugin.load()
+def load_others() -> None:
+    """Load the implementations of other distributions; those that cannot be are in ``discovery.broken()``."""
+    discovery.load_offers(GROUP, lambda _, load: load())
+
+
+@cache
+def _import_all(package: str) -> None:
+    discovery.import_modules(package, importlib.import_module(package).__path__)
+
+
+def _nothing_implements(config: object, package: str) -> str:
+    wanted = type(config)
+    left_out = [str(one) for one in discovery.broken() if one.group in (GROUP, "")]
+    detail = (
+        f"nothing implements `{getattr(config, 'name', wanted.__name__)}`: decorate its class with "
+        f"@implements({wanted.__name__}), in a file of {package} or in a module that an entry point in {GROUP} names"
+    )
+    return "; ".join([detail, *left_out])

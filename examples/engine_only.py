@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 
 import ddcore
-from ddcore.run.callback import Callback
+from ddcore.runtime.callback import Callback
 
 
 class Printer(Callback):

@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import Connection, Index
 from sqlalchemy.schema import SchemaItem
 
-from app.core.schema import metadata
+from app.models import metadata
 
 
 def belongs(item: SchemaItem, *_: object) -> bool:

@@ -19,8 +19,8 @@ from app.core.database import Database
 from app.core.ids import new_id
 from app.core.settings import Settings, explain
 from app.core.storage import open_store
-from app.jobs import outbox
 from app.migrate import SchemaError
+from app.queue import outbox
 from worker import celery_app, sweep
 from worker.attendance import Attendance, detect_device_class
 from worker.database_gate import await_database
@@ -103,6 +103,7 @@ def main() -> int:
         settings = Settings()
         log.configure(settings)
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        log.warn_of_broken_offers()
         return Main(settings).run()
     except ValidationError as error:
         sys.stderr.write(f"{explain(error)}\n")

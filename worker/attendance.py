@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.database import Database
 from app.core.settings import Settings
-from app.jobs import fleet, leases
-from app.system.models import Worker
+from app.models.fleet import Worker
+from app.queue import fleet, leases
 from ddcore.version import __version__
 
 DeviceClass = Literal["cpu", "cuda"]

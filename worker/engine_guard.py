@@ -10,7 +10,7 @@ import threading
 import time
 from types import FrameType
 
-from ddcore.run.callback import Stop
+from ddcore.runtime.callback import Stop
 
 PARENT_VARIABLE = "DD_PARENT_PID"
 """Process that started the engine."""

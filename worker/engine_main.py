@@ -27,7 +27,8 @@ from ddcore.errors import (
     Interrupted,
     OutOfMemoryError,
 )
-from ddcore.run.callback import Callback, Phase, Stop
+from ddcore.machine import torch_messages
+from ddcore.runtime.callback import Callback, Phase, Stop
 from ddcore.spec import SpecError, parse
 from ddcore.version import __version__
 from worker import protocol
@@ -112,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop.listen()
     faulthandler.enable()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    torch_messages.hide_useless()
     writer = FrameWriter(options.pipe_fd)
     try:
         _run(options.run_dir, writer, stop)

@@ -11,8 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.database import Database
 from app.core.settings import Settings
-from app.jobs import leases
-from app.jobs.leases import Claim, Wish
+from app.queue import leases
+from app.queue.leases import Claim, Wish
 from worker.faults import fault_point
 
 SAVE_AT = 45 / 60

@@ -6,7 +6,7 @@ import signal
 from dataclasses import dataclass
 from enum import Enum
 
-from app.jobs.retries import Failure
+from app.queue.retries import Failure
 from worker import protocol
 from worker.protocol import Done, Failed
 

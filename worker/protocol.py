@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from ddcore.run.callback import Phase
+from ddcore.runtime.callback import Phase
 from ddcore.spec.results import Results
 
 HEADER = 4

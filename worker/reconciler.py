@@ -25,8 +25,8 @@ from app.core.database import Database
 from app.core.ids import new_id
 from app.core.settings import Settings, explain
 from app.core.storage import ArtifactStore, StorageError, open_store
-from app.jobs import endings, fleet, leases, outbox
 from app.migrate import SchemaError
+from app.queue import endings, fleet, leases, outbox
 from worker.database_gate import await_database
 from worker.faults import fault_point
 

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from app.artifacts import service as artifacts
-from app.core.storage import ArtifactStore, Blob
+from app.artifacts.service import Output
+from app.core.storage import ArtifactStore
 from app.events import repository as events
-from app.jobs.leases import Claim
+from app.queue.leases import Claim
 from worker.run_folder import RunFolder
 
 _LENGTH = 8
 _LONGEST_HEADER = 1 << 20
-
-
-@dataclass(frozen=True)
-class Output:
-    """A file to publish, and its content once it is stored."""
-
-    kind: artifacts.Kind
-    path: Path
-    media_type: str
-    shape: Sequence[int] | None = None
-    dtype: str | None = None
-    blob: Blob | None = None
 
 
 def bundle_files(folder: RunFolder) -> list[Output]:
@@ -65,10 +54,7 @@ def upload(store: ArtifactStore, files: Sequence[Output]) -> list[Output]:
     Raises:
         StorageError: the store cannot take one.
     """
-    return [
-        Output(file.kind, file.path, file.media_type, file.shape, file.dtype, store.put_file(file.path))
-        for file in files
-    ]
+    return [replace(file, blob=store.put_file(file.path)) for file in files]
 
 
 def publish(session: Session, store: ArtifactStore, claimed: Claim, files: Sequence[Output]) -> None:
@@ -78,10 +64,8 @@ def publish(session: Session, store: ArtifactStore, claimed: Claim, files: Seque
         StaleFenceError: somebody else has the job.
     """
     for file in files:
-        artifact = artifacts.publish(
-            session, store, claimed.job_id, claimed.fence, file.kind, file.path, file.media_type,
-            attempt=claimed.attempt, shape=file.shape, dtype=file.dtype, blob=file.blob,
-        )  # fmt: skip
+        output = replace(file, attempt=claimed.attempt)
+        artifact = artifacts.publish(session, store, claimed.job_id, claimed.fence, output)
         data = {"artifact_id": artifact, "kind": file.kind}
         events.append(session, claimed.job_id, "artifact.ready", "info", f"{file.path.name} is ready", data)
 

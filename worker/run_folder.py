@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.storage import ArtifactStore, Blob, StorageError, fetch
-from app.jobs.leases import SavedCheckpoint
+from app.queue.checkpoints import SavedCheckpoint
 
 LOG = "engine.log"
 

@@ -16,9 +16,10 @@ from app.artifacts import service as artifacts
 from app.core.database import Database
 from app.core.storage import ArtifactStore, Blob
 from app.events import repository as events
-from app.jobs import leases
-from app.jobs.leases import Claim, SavedCheckpoint
 from app.metrics import repository as metrics
+from app.queue import checkpoints, leases
+from app.queue.checkpoints import SavedCheckpoint
+from app.queue.leases import Claim
 from worker import protocol
 from worker.faults import fault_point
 from worker.protocol import CheckpointSaved, Frame, Snapshot
@@ -154,7 +155,7 @@ class Sink:
             damaged = f"the checkpoint of step {frame.step} was damaged on its way to disk; the one before is kept"
             self._event(session, "job.warning", damaged, {"step": frame.step})
             return
-        if leases.knows(session, self._claim.job_id, frame.sha256):
+        if checkpoints.known(session, self._claim.job_id, frame.sha256):
             return
         artifact = self._publish(session, "checkpoint", "application/octet-stream", frame.step, stored)
         saved = SavedCheckpoint(frame.step, frame.sha256, stored.blob.size)
@@ -162,10 +163,8 @@ class Sink:
 
     def _publish(self, session: Session, kind: artifacts.Kind, media_type: str, step: int, stored: _Stored) -> str:
         claimed = self._claim
-        return artifacts.publish(
-            session, self._store, claimed.job_id, claimed.fence, kind, stored.path, media_type, step,
-            attempt=claimed.attempt, blob=stored.blob,
-        )  # fmt: skip
+        output = artifacts.Output(kind, stored.path, media_type, step=step, attempt=claimed.attempt, blob=stored.blob)
+        return artifacts.publish(session, self._store, claimed.job_id, claimed.fence, output)
 
     def _event(self, session: Session, kind: str, message: str, data: dict[str, Any]) -> None:
         level: events.Level = "warning" if kind == "job.warning" else "info"
@@ -175,7 +174,8 @@ class Sink:
         if any(isinstance(frame, protocol.PhaseStarted | protocol.Progress) for frame in frames):
             at = self._position
             of = f" {at.done} of {at.total}" if at.total else ""
-            self._event(session, "job.progress", f"{at.phase}{of}", at.describe())
+            self._event(session, events.PROGRESS, f"{at.phase}{of}", at.describe())
+            events.prune_progress(session, self._claim.job_id)
 
 
 @dataclass(frozen=True)

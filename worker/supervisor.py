@@ -12,20 +12,19 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from app.artifacts.service import StaleFenceError
+from app.artifacts.service import Output, StaleFenceError
 from app.core.database import Database
 from app.core.settings import Settings
 from app.core.storage import ArtifactStore, StorageError
-from app.jobs import endings, fleet, leases
-from app.jobs.leases import Claim
-from app.jobs.retries import Failure
+from app.queue import checkpoints, endings, fleet, leases
+from app.queue.leases import Claim
+from app.queue.retries import Failure
 from worker import results
 from worker.engine_process import EngineProcess
 from worker.faults import fault_point
 from worker.lease import LeaseKeeper
 from worker.outcome import Finished, Outcome, Reason, Stopped, outcome
 from worker.protocol import Done, Failed, Frame
-from worker.results import Output
 from worker.run_folder import RunFolder
 from worker.sink import LeaseLostError, Sink
 
@@ -131,7 +130,7 @@ class _Attempt:
     def _prepare(self) -> None:
         self._folder.create(self._claim.spec)
         with self._database.read() as session:
-            saved = leases.checkpoints(session, self._claim.job_id)
+            saved = checkpoints.newest_first(session, self._claim.job_id)
         step, complaints = self._folder.restore(self._store, saved)
         self._sink.start_from(step)
         self._sink.warn(complaints)

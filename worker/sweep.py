@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.core.database import Database
 from app.core.ids import new_id
-from app.jobs import leases
+from app.queue import leases
 
 IN_USE_S = 6 * 3600.0
 """What a job has looked at so recently, it may look at again."""

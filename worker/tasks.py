@@ -13,8 +13,8 @@ from app.core import broker
 from app.core.database import Database
 from app.core.settings import Settings
 from app.core.storage import ArtifactStore, open_store
-from app.jobs import fleet, leases, outbox
-from app.jobs.leases import Claim
+from app.queue import fleet, leases, outbox
+from app.queue.leases import Claim
 from worker import sweep
 from worker.draining import Drain
 from worker.faults import fault_point

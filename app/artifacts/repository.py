@@ -9,9 +9,9 @@ from sqlalchemy import Select, delete, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.artifacts.models import Artifact, Blob
 from app.core.tables import clock
-from app.jobs.models import Job
+from app.models.artifacts import Artifact, Blob
+from app.models.jobs import Job
 
 READY, DELETED = "ready", "deleted"
 

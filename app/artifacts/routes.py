@@ -9,11 +9,10 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from app.artifacts import repository
-from app.artifacts.models import Artifact
 from app.artifacts.ranges import Unsatisfiable, matches, parse_range
 from app.artifacts.schemas import PICTURES, ArtifactList, document
 from app.artifacts.service import Kind, content_of
-from app.core.dependencies import ArtifactReader, DatabaseDep
+from app.core.dependencies import DatabaseDep
 from app.core.errors import ChecksumMismatch, NotFound, RangeNotSatisfiable, Unavailable
 from app.core.paths import ArtifactId, JobId
 from app.core.problems import responses
@@ -26,7 +25,9 @@ from app.core.storage import (
     iter_verified,
     read_verified,
 )
-from app.jobs import ownership
+from app.keys import ownership
+from app.keys.principals import ArtifactReader
+from app.models.artifacts import Artifact
 
 router = APIRouter(prefix="/v1", tags=["artifacts"])
 

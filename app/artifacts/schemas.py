@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_serializer
 
-from app.artifacts.models import Artifact
+from app.models.artifacts import Artifact
 
 PICTURES = frozenset({"preview", "snapshot"})
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
 from app.artifacts import repository
-from app.artifacts.models import Artifact
 from app.core.ids import new_id
 from app.core.storage import ArtifactStore, Blob
+from app.models.artifacts import Artifact
 
 Kind = Literal[
     "bundle",
@@ -22,11 +23,9 @@ Kind = Literal[
     "snapshot",
     "checkpoint",
     "log",
-    "eval_report",
     "npz",
     "image_folder",
 ]
-KINDS: tuple[str, ...] = get_args(Kind)
 
 GRACE_S = 86_400.0
 """Content stays this long after the last artifact that points to it."""
@@ -36,23 +35,36 @@ class StaleFenceError(Exception):
     """Another worker holds the job by now; whatever this one does must not be seen."""
 
 
-def publish(
-    session: Session,
-    store: ArtifactStore,
-    job_id: str,
-    fence: int,
-    kind: Kind,
-    path: Path,
-    media_type: str,
-    step: int | None = None,
-    attempt: int | None = None,
-    shape: Sequence[int] | None = None,
-    dtype: str | None = None,
-    *,
-    name: str | None = None,
-    data: dict[str, Any] | None = None,
-    blob: Blob | None = None,
-) -> str:
+@dataclass(frozen=True)
+class Output:
+    """A file to publish.
+
+    Attributes:
+        kind: what the file is.
+        path: the file.
+        media_type: such as ``image/png``.
+        shape: of the tensor that it holds.
+        dtype: element type of that tensor.
+        step: steps done when it was made, where it belongs to one moment of the run.
+        attempt: the attempt that made it; by default the job's current one.
+        name: file name to offer for its download; by default the file's own.
+        data: further facts.
+        blob: its content, where that is in the store already.
+    """
+
+    kind: Kind
+    path: Path
+    media_type: str
+    shape: Sequence[int] | None = None
+    dtype: str | None = None
+    step: int | None = None
+    attempt: int | None = None
+    name: str | None = None
+    data: dict[str, Any] | None = None
+    blob: Blob | None = None
+
+
+def publish(session: Session, store: ArtifactStore, job_id: str, fence: int, output: Output) -> str:
     """Make a file visible as an artifact of a job, if the caller still holds the job.
 
     The content is in the store before the row exists, and the row appears with the caller's transaction.
@@ -63,17 +75,8 @@ def publish(
         store: where contents live.
         job_id: the job.
         fence: the caller's fencing token.
-        kind: what the file is.
-        path: the file. It is copied now; to keep the transaction short, copy it before with
-            ``store.put_file`` and pass the result as ``blob``.
-        media_type: such as ``image/png``.
-        step: steps done when it was made, where it belongs to one moment of the run.
-        attempt: the attempt that made it. Default: the job's current one.
-        shape: shape of the tensor it holds.
-        dtype: its element type.
-        name: file name to offer to whoever downloads it. Default: the file's own.
-        data: further facts.
-        blob: the content, where it is in the store already.
+        output: the file. It is copied now; to keep the transaction short, copy it before with ``store.put_file`` and
+            give the result as ``output.blob``.
 
     Returns:
         The artifact's identifier.
@@ -83,7 +86,7 @@ def publish(
         StaleFenceError: ``fence`` is no longer the job's.
         StorageError: the store cannot take the file.
     """
-    stored = store.put_file(path) if blob is None else blob
+    stored = store.put_file(output.path) if output.blob is None else output.blob
     held = repository.holder(session, job_id)
     if held is None:
         raise LookupError(f"no job {job_id}")
@@ -94,17 +97,17 @@ def publish(
         id=new_id("art"),
         tenant_id=tenant,
         job_id=job_id,
-        attempt=current_attempt if attempt is None else attempt,
+        attempt=current_attempt if output.attempt is None else output.attempt,
         fence=fence,
-        kind=kind,
-        name=safe_name(name or path.name),
-        media_type=media_type,
+        kind=output.kind,
+        name=safe_name(output.name or output.path.name),
+        media_type=output.media_type,
         sha256=stored.sha256,
         size=stored.size,
-        shape=None if shape is None else list(shape),
-        dtype=dtype,
-        step=step,
-        data=data,
+        shape=None if output.shape is None else list(output.shape),
+        dtype=output.dtype,
+        step=output.step,
+        data=output.data,
         state=repository.READY,
     )
     repository.add(session, artifact, stored.size)

@@ -8,11 +8,12 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from app.catalog.schemas import ComponentDocument, ComponentKind, DatasetDocument
-from app.core.dependencies import JobReader, SettingsDep
+from app.core.dependencies import SettingsDep
 from app.core.errors import NotFound
 from app.core.pagination import Page
 from app.core.problems import responses
 from app.jobs.submission import local_datasets
+from app.keys.principals import JobReader
 from ddcore.spec import DATASETS, DECODERS, METHODS, NETWORKS, REGULARIZERS, Preset, all_presets, nearest
 from ddcore.spec.base import Component
 from ddcore.spec.readings import Reading, catalogue
@@ -104,5 +105,6 @@ def _component(kind: ComponentKind, cls: type[Component]) -> ComponentDocument:
             name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
             for name, value in optional.items()
         },
+        departures=list(cls.departures),
         parameters=cls.model_json_schema(),
     )

@@ -19,6 +19,7 @@ class ComponentDocument(BaseModel):
     cost: str
     description: str
     defaults: dict[str, Any] = Field(description="Fields and their defaults; required ones are missing.")
+    departures: list[str] = Field(description="Where a plain default is not the published setting, in sentences.")
     parameters: dict[str, Any] = Field(description="JSON Schema of the fields.")
 
 

@@ -1,26 +1,14 @@
-"""What a route asks for: the service's parts, and who is asking."""
+"""What a route asks for: the service's parts."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, cast
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
-from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from app.core.database import Database
-from app.core.errors import Forbidden, Unauthenticated
-from app.core.security import Principal, Scope, Signer
+from app.core.security import Signer
 from app.core.settings import Settings
-from app.keys.service import ANYBODY, Keyring
-
-SESSION_COOKIE = "dd_session"
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-_bearer = HTTPBearer(auto_error=False, description="An API key, as `Authorization: Bearer dd_…`.")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.")
-_cookie = APIKeyCookie(name=SESSION_COOKIE, auto_error=False, description="Session of the dashboard.")
 
 
 async def get_settings(request: Request) -> Settings:
@@ -38,72 +26,6 @@ async def get_signer(request: Request) -> Signer:
     return cast(Signer, request.app.state.signer)
 
 
-def optional_principal(
-    request: Request,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    header: Annotated[str | None, Depends(_header)],
-    cookie: Annotated[str | None, Depends(_cookie)],
-) -> Principal | None:
-    """Whom the request speaks for, or ``None`` where it carries no key and no session.
-
-    Raises:
-        Unauthenticated: it carries a key that does not work.
-        Forbidden: a session is used from another site's page.
-    """
-    if not request.app.state.settings.auth:
-        return ANYBODY
-    keyring: Keyring = request.app.state.keyring
-    text = bearer.credentials if bearer else header
-    if text is not None:
-        found = keyring.by_key(text)
-        if found is None:
-            raise Unauthenticated("the API key is wrong, expired or revoked")
-        return found
-    found = keyring.by_session(cookie) if cookie else None
-    if found is not None and request.method not in SAFE_METHODS:
-        _check_origin(request)
-    return found
-
-
-async def principal(found: Annotated[Principal | None, Depends(optional_principal)]) -> Principal:
-    """Whom the request speaks for.
-
-    Raises:
-        Unauthenticated: nobody.
-    """
-    if found is None:
-        raise Unauthenticated(
-            "this needs an API key: send `Authorization: Bearer <key>` or `X-API-Key: <key>`; "
-            "a local service leaves one in its state folder, in the file `api-key`"
-        )
-    return found
-
-
-def require(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
-    """A dependency that gives the principal where it has ``scope``."""
-
-    async def granted(found: Annotated[Principal, Depends(principal)]) -> Principal:
-        if not found.may(scope):
-            held = ", ".join(sorted(found.scopes)) or "none"
-            raise Forbidden(f"this needs the scope `{scope}`; the key has {held}")
-        return found
-
-    return granted
-
-
-def _check_origin(request: Request) -> None:
-    # A cookie is sent whoever asks; browsers name the page that asks in Origin on every unsafe request.
-    origin = request.headers.get("origin", "")
-    if urlsplit(origin).netloc != request.headers.get("host"):
-        raise Forbidden("a dashboard session may only be used from the dashboard's own pages")
-
-
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 DatabaseDep = Annotated[Database, Depends(get_database)]
 SignerDep = Annotated[Signer, Depends(get_signer)]
-OptionalPrincipal = Annotated[Principal | None, Depends(optional_principal)]
-AnyPrincipal = Annotated[Principal, Depends(principal)]
-JobReader = Annotated[Principal, Depends(require(Scope.JOBS_READ))]
-JobWriter = Annotated[Principal, Depends(require(Scope.JOBS_WRITE))]
-ArtifactReader = Annotated[Principal, Depends(require(Scope.ARTIFACTS_READ))]
-Admin = Annotated[Principal, Depends(require(Scope.ADMIN))]

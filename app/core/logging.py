@@ -10,6 +10,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.core.settings import Settings
+from ddcore.spec import broken_offers
 
 _KEY = re.compile(r"dd_[a-z0-9]{1,16}_[0-9a-z]{8}_[A-Za-z0-9_-]{20,}")
 
@@ -52,6 +53,12 @@ def configure(settings: Settings) -> None:
         logger.propagate = True
     # One line for each request comes from app.core.middleware, with the request's id.
     logging.getLogger("uvicorn.access").disabled = True
+
+
+def warn_of_broken_offers() -> None:
+    """Name what other distributions offer to the catalogs but that cannot be used; it is left out, and nothing else."""
+    for one in broken_offers():
+        logging.getLogger(__name__).warning("%s", one)
 
 
 def _redact(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:

@@ -11,14 +11,14 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app.artifacts import repository as artifacts
-from app.artifacts.models import Artifact
 from app.artifacts.service import content_of
 from app.core.storage import ArtifactStore, StorageError, read_verified
 from app.dashboard.drawing import sparkline
 from app.dashboard.views import JobView
 from app.events import queries as events
-from app.events.models import Event
 from app.metrics import queries as metrics
+from app.models.artifacts import Artifact
+from app.models.events import Event
 from ddcore.spec.readings import LOSS, PROBED, Reading, catalogue
 
 SHOWN_EVENTS = 60
@@ -27,7 +27,7 @@ PROGRESS = "job.progress"
 """Events of this type say what the page shows anyway."""
 MANIFEST_LIMIT = 1 << 20
 ORIGIN = ("seed", "schema_version", "dataset", "images", "normalization", "compute", "versions")
-DOWNLOADS = ("bundle", "synthetic_images", "npz", "image_folder", "manifest", "eval_report", "preview", "log")
+DOWNLOADS = ("bundle", "synthetic_images", "npz", "image_folder", "manifest", "preview", "log")
 
 log = structlog.get_logger(__name__)
 

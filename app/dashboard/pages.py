@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 
 from app.artifacts.routes import StoreDep
-from app.core.dependencies import DatabaseDep, OptionalPrincipal, SettingsDep, SignerDep
+from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import Forbidden, InvalidCursor, NotFound, ServiceError
 from app.core.pagination import Cursors
 from app.core.paths import JobId
@@ -22,12 +22,13 @@ from app.dashboard import content, snippets, static_files
 from app.dashboard.drawing import bars
 from app.dashboard.views import view
 from app.dashboard.wording import FILTERS
-from app.jobs import outbox
 from app.jobs.repository import Filters
 from app.jobs.schemas import CancelRequest, JobDocument, RetryRequest
 from app.jobs.service import JobService
-from app.jobs.states import State
+from app.jobs.transactions import JobTransactions
+from app.keys.principals import OptionalPrincipal
 from app.keys.routes import start_session
+from app.models.states import State
 from app.system import repository as system
 from ddcore.spec import METHODS
 from ddcore.version import __version__
@@ -83,6 +84,14 @@ def same_origin(request: Request) -> None:
 SameOrigin = Depends(same_origin)
 
 
+def page_jobs(principal: OptionalPrincipal, database: DatabaseDep, settings: SettingsDep) -> JobTransactions | None:
+    """The jobs that a page may show; ``None`` where nobody is logged in."""
+    return None if principal is None else JobTransactions(principal, database, settings)
+
+
+PageJobs = Annotated[JobTransactions | None, Depends(page_jobs)]
+
+
 @router.get("/static/{name}")
 async def get_static(
     name: Annotated[str, Path(max_length=100)], if_none_match: Annotated[str | None, Header()] = None
@@ -100,9 +109,7 @@ async def get_static(
 @router.get("/")
 def list_page(
     request: Request,
-    principal: OptionalPrincipal,
-    database: DatabaseDep,
-    settings: SettingsDep,
+    jobs: PageJobs,
     signer: SignerDep,
     status: Annotated[str, Query(max_length=20)] = "",
     method: Annotated[str, Query(max_length=100)] = "",
@@ -110,17 +117,16 @@ def list_page(
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> Response:
     """The jobs, newest first."""
-    if principal is None:
+    if jobs is None:
         return _login_page()
     chosen = {"status": status, "method": method, "dataset": dataset}
     filters = Filters(
         status=tuple(state for state in State if state == status), method=method or None, dataset=dataset or None
     )
-    cursors = Cursors(signer, {**chosen, "tenant": principal.tenant_id, "page": "dashboard"})
-    with database.read() as session:
-        jobs = JobService(session, principal, settings)
+    cursors = Cursors(signer, {**chosen, "tenant": jobs.principal.tenant_id, "page": "dashboard"})
+    with jobs.read() as service:
         try:
-            page = jobs.page(filters, "created_desc", cursors, cursor, PAGE)
+            page = service.page(filters, "created_desc", cursors, cursor, PAGE)
         except InvalidCursor:
             # A bookmarked page of another filter, or of a service that has a new secret since.
             return RedirectResponse("/?" + urlencode(chosen), 303)
@@ -128,7 +134,7 @@ def list_page(
     return render(
         "jobs.html",
         here="jobs",
-        principal=principal,
+        principal=jobs.principal,
         jobs=[view(job) for job in page.data],
         chosen=chosen,
         filtered=any(chosen.values()),
@@ -144,31 +150,30 @@ def list_page(
 def job_page(
     request: Request,
     job_id: JobId,
-    principal: OptionalPrincipal,
-    database: DatabaseDep,
-    settings: SettingsDep,
+    jobs: PageJobs,
     store: StoreDep,
 ) -> Response:
     """One job."""
-    if principal is None:
+    if jobs is None:
         return _login_page(f"/jobs/{job_id}")
-    with database.read() as session:
+    with jobs.read() as service:
         try:
-            shown = view(JobService(session, principal, settings).get(job_id))
+            shown = view(service.get(job_id))
         except NotFound as error:
-            return _error_page(error, principal)
-        found = content.of_job(session, principal.tenant_id, shown)
+            return _error_page(error, jobs.principal)
+        found = content.of_job(service.session, jobs.principal.tenant_id, shown)
     job = shown.job
     return render(
         "job.html",
         here="jobs",
-        principal=principal,
+        principal=jobs.principal,
         view=shown,
         job=job,
         found=found,
         origin=content.origin(store, found.manifest),
         charts_of=[(comparison, bars(comparison)) for comparison in shown.comparisons],
         specification=json.dumps(job.spec, indent=2, ensure_ascii=False),
+        departures=snippets.departures(job),
         commands={
             "curl": snippets.curl(job, _base(request)),
             "ddctl": snippets.ddctl(job),
@@ -182,22 +187,17 @@ def job_page(
 def act(
     job_id: JobId,
     verb: Verb,
-    principal: OptionalPrincipal,
-    database: DatabaseDep,
-    settings: SettingsDep,
+    jobs: PageJobs,
 ) -> Response:
     """Cancel, pause, resume or retry a job, then show it again."""
-    if principal is None:
+    if jobs is None:
         return _login_page(f"/jobs/{job_id}")
     try:
-        if not principal.may(Scope.JOBS_WRITE):
+        if not jobs.principal.may(Scope.JOBS_WRITE):
             raise Forbidden("your key may look at jobs, but not change them (scope `jobs:write`)")
-        with database.write() as session:
-            document = _apply(JobService(session, principal, settings), job_id, verb)
+        jobs.act(lambda service: _apply(service, job_id, verb))
     except ServiceError as error:
-        return _error_page(error, principal, f"/jobs/{job_id}")
-    if document.status is State.QUEUED:
-        outbox.publish_pending(database, settings, limit_s=settings.publish_limit_s)
+        return _error_page(error, jobs.principal, f"/jobs/{job_id}")
     return RedirectResponse(f"/jobs/{job_id}", 303)
 
 

@@ -9,17 +9,35 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.jobs.schemas import JobDocument
-from ddcore.spec import SpecError, parse
+from ddcore.spec import METHODS, REGULARIZERS, JobSpec, SpecError, parse
 
 
 def submission(job: JobDocument) -> dict[str, Any]:
     """The shortest body that submits this job again: fields at their defaults are left out."""
     try:
-        body = _changed(parse(job.spec))
+        body = _shortest(parse(job.spec))
     except SpecError:
         # Written by an older version whose fields have changed since; shown as it is.
         body = dict(job.spec)
     return {"name": job.name, **body} if job.name else body
+
+
+def departures(job: JobDocument) -> list[tuple[str, str]]:
+    """Where a plain default of the job's method or regularisers is not the published setting: (name, sentence)."""
+    method, terms = job.spec["method"]["name"], [term["name"] for term in job.spec["regularizers"]]
+    classes = [(method, METHODS.get(method)), *((name, REGULARIZERS.get(name)) for name in terms)]
+    return [(name, sentence) for name, cls in classes if cls is not None for sentence in cls.departures]
+
+
+def _shortest(spec: JobSpec) -> dict[str, Any]:
+    """The fields that are not at their defaults, and in full those whose defaults follow the rest of the job."""
+    body, full = _changed(spec), spec.model_dump(mode="json")
+    try:
+        found = parse(body)
+    except SpecError as error:
+        body |= {name: full[name] for name in full for problem in error.problems if name in problem.pointer.split("/")}
+        found = parse(body)
+    return body | {name: full[name] for name in full if getattr(found, name) != getattr(spec, name)}
 
 
 def _changed(config: BaseModel) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.dashboard.wording import duration, number
 from app.jobs.schemas import JobDocument
-from app.jobs.states import TERMINAL
+from app.models.states import TERMINAL
 from ddcore.spec import DATASETS
 from ddcore.spec.readings import LOSS, PROBED, Reading, catalogue
 from ddcore.spec.results import ArchitectureScores, Score

@@ -9,8 +9,8 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.events.models import Event
-from app.jobs.models import Job
+from app.models.events import Event
+from app.models.jobs import Job
 
 
 @dataclass(frozen=True)

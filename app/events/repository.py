@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from sqlalchemy import update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.events.models import Event
-from app.jobs.models import Job
+from app.models.events import Event
+from app.models.jobs import Job
 
 Level = Literal["info", "warning", "error"]
+
+PROGRESS = "job.progress"
+KEPT_PROGRESS = 50
+"""Events about progress that a job keeps: the newest, some minutes of it. A job of days would have 100,000 others."""
 
 
 def append(
@@ -21,7 +25,7 @@ def append(
     """Record an event in the session's transaction.
 
     The number comes from the job's own counter, whose row stays locked until the transaction ends:
-    readers therefore see 1, 2, 3, … without gaps and never an older number after a newer one.
+    readers therefore never see an older number after a newer one, and no gaps but those of :func:`prune_progress`.
 
     Args:
         session: a ``write()`` session.
@@ -61,3 +65,22 @@ def append(
     )
     session.flush()
     return int(counted.event_seq)
+
+
+def prune_progress(session: Session, job_id: str, keep: int = KEPT_PROGRESS) -> None:
+    """Delete a job's events about progress, but for the newest.
+
+    Whoever follows the job goes on from the number of its last event, and gets those after it that are left.
+
+    Args:
+        session: a ``write()`` session.
+        job_id: the job.
+        keep: how many of them stay, at least 1.
+    """
+    progress = (Event.job_id == job_id, Event.type == PROGRESS)
+    newest_to_go = select(Event.seq).where(*progress).order_by(Event.seq.desc()).offset(keep).limit(1)
+    session.execute(
+        delete(Event)
+        .where(*progress, Event.seq <= newest_to_go.scalar_subquery())
+        .execution_options(synchronize_session=False)
+    )

@@ -8,13 +8,14 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from app.core.dependencies import DatabaseDep, JobReader
+from app.core.dependencies import DatabaseDep
 from app.core.errors import InvalidParameter, NotFound
 from app.core.problems import responses
 from app.events import queries
 from app.events.schemas import EventPage, Level, document
 from app.events.stream import Start, Tailer
-from app.jobs.ownership import OwnJob
+from app.keys.ownership import OwnJob
+from app.keys.principals import JobReader
 
 router = APIRouter(prefix="/v1", tags=["events"])
 

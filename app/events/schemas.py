@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
-from app.events.models import Event
+from app.models.events import Event
 
 Level = Literal["info", "warning", "error"]
 

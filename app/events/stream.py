@@ -22,9 +22,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.core.database import Database, now
 from app.events import queries
-from app.events.models import Event
+from app.events.repository import PROGRESS
 from app.events.schemas import document
-from app.jobs.states import TERMINAL
+from app.models.events import Event
+from app.models.states import TERMINAL
 
 POLL_S = 0.5
 QUEUE = 256
@@ -34,7 +35,6 @@ REPLAY = 1000
 LIVE = 10_000
 OVERLAP = timedelta(seconds=10)
 """An event may be recorded this long before its transaction becomes visible."""
-DROPPABLE = "job.progress"
 RETRY_MS = 1000
 """How long a browser waits before it connects again."""
 
@@ -358,7 +358,7 @@ def _offer(clients: Iterable[Client], item: Item) -> None:
 
 def _item(event: Event) -> Item:
     text = document(event).model_dump_json()
-    return Item("event", text, event.seq, event.id, droppable=event.type == DROPPABLE)
+    return Item("event", text, event.seq, event.id, droppable=event.type == PROGRESS)
 
 
 def _changed(state: queries.JobState) -> Item:

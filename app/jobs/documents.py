@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from app.jobs.models import Job
 from app.jobs.repository import JobRepository, LastValue
 from app.jobs.schemas import Condition, JobDocument, JobError, LastMetrics, LimitsDocument, Progress
-from app.jobs.states import TERMINAL, State, actions
+from app.models.jobs import Job
+from app.models.states import TERMINAL, State
+from app.queue.states import actions
 from ddcore.spec.results import Results
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.core.errors import IdempotencyMismatch
 from app.core.security import Principal
 from app.core.tables import clock
-from app.jobs.models import IdempotencyKey
+from app.models.jobs import IdempotencyKey
 
 
 @dataclass(frozen=True)

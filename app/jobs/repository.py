@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from app.artifacts.models import Artifact
 from app.core.pagination import Position
 from app.core.security import Principal
 from app.core.tables import clock
-from app.jobs.models import Job
-from app.jobs.states import TERMINAL, State
-from app.keys.models import Tenant
-from app.metrics.models import MetricKey, MetricLast
+from app.models.artifacts import Artifact
+from app.models.jobs import Job
+from app.models.metrics import MetricKey, MetricLast
+from app.models.states import TERMINAL, State
 from ddcore.spec.readings import EVERY_JOB
 
 Order = Literal["created_desc", "created_asc"]
@@ -74,18 +73,6 @@ class JobRepository:
         self._session.flush()
         self._session.refresh(job)
         return job
-
-    def unfinished(self) -> int:
-        """Number of the tenant's jobs that have not ended."""
-        statement = select(func.count()).select_from(Job).where(*self._mine(), Job.status.not_in(TERMINAL))
-        return self._session.execute(statement).scalar_one()
-
-    def tenant(self, *, lock: bool = False) -> Tenant:
-        """The principal's tenant; locked, its quota is counted by one transaction at a time."""
-        statement = select(Tenant).where(Tenant.id == self._principal.tenant_id)
-        if lock:
-            statement = statement.with_for_update()
-        return self._session.execute(statement).scalar_one()
 
     def amend(self, job_id: str, values: Mapping[str, Any], version: int | None) -> bool:
         """Change what the user may change at any time; ``False`` where the job's version is another."""

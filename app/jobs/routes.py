@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,8 +9,7 @@ import anyio
 from fastapi import APIRouter, Body, Header, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.core.database import Database
-from app.core.dependencies import DatabaseDep, JobReader, JobWriter, SettingsDep, SignerDep
+from app.core.dependencies import SettingsDep, SignerDep
 from app.core.errors import (
     IdempotencyMismatch,
     IllegalTransition,
@@ -25,13 +23,12 @@ from app.core.errors import (
 from app.core.pagination import Cursors, Page
 from app.core.paths import JobId
 from app.core.problems import responses
-from app.core.security import Principal
-from app.core.settings import Settings
-from app.jobs import estimate, idempotency, outbox, submission
+from app.jobs import estimate, idempotency, submission
 from app.jobs.repository import Filters, Order
 from app.jobs.schemas import CancelRequest, CloneRequest, JobDocument, PatchRequest, RetryRequest, Validation
-from app.jobs.service import JobService
-from app.jobs.states import State
+from app.jobs.transactions import Action, JobsToRead, JobsToWrite, JobTransactions
+from app.keys.principals import JobReader
+from app.models.states import State
 from ddcore.spec import nearest
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -59,7 +56,6 @@ IdempotencyHeader = Annotated[
         description="Any text unique to this submission; repeating it returns the first answer.",
     ),
 ]
-Action = Callable[[JobService], JobDocument]
 
 
 @router.post(
@@ -70,14 +66,12 @@ Action = Callable[[JobService], JobDocument]
 )
 def submit(
     body: Submitted,
-    principal: JobWriter,
-    database: DatabaseDep,
-    settings: SettingsDep,
+    jobs: JobsToWrite,
     key: IdempotencyHeader = None,
 ) -> Response:
     """Submit a job."""
-    request = submission.read(body, settings.data_root)
-    return _create(principal, database, settings, key, "submit", body, lambda jobs: jobs.submit(request))
+    request = submission.read(body, jobs.settings.data_root)
+    return _create(jobs, key, "submit", body, lambda service: service.submit(request))
 
 
 @router.post(":validate", response_model=Validation, responses=responses(Invalid))
@@ -94,9 +88,7 @@ def validate(body: Submitted, _: JobReader, settings: SettingsDep) -> Validation
 
 @router.get("", response_model=Page[JobDocument], responses=responses(InvalidParameter, InvalidCursor))
 def list_jobs(
-    principal: JobReader,
-    database: DatabaseDep,
-    settings: SettingsDep,
+    jobs: JobsToRead,
     signer: SignerDep,
     status: Annotated[str | None, Query(description="One or more states, separated by commas.")] = None,
     method: Annotated[str | None, Query(max_length=100)] = None,
@@ -117,9 +109,9 @@ def list_jobs(
         created_after=_aware(created_after),
         created_before=_aware(created_before),
     )
-    cursors = Cursors(signer, {**vars(filters), "order": order, "tenant": principal.tenant_id})
-    with database.read() as session:
-        return JobService(session, principal, settings).page(filters, order, cursors, cursor, limit)
+    cursors = Cursors(signer, {**vars(filters), "order": order, "tenant": jobs.principal.tenant_id})
+    with jobs.read() as service:
+        return service.page(filters, order, cursors, cursor, limit)
 
 
 @router.get(
@@ -129,9 +121,7 @@ def list_jobs(
 )
 async def get_job(
     job_id: JobId,
-    principal: JobReader,
-    database: DatabaseDep,
-    settings: SettingsDep,
+    jobs: JobsToRead,
     wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a version other than `version`.")] = 0,
     version: Annotated[int | None, Query(ge=0, description="The version that is already known.")] = None,
     if_none_match: Annotated[str | None, Header()] = None,
@@ -140,7 +130,7 @@ async def get_job(
     deadline = anyio.current_time() + wait
     while True:
         # A waiting client costs no thread: only each look at the database takes one.
-        document = await run_in_threadpool(_read, principal, database, settings, job_id)
+        document = await run_in_threadpool(jobs.get, job_id)
         left = deadline - anyio.current_time()
         if document.version != version or left <= 0:
             break
@@ -155,55 +145,49 @@ async def get_job(
 def amend(
     job_id: JobId,
     body: PatchRequest,
-    principal: JobWriter,
-    database: DatabaseDep,
-    settings: SettingsDep,
+    jobs: JobsToWrite,
     if_match: Annotated[str | None, Header(description="Change nothing unless this is the job's ETag.")] = None,
 ) -> Response:
     """Change a job's name, labels or priority."""
-    with database.write() as session:
-        document = JobService(session, principal, settings).amend(job_id, body, _version(if_match))
+    with jobs.write() as service:
+        document = service.amend(job_id, body, _version(if_match))
     return _answer(document)
 
 
 @router.delete("/{job_id}", status_code=204, responses=responses(NotFound, IllegalTransition))
-def delete(job_id: JobId, principal: JobWriter, database: DatabaseDep, settings: SettingsDep) -> None:
+def delete(job_id: JobId, jobs: JobsToWrite) -> None:
     """Delete a job that has ended, with its files."""
-    with database.write() as session:
-        JobService(session, principal, settings).delete(job_id)
+    with jobs.write() as service:
+        service.delete(job_id)
 
 
 @router.post("/{job_id}:cancel", status_code=202, response_model=JobDocument, responses=REFUSALS)
 def cancel(
     job_id: JobId,
-    principal: JobWriter,
-    database: DatabaseDep,
-    settings: SettingsDep,
+    jobs: JobsToWrite,
     body: CancelRequest | None = None,
 ) -> Response:
     """Cancel a job, keeping the images made so far if asked to. 202 while its worker still has to stop."""
-    document = _act(principal, database, settings, lambda jobs: jobs.cancel(job_id, body or CancelRequest()))
+    document = jobs.act(lambda service: service.cancel(job_id, body or CancelRequest()))
     return _answer(document, 200 if document.status is State.CANCELLED else 202)
 
 
 @router.post("/{job_id}:pause", status_code=202, response_model=JobDocument, responses=REFUSALS)
-def pause(job_id: JobId, principal: JobWriter, database: DatabaseDep, settings: SettingsDep) -> Response:
+def pause(job_id: JobId, jobs: JobsToWrite) -> Response:
     """Pause a job: it saves its state and frees its worker."""
-    return _answer(_act(principal, database, settings, lambda jobs: jobs.pause(job_id)), 202)
+    return _answer(jobs.act(lambda service: service.pause(job_id)), 202)
 
 
 @router.post("/{job_id}:resume", status_code=202, response_model=JobDocument, responses=REFUSALS)
-def resume(job_id: JobId, principal: JobWriter, database: DatabaseDep, settings: SettingsDep) -> Response:
+def resume(job_id: JobId, jobs: JobsToWrite) -> Response:
     """Resume a paused job from its checkpoint."""
-    return _answer(_act(principal, database, settings, lambda jobs: jobs.resume(job_id)), 202)
+    return _answer(jobs.act(lambda service: service.resume(job_id)), 202)
 
 
 @router.post("/{job_id}:retry", status_code=202, response_model=JobDocument, responses=REFUSALS)
-def retry(
-    job_id: JobId, principal: JobWriter, database: DatabaseDep, settings: SettingsDep, body: RetryRequest | None = None
-) -> Response:
+def retry(job_id: JobId, jobs: JobsToWrite, body: RetryRequest | None = None) -> Response:
     """Try a failed or expired job again, from its last good checkpoint unless told otherwise."""
-    return _answer(_act(principal, database, settings, lambda jobs: jobs.retry(job_id, body or RetryRequest())), 202)
+    return _answer(jobs.act(lambda service: service.retry(job_id, body or RetryRequest())), 202)
 
 
 @router.post(
@@ -214,56 +198,28 @@ def retry(
 )
 def clone(
     job_id: JobId,
-    principal: JobWriter,
-    database: DatabaseDep,
-    settings: SettingsDep,
+    jobs: JobsToWrite,
     body: CloneRequest | None = None,
     key: IdempotencyHeader = None,
 ) -> Response:
     """Submit a copy of a job, with changes."""
     overrides = body.overrides if body else {}
-    return _create(
-        principal, database, settings, key, f"clone {job_id}", overrides, lambda jobs: jobs.clone(job_id, overrides)
-    )
+    return _create(jobs, key, f"clone {job_id}", overrides, lambda service: service.clone(job_id, overrides))
 
 
-def _create(
-    principal: Principal,
-    database: Database,
-    settings: Settings,
-    key: str | None,
-    operation: str,
-    body: object,
-    action: Action,
-) -> Response:
-    with database.write() as session:
-        if key is not None:
-            digest = idempotency.request_digest(operation, body)
-            first = idempotency.begin(session, principal, key, digest, settings.idempotency_s)
-            if first is not None:
-                headers = {"Location": first.location, "Idempotent-Replayed": "true"}
-                return Response(first.body, 200, headers, "application/json")
-        document = action(JobService(session, principal, settings))
-        response = _answer(document, 201)
-        response.headers["Location"] = document.links["self"]
-        if key is not None:
-            answer = idempotency.Answer(document.links["self"], bytes(response.body))
-            idempotency.finish(session, principal, key, answer)
-    outbox.publish_pending(database, settings, limit_s=settings.publish_limit_s)
+def _create(jobs: JobTransactions, key: str | None, operation: str, body: object, action: Action) -> Response:
+    digest = idempotency.request_digest(operation, body)
+    made = jobs.create(action, _first_answer, key, digest)
+    if isinstance(made, idempotency.Answer):
+        headers = {"Location": made.location, "Idempotent-Replayed": "true"}
+        return Response(made.body, 200, headers, "application/json")
+    response = _answer(made, 201)
+    response.headers["Location"] = made.links["self"]
     return response
 
 
-def _act(principal: Principal, database: Database, settings: Settings, action: Action) -> JobDocument:
-    with database.write() as session:
-        document = action(JobService(session, principal, settings))
-    if document.status is State.QUEUED:
-        outbox.publish_pending(database, settings, limit_s=settings.publish_limit_s)
-    return document
-
-
-def _read(principal: Principal, database: Database, settings: Settings, job_id: str) -> JobDocument:
-    with database.read() as session:
-        return JobService(session, principal, settings).get(job_id)
+def _first_answer(document: JobDocument) -> idempotency.Answer:
+    return idempotency.Answer(document.links["self"], bytes(_answer(document, 201).body))
 
 
 def _answer(document: JobDocument, status: int = 200) -> Response:

@@ -13,13 +13,16 @@ from app.core.pagination import Cursors, Page, Position
 from app.core.security import Principal
 from app.core.settings import Settings
 from app.events import repository as events
-from app.jobs import outbox, submission
+from app.jobs import submission
 from app.jobs.documents import documents
-from app.jobs.models import Job
 from app.jobs.repository import Filters, JobRepository, Order
 from app.jobs.schemas import CancelRequest, JobDocument, PatchRequest, RetryRequest
-from app.jobs.states import VERBS, Actor, State, actions, transition
 from app.jobs.submission import Submission
+from app.keys import repository as keys
+from app.models.jobs import Job
+from app.models.states import State
+from app.queue import outbox
+from app.queue.states import VERBS, Actor, actions, transition
 from ddcore.spec import Problem
 
 _RACES = 3
@@ -67,9 +70,9 @@ class JobService:
         Raises:
             QuotaExceeded: the tenant has as many unfinished jobs as it may have.
         """
-        tenant = self._jobs.tenant(lock=True)
+        tenant = keys.tenant(self.session, self.principal, lock=True)
         limit = self.settings.max_queued if tenant.max_queued is None else tenant.max_queued
-        unfinished = self._jobs.unfinished()
+        unfinished = keys.unfinished_jobs(self.session, self.principal)
         if unfinished >= limit:
             raise QuotaExceeded(
                 f"you have {unfinished} unfinished jobs, and may have {limit}; wait for some to end, or cancel some",

@@ -14,9 +14,9 @@ from app.core.errors import Invalid
 from app.core.ids import new_id
 from app.core.security import Principal
 from app.core.settings import Settings
-from app.jobs.models import Job
 from app.jobs.schemas import Envelope
-from app.jobs.states import State
+from app.models.jobs import Job
+from app.models.states import State
 from ddcore.spec import DATASETS, JobSpec, Problem, SpecError, check_dataset_name, parse
 from ddcore.spec.errors import problems
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, exists, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.security import Principal
 from app.core.tables import clock
-from app.keys.models import ApiKey, LoginToken, Tenant
+from app.models.jobs import Job
+from app.models.keys import ApiKey, LoginToken, Tenant
+from app.models.states import TERMINAL
 
 
 def ensure_tenant(session: Session, tenant_id: str, name: str) -> None:
@@ -22,6 +24,21 @@ def ensure_tenant(session: Session, tenant_id: str, name: str) -> None:
     except IntegrityError:
         # It was there before, or another process has just made it.
         session.execute(select(Tenant.id).where(Tenant.id == tenant_id).with_for_update())
+
+
+def tenant(session: Session, principal: Principal, *, lock: bool = False) -> Tenant:
+    """The principal's tenant; locked, its quota is counted by one transaction at a time."""
+    statement = select(Tenant).where(Tenant.id == principal.tenant_id)
+    if lock:
+        statement = statement.with_for_update()
+    return session.execute(statement).scalar_one()
+
+
+def unfinished_jobs(session: Session, principal: Principal) -> int:
+    """Number of the tenant's jobs that have not ended."""
+    mine = (Job.tenant_id == principal.tenant_id, Job.deleted_at.is_(None))
+    statement = select(func.count()).select_from(Job).where(*mine, Job.status.not_in(TERMINAL))
+    return session.execute(statement).scalar_one()
 
 
 def any_key(session: Session) -> bool:

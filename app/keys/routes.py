@@ -7,23 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import RedirectResponse
 
-from app.core.dependencies import (
-    SESSION_COOKIE,
-    Admin,
-    AnyPrincipal,
-    DatabaseDep,
-    SettingsDep,
-    SignerDep,
-)
+from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import Invalid, NotFound, Unauthenticated
 from app.core.pagination import Page
 from app.core.problems import responses
 from app.core.security import Signer, seal_session
 from app.core.settings import Settings
-from app.jobs.repository import JobRepository
 from app.keys import repository, service
-from app.keys.models import ApiKey
+from app.keys.principals import SESSION_COOKIE, Admin, AnyPrincipal
 from app.keys.schemas import KeyDocument, KeyRequest, LoginLink, Me, NewKeyDocument
+from app.models.keys import ApiKey
 
 router = APIRouter(tags=["keys"])
 
@@ -71,9 +64,8 @@ def revoke_key(
 def me(principal: AnyPrincipal, database: DatabaseDep, settings: SettingsDep) -> Me:
     """Say whom the request speaks for, and what is left of the quota."""
     with database.read() as session:
-        jobs = JobRepository(session, principal)
-        limit = jobs.tenant().max_queued
-        unfinished = jobs.unfinished()
+        limit = repository.tenant(session, principal).max_queued
+        unfinished = repository.unfinished_jobs(session, principal)
     return Me(
         tenant_id=principal.tenant_id,
         key_id=principal.key_id,

@@ -17,7 +17,7 @@ from app.core.errors import NotFound
 from app.core.security import KeyText, Principal, Scope, Signer, key_id, make_key, open_session, write_secret
 from app.core.settings import Settings
 from app.keys import repository
-from app.keys.models import ApiKey
+from app.models.keys import ApiKey
 
 DEFAULT_TENANT = "default"
 ANYBODY = Principal(DEFAULT_TENANT, None, frozenset(Scope))

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Row, Select, select, union_all
 from sqlalchemy.orm import Session
 
-from app.jobs.models import Job
-from app.metrics.models import MetricKey, MetricLast, MetricPoint
 from app.metrics.summaries import LEVELS, spans, summarise
+from app.models.jobs import Job
+from app.models.metrics import MetricKey, MetricLast, MetricPoint
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from sqlalchemy import BigInteger, Delete, Insert, Table, bindparam, delete, ins
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.jobs.models import Job
-from app.metrics.models import MetricKey, MetricLast, MetricPoint, MetricRollup
 from app.metrics.summaries import LEVELS, spans, summarise
+from app.models.jobs import Job
+from app.models.metrics import MetricKey, MetricLast, MetricPoint, MetricRollup
 
 Point = tuple[int, int, str, float]
 """Step (from 0), milliseconds since 1970, name, value (NaN and infinities allowed)."""

@@ -9,12 +9,13 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import StringConstraints
 
 from app.core.database import Database
-from app.core.dependencies import DatabaseDep, JobReader
+from app.core.dependencies import DatabaseDep
 from app.core.errors import InvalidParameter, NotFound
 from app.core.paths import JOB_ID
 from app.core.problems import responses
-from app.jobs import ownership
-from app.jobs.ownership import OwnJob
+from app.keys import ownership
+from app.keys.ownership import OwnJob
+from app.keys.principals import JobReader
 from app.metrics import service
 from app.metrics.schemas import Aggregate, MetricList, Series, SeriesList
 from app.metrics.service import LAST_STEP, Window

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Integer, Select, SQLColumnExpression, cast, func, literal, select
 from sqlalchemy.sql import FromClause
 
-from app.metrics.models import MetricPoint, MetricRollup
+from app.models.metrics import MetricPoint, MetricRollup
 
 LEVELS = (6, 12)
 """Levels that are kept in the table ``metric_rollup``."""

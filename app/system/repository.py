@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.core.security import Principal
 from app.core.tables import clock
-from app.jobs.models import Job, Outbox
-from app.jobs.states import TERMINAL
-from app.system.models import Worker
+from app.models.fleet import Worker
+from app.models.jobs import Job, Outbox
+from app.models.states import TERMINAL
 
 
 def own_jobs(session: Session, principal: Principal, workers: Sequence[Worker]) -> set[str]:

@@ -13,13 +13,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app import migrate
-from app.core.dependencies import Admin, DatabaseDep, SettingsDep
+from app.core.dependencies import DatabaseDep, SettingsDep
 from app.core.errors import CODES, NotFound, ServiceError
 from app.core.pagination import Page
 from app.core.problems import responses
-from app.jobs.states import TERMINAL, State
+from app.keys.principals import Admin
+from app.models.fleet import Worker
+from app.models.states import TERMINAL, State
 from app.system import repository
-from app.system.models import Worker
 from app.system.schemas import Health, ProblemKind, Readiness, WorkerDocument
 from ddcore.version import __version__
 

@@ -54,7 +54,9 @@ def register(app: typer.Typer) -> None:
 
 
 def _fields(entry: dict[str, Any]) -> Table:
-    table = Table("field", "default", "meaning", box=None, pad_edge=False)
+    departures = [f"- {sentence}" for sentence in entry.get("departures", [])]
+    caption = "\n".join(["", "Where a default is not the published setting:", *departures]) if departures else None
+    table = Table("field", "default", "meaning", box=None, pad_edge=False, caption=caption, caption_justify="left")
     for name, field in entry["parameters"]["properties"].items():
         table.add_row(name, str(field.get("default", "")), field.get("description", ""))
     return table

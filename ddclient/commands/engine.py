@@ -16,6 +16,7 @@ from ddclient.discovery import home
 from ddclient.errors import BadInputError, ClientError, Exit
 from ddclient.live import RunView, classes_of, display
 from ddclient.output import JsonOption
+from ddcore.machine import torch_messages
 from ddcore.spec import check_dataset_name, parse
 from ddcore.spec.results import Results
 
@@ -117,6 +118,7 @@ def data_folder(given: Path | None) -> Path:
 def _import(module: str) -> Any:
     import importlib
 
+    torch_messages.hide_useless()
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -1,6 +1,7 @@
 """DC's augmentation of training images: each image for itself undergoes one operation, which has no gradient.
 
-Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021 (arXiv 2006.05929); methods/matching, A2.
+Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021 (arXiv 2006.05929), and
+``augment`` and ``get_daparam`` in utils.py of github.com/VICO-UoE/DatasetCondensation.
 DC scores MNIST under crop, scale and rotate, and networks with batch normalisation under crop and noise.
 
 Images are float (N, C, H, W) in normalised units, on any device; generators are on the CPU.

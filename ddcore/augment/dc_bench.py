@@ -1,6 +1,7 @@
 """DC-bench's augmentations: those of torchvision on 8-bit pixels, with one draw for a whole batch.
 
-Cui et al., "DC-BENCH: Dataset Condensation Benchmark", NeurIPS 2022 (arXiv 2207.09639); methods/matching, A3. The batch
+Cui et al., "DC-BENCH: Dataset Condensation Benchmark", NeurIPS 2022 (arXiv 2207.09639), and
+``custom_aug`` in evaluator/evaluator_utils.py of github.com/justincui03/dc_benchmark. The batch
 leaves its normalised units, is clamped to what 8 bits hold, transformed as one picture would be, and normalised again.
 """
 

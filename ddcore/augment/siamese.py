@@ -1,4 +1,7 @@
-"""Differentiable Siamese augmentation (Zhao & Bilen, ICML 2021, arXiv 2102.08259; methods/matching, A2).
+"""Differentiable Siamese augmentation (Zhao & Bilen, ICML 2021, arXiv 2102.08259).
+
+Operations and their ranges are those of ``DiffAugment`` and ``ParamDiffAug`` in utils.py of
+github.com/VICO-UoE/DatasetCondensation.
 
 A transformation is drawn first and applied afterwards, so that the very same one can be applied to
 several batches of different sizes: to real and synthetic images alike. One operation is chosen for a
@@ -103,7 +106,7 @@ def draw(strategy: Strategy, n: int | None, shape: Sequence[int], generator: Gen
 
 
 def draw_stacked(strategy: Strategy, n: int | None, shape: Sequence[int], generator: Generator) -> Draw:
-    """Stack operations as IDC does (methods/matching, A2; Kim et al., ICML 2022, arXiv 2205.14959).
+    """Stack operations as IDC does (Kim et al., ICML 2022, arXiv 2205.14959; ``DiffAug`` in its released code).
 
     Of the operations listed, ``flip`` and then ``color`` are always applied, then one chosen from those that are
     neither first nor last, and then always ``cutout``; their order in the strategy does not matter.

@@ -21,7 +21,7 @@ Augmenter = Callable[[Tensor, Strategy, Generator], Tensor]
 
 
 def siamese(images: Tensor, strategy: Strategy, generator: Generator) -> Tensor:
-    """One operation for the batch, with parameters for every image (methods/matching, A2)."""
+    """One operation for the batch, with parameters for every image: see :func:`ddcore.augment.siamese.draw`."""
     return apply(draw(strategy, len(images), images.shape, generator), images)
 
 

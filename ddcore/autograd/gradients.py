@@ -24,7 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad, vmap
 
-from ddcore.autograd.second_order import Derivation, Reading, WeightedBatch, double_backward, nested_transforms
+from ddcore.autograd.second_order import (
+    BesideFrozen,
+    Derivation,
+    Readout,
+    WeightedBatch,
+    double_backward,
+    nested_transforms,
+)
 from ddcore.formulas.gradient_distances import inner_product
 from ddcore.machine.compute import compile_for_each_shape
 from ddcore.nets.functional import Functional, Params, piece_size
@@ -74,7 +81,8 @@ class Gradients:
         criterion: loss of each image; a function that lives as long as this object.
         names: parameters to differentiate in :meth:`loss_and_gradient` and :meth:`class_gradients`; all by default.
         training: whether batch normalisation uses the statistics of the batch given, which is then taken in one
-            piece, instead of its running statistics (DC, section 2: it freezes them before it matches). The
+            piece, instead of its running statistics (which main.py of github.com/VICO-UoE/DatasetCondensation
+            freezes before it matches). The
             buffers are left alone either way. Other networks ignore it.
         vectorized: whether gradients of several classes come from one ``torch.func.vmap`` instead of a loop; by
             default on CUDA, where a loop waits for launches. On a CPU it is a fifth *slower* and takes three times
@@ -98,7 +106,7 @@ class Gradients:
         if vectorized is None:
             vectorized = functional.compute.device.type == "cuda"
         self._vectorized = vectorized and not self._batch_statistics
-        self._derivations: dict[tuple[Reading, bool, bool], Derivation] = {}
+        self._derivations: dict[tuple[Readout, bool, bool], Derivation] = {}
 
     def mean_loss(self, params: Params, images: Tensor, labels: Tensor) -> Tensor:
         """Mean loss, a scalar, in one graph that can be differentiated in all arguments and more than once."""
@@ -127,7 +135,7 @@ class Gradients:
         return total, gradient
 
     def class_gradients(self, params: Params, images: Tensor, labels: Tensor, counts: Sequence[int]) -> Params:
-        r"""Gradient of each class's mean loss (DC, section 2: the real gradients).
+        r"""Gradient of each class's mean loss, as DC takes it of real images.
 
         Args:
             params: parameters and buffers.
@@ -155,7 +163,7 @@ class Gradients:
         images: Tensor,
         labels: Tensor,
         target: Params,
-        distance: Reading,
+        distance: Readout,
         *,
         moving: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -187,7 +195,7 @@ class Gradients:
         of_frozen = self.loss_and_gradient(params, images[~moving], labels[~moving])[1]
         count = int(moving.sum())
         share = 1 - count / len(images)
-        constant = {**target, **{f"{_FROZEN}{name}": share * of_frozen[name] for name in target}}
+        constant = BesideFrozen(target, {name: share * of_frozen[name] for name in target})
         # Few sizes occur, so that a compiled derivation is compiled for few of them.
         missing = piece_size(count, len(images)) - count if self.functional.compute.compiled else 0
         parts = (_padded(part[moving], missing) for part in (_dense(images), labels, weights))
@@ -274,7 +282,7 @@ class Gradients:
         for part in zip(images.split(size), labels.split(size), weights.split(size), strict=True):
             yield WeightedBatch(*part)
 
-    def _derivation(self, reading: Reading, *, soft: bool = False, curvature: bool = False) -> Derivation:
+    def _derivation(self, reading: Readout, *, soft: bool = False, curvature: bool = False) -> Derivation:
         key = (reading, soft, curvature)
         if key not in self._derivations:
             if self.functional.compute.compiled:
@@ -286,20 +294,16 @@ class Gradients:
         return self._derivations[key]
 
 
-_FROZEN = "frozen/"
-
-
 @cache
-def beside_frozen(distance: Reading) -> Reading:
-    """A distance of what the moving images and the frozen ones give together, the latter as part of the constant.
+def beside_frozen(distance: Readout) -> Readout:
+    """A distance of what the moving images and the frozen ones give together.
 
     Args:
-        distance: of the whole gradient.
+        distance: of the whole gradient from a plain constant one.
     """
 
-    def of_whole(gradient: Params, constant: Params) -> Tensor:
-        whole = {name: value + constant[_FROZEN + name] for name, value in gradient.items()}
-        return distance(whole, {name: constant[name] for name in gradient})
+    def of_whole(gradient: Params, constant: BesideFrozen) -> Tensor:
+        return distance({name: value + constant.frozen[name] for name, value in gradient.items()}, constant.target)
 
     return of_whole
 

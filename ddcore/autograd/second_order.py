@@ -8,7 +8,7 @@ parameters.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,14 +48,30 @@ class Slopes(NamedTuple):
 MeanLoss = Callable[[Params, Params, WeightedBatch], Tensor]
 """(differentiated parameters, other parameters and buffers, batch) -> weighted sum of the losses."""
 
-Reading = Callable[[Params, Params], Tensor]
-"""(gradient, constant with the same names) -> scalar, as in :mod:`ddcore.formulas.gradient_distances`."""
 
-Derivation = Callable[[Params, Params, WeightedBatch, Params], tuple[Tensor, Params, Slopes]]
+class BesideFrozen(NamedTuple):
+    """The constants of a reading of what moving and frozen images give together.
+
+    Attributes:
+        target: the gradient to compare with, by parameter.
+        frozen: what the frozen images add to the gradient, by parameter.
+    """
+
+    target: Params
+    frozen: Params
+
+
+Constant = Params | BesideFrozen
+"""What a reading compares a gradient with."""
+
+Readout = Callable[[Params, Any], Tensor]
+"""(gradient, its :data:`Constant`) -> scalar; with a plain gradient as in :mod:`ddcore.formulas.gradient_distances`."""
+
+Derivation = Callable[[Params, Params, WeightedBatch, Constant], tuple[Tensor, Params, Slopes]]
 """(differentiated parameters, others, batch, constant of the reading) -> (reading, gradient, slopes), all constants."""
 
 
-def nested_transforms(mean_loss: MeanLoss, reading: Reading, *, labels: bool, params: bool) -> Derivation:
+def nested_transforms(mean_loss: MeanLoss, reading: Readout, *, labels: bool, params: bool) -> Derivation:
     """A derivation as nested ``torch.func`` transforms, which ``torch.compile`` takes whole.
 
     Args:
@@ -67,7 +83,7 @@ def nested_transforms(mean_loss: MeanLoss, reading: Reading, *, labels: bool, pa
     argnums = (0, *((1,) if labels else ()), *((2,) if params else ()))
 
     def derive(
-        trained: Params, others: Params, batch: WeightedBatch, constant: Params
+        trained: Params, others: Params, batch: WeightedBatch, constant: Constant
     ) -> tuple[Tensor, Params, Slopes]:
         def read(images: Tensor, labels: Tensor, trained: Params) -> tuple[Tensor, Params]:
             gradient = grad(mean_loss)(trained, others, WeightedBatch(images, labels, batch.weights))
@@ -79,7 +95,7 @@ def nested_transforms(mean_loss: MeanLoss, reading: Reading, *, labels: bool, pa
     return derive
 
 
-def double_backward(mean_loss: MeanLoss, reading: Reading, *, labels: bool, params: bool) -> Derivation:
+def double_backward(mean_loss: MeanLoss, reading: Readout, *, labels: bool, params: bool) -> Derivation:
     """The same by walking twice over one graph, which is faster without compilation.
 
     Args:
@@ -91,7 +107,7 @@ def double_backward(mean_loss: MeanLoss, reading: Reading, *, labels: bool, para
 
     @torch.enable_grad()
     def derive(
-        trained: Params, others: Params, batch: WeightedBatch, constant: Params
+        trained: Params, others: Params, batch: WeightedBatch, constant: Constant
     ) -> tuple[Tensor, Params, Slopes]:
         leaves = {name: value.detach().requires_grad_() for name, value in trained.items()}
         images, targets = batch.images.detach().requires_grad_(), batch.labels.detach().requires_grad_(labels)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddcore.data.dataset import Dataset, normalize
 from ddcore.data.whitening import Whitening
-from ddcore.run.checkpoint import versions
+from ddcore.runtime.checkpoint import versions
 from ddcore.spec import JobSpec
 from ddcore.spec.results import Results
 from ddcore.synthetic.stages import Stages

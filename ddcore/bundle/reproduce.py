@@ -7,21 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddcore.augment.siamese import strategy_for
 from ddcore.bundle.content import Distilled
 from ddcore.bundle.folder import read
 from ddcore.data.dataset import Dataset
-from ddcore.data.sampling import ClassSampler
 from ddcore.data.sources import load as load_dataset
 from ddcore.errors import DataError
-from ddcore.run.callback import Callback
-from ddcore.run.randomness import Randomness
+from ddcore.runtime.callback import Callback
 from ddcore.spec import EvaluationConfig
 from ddcore.spec.results import Results
 
 if TYPE_CHECKING:
     from ddcore.machine.compute import Compute
-    from ddcore.run.context import Run
+    from ddcore.runtime.context import Run
 
 
 def train_on(
@@ -75,25 +72,13 @@ def _same_run(
     content: Distilled, repeats: int, *, data_root: Path | None, cache: Path | None, callback: Callback
 ) -> Run:
     """The circumstances of the run that made a bundle, for so many networks to be scored in."""
-    from ddcore.nets import Functional, build
-    from ddcore.run.context import Run
+    from ddcore.runtime.assembly import assemble
 
     evaluation = content.spec.evaluation.model_copy(update={"repeats": repeats})
     spec = content.spec.model_copy(update={"evaluation": evaluation})
     dataset = replace(_same_dataset(content, data_root, cache), whitening=content.whitening)
     compute = _same_compute(content, cache, callback)
-    return Run(
-        spec=spec,
-        dataset=dataset,
-        compute=compute,
-        functional=Functional(build(spec.network, dataset.shape, len(dataset.classes)), compute),
-        strategy=strategy_for(spec.augmentation, dataset.flip),
-        random=Randomness(spec.seed, compute.device),
-        sampler=ClassSampler(dataset.train.labels, len(dataset.classes)),
-        cache=cache,
-        callback=callback,
-        check_stop=lambda: None,
-    )
+    return assemble(spec, dataset, compute, cache=cache, callback=callback)
 
 
 def _same_dataset(content: Distilled, data_root: Path | None, cache: Path | None) -> Dataset:

@@ -98,15 +98,25 @@ def reserve(dataset: Dataset, per_class: int, generator: Generator) -> Tensor:
     Raises:
         DataError: a class has fewer than two training images.
     """
+    check_class_sizes(dataset)
+    sampler = ClassSampler(dataset.train.labels, len(dataset.classes))
+    return sampler.draw(min(per_class, min(dataset.class_counts) // 2), generator)
+
+
+def check_class_sizes(dataset: Dataset) -> None:
+    """Refuse a dataset that leaves nothing to learn from beside what is set aside.
+
+    Raises:
+        DataError: a class has fewer than two training images.
+    """
     smallest = min(dataset.class_counts)
     if smallest < 2:
         name = dataset.classes[dataset.class_counts.index(smallest)]
+        images = "image" if smallest == 1 else "images"
         raise DataError(
-            f"class '{name}' of {dataset.name} has {smallest} training image; at least 2 are needed, "
-            "one to learn from and one to measure with"
+            f"class '{name}' of {dataset.name} has {smallest} training {images}; at least 2 are needed, "
+            "one to learn from and one to measure with: add images of it, or leave the class out"
         )
-    sampler = ClassSampler(dataset.train.labels, len(dataset.classes))
-    return sampler.draw(min(per_class, smallest // 2), generator)
 
 
 def batches(n: int, batch_size: int, generator: Generator) -> Iterator[Tensor]:

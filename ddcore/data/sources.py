@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ddcore.data import readers
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.decoded_cache import cached
-from ddcore.data.readers import parquet, published
+from ddcore.data.readers import published
 from ddcore.errors import DataError
 from ddcore.spec.datasets import DATASETS
 from ddcore.spec.errors import nearest
@@ -22,10 +23,10 @@ _DIGITS_TRAIN = 1437
 def load(name: str, data_root: Path | None = None, cache: Path | None = None) -> Dataset:
     """Load a dataset by name.
 
-    ``digits`` ships with scikit-learn. Any other name is looked for as Hugging Face-layout parquet
-    (``train-*.parquet`` and ``test-*.parquet``) in ``data_root/name`` and ``data_root/name/data``, and
-    mnist, fashion_mnist, svhn, cifar10 and cifar100 then in the files of torchvision's own loaders in
-    ``data_root`` or ``cache/torchvision``, where they are downloaded if need be.
+    ``digits`` ships with scikit-learn. Any other name is looked for in ``data_root/name`` by every reader
+    (:mod:`ddcore.data.readers`); ours knows Hugging Face-layout parquet (``train-*.parquet`` and ``test-*.parquet``,
+    there or in the subfolder ``data``). mnist, fashion_mnist, svhn, cifar10 and cifar100 are then looked for in the
+    files of torchvision's own loaders in ``data_root`` or ``cache/torchvision``, where they are downloaded if need be.
 
     Args:
         name: name of the dataset.
@@ -41,12 +42,12 @@ def load(name: str, data_root: Path | None = None, cache: Path | None = None) ->
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise DataError(f"'{name}' cannot name a dataset; names consist of letters, digits and . _ -")
     if data_root is not None:
-        files = parquet.find(data_root / name)
-        if files is not None:
+        found = readers.find(data_root / name)
+        if found is not None:
             facts = DATASETS.get(name)
             known = facts.classes if facts is not None else None
-            found = cached(cache, [*files.train, *files.test], lambda: parquet.read(files, known))
-            return describe(name, found.train, found.test, found.digest)
+            decoded = cached(cache, found.files, lambda: found.read(known))
+            return describe(name, decoded.train, decoded.test, decoded.digest)
     if name in published.LOADERS:
         return describe(name, *published.read(name, data_root, cache))
     raise DataError(_not_found(name, data_root))

@@ -1,4 +1,4 @@
-"""ZCA whitening: pixels without the correlations of natural images (methods/matching, A4).
+"""ZCA whitening: pixels without the correlations of natural images.
 
 Trajectory matching learns in whitened pixels. The whitening takes the place of the mean and deviation of each
 channel: it is fitted to the training images alone and applied to whatever a network sees, the test images

@@ -12,9 +12,9 @@ from torch import Generator, Tensor
 from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import ClassSampler
 from ddcore.formulas import selection
-from ddcore.pretrained.teacher import Teacher
-from ddcore.run.context import Run
-from ddcore.run.randomness import stream_seed
+from ddcore.pretrained.teachers import Teacher
+from ddcore.runtime.context import Run
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import Condition
 from ddcore.synthetic.stages import Stages
 

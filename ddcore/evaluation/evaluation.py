@@ -1,6 +1,6 @@
 """Score a distilled set: train fresh networks on it from scratch, beside controls under the identical recipe.
 
-The protocols are those of the literature (methods/matching, A3): see :mod:`ddcore.spec.protocols`. Accuracy is that
+The protocols are those of the literature: see :mod:`ddcore.spec.protocols`. Accuracy is that
 after the last epoch on the whole test set, without augmentation there. Every network has seeds of its own, so an
 interrupted evaluation goes on with the next network and ends with the same numbers. Networks whose training differs in
 nothing but labels or augmentation share their seeds, and so their initial weights and random real images.
@@ -20,9 +20,9 @@ from torch import Tensor
 from ddcore.augment.training import augmenter_of, strategy_of
 from ddcore.evaluation.controls import Controls, TrainingSet
 from ddcore.formulas import dd_ranking
-from ddcore.run.callback import Callback
-from ddcore.run.context import Run
-from ddcore.run.randomness import stream_seed
+from ddcore.runtime.callback import Callback
+from ddcore.runtime.context import Run
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import DISTILLED, Condition, Labels, NetworkConfig, RobustScore
 from ddcore.spec.results import ArchitectureScores, Results, RobustScores, Score, StagedTraining, TrainingProtocol
 from ddcore.synthetic.stages import Stages

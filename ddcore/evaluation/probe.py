@@ -9,44 +9,30 @@ jobs on one dataset can be compared.
 The critic of the bound is f(s, r) = log sum_y p(y | s) p(y | r) / p(y), with p(y | .) the network's
 posterior: the log density ratio of the pair, if the posterior were exact. Any critic that is
 independent of the sample it is evaluated on gives a valid bound; a sharp one gives a sharp bound. The
-temperature of the posterior maximises the bound between two other real samples, once, before the run.
+temperature of the posterior maximises the bound between two other real samples, once, before the run;
+where classes are too small for that it is 1.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore.data.dataset import Dataset
 from ddcore.formulas.information import Pairs, capped, empirical_cmi, infonce_bound
 from ddcore.nets.functional import Functional, Params
 from ddcore.pretrained.teachers import TeacherPool
-from ddcore.run.context import Run
-from ddcore.spec import ConvNetConfig, TeacherConfig
+from ddcore.runtime.context import Run
+from ddcore.spec import TeacherConfig
+from ddcore.spec.cost import PROBE_NETWORK, ProbeKind, probe_epochs
 from ddcore.spec.readings import CMI, MI_LOWER_BOUND
 from ddcore.spec.results import ProbeReport
 from ddcore.synthetic.set import SyntheticSet
 
 _TEMPERATURES = tuple(0.1 * 1.25**k for k in range(24))
-_NETWORK = ConvNetConfig(width=64)
-_TRAINING_IMAGES = 200_000
-"""A teacher of the probe sees at most this many images (4 epochs of CIFAR-10), and 10 epochs."""
-
-ProbeKind = Literal["teacher", "random"]
-
-
-def probe_training_work(dataset: Dataset) -> int:
-    """Images that training the probe's teacher forwards (a backward pass counts as two)."""
-    return 3 * _epochs(dataset) * len(dataset.train)
-
-
-def _epochs(dataset: Dataset) -> int:
-    return max(1, min(10, _TRAINING_IMAGES // len(dataset.train)))
 
 
 def log_ratio(synthetic: Tensor, real: Tensor, temperature: float) -> Tensor:
@@ -89,16 +75,11 @@ class Probe:
         """Train or read the network, pass the real sample through it and calibrate the critic."""
         run, labels = self._run, self._run.dataset.train.labels
         per_class = len(self._rows) // len(run.dataset.classes)
-        others = run.sampler.draw(2 * per_class, torch.Generator().manual_seed(0))
-        first, second = (half.flatten() for half in others.chunk(2, dim=1))
-        self._functional, self._params = self._network(others.flatten())
+        others = run.sampler.draw_each(2 * per_class, torch.Generator().manual_seed(0))
+        self._functional, self._params = self._network(torch.cat(others))
         self._real, _ = self._look(run.real_images(self._rows))
         self._real_labels = labels[self._rows].to(self._real.device)
-
-        (a, _), (b, _) = self._look(run.real_images(first)), self._look(run.real_images(second))
-        pairs = Pairs.of(labels[first].to(a.device), labels[second].to(a.device))
-        bounds = {t: infonce_bound(log_ratio(a, b, t), pairs).item() for t in _TEMPERATURES}
-        self._temperature = max(bounds, key=lambda t: bounds[t])
+        self._temperature = self._calibrated(others)
 
     def read(self, synthetic: SyntheticSet) -> dict[str, float]:
         """Readings of the synthetic set as it is: ``mi_lower_bound`` and ``cmi``."""
@@ -108,6 +89,30 @@ class Probe:
         bound = infonce_bound(log_ratio(logits, self._real, self._temperature), pairs).item()
         cmi = empirical_cmi(features, labels).item()
         return {MI_LOWER_BOUND: capped(bound, synthetic.classes), CMI: max(0.0, cmi)}
+
+    def _calibrated(self, others: list[Tensor]) -> float:
+        """The temperature at which the bound between the halves of other real samples is largest.
+
+        A class with a single row has no halves and takes no part. Without two classes that have, the temperature is
+        1: the network's own posterior bounds as well, only less sharply.
+
+        Args:
+            others: rows of each class, none of them of the probe sample.
+        """
+        halves = [rows.chunk(2) for rows in others if len(rows) > 1]
+        if len(halves) < 2:
+            self._run.callback.on_log(
+                "info",
+                "the temperature of the probe is 1, not calibrated: that takes two classes of 3 or more training "
+                "images. Its `mi_lower_bound` is still a bound, but may be a loose one",
+            )
+            return 1.0
+        run, labels = self._run, self._run.dataset.train.labels
+        first, second = (torch.cat(half) for half in zip(*halves, strict=True))
+        (a, _), (b, _) = self._look(run.real_images(first)), self._look(run.real_images(second))
+        pairs = Pairs.of(labels[first].to(a.device), labels[second].to(a.device))
+        bounds = {t: infonce_bound(log_ratio(a, b, t), pairs).item() for t in _TEMPERATURES}
+        return max(bounds, key=lambda t: bounds[t])
 
     def report(self, readings: Mapping[str, float]) -> ProbeReport:
         """Readings with what they rest on, for the manifest.
@@ -126,10 +131,11 @@ class Probe:
     def _network(self, rows: Tensor) -> tuple[Functional, Params]:
         run = self._run
         if self.kind == "teacher":
-            pool = TeacherPool(TeacherConfig(network=_NETWORK, epochs=_epochs(run.dataset)), run, without=self._rows)
+            config = TeacherConfig(network=PROBE_NETWORK, epochs=probe_epochs(len(run.dataset.train)))
+            pool = TeacherPool(config, run, without=self._rows)
             pool.prepare()
             return pool.functional, pool[0]
-        functional = run.network(_NETWORK)
+        functional = run.network(PROBE_NETWORK)
         params = functional.new(torch.Generator(run.compute.device).manual_seed(0))
         features = functional.features(params, run.real_images(rows))
         weight, bias = _least_squares(features, run.dataset.train.labels[rows].to(features.device))

@@ -5,7 +5,8 @@ embedding, as the published learning rates presume, never means.
 
 Sources: Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023 (arXiv 2110.04181);
 Zhou et al., "BACON: Bayesian Optimal Condensation Framework for Dataset Distillation", 2024 (arXiv
-2406.01112), its project page and its released code, which disagree (methods/matching, section 8).
+2406.01112), its project page and its released code, which disagree: compare
+:func:`printed_risk` and :func:`released_risk`.
 """
 
 from __future__ import annotations

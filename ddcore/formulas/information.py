@@ -79,45 +79,21 @@ def nce_loss(logits: Tensor, pairs: Pairs, negatives: float) -> Tensor:
     """Contrastive loss of eq. 16: -(E+[log h] + N E-[log(1 - h)]) with h = sigmoid(logits).
 
     Args:
-        logits: (I, J) log-odds that a pair is positive; the critic of eq. 15 has
-            :func:`paper_logits`.
+        logits: (I, J) log-odds that a pair is positive. Eq. 15 prints similarity / tau - log(N / M) for M real images.
+            At similarity 0 that claims a log density ratio of log M even for unrelated pairs, so a learned offset in
+            its place is the better default.
         pairs: labels of the pairs.
         negatives: N, how many negatives the prior of eq. 11 sets against one positive.
     """
     return -(pairs.mean_positive(F.logsigmoid(logits)) + negatives * pairs.mean_negative(F.logsigmoid(-logits)))
 
 
-def paper_logits(similarity: Tensor, temperature: float, negatives: float, population: float) -> Tensor:
-    """Log-odds of the critic as printed (eq. 15): Z / tau - log(N / M).
-
-    At similarity 0 it claims a log density ratio of log M, even for unrelated pairs; see
-    methods/trajectory-and-bilevel, section 8.2 for why a learned offset is the better default.
-    """
-    return similarity / temperature - math.log(negatives / population)
-
-
-def nce_reading(logits: Tensor, pairs: Pairs, negatives: float) -> Tensor:
-    """Read-off that eq. 14 suggests, log N + E+[log h]. **Not a bound**: never report it as one."""
-    return math.log(negatives) + pairs.mean_positive(F.logsigmoid(logits))
-
-
-def nce_bound(logits: Tensor, pairs: Pairs, negatives: float, classes: int) -> Tensor:
-    """Lower bound on the mutual information for any critic: log N + E+[log h] + N E_prod[log(1 - h)].
-
-    The product of marginals contains same-class pairs with probability 1 / C, which the mean over
-    different-class pairs leaves out; E_prod puts them back. Even the true posterior reads about one
-    nat less than the information when N is large.
-    """
-    log_not = F.logsigmoid(-logits)
-    product = pairs.mean_positive(log_not) / classes + (1 - 1 / classes) * pairs.mean_negative(log_not)
-    return nce_reading(logits, pairs, negatives) + negatives * product
-
-
 def infonce_bound(logits: Tensor, pairs: Pairs) -> Tensor:
     """InfoNCE lower bound: mean over positives of logits[i, j] - log mean_k exp(logits[i, k]).
 
     A bound up to the sampling error of a class-balanced batch of columns; at most log C there.
-    A constant added to the logits changes nothing.
+    A constant added to the logits changes nothing. The read-off that eq. 14 suggests, log N + E+[log h], is no bound:
+    it can exceed log C.
     """
     columns = logits.shape[1]
     normalised = logits - torch.logsumexp(logits, dim=1, keepdim=True) + math.log(columns)

@@ -1,4 +1,4 @@
-"""Rules that choose a few rows of a class by their features: for coresets (methods/matching, 1) and DREAM's batches.
+"""Rules that choose a few rows of a class by their features: for coresets and DREAM's batches.
 
 Every rule takes the features (N, F) of one class and returns distinct rows, int64 (n,) on the CPU, in the
 order of choice where the rule has one. Distances are Euclidean, in float64: differences of close features

@@ -6,7 +6,6 @@ Deng & Russakovsky, "Remember the Past: Distilling Datasets into Addressable Mem
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +18,11 @@ from ddcore.autograd.gradients import Gradients
 from ddcore.errors import ConfigurationError
 from ddcore.methods.shared.student_training import StudentStep, training_on
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Method, Readings
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Method, Readings
 from ddcore.spec import AddressedConfig, BPTTConfig
 from ddcore.synthetic.decoders import Addressed, Decoder
+from ddcore.synthetic.initial import small_uniform
 from ddcore.synthetic.parameter import Learned
 from ddcore.synthetic.set import SyntheticSet
 
@@ -40,18 +40,6 @@ class QueryStep(StudentStep):
     real_labels: Tensor
 
 
-def xavier_uniform(rows: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Noise to start from, uniform within sqrt(6 / (rows + values of a row)): (rows, *shape) float32.
-
-    Args:
-        rows: how many.
-        shape: of each.
-        generator: source of the noise, on the CPU.
-    """
-    bound = math.sqrt(6 / (rows + math.prod(shape)))
-    return torch.rand(rows, *shape, generator=generator).mul_(2 * bound).sub_(bound)
-
-
 @implements(BPTTConfig)
 class BPTT(Method[BPTTConfig, QueryStep]):
     """Back-propagation through the training of a fresh network, to its loss on real images.
@@ -61,8 +49,6 @@ class BPTT(Method[BPTTConfig, QueryStep]):
 
     def __init__(self, config: BPTTConfig, run: Run) -> None:
         super().__init__(config, run)
-        for problem in config.impossible(run.spec):
-            raise ConfigurationError(problem.detail)
         self._classes = len(run.dataset.classes)
         if (config.classes_per_step or 2) > self._classes:
             raise ConfigurationError(
@@ -168,7 +154,7 @@ class BPTT(Method[BPTTConfig, QueryStep]):
             rows = torch.randint(len(run.dataset.train), (config.bases,), generator=generator)
             bases = Addressed.shrink(run.real_images(rows), shape)
         else:
-            bases = xavier_uniform(config.bases, shape, generator).to(run.compute.device)
+            bases = small_uniform(config.bases, shape, generator).to(run.compute.device)
         learned = Learned(bases, lr=self.config.lr_img, momentum=self.config.momentum)
         return Addressed(learned, run.dataset.shape)
 
@@ -178,4 +164,4 @@ class BPTT(Method[BPTTConfig, QueryStep]):
         if run.spec.init == "real":
             return run.starting_images(decoder, self._rows)
         shape = decoder.row_shape(run.dataset.shape)
-        return xavier_uniform(self._classes * self._rows, shape, run.random.host_stream("init")).to(run.compute.device)
+        return small_uniform(self._classes * self._rows, shape, run.random.host_stream("init")).to(run.compute.device)

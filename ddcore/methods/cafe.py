@@ -20,8 +20,8 @@ from ddcore.errors import ConfigurationError
 from ddcore.methods.shared.feature_matching import MatchingStep, draw_step
 from ddcore.nets.functional import Params
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Method, Readings
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Method, Readings
 from ddcore.spec import CAFEConfig
 from ddcore.synthetic.set import SyntheticSet
 from ddcore.training.trainer import Recipe, train

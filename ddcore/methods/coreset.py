@@ -1,4 +1,4 @@
-"""Coresets: real images kept by a rule, the floor that every distillation result must beat (methods/matching, 1).
+"""Coresets: real images kept by a rule, the floor that every distillation result must beat.
 
 Cui et al., "DC-BENCH: Dataset Condensation Benchmark", NeurIPS 2022 (arXiv 2207.09639).
 """
@@ -11,26 +11,21 @@ from typing import TypeVar
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.errors import ConfigurationError
 from ddcore.formulas import selection
-from ddcore.pretrained.teacher import Teacher
+from ddcore.pretrained.teachers import Teacher
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Method, Readings, Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Producer
 from ddcore.spec import CoresetConfig, FeatureCoresetConfig, HerdingConfig, KCenterConfig, KMeansConfig, RandomConfig
-from ddcore.synthetic.set import SyntheticSet, real_rows
+from ddcore.synthetic.initial import real_rows
+from ddcore.synthetic.set import SyntheticSet
 
 C = TypeVar("C", bound=CoresetConfig)
 F = TypeVar("F", bound=FeatureCoresetConfig)
 
 
-class Coreset(Method[C, Step]):
+class Coreset(Producer[C]):
     """Real images as they are: a rule says which, and no step is taken."""
-
-    def __init__(self, config: C, run: Run) -> None:
-        super().__init__(config, run)
-        if run.spec.init != "real":
-            raise ConfigurationError(f"`{config.name}` keeps real images, so `init` must be 'real'")
 
     @abstractmethod
     def rows(self) -> Tensor:
@@ -39,17 +34,6 @@ class Coreset(Method[C, Step]):
     @override
     def start(self) -> SyntheticSet:
         return SyntheticSet(self.run.real_images(self.rows()), self.run.spec.ipc, lr=0.0, momentum=0.0)
-
-    @override
-    def draw(self, index: int, synthetic: SyntheticSet) -> Step:
-        raise self._stepless()
-
-    @override
-    def backward(self, step: Step) -> Readings:
-        raise self._stepless()
-
-    def _stepless(self) -> ConfigurationError:
-        return ConfigurationError(f"`{self.config.name}` keeps images as they are; set `method.iterations` to 0")
 
 
 @implements(RandomConfig)

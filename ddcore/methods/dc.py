@@ -14,19 +14,19 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.autograd.gradients import Gradients
-from ddcore.autograd.second_order import Reading
+from ddcore.autograd.second_order import Readout
 from ddcore.formulas import gradient_distances
 from ddcore.methods.shared.feature_matching import MatchingStep, draw_step
 from ddcore.methods.shared.gradient_matching import GradientMatching
 from ddcore.registry import implements
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import DCConfig, DSAConfig, GradientMatchingConfig
 from ddcore.synthetic.set import SyntheticSet
 from ddcore.training.trainer import Recipe, train
 
 C = TypeVar("C", bound=GradientMatchingConfig)
 
-DISTANCES: Mapping[str, Reading] = {
+DISTANCES: Mapping[str, Readout] = {
     "ours": gradient_distances.row_cosine,
     "mse": gradient_distances.squared,
     "cos": gradient_distances.cosine,

@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from ddcore.methods.shared.feature_matching import MatchingStep, draw_step, feature_distance, require_spread
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Method, Readings
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Method, Readings
 from ddcore.spec import DMConfig
 from ddcore.synthetic.set import SyntheticSet
 

@@ -15,20 +15,20 @@ from typing_extensions import override
 from ddcore.augment import siamese
 from ddcore.augment.cutmix import cutmix
 from ddcore.autograd.gradients import Gradients
-from ddcore.autograd.second_order import Reading
+from ddcore.autograd.second_order import Readout
 from ddcore.errors import ConfigurationError
 from ddcore.formulas import gradient_distances
 from ddcore.methods.shared.feature_matching import MatchingStep, draw_step
 from ddcore.methods.shared.gradient_matching import GradientMatching
 from ddcore.registry import implements
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import IDCConfig
 from ddcore.synthetic.set import SyntheticSet
 from ddcore.training.sgd_network import Student
 
 C = TypeVar("C", bound=IDCConfig)
 
-DISTANCES: Mapping[str, Reading] = {"mse": gradient_distances.squared, "l1": gradient_distances.absolute}
+DISTANCES: Mapping[str, Readout] = {"mse": gradient_distances.squared, "l1": gradient_distances.absolute}
 """Distances of gradients by the names of the released code."""
 
 

@@ -23,8 +23,8 @@ from ddcore.methods.shared.feature_matching import (
 )
 from ddcore.methods.shared.network_queue import NetworkQueue
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Method, Readings
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Method, Readings
 from ddcore.spec import BACONConfig, IDMConfig, QueueMatchingConfig
 from ddcore.synthetic.set import SyntheticSet
 

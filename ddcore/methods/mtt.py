@@ -18,15 +18,17 @@ from ddcore.augment import siamese
 from ddcore.autograd.adjoint import InnerSGD
 from ddcore.autograd.gradients import Gradients
 from ddcore.data.sampling import batches
-from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.errors import DivergedError
 from ddcore.methods.shared.student_training import StudentStep, training_on
 from ddcore.nets.functional import Params
-from ddcore.pretrained.stage_networks import Stageable, Starts
+from ddcore.pretrained.experts import experts
+from ddcore.pretrained.stage_networks import Stageable, StageNetworks
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Method, Readings
-from ddcore.run.randomness import stream_seed
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Method, Readings
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import MTTConfig, TESLAConfig, TrajectoryConfig
+from ddcore.spec.methods.trajectory import MAX_CHANGE, MAX_MOVE
 from ddcore.synthetic.parameter import Learned
 from ddcore.synthetic.set import SyntheticSet
 
@@ -71,30 +73,39 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
 
     def __init__(self, config: C, run: Run) -> None:
         super().__init__(config, run)
-        for problem in config.impossible(run.spec):
-            raise ConfigurationError(problem.detail)
         self._gradients = Gradients(run.functional, training=True)
-        self._experts = run.experts(config.experts, config.trained_to)
+        self._experts = experts(config.experts, config.trained_to, run)
 
     @override
     def prepare(self) -> None:
         self._experts.prepare()
 
     @override
-    def start_from(self, starts: Starts) -> None:
-        """Follow experts that go on from there on the real images (4.2)."""
-        starts.prepare()
-        config = self.config.experts.model_copy(update={"count": len(starts)})
-        experts = self.run.experts(config, self.config.trained_to, starts)
-        experts.prepare()
-        self._experts = experts
+    def start_from(self, networks: StageNetworks) -> None:
+        """Follow experts that go on from there on the real images."""
+        networks.prepare()
+        config = self.config.experts.model_copy(update={"count": len(networks)})
+        of_stage = experts(config, self.config.trained_to, self.run, networks)
+        of_stage.prepare()
+        self._experts = of_stage
 
     @override
     def start(self) -> SyntheticSet:
         config = self.config
         rate = torch.tensor(config.lr_init, device=self.run.compute.device)
-        lr = Learned(rate, lr=config.lr_lr, momentum=config.momentum_lr)
-        synthetic = self.run.synthetic_set(lr=config.lr_img, momentum=config.momentum, others={"lr": lr})
+        move, change = config.max_move, config.max_change
+        lr = Learned(
+            rate,
+            lr=config.lr_lr,
+            momentum=config.momentum_lr,
+            longest=None if change is None else lambda value: change * value,
+        )
+        synthetic = self.run.synthetic_set(
+            lr=config.lr_img,
+            momentum=config.momentum,
+            others={"lr": lr},
+            longest=None if move is None else lambda _: move,
+        )
         if config.labels == "soft":
             synthetic.soft_labels = F.one_hot(synthetic.labels, synthetic.classes).float()
         return synthetic
@@ -129,12 +140,12 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
     def backward(self, step: StudentStep) -> Readings:
         student, start, target = self._trained(step.student), step.start, self._target(step)
         loss = trajectory_loss(student, start, target)
-        rate = step.synthetic.learned["lr"]
+        rate, path = step.synthetic.learned["lr"], self.run.steps_path
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the student diverged at step {step.index + 1}: at a learned rate of {rate.value.item():.3g} its "
-                f"distance to the expert became {loss.item()}; the images of the last checkpoint are kept. Lower "
-                "`method.lr_lr`, `method.lr_init`, `method.lr_img` or the regulariser weights"
+                f"distance to the expert became {loss.item()}; the images of the last checkpoint are kept. "
+                f"{self._way_out(path)}, `{path}.lr_init` or the regulariser weights"
             )
         if self.config.gradient == "unrolled":
             end = step.sgd.unroll(start, step.synthetic.moving_images, step.labels)
@@ -147,12 +158,27 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
     @override
     def advance(self, step: StudentStep) -> None:
         rate, floor = step.synthetic.learned["lr"].value.item(), LOWEST_RATE * self.config.lr_init
+        path = self.run.steps_path
         if rate < floor:
             raise DivergedError(
                 f"the learned learning rate of the student fell to {rate:.3g} at step {step.index + 1}, below its "
-                f"floor of {floor:.3g} (a thousandth of `method.lr_init`); the images of the last checkpoint are kept. "
-                "Lower `method.lr_lr`, or start from another `method.lr_init`"
+                f"floor of {floor:.3g} (a thousandth of `{path}.lr_init`); the images of the last checkpoint are kept. "
+                f"{self._way_out(path)}"
             )
+
+    def _way_out(self, path: str) -> str:
+        """What to change where steps went too far.
+
+        A lower rate of the learned rate alone only puts the end off: images that were thrown far make its slope so
+        steep that it falls a few steps later.
+        """
+        config = self.config
+        if config.max_move is not None and config.max_change is not None:
+            return f"Lower `{path}.lr_img` and `{path}.lr_lr`, both (they are {config.lr_img:g} and {config.lr_lr:g})"
+        return (
+            f"Limit the steps by `{path}.max_move`: {MAX_MOVE} and `{path}.max_change`: {MAX_CHANGE}, or lower "
+            f"`{path}.lr_img` and `{path}.lr_lr`"
+        )
 
     def _expert(self, index: int) -> int:
         """The expert of a step: all take turns, in an order drawn anew for every round."""

@@ -23,13 +23,14 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.errors import ConfigurationError, DivergedError
-from ddcore.machine.capacity import format_bytes
-from ddcore.pretrained.stage_networks import Lesson, Stageable, Starts
+from ddcore.errors import DivergedError
+from ddcore.methods import build_method
+from ddcore.pretrained.pool import Demand
+from ddcore.pretrained.stage_networks import Stageable, StageNetworks, StagesSoFar
 from ddcore.pretrained.store import NetworkStore
-from ddcore.registry import build_method, implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Method, Readings, Step
+from ddcore.registry import implements
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Method, Readings, Step
 from ddcore.spec import PDDConfig, SeqMatchConfig, StagedConfig, TrajectoryConfig
 from ddcore.synthetic.set import SyntheticSet
 from ddcore.synthetic.stages import Stages
@@ -45,19 +46,16 @@ class Staged(Method[StagedConfig, Step]):
 
     def __init__(self, config: StagedConfig, run: Run) -> None:
         super().__init__(config, run)
-        for problem in config.impossible(run.spec):
-            raise ConfigurationError(problem.detail)
         if run.fresh:
             self._check_room()
-        with self._speaking_of_the_base():
-            base = build_method(config.base, run)
-        if not isinstance(base, Stageable):
+        base = build_method(config.base, run)
+        if not isinstance(base, Method) or not isinstance(base, Stageable):
             raise TypeError(f"{type(base).__name__} is said to be stageable, but cannot start from other networks")
         self._base, self._stageable = base, base
         self._ends = config.ends(run.spec.ipc)
         self._stage = 0
         self._rates: list[float] = []
-        self._chain: list[Starts] = []
+        self._chain: list[StageNetworks] = []
         """Where the networks of the second stage start, of the third, and so on as far as that is known."""
 
     @override
@@ -88,11 +86,11 @@ class Staged(Method[StagedConfig, Step]):
         """Have the base's networks start where those have arrived that learned all stages before this one."""
         chain = list(self._chain)
         for learned in range(len(chain), stage):
-            lesson = Lesson(*self._synthetic.union(self._ends[learned]), rates[learned])
+            stages = StagesSoFar(*self._synthetic.union(self._ends[learned]), rates[learned])
             before = chain[-1] if chain else None
-            chain.append(Starts(self.config.networks, lesson, self.config.epochs, self.run, before))
-        with self._speaking_of_the_base():
-            self._stageable.start_from(chain[-1])
+            config = self.config
+            chain.append(StageNetworks(config.networks, stages, config.epochs, self.run, before, config.schedule))
+        self._stageable.start_from(chain[-1])
         self._chain = chain
 
     def _rows(self, stage: int) -> range:
@@ -111,12 +109,12 @@ class Staged(Method[StagedConfig, Step]):
 
     @override
     def backward(self, step: Step) -> Readings:
-        with self._speaking_of_the_base():
+        with self._in_stage():
             return {**self._base.backward(step), "stage": torch.tensor(self._stage + 1)}
 
     @override
     def advance(self, step: Step) -> None:
-        with self._speaking_of_the_base():
+        with self._in_stage():
             self._base.advance(step)
 
     @override
@@ -151,32 +149,22 @@ class Staged(Method[StagedConfig, Step]):
         """
         config, run = self.config, self.run
         kept = 2 + config.base.trained_to if isinstance(config.base, TrajectoryConfig) else 1
-        needed = (config.stages - 1) * config.networks * kept * run.functional.parameter_bytes
-        free, where = NetworkStore("start", run).room()
-        if needed <= free:
-            return
-        most = int(config.networks * free / needed)
-        way_out = f"choose a `method.pool` of at most {most}, or" if most else "choose"
-        raise ConfigurationError(
-            f"`method.pool` is {config.networks}, and {config.stages} stages keep {kept} states of each of these "
-            f"networks from the second on, {format_bytes(needed)} in all "
-            f"({run.functional.parameter_count:,} parameters each), but {where} {format_bytes(free)}; {way_out} fewer "
-            "`method.stages` or a smaller `network`, or make room"
+        size = (config.stages - 1) * kept * run.functional.parameter_bytes
+        demand = Demand(
+            field="method.pool",
+            sizes=[size] * config.networks,
+            contents=f"the {kept} states of each of them that {config.stages} stages keep from the second on",
+            smaller="fewer `method.stages` or a smaller `network`",
         )
+        demand.check(NetworkStore("start", run), run.functional)
 
     @contextmanager
-    def _speaking_of_the_base(self) -> Iterator[None]:
-        """Have errors of the base name its fields where they are in the job, and the stage."""
+    def _in_stage(self) -> Iterator[None]:
+        """Have errors of the base's steps name the stage."""
         try:
             yield
-        except ConfigurationError as error:
-            raise ConfigurationError(_at_the_base(error)) from error
         except DivergedError as error:
-            raise DivergedError(f"in stage {self._stage + 1} of {self.config.stages}: {_at_the_base(error)}") from error
-
-
-def _at_the_base(error: Exception) -> str:
-    return str(error).replace("`method.", "`method.base.")
+            raise DivergedError(f"in stage {self._stage + 1} of {self.config.stages}: {error}") from error
 
 
 @implements(SeqMatchConfig)

@@ -3,7 +3,7 @@
 from ddcore.nets.classic import MLP, VGG11, AlexNet, LeNet
 from ddcore.nets.convnet import ConvNet
 from ddcore.nets.functional import Functional, Params
-from ddcore.nets.network import Network, Shape, Tap, Taps, build, macs, network
+from ddcore.nets.network import Network, Shape, Tap, Taps, build, macs
 from ddcore.nets.resnet import ResNet18
 
 __all__ = [
@@ -21,5 +21,4 @@ __all__ = [
     "Taps",
     "build",
     "macs",
-    "network",
 ]

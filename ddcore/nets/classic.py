@@ -1,4 +1,4 @@
-"""MLP, LeNet, AlexNet and VGG-11 as the distillation literature evaluates with (methods/matching, A1).
+"""MLP, LeNet, AlexNet and VGG-11 as in networks.py of github.com/VICO-UoE/DatasetCondensation.
 
 Images of 1 x 28 x 28 are padded to 32 x 32 by the first convolution, as in the published code.
 """
@@ -8,17 +8,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ddcore.errors import ConfigurationError
-from ddcore.nets.network import Convolutional, Network, Shape, network
+from ddcore.nets.network import Convolutional, Network, Shape
 from ddcore.nets.normalization import normalization
+from ddcore.registry import implements
 from ddcore.spec import AlexNetConfig, LeNetConfig, MLPConfig, VGG11Config
-
-ALEXNET_LAYERS = ((128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True))
-"""Channels and kernel size of each convolution, and whether pooling follows."""
-VGG11_STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
-"""Channels of the convolutions before each of the five poolings."""
+from ddcore.spec.networks.classic import ALEXNET_LAYERS, VGG11_STAGES
 
 
-@network(MLPConfig)
+@implements(MLPConfig)
 class MLP(Network):
     """Two hidden layers on the flattened image; its blocks are the layers, as maps of one pixel."""
 
@@ -41,7 +38,7 @@ class MLP(Network):
         return tuple(outputs)
 
 
-@network(LeNetConfig)
+@implements(LeNetConfig)
 class LeNet(Convolutional):
     """LeNet-5 with ReLU and max pooling; its features are the 84 units before the classifier.
 
@@ -69,7 +66,7 @@ class LeNet(Convolutional):
         return hidden
 
 
-@network(AlexNetConfig)
+@implements(AlexNetConfig)
 class AlexNet(Convolutional):
     """AlexNet for small images: five convolutions, three of them followed by max pooling.
 
@@ -100,7 +97,7 @@ class AlexNet(Convolutional):
         self.classifier = nn.Linear(channels * height * width, classes)
 
 
-@network(VGG11Config)
+@implements(VGG11Config)
 class VGG11(Convolutional):
     """VGG-11 with one linear layer; its blocks are the five stages, each of which ends in max pooling.
 

@@ -1,6 +1,7 @@
 """ConvNet: blocks of 3x3 convolution, normalisation, activation and 2x2 pooling, then one linear layer.
 
-The network of the dataset-distillation literature (methods/matching, A1).
+The network of the dataset-distillation literature: ``ConvNet`` in networks.py of
+github.com/VICO-UoE/DatasetCondensation.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 from torch import nn
 
 from ddcore.errors import ConfigurationError
-from ddcore.nets.network import Convolutional, Shape, network
+from ddcore.nets.network import Convolutional, Shape
 from ddcore.nets.normalization import normalization
+from ddcore.registry import implements
 from ddcore.spec import ConvNetConfig
 
 
-@network(ConvNetConfig)
+@implements(ConvNetConfig)
 class ConvNet(Convolutional):
     """ConvNet-D of width W on images of ``shape``.
 

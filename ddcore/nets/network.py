@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from ddcore.errors import ConfigurationError
+from ddcore.registry import implementation
 from ddcore.spec import NetworkConfig
 
 Shape = tuple[int, int, int]
@@ -21,11 +22,6 @@ Shape = tuple[int, int, int]
 
 Tap = Literal["logits", "features", "taps", "levels"]
 """What a forward pass returns."""
-
-Builder = Callable[[Any, Shape, int], "Network"]
-B = TypeVar("B", bound=Builder)
-
-_BUILDERS: dict[type[NetworkConfig], Builder] = {}
 
 
 @dataclass(frozen=True)
@@ -120,27 +116,8 @@ class Convolutional(Network):
         return (*levels, x, self.pool(x).flatten(1))
 
 
-def network(config_class: type[NetworkConfig]) -> Callable[[B], B]:
-    """Decorator: the function or class builds the networks that ``config_class`` describes.
-
-    It is called with the configuration, the image shape and the number of classes.
-
-    Raises:
-        ValueError: another builder already does.
-    """
-
-    def register(builder: B) -> B:
-        known = _BUILDERS.get(config_class)
-        if known is not None and known.__qualname__ != builder.__qualname__:
-            raise ValueError(f"{config_class.__name__} is already built by {known.__qualname__}")
-        _BUILDERS[config_class] = builder
-        return builder
-
-    return register
-
-
 def build(config: NetworkConfig, shape: Shape, classes: int) -> Network:
-    """Make the network that a configuration describes.
+    """Make the network that a configuration describes, by what implements it: called with these three arguments.
 
     Its weights come from the framework's default initialisation and the *global* generator; runs
     that must be reproducible draw theirs through :class:`ddcore.nets.functional.Functional`.
@@ -158,11 +135,8 @@ def build(config: NetworkConfig, shape: Shape, classes: int) -> Network:
             f"a network needs images of channels x height x width, each at least 1, and 2 or more classes; "
             f"got shape {shape} and {classes} classes"
         )
-    builder = _BUILDERS.get(type(config))
-    if builder is None:
-        known = ", ".join(sorted(c.model_fields["name"].default for c in _BUILDERS))
-        raise ConfigurationError(f"no network implements `{config.name}`; known: {known}")
-    return builder(config, shape, classes)
+    built: Network = implementation(config, "ddcore.nets")(config, shape, classes)
+    return built
 
 
 def macs(template: Network) -> int:

@@ -1,4 +1,7 @@
-"""Normalisation layers by the names of the specification (methods/matching, A1)."""
+"""Normalisation layers by the names of the specification.
+
+The layers are those of networks.py in github.com/VICO-UoE/DatasetCondensation.
+"""
 
 from __future__ import annotations
 

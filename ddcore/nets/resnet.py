@@ -1,4 +1,7 @@
-"""ResNet-18 for small images: a 3x3 stem of stride 1 and no first pooling (methods/matching, A1)."""
+"""ResNet-18 for small images: a 3x3 stem of stride 1 and no first pooling.
+
+``ResNet18`` in networks.py of github.com/VICO-UoE/DatasetCondensation, after He et al., CVPR 2016 (arXiv 1512.03385).
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddcore.errors import ConfigurationError
-from ddcore.nets.network import Network, Shape, network
+from ddcore.nets.network import Network, Shape
 from ddcore.nets.normalization import normalization
+from ddcore.registry import implements
 from ddcore.spec import ResNet18Config
 from ddcore.spec.networks import Norm
-
-STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
-"""Channels and stride of each stage of two basic blocks."""
-POOL = 4
-"""Window of the last average pooling, or the whole map where that is smaller."""
+from ddcore.spec.networks.resnet import POOL, STAGES
 
 
 class BasicBlock(nn.Module):
@@ -51,7 +51,7 @@ class BasicBlock(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
-@network(ResNet18Config)
+@implements(ResNet18Config)
 class ResNet18(Network):
     """ResNet-18 with instance or batch normalisation; its blocks are the four stages.
 

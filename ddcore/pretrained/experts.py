@@ -9,29 +9,39 @@ snapshot as if it had never stopped: a job that needs more epochs, or one that w
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-from functools import partial
-from itertools import accumulate
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from ddcore.errors import ConfigurationError, DataError
-from ddcore.machine.capacity import format_bytes
+from ddcore.errors import DataError
 from ddcore.nets.functional import Params
+from ddcore.pretrained.pool import Demand, Pool, shared
+from ddcore.pretrained.stage_networks import StageNetworks
 from ddcore.pretrained.store import NetworkStore
-from ddcore.run.randomness import stream_seed
+from ddcore.runtime.context import Run
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import ExpertsConfig
 from ddcore.training import trainer
-
-if TYPE_CHECKING:
-    from ddcore.pretrained.stage_networks import Starts
-    from ddcore.run.context import Run
+from ddcore.training.trainer import OnEpoch
 
 
-class Experts:
+def experts(config: ExpertsConfig, epochs: int, run: Run, starts: StageNetworks | None = None) -> Experts:
+    """The experts of a configuration, as far as an epoch: one object however often a run asks for them.
+
+    Args:
+        config: how many, and the training recipe.
+        epochs: last epoch that will be asked for, at least 1.
+        run: the run that needs them.
+        starts: networks that they start from in place of fresh ones.
+
+    Raises:
+        ConfigurationError: they do not fit on the disk or into the memory, beside the other networks of the run.
+    """
+    key = (config, epochs, None if starts is None else starts.digest())
+    return shared(run, key, lambda: Experts(config, epochs, run, starts))
+
+
+class Experts(Pool):
     """Trajectories of the run's own network, trained in the pretraining phase or read from the folder of jobs.
 
     A snapshot is read when it is asked for: 100 experts of 40 epochs would fill memory. Without a folder they stay
@@ -44,13 +54,12 @@ class Experts:
         starts: networks that they start from, at least as many, in place of fresh ones: experts of a later stage.
     """
 
-    def __init__(self, config: ExpertsConfig, epochs: int, run: Run, starts: Starts | None = None) -> None:
+    def __init__(self, config: ExpertsConfig, epochs: int, run: Run, starts: StageNetworks | None = None) -> None:
         self.config = config
-        self._starts = starts
         self.epochs = epochs
-        self._run = run
+        self._starts = starts
         self._in_memory: dict[int, dict[str, Tensor]] = {}
-        self._store = NetworkStore(
+        store = NetworkStore(
             "expert",
             run,
             network=run.spec.network.model_dump(mode="json"),
@@ -58,55 +67,21 @@ class Experts:
             augmentation=run.strategy,
             **({} if starts is None else {"starts": starts.digest()}),
         )
+        super().__init__(config.count, epochs, run, store, run.functional)
 
-    def __len__(self) -> int:
-        return self.config.count
-
-    def digest(self) -> str:
-        """SHA-256 of everything that the snapshots depend on except the number of the expert and of the epoch."""
-        return self._store.digest()
-
-    def prepare(self) -> None:
-        """Have every expert go as far as will be asked for."""
-        missing = [index for index in range(len(self)) if self._length(index) <= self.epochs]
-        if not missing:
-            return
-        random.SystemRandom().shuffle(missing)  # so that jobs share the work; no number depends on it
-        total = len(missing) * self.epochs
-        self._run.callback.on_phase("pretraining", total)
-        for place, index in enumerate(missing):
-            before = place * self.epochs
-            self._run.callback.on_progress(before, total)
-            length = self._length(index)
-            if length <= self.epochs:  # no other job has trained it meanwhile
-                self._train(index, length, partial(self._report, before, total))
-        self._run.callback.on_progress(total, total)
-
-    def bytes_to_come(self) -> int:
-        """What the snapshots that are still to be made take: of the cache's disk, or of memory without a cache."""
-        return sum(self._missing())
-
-    def check_room(self, beside: int = 0) -> None:
-        """Refuse trajectories that do not fit where they are to be kept.
-
-        Args:
-            beside: bytes that other networks of the run are still going to take there.
-
-        Raises:
-            ConfigurationError: with what is needed, what is free, and how many experts fit.
-        """
-        (free, where), functional = self._store.room(), self._run.functional
-        missing, left = self._missing(), max(0, free - beside)
-        if sum(missing) <= left:
-            return
-        taken = f", {format_bytes(beside)} of which other networks of the job need" if beside else ""
-        most = sum(needed <= left for needed in accumulate(missing))
-        way_out = f"choose an `experts.count` of at most {most}, or" if most else "choose"
-        raise ConfigurationError(
-            f"`method.experts.count` is {len(self)}, and the snapshots of {self.epochs} epochs that have not been made "
-            f"yet need {format_bytes(sum(missing))} ({functional.parameter_count:,} parameters each), but {where} "
-            f"{format_bytes(free)}{taken}; {way_out} a smaller `method.max_start` or `network`, or make room"
+    @override
+    def _demand(self) -> Demand:
+        size = self.functional.parameter_bytes
+        return Demand(
+            field=f"{self._run.steps_path}.experts.count",
+            sizes=[max(0, self.epochs + 1 - self._length(index)) * size for index in range(len(self))],
+            contents=f"the snapshots of {self.epochs} epochs that have not been made yet",
+            smaller=f"a smaller `{self._run.steps_path}.max_start` or `network`",
         )
+
+    @override
+    def _is_complete(self, index: int) -> bool:
+        return self._length(index) > self.epochs
 
     def snapshot(self, index: int, epoch: int) -> Params:
         """Parameters and buffers of an expert after an epoch, 0 for the fresh network; constants on the device.
@@ -124,22 +99,16 @@ class Experts:
             )
         return found
 
-    def _missing(self) -> list[int]:
-        """Bytes of the snapshots that each expert lacks."""
-        size = self._run.functional.parameter_bytes
-        return [max(0, self.epochs + 1 - self._length(index)) * size for index in range(len(self))]
-
     def _length(self, index: int) -> int:
         """Snapshots there are of an expert."""
         names = self._in_memory.get(index) or self._store.names(index)
         return len({name.partition("/")[0] for name in names})
 
-    def _report(self, before: int, total: int, epoch: int) -> None:
-        self._run.callback.on_progress(before + epoch, total)
-
-    def _train(self, index: int, length: int, on_epoch: Callable[[int], None]) -> None:
-        """Go on from the last of ``length`` snapshots; what was reached is kept whatever ends the training."""
+    @override
+    def _train(self, index: int, on_epoch: OnEpoch | None = None) -> None:
+        """Go on from the last snapshot there is; what was reached is kept whatever ends the training."""
         run, device = self._run, self._run.compute.device
+        length = self._length(index)
         held = self._in_memory.get(index) or (self._store.read(index) if length else None) or {}
         if not held:
             held, length = _named(0, self._first(index)), 1
@@ -166,7 +135,8 @@ class Experts:
                     check_stop=run.check_stop,
                 )
                 held |= _named(epoch, params)
-                on_epoch(epoch)
+                if on_epoch is not None:
+                    on_epoch(epoch)
         finally:
             self._keep(index, held)
 

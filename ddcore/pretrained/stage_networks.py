@@ -3,38 +3,35 @@
 SeqMatch (Du, Shi & Zhou, NeurIPS 2023, arXiv 2311.01570) and PDD (Chen et al., ICLR 2024, arXiv 2310.06982) condition
 each stage on networks that were trained on S_1, then on S_1 and S_2, and so on, each at the learning rate learned with
 it and through a whole schedule. Network i of a stage goes on from network i of the stage before, so every stage adds
-one lesson to a chain (trajectory and bilevel, 4.5 and 5.2); it begins with the weights that expert i begins with.
-
-They are made once a stage and then read, at every step if need be (5.5).
+one training to a chain; the chain begins with the weights that expert i begins with. The networks are made once a stage
+and then read, at every step if need be.
 """
 
 from __future__ import annotations
 
 import hashlib
-import random
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
+from typing_extensions import override
 
 from ddcore.nets.functional import Params
+from ddcore.pretrained.pool import Demand, Pool
 from ddcore.pretrained.store import NetworkStore
-from ddcore.run.randomness import stream_seed
+from ddcore.runtime.context import Run
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import EvaluationConfig
+from ddcore.spec.protocols import Schedule
 from ddcore.training import trainer
 from ddcore.training.recipes import recipe_of
-from ddcore.training.trainer import Recipe
-
-if TYPE_CHECKING:
-    from ddcore.run.context import Run
+from ddcore.training.trainer import OnEpoch, Recipe
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
-    """What networks learn of a set before its next stage: all stages so far.
+class StagesSoFar:
+    """What networks are trained on before the next stage of a set: all its stages so far.
 
     Attributes:
         images: (N, C, H, W) normalised, constants.
@@ -53,38 +50,44 @@ class Lesson:
         return digest.hexdigest()
 
 
-class Starts:
-    """A pool of networks, all trained on a lesson after those before it.
+class StageNetworks(Pool):
+    """A pool of networks that were all trained on the stages so far.
 
-    ``starts[index]`` is one of them: from the cache or memory, else trained; always the same numbers.
+    ``networks[index]`` is one of them: from the cache or memory, else trained; always the same numbers.
 
     Args:
         count: how many.
-        lesson: the last that they have learned.
-        epochs: E of the schedule of a lesson, see ``evaluation.schedule``: E + 1 passes, the rate drops half way.
+        stages: what they were trained on last.
+        epochs: E of the schedule of a training, see ``evaluation.schedule``: E + 1 passes, the rate drops half way.
         run: the run that needs them.
-        before: the pool that had the lessons before this one, at least as large; ``None`` for fresh networks.
+        before: the pool that the trainings before this one have made, at least as large; ``None`` for fresh networks.
+        schedule: how the rate drops half way.
     """
 
-    def __init__(self, count: int, lesson: Lesson, epochs: int, run: Run, before: Starts | None = None) -> None:
-        self._count = count
-        self._lesson = lesson
-        self._run = run
+    def __init__(
+        self,
+        count: int,
+        stages: StagesSoFar,
+        epochs: int,
+        run: Run,
+        before: StageNetworks | None = None,
+        schedule: Schedule = "drop_once",
+    ) -> None:
+        self._stages = stages
         self._before = before
-        self._recipe = lesson_recipe(run, epochs, lesson.lr)
+        self._recipe = stage_recipe(run, epochs, stages.lr, schedule)
         self._in_memory: dict[int, Params] = {}
-        self._store = NetworkStore(
+        store = NetworkStore(
             "start",
             run,
             network=run.spec.network.model_dump(mode="json"),
             augmentation=run.strategy,
-            lesson=lesson.digest(),
+            lesson=stages.digest(),
             epochs=epochs,
+            **({} if schedule == "drop_once" else {"schedule": schedule}),
             before=None if before is None else before.digest(),
         )
-
-    def __len__(self) -> int:
-        return self._count
+        super().__init__(count, self._recipe.epochs, run, store, run.functional)
 
     def __getitem__(self, index: int) -> Params:
         if not 0 <= index < len(self):
@@ -95,36 +98,29 @@ class Starts:
         """One network, drawn uniformly by a generator on the CPU; constants."""
         return self[int(torch.randint(len(self), (), generator=generator))]
 
-    def digest(self) -> str:
-        """SHA-256 of everything that the weights depend on except a network's place in the pool."""
-        return self._store.digest()
+    @override
+    def _demand(self) -> Demand:
+        size = self.functional.parameter_bytes
+        return Demand(
+            field="method.pool",
+            sizes=[0 if self._is_complete(index) else size for index in range(len(self))],
+            contents="those of its networks that have not been trained yet",
+            smaller="a smaller `network`",
+        )
 
-    def prepare(self) -> None:
-        """Have every network trained."""
-        missing = [i for i in range(len(self)) if i not in self._in_memory and not self._store.names(i)]
-        if not missing:
-            return
-        random.SystemRandom().shuffle(missing)  # so that jobs share the work; no number depends on it
-        callback, total = self._run.callback, len(missing) * self._recipe.epochs
-        callback.on_phase("pretraining", total)
-        for place, index in enumerate(missing):
-            before = place * self._recipe.epochs
-            callback.on_progress(before, total)
-            if not self._store.names(index):  # no other job has trained it meanwhile
-                self._train(index, partial(self._report, before, total))
-        callback.on_progress(total, total)
+    @override
+    def _is_complete(self, index: int) -> bool:
+        return index in self._in_memory or bool(self._store.names(index))
 
-    def _report(self, before: int, total: int, epoch: int) -> None:
-        self._run.callback.on_progress(before + epoch, total)
-
-    def _train(self, index: int, on_epoch: trainer.OnEpoch | None = None) -> Params:
-        run, lesson = self._run, self._lesson
-        params = {name: value.clone() for name, value in self._pupil(index).items()}
+    @override
+    def _train(self, index: int, on_epoch: OnEpoch | None = None) -> Params:
+        run, stages = self._run, self._stages
+        params = {name: value.clone() for name, value in self._untrained(index).items()}
         trainer.train(
             run.functional,
             params,
-            lesson.images,
-            lesson.labels,
+            stages.images,
+            stages.labels,
             self._recipe,
             Generator().manual_seed(stream_seed(index, "start")),
             on_epoch=on_epoch,
@@ -133,13 +129,10 @@ class Starts:
         if run.cache is None:
             self._in_memory[index] = params
             return params
-        earlier = self._store.read(index)
-        if earlier is None:
-            self._store.write(index, params)
-        return earlier or params
+        return self._store.keep_first(index, params)
 
-    def _pupil(self, index: int) -> Params:
-        """The network as it is before the lesson."""
+    def _untrained(self, index: int) -> Params:
+        """The network as it is before the training."""
         if self._before is not None:
             return self._before[index]
         return self._run.functional.new(Generator(self._run.compute.device).manual_seed(stream_seed(index, "expert")))
@@ -149,13 +142,13 @@ class Stageable(ABC):
     """A method whose networks can start where others have learned the earlier stages of the set."""
 
     @abstractmethod
-    def start_from(self, starts: Starts) -> None:
+    def start_from(self, networks: StageNetworks) -> None:
         """Train what the steps of a stage need, and have their networks start from there from now on.
 
         May be interrupted; nothing has changed then.
         """
 
 
-def lesson_recipe(run: Run, epochs: int, lr: float) -> Recipe:
-    """How networks learn a lesson: as MTT scores (SGD with momentum and decay, a rate that drops half way)."""
-    return recipe_of(EvaluationConfig(protocol="mtt", epochs=epochs, lr=lr), run.strategy)
+def stage_recipe(run: Run, epochs: int, lr: float, schedule: Schedule) -> Recipe:
+    """How networks are trained on the stages so far: as MTT scores (SGD with momentum and decay), on a schedule."""
+    return recipe_of(EvaluationConfig(protocol="mtt", epochs=epochs, lr=lr, schedule=schedule), run.strategy)

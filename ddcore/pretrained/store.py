@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -16,10 +16,8 @@ from torch import Tensor
 from ddcore.machine import capacity
 from ddcore.machine.cache import note_use
 from ddcore.machine.files import write_atomically
-from ddcore.run.checkpoint import versions
-
-if TYPE_CHECKING:
-    from ddcore.run.context import Run
+from ddcore.runtime.checkpoint import versions
+from ddcore.runtime.context import Run
 
 T = TypeVar("T")
 
@@ -48,7 +46,10 @@ class NetworkStore:
         identity = {
             "data": run.dataset.digest,
             "whitened": run.dataset.whitening is not None,
+            "mean": run.dataset.mean,
+            "std": run.dataset.std,
             "precision": run.compute.precision,
+            "compiled": run.compute.compiled,
             "device": run.compute.device.type,
             "versions": versions(),
             **self._identity,
@@ -87,6 +88,17 @@ class NetworkStore:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
+
+    def keep_first(self, index: int, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Keep a network, unless another job has meanwhile.
+
+        Returns:
+            The one that is kept, whose numbers a run that goes on will read.
+        """
+        earlier = self.read(index)
+        if earlier is None:
+            self.write(index, params)
+        return earlier or dict(params)
 
     @cached_property
     def _folder(self) -> Path | None:

@@ -1,11 +1,8 @@
-"""Networks trained on the real images before a run needs them: once per content hash, then cached.
+"""Teachers: networks trained on the real images before a run needs them, once per content hash, then cached.
 
-The hash covers whatever the weights depend on (data, architecture, recipe, arithmetic, versions) and
-nothing else; in particular not the seed of the job, so that jobs share their teachers.
-
-Teachers are trained one at a time. Stacks of networks never pay on a CPU (:mod:`ddcore.training.trainer`), and a
-finished teacher is of use to others at once: an interrupted job goes on where it was. Jobs that need the same pool at
-the same time train it in different orders and skip what another has finished, without waiting for each other.
+The hash covers whatever the weights depend on (data, architecture, recipe, arithmetic, versions) and nothing else; in
+particular not the seed of the job, so that jobs share their teachers. Stacks of networks trained at once never pay on a
+CPU (:mod:`ddcore.training.trainer`).
 
 The papers' pools are large (1000 ResNet-18 are 45 GB). What would not fit is refused before anything is trained;
 what does not fit into memory stays in the cache, and the teachers used last stay in memory.
@@ -14,31 +11,37 @@ what does not fit into memory stays in the cache, and the teachers used last sta
 from __future__ import annotations
 
 import hashlib
-import math
-import random
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Generator, Tensor
 from typing_extensions import override
 
-from ddcore.errors import ConfigurationError
 from ddcore.machine import capacity
 from ddcore.machine.capacity import format_bytes
 from ddcore.nets.functional import Params
+from ddcore.pretrained.pool import Demand, Pool, shared
 from ddcore.pretrained.store import MEMORY_SHARE, NetworkStore
-from ddcore.run.objective import Stateful, Step
-from ddcore.run.randomness import stream_seed
+from ddcore.runtime.checkpoint import Stateful
+from ddcore.runtime.context import PIECE, Run
+from ddcore.runtime.objective import Step
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import TeacherConfig
 from ddcore.training import trainer
-
-if TYPE_CHECKING:
-    from ddcore.run.context import Run
+from ddcore.training.trainer import OnEpoch
 
 
-class TeacherPool:
+def teachers(config: TeacherConfig, run: Run) -> TeacherPool:
+    """The teachers of a configuration, one pool however often a run asks for it.
+
+    Raises:
+        ConfigurationError: it does not fit on the disk or into the memory, beside the other networks of the run.
+    """
+    return shared(run, config, lambda: TeacherPool(config, run))
+
+
+class TeacherPool(Pool):
     """Frozen networks of one configuration, trained in the pretraining phase or read from the cache.
 
     ``pool[index]`` is one teacher: from memory, else from the cache, else trained; always the same numbers.
@@ -59,20 +62,16 @@ class TeacherPool:
             seen[without] = False
         self._rows = seen.nonzero().flatten()
         self.config = config
-        self.functional = run.network(config.network)
-        self._run = run
-        self._store = NetworkStore(
+        store = NetworkStore(
             "teacher",
             run,
             rows=hashlib.sha256(self._rows.numpy().tobytes()).hexdigest(),
             teacher=config.model_dump(mode="json", exclude={"pool"}),
         )
+        super().__init__(config.pool, config.epochs, run, store, run.network(config.network))
         self._capacity = config.pool
         self._held: dict[int, Params] = {}
         """Teachers in memory by index, the one used last at the end."""
-
-    def __len__(self) -> int:
-        return self.config.pool
 
     def __getitem__(self, index: int) -> Params:
         if not 0 <= index < len(self):
@@ -85,73 +84,42 @@ class TeacherPool:
         self._held[index] = params
         return params
 
+    @override
     def prepare(self) -> None:
         """Have every teacher trained, and in memory as many as may be there at a time."""
         self._have(range(len(self)))
 
-    def pick(self, generator: torch.Generator) -> int:
+    def pick(self, generator: Generator) -> int:
         """Index of one teacher, drawn uniformly by a generator on the CPU."""
         return int(torch.randint(len(self), (), generator=generator))
 
-    def draw(self, generator: torch.Generator) -> Params:
+    def draw(self, generator: Generator) -> Params:
         """One teacher, drawn uniformly by a generator on the CPU."""
         return self[self.pick(generator)]
 
-    def draw_alone(self, generator: torch.Generator) -> Params:
+    def draw_alone(self, generator: Generator) -> Params:
         """Pick one teacher uniformly, by a generator on the CPU, and have no other: for a run that needs one."""
         index = self.pick(generator)
         self._have([index])
         return self[index]
 
-    def digest(self) -> str:
-        """SHA-256 of everything that the teachers' weights depend on except their place in the pool."""
-        return self._store.digest()
-
-    def bytes_to_come(self) -> int:
-        """What the pool is still going to take: of the cache's disk, or of memory where there is no cache."""
-        return sum(not self._kept(index) for index in range(len(self))) * self.functional.parameter_bytes
-
-    def check_room(self, beside: int = 0) -> None:
-        """Refuse a pool that does not fit where it is to be kept.
-
-        Args:
-            beside: bytes that other networks of the run are still going to take there.
-
-        Raises:
-            ConfigurationError: with what is needed, what is free, and the largest pool that fits.
-        """
-        size, (free, where) = self.functional.parameter_bytes, self._store.room()
-        needed, left = self.bytes_to_come(), max(0, free - beside)
-        if needed <= left:
-            return
-        taken = f", {format_bytes(beside)} of which other networks of the job need" if beside else ""
-        most = len(self) - math.ceil((needed - left) / size)
-        way_out = f"choose a `teacher.pool` of at most {most}, or" if most > 0 else "choose"
-        raise ConfigurationError(
-            f"`teacher.pool` is {len(self)}, and those of its `{self.config.network.name}` networks that have not been "
-            f"trained yet need {format_bytes(needed)} ({self.functional.parameter_count:,} parameters each), but "
-            f"{where} {format_bytes(free)}{taken}; {way_out} a smaller `teacher.network`, or make room"
+    @override
+    def _demand(self) -> Demand:
+        size = self.functional.parameter_bytes
+        return Demand(
+            field="teacher.pool",
+            sizes=[0 if self._is_complete(index) else size for index in range(len(self))],
+            contents=f"those of its `{self.config.network.name}` networks that have not been trained yet",
+            smaller="a smaller `teacher.network`",
         )
 
     def _have(self, indices: Sequence[int]) -> None:
         """Train the missing of these teachers, and fill the memory."""
         self._capacity = self._most_in_memory()
-        missing = [index for index in indices if not self._kept(index)]
-        random.SystemRandom().shuffle(missing)  # so that jobs share the work; no number depends on it
-        total = len(missing) * self.config.epochs
-        if missing:
-            self._run.callback.on_phase("pretraining", total)
-        for place, index in enumerate(missing):
-            if self._kept(index):  # another job has trained it meanwhile
-                continue
-            on_epoch = partial(self._report, place * self.config.epochs, total)
-            self._hold(index, self._train(index, on_epoch))
+        self._train_missing(indices)
         for index in indices:
             if index not in self._held and len(self._held) < self._capacity:
                 self._hold(index, self._store.read(index) or self._train(index))
-
-    def _report(self, before: int, total: int, done: int) -> None:
-        self._run.callback.on_progress(before + done, total)
 
     def _hold(self, index: int, params: Params) -> None:
         """Keep a teacher in memory if there is room."""
@@ -172,13 +140,15 @@ class TeacherPool:
             )
         return min(most, len(self))
 
-    def _kept(self, index: int) -> bool:
+    @override
+    def _is_complete(self, index: int) -> bool:
         """Whether a teacher is in memory, or whole in the cache."""
         return index in self._held or bool(self._store.names(index))
 
-    def _train(self, index: int, on_epoch: Callable[[int], None] | None = None) -> Params:
+    @override
+    def _train(self, index: int, on_epoch: OnEpoch | None = None) -> Params:
         run, config = self._run, self.config
-        generator = torch.Generator(run.compute.device).manual_seed(stream_seed(index, "teacher"))
+        generator = Generator(run.compute.device).manual_seed(stream_seed(index, "teacher"))
         params = self.functional.new(generator)
         recipe = trainer.Recipe(
             epochs=config.epochs,
@@ -198,14 +168,61 @@ class TeacherPool:
             on_epoch=on_epoch,
             check_stop=run.check_stop,
         )
-        return self._write(index, params)
+        kept = self._store.keep_first(index, params)
+        self._hold(index, kept)
+        return kept
 
-    def _write(self, index: int, params: Params) -> Params:
-        """Keep a teacher, unless another job has meanwhile: then its numbers are those that a resumed run will read."""
-        earlier = self._store.read(index)
-        if earlier is None:
-            self._store.write(index, params)
-        return earlier or params
+
+class Teacher:
+    """One network of a pool, alone: in evaluation mode, and seeing images as they are.
+
+    Args:
+        config: of the pool.
+        run: the run that needs it.
+    """
+
+    def __init__(self, config: TeacherConfig, run: Run) -> None:
+        self._run = run
+        self._pool = teachers(config, run)
+
+    def prepare(self, generator: Generator) -> None:
+        """Have the network trained: the one of the pool that a generator on the CPU decides on."""
+        self._params = self._pool.draw_alone(generator)
+
+    def select(self, rule: Callable[[Tensor], Tensor]) -> Tensor:
+        """Training rows that a rule keeps of every class.
+
+        Args:
+            rule: rows to keep, int64 (n,), of the features (N, F) float32 of the images of one class.
+
+        Returns:
+            int64, class-major, and in each class as the rule orders them.
+        """
+        labels, kept = self._run.dataset.train.labels.cpu(), []
+        for label in range(len(self._run.dataset.classes)):
+            rows = (labels == label).nonzero().flatten()
+            kept.append(rows[rule(self._features(rows))])
+        return torch.cat(kept)
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor, temperature: float) -> Tensor:
+        """Softmax of the logits over a temperature.
+
+        Args:
+            images: uint8 (N, C, H, W), or floating point in normalised units.
+            temperature: positive; the higher, the more even.
+
+        Returns:
+            float32 (N, classes) on the device of the run.
+        """
+        normalize = self._run.dataset.normalize
+        pieces = (p.to(self._run.compute.device) for p in images.split(PIECE))
+        seen = (normalize(piece) if piece.dtype == torch.uint8 else piece for piece in pieces)
+        logits = [self._pool.functional.logits(self._params, piece, training=False) for piece in seen]
+        return F.softmax(torch.cat(logits) / temperature, dim=1)
+
+    def _features(self, rows: Tensor) -> Tensor:
+        return self._run.real_features(self._params, rows, functional=self._pool.functional)
 
 
 class DrawnTeacher(Stateful):
@@ -221,7 +238,7 @@ class DrawnTeacher(Stateful):
     """
 
     def __init__(self, config: TeacherConfig, run: Run, stream: str) -> None:
-        self._pool = run.teachers(config)
+        self._pool = teachers(config, run)
         self._run = run
         self._stream = stream
         self._index: int | None = None

@@ -15,8 +15,8 @@ from typing_extensions import override
 from ddcore.errors import ConfigurationError
 from ddcore.methods.shared.feature_matching import MatchingStep, feature_distance, require_spread
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Readings, Regularizer, Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Readings, Regularizer, Step
 from ddcore.spec import BACONTermConfig
 from ddcore.spec.base import features_unmatched
 

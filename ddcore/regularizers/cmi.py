@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.errors import ConfigurationError
 from ddcore.formulas.information import empirical_cmi
 from ddcore.pretrained.teachers import DrawnTeacher
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Readings, Regularizer, Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Readings, Regularizer, Step
 from ddcore.spec import CMIConfig
 
 
@@ -30,8 +29,6 @@ class CMI(Regularizer[CMIConfig]):
 
     def __init__(self, config: CMIConfig, run: Run) -> None:
         super().__init__(config, run)
-        for _, detail in config.impossible(run.spec):
-            raise ConfigurationError(detail)
         self._teacher = DrawnTeacher(config.teacher, run, "cmi/teacher")
 
     @override

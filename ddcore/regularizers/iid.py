@@ -1,7 +1,7 @@
 """IID: gather the images of a class, and let the channels of their features vary together as those of real ones do.
 
 Deng, Li, Ding, Wang, Zhang, Huang, Huo & Gao, "Exploiting Inter-sample and Inter-feature Relations in Dataset
-Distillation", CVPR 2024 (arXiv 2404.00563); methods/matching, section 7.
+Distillation", CVPR 2024 (arXiv 2404.00563), and its code, github.com/VincenDen/IID.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ddcore.errors import ConfigurationError
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.pretrained.teachers import DrawnTeacher
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Readings, Regularizer, Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Readings, Regularizer, Step
 from ddcore.spec import IIDConfig
 from ddcore.spec.base import features_unmatched
 
@@ -58,8 +58,6 @@ class IID(Regularizer[IIDConfig]):
 
     def __init__(self, config: IIDConfig, run: Run) -> None:
         super().__init__(config, run)
-        for _, detail in config.impossible(run.spec):
-            raise ConfigurationError(detail)
         if config.covariance:
             self._channels = _channels(run)
         self._teacher = DrawnTeacher(config.teacher, run, "iid/teacher") if config.centralization else None

@@ -1,8 +1,8 @@
 """MIM: raise a lower bound on the mutual information of real and synthetic activations.
 
 Shang, Yuan & Yan, "MIM4DD: Mutual Information Maximization for Dataset Distillation", NeurIPS 2023
-(arXiv 2312.16627). The authors released no code; equations are those of methods/trajectory-and-bilevel,
-section 8, and the critic's heads follow the contrastive distillation it builds on (Tian et al., ICLR 2020).
+(arXiv 2312.16627). The authors released no code. Equations are numbered as there, but rebuilt from its text and
+from the contrastive distillation it builds on (Tian et al., ICLR 2020), which the critic's heads follow, too.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.errors import ConfigurationError
 from ddcore.formulas.information import Pairs, infonce_bound, layer_weights, nce_loss
 from ddcore.nets.functional import Params
+from ddcore.pretrained.teachers import teachers
 from ddcore.registry import implements
-from ddcore.run.context import Run
-from ddcore.run.objective import Networks, Readings, Regularizer, Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Networks, Readings, Regularizer, Step
 from ddcore.spec import MIMConfig
 
 
@@ -86,9 +86,7 @@ class MIM(Regularizer[MIMConfig]):
 
     def __init__(self, config: MIMConfig, run: Run) -> None:
         super().__init__(config, run)
-        for _, detail in config.impossible(run.spec):
-            raise ConfigurationError(detail)
-        self._pool = None if config.compares_students(run.spec.method) else run.teachers(config.teacher)
+        self._pool = None if config.compares_students(run.spec.method) else teachers(config.teacher, run)
         self._functional = run.functional if self._pool is None else self._pool.functional
 
     @override

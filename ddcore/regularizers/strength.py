@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ddcore.errors import ConfigurationError
-from ddcore.run.objective import Readings, Regularizer, Step
+from ddcore.runtime.objective import Readings, Regularizer, Step
 
 
-class Weighted:
+class WeightedTerm:
     """A regulariser with its strength.
 
     A relative strength r is turned into an absolute weight w such that, over the first

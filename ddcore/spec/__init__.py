@@ -2,6 +2,7 @@
 
 from ddcore.spec.augmentation import AUGMENTATIONS, AUGMENTERS
 from ddcore.spec.base import (
+    CATALOGS,
     DECODERS,
     METHODS,
     NETWORKS,
@@ -12,6 +13,7 @@ from ddcore.spec.base import (
     NetworkConfig,
     RegularizerConfig,
     SamplerConfig,
+    broken_offers,
     decoder_config,
     method_config,
     network_config,
@@ -53,12 +55,17 @@ from ddcore.spec.methods import (
 from ddcore.spec.networks import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, ResNet18Config, VGG11Config
 from ddcore.spec.presets import Preset, all_presets
 from ddcore.spec.protocols import PROTOCOLS, Protocol
-from ddcore.spec.regularizers import BACONTermConfig, CMIConfig, IIDConfig, MIMConfig, TeacherConfig
+from ddcore.spec.regularizers import BACONTermConfig, CMIConfig, IIDConfig, MIMConfig
 from ddcore.spec.samplers import RandomSamplerConfig, RepresentativeSamplerConfig
+from ddcore.spec.teachers import TeacherConfig
+
+for _catalog in CATALOGS:
+    _catalog.admit_others()
 
 __all__ = [
     "AUGMENTATIONS",
     "AUGMENTERS",
+    "CATALOGS",
     "DATASETS",
     "DECODERS",
     "DISTILLED",
@@ -125,6 +132,7 @@ __all__ = [
     "TrajectoryConfig",
     "VGG11Config",
     "all_presets",
+    "broken_offers",
     "check_dataset_name",
     "decoder_config",
     "method_config",

@@ -1,6 +1,7 @@
 """Facts about the datasets that have a name, known without loading them.
 
-Normalisation constants are those of the dataset-distillation literature (methods/matching, A3);
+Normalisation constants are those of the dataset-distillation literature (``get_dataset`` in utils.py of
+github.com/VICO-UoE/DatasetCondensation);
 TinyImageNet and unlisted sets have theirs computed from the training images where absent.
 """
 
@@ -15,7 +16,8 @@ class DatasetFacts:
     """What is known about a named dataset before it is loaded.
 
     ``shape`` is (channels, height, width); ``smallest_class`` and ``train_size`` count training
-    images; ``mean`` and ``std`` are per channel in pixel units 0 to 1, ``None`` when computed.
+    images, ``test_size`` the others; ``mean`` and ``std`` are per channel in pixel units 0 to 1,
+    ``None`` when computed.
     """
 
     name: str
@@ -30,6 +32,7 @@ class DatasetFacts:
     """Whether a mirrored image keeps its class (digits do not)."""
     download: bool
     """Whether the files must be provided or downloaded (``digits`` ships with scikit-learn)."""
+    test_size: int
 
 
 _DIGITS = tuple("0123456789")
@@ -50,22 +53,23 @@ _CIFAR100 = tuple(
 DATASETS: Mapping[str, DatasetFacts] = {
     facts.name: facts
     for facts in (
-        DatasetFacts("digits", "Digits 8x8", (1, 8, 8), _DIGITS, 1437, 141, None, None, False, False),
-        DatasetFacts("mnist", "MNIST", (1, 28, 28), _DIGITS, 60_000, 5421, (0.1307,), (0.3081,), False, True),
+        DatasetFacts("digits", "Digits 8x8", (1, 8, 8), _DIGITS, 1437, 141, None, None, False, False, 360),
+        DatasetFacts("mnist", "MNIST", (1, 28, 28), _DIGITS, 60_000, 5421, (0.1307,), (0.3081,), False, True, 10_000),
         DatasetFacts(
-            "fashion_mnist", "Fashion-MNIST", (1, 28, 28), _FASHION, 60_000, 6000, (0.2861,), (0.3530,), True, True
+            "fashion_mnist", "Fashion-MNIST", (1, 28, 28), _FASHION, 60_000, 6000,
+            (0.2861,), (0.3530,), True, True, 10_000,
         ),
         DatasetFacts(
             "svhn", "SVHN", (3, 32, 32), _DIGITS, 73_257, 4659,
-            (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), False, True,
+            (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), False, True, 26_032,
         ),
         DatasetFacts(
             "cifar10", "CIFAR-10", (3, 32, 32), _CIFAR10, 50_000, 5000,
-            (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), True, True,
+            (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), True, True, 10_000,
         ),
         DatasetFacts(
             "cifar100", "CIFAR-100", (3, 32, 32), _CIFAR100, 50_000, 500,
-            (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762), True, True,
+            (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762), True, True, 10_000,
         ),
     )
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""How a distilled set is scored: fresh networks trained on it from scratch, beside controls (methods/matching, A3)."""
+"""How a distilled set is scored: fresh networks trained on it from scratch, beside controls."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ddcore.spec.augmentation import AUGMENTERS, check_augmentation
 from ddcore.spec.base import AnyNetwork, NetworkConfig, SpecModel
 from ddcore.spec.errors import Problem, nearest
+from ddcore.spec.memory import Batch
 from ddcore.spec.networks import (
     AlexNetConfig,
     ConvNetConfig,
@@ -19,8 +20,9 @@ from ddcore.spec.networks import (
     ResNet18Config,
     VGG11Config,
 )
-from ddcore.spec.protocols import ADAM, PROTOCOLS
-from ddcore.spec.regularizers import TeacherConfig
+from ddcore.spec.protocols import ADAM, PROTOCOLS, Schedule
+from ddcore.spec.teachers import TeacherConfig
+from ddcore.spec.work import TRAINING, DataSizes
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -42,7 +44,10 @@ NETWORK_POOLS: Mapping[str, tuple[NetworkConfig, ...]] = {
         ResNet18Config(norm="batch"),
     ),
 }
-"""Architectures that the literature scores across (methods/matching, A1): without and with batch normalisation."""
+"""Architectures that the literature scores across, without and with batch normalisation.
+
+The modes M and B of ``get_eval_pool`` in utils.py of github.com/VICO-UoE/DatasetCondensation.
+"""
 
 
 class Condition(NamedTuple):
@@ -60,7 +65,7 @@ class Condition(NamedTuple):
 
 
 class EvaluationConfig(SpecModel):
-    """How the distilled set is scored: fresh networks trained on it from scratch (A3).
+    """How the distilled set is scored: fresh networks trained on it from scratch.
 
     Every default but that of ``protocol`` is the one of the protocol.
     """
@@ -80,10 +85,11 @@ class EvaluationConfig(SpecModel):
     )
     repeats: int = Field(3, ge=0, le=100, description="Networks of each architecture; 0 skips scoring.")
     epochs: int = Field(300, ge=1, le=100_000, description="E, see `schedule`.")
-    schedule: Literal["drop_once", "drop_twice", "constant"] = Field(
+    schedule: Schedule = Field(
         "drop_once",
         description="`drop_once`: E + 1 epochs; after that with the index E // 2 + 1, counted from 0, a tenth of the "
-        "learning rate and a fresh optimiser (DC and its heirs). `drop_twice`: E epochs; a fifth of the learning rate "
+        "learning rate and a fresh optimiser (DC and its heirs). `drop_once_kept`: likewise, but the momentum is kept "
+        "(PDD). `drop_twice`: E epochs; a fifth of the learning rate "
         "after 2 E // 3 and again after 5 E // 6 (IDC). `constant`: E epochs.",
     )
     optimizer: Literal["sgd", "adam"] = Field(
@@ -182,7 +188,7 @@ class EvaluationConfig(SpecModel):
 
     def passes(self, epochs: int) -> int:
         """Epochs that a network is really trained for, for an E of ``epochs``."""
-        return epochs + 1 if self.schedule == "drop_once" else epochs
+        return epochs + 1 if self.schedule in ("drop_once", "drop_once_kept") else epochs
 
     def compared(self, distilled: Labels | None = None) -> tuple[Condition, ...]:
         """The distilled set and its controls.
@@ -252,6 +258,45 @@ class EvaluationConfig(SpecModel):
             self.passes(self.epochs_on(condition.set, full)) * sizes.get(condition.set, times * real)
             for condition in self.conditions(network)
         )
+
+    def teachers(self) -> Iterator[tuple[TeacherConfig, int]]:
+        """One of the pool, where anything asked for takes it."""
+        if self.needs_teacher:
+            yield self.teacher, 1
+
+    def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
+        """Images that its teacher looks at: those that it labels, and all real ones to choose some by herding.
+
+        It labels the distilled ones before the first network is trained.
+        """
+        distilled, stored, own = self._finished(job, data), data.classes * job.ipc, job.method.own_labels
+        labelled = distilled if self.labels == "soft" and own is None else 0
+        sizes = {DISTILLED: distilled if self.labels == "hard" and own is None else 0, "full": data.train}
+        for index in range(len(self.networks or (job.network,))):
+            soft = [condition for condition in self.conditions(index, own) if condition.labels == "soft"]
+            labelled += self.repeats * sum(sizes.get(condition.set, stored) for condition in soft)
+        if self.needs_teacher:
+            yield self.teacher.network, labelled + self._scores_herding * data.train
+
+    def image_passes(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
+        """Work of training and testing, architecture by architecture."""
+        sizes = (self._finished(job, data), data.classes * job.ipc, data.train)
+        for index, network in enumerate(self.networks or (job.network,)):
+            trained = self.images_trained(index, *sizes, job.method.shares(job.ipc))
+            conditions = len(self.conditions(index, job.method.own_labels))
+            yield network, TRAINING * trained + self.repeats * conditions * self.tests * data.test
+
+    def batches(self, job: JobSpec, data: DataSizes) -> Iterator[Batch]:
+        """Of each architecture, a batch to train on and the test images."""
+        sizes = {DISTILLED: self._finished(job, data), "full": data.train}
+        largest = max(sizes.get(condition.set, data.classes * job.ipc) for condition in self.conditions(0))
+        for network in (self.networks or (job.network,)) if self.repeats else ():
+            yield Batch(network, min(self.batch_size, largest), 1, whole=True)
+            yield Batch(network, data.test)
+
+    def _finished(self, job: JobSpec, data: DataSizes) -> int:
+        """Images of the distilled set."""
+        return data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """What in a job cannot be scored like this."""

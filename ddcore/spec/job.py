@@ -149,6 +149,14 @@ class JobSpec(SpecModel):
         return check_augmentation(value)
 
     @model_validator(mode="after")
+    def _as_the_job_has_it(self) -> JobSpec:
+        """Fill in the defaults of its components that follow the job, so that the specification shows them."""
+        self.__dict__["method"] = self.method.suited(self)
+        self.__dict__["decoder"] = self.decoder.suited(self)
+        self.__dict__["regularizers"] = tuple(regularizer.suited(self) for regularizer in self.regularizers)
+        return self
+
+    @model_validator(mode="after")
     def _sensible(self) -> JobSpec:
         names = [r.name for r in self.regularizers]
         for name in names:
@@ -218,27 +226,27 @@ def _impossible(spec: JobSpec) -> list[Problem]:
         detail = ipc_exceeds_class(spec, f"the smallest class of {spec.dataset}", facts.smallest_class)
         found.append(Problem("/ipc", "ipc_exceeds_class", detail))
     matcher = spec.method.matcher
-    if spec.decoder.name not in matcher.decoders:
+    if spec.decoder.name not in matcher.usable_decoders():
         detail = (
             f"`{matcher.name}` cannot learn through the decoder '{spec.decoder.name}'; "
-            f"use {' or '.join(repr(name) for name in matcher.decoders)}"
+            f"use {' or '.join(repr(name) for name in matcher.usable_decoders())}"
         )
         found.append(Problem("/decoder", "decoder_without_method", detail))
-    if spec.sampler.name not in matcher.samplers:
+    if spec.sampler.name not in matcher.usable_samplers():
         detail = (
             f"`{matcher.name}` cannot use the sampler '{spec.sampler.name}'; "
-            f"use {' or '.join(repr(name) for name in matcher.samplers)}"
+            f"use {' or '.join(repr(name) for name in matcher.usable_samplers())}"
         )
         found.append(Problem("/sampler", "sampler_without_method", detail))
     found += spec.decoder.impossible(spec)
-    for index, regularizer in enumerate(spec.regularizers):
-        found += [Problem(f"/regularizers/{index}", code, detail) for code, detail in regularizer.impossible(spec)]
+    for regularizer in spec.regularizers:
+        found += regularizer.impossible(spec)
         if regularizer.compares_features and not matcher.matches_features:
             detail = features_unmatched(regularizer.name, matcher.name)
-            found.append(Problem(f"/regularizers/{index}", "no_features_to_compare", detail))
+            found.append(Problem(regularizer.pointer(spec), "no_features_to_compare", detail))
         if spec.method.iterations == 0:
             detail = f"`{spec.method.name}` takes no steps, so `{regularizer.name}` could not act; drop it"
-            found.append(Problem(f"/regularizers/{index}", "nothing_to_regularise", detail))
+            found.append(Problem(regularizer.pointer(spec), "nothing_to_regularise", detail))
     return [*found, *spec.method.impossible(spec), *spec.evaluation.impossible(spec)]
 
 

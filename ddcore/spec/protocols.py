@@ -1,6 +1,6 @@
 """How the literature scores distilled sets: what each source sets otherwise than the default of a job.
 
-Sources: methods/matching, A2 and A3; methods/trajectory-and-bilevel, 0 and 3.2. A protocol is nothing but values for
+Sources: the paper that each protocol names, and its authors' released code. A protocol is nothing but values for
 fields of :class:`ddcore.spec.EvaluationConfig`; a field that a job gives itself prevails.
 """
 
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+Schedule = Literal["drop_once", "drop_once_kept", "drop_twice", "constant"]
+"""How the learning rate falls over a training; see :class:`ddcore.spec.EvaluationConfig`."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,16 @@ PROTOCOLS: Mapping[str, Protocol] = {
         {"repeats": 5, "epochs": 1000, "lr": None, "augmentation": "auto", "staging": "at_rest"},
     ),
     "pdd": Protocol(
-        "likewise, each for 500 epochs and with the momentum of the last",
+        "likewise, each for 500 epochs and with the momentum of the last, which is kept where the rate drops",
         "Chen et al., PDD, ICLR 2024 (arXiv 2310.06982)",
-        {"repeats": 5, "epochs": 500, "lr": None, "augmentation": "auto", "staging": "with_momentum"},
+        {
+            "repeats": 5,
+            "epochs": 500,
+            "schedule": "drop_once_kept",
+            "lr": None,
+            "augmentation": "auto",
+            "staging": "with_momentum",
+        },
     ),
     "bptt": Protocol(
         "300 epochs at a constant rate, without augmentation, batches of 640",

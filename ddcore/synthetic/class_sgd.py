@@ -4,7 +4,8 @@ IDM, BACON, IID and IDC call their optimiser after the loss of every class. It m
 images each time, so that a class goes on coasting on its velocity while the others have their turn: in a
 sweep over C classes, class c coasts c steps, takes its own step, and coasts C - 1 - c more. The losses of
 different classes do not depend on each other's images, so :func:`coast_before_`, one batched gradient and
-:func:`step_and_coast_` equal the sequential loop up to rounding (methods/matching, E0).
+:func:`step_and_coast_` equal the sequential loop up to rounding. A step without a gradient is v <- m v, then
+x <- x - lr v; k of them make v <- m^k v, and x <- x - lr v (m + ... + m^k) with the v that they began with.
 
 At a momentum of 0.5 and 10 classes the velocity has all but vanished at the next sweep: this is plain SGD at
 twice the learning rate, where one joint step a sweep would carry momentum over.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from ddcore.synthetic.class_sgd import Bounds, Rate, coast_before_, step_and_coast_
+
+Longest = Callable[[Tensor], Tensor | float]
+"""From a value to the length of the longest step from it."""
 
 
 class Learned:
@@ -19,13 +22,16 @@ class Learned:
         velocity: momentum buffer of the same shape.
         lr: learning rate, one number or a tensor that broadcasts to the value.
         momentum: m, 0 to 1.
+        longest: gives the longest step from a value, as a root mean square; a longer one is cut to it, and the
+            velocity with it. ``None`` for no limit.
     """
 
-    def __init__(self, start: Tensor, *, lr: Rate, momentum: float) -> None:
+    def __init__(self, start: Tensor, *, lr: Rate, momentum: float, longest: Longest | None = None) -> None:
         self.value = start.detach().to(torch.float32, copy=True).requires_grad_()
         self.velocity = torch.zeros_like(self.value)
         self.lr = lr
         self.momentum = momentum
+        self.longest = longest
 
     @property
     def gradient(self) -> Tensor:
@@ -51,6 +57,9 @@ class Learned:
     def step(self) -> None:
         """Follow the gradient."""
         self.velocity.mul_(self.momentum).add_(self.gradient)
+        if self.longest is not None:
+            length = (self.lr * self.velocity).double().square().mean().sqrt()
+            self.velocity.mul_((self.longest(self.value) / length).clamp(max=1))
         if isinstance(self.lr, Tensor):
             self.value.addcmul_(self.velocity, self.lr, value=-1)
         else:
@@ -68,7 +77,7 @@ class Learned:
 
 
 class LearnedByClass(Learned):
-    """Class-major rows whose optimiser steps once for each class, in closed form (methods/matching, E0).
+    """Class-major rows whose optimiser steps once for each class, in closed form (:mod:`ddcore.synthetic.class_sgd`).
 
     Args:
         start: (classes * rows, ...), class after class.

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ddcore.data.dataset import ImageSet
 from ddcore.errors import DivergedError
 from ddcore.synthetic.class_sgd import Rate
 from ddcore.synthetic.decoders import Decoder, Identity
-from ddcore.synthetic.parameter import Learned, LearnedByClass
+from ddcore.synthetic.parameter import Learned, LearnedByClass, Longest
 
 
 class SyntheticSet:
@@ -59,6 +58,7 @@ class SyntheticSet:
         class_steps: bool = False,
         others: Mapping[str, Learned] | None = None,
         max_norm: float | None = None,
+        longest: Longest | None = None,
     ) -> None:
         if len(stored) % ipc:
             raise ValueError(f"rows {tuple(stored.shape)} are not whole classes of {ipc}")
@@ -71,6 +71,7 @@ class SyntheticSet:
         self._rows = stored.detach().to(torch.float32)
         self.soft_labels: Tensor | None = None
         self._max_norm = max_norm
+        self._longest = longest
         self._make_live(range(ipc))
 
     def _make_live(self, live: range) -> None:
@@ -84,7 +85,7 @@ class SyntheticSet:
         rows = (
             LearnedByClass(start, classes=self.classes, lr=lr, momentum=self._momentum)
             if self._class_steps
-            else Learned(start, lr=lr, momentum=self._momentum)
+            else Learned(start, lr=lr, momentum=self._momentum, longest=self._longest)
         )
         if len(live) == self.ipc:
             self._rows = rows.value.detach()
@@ -243,8 +244,12 @@ class SyntheticSet:
         for part in self.learned.values():
             part.step()
 
-    def check_finite(self, step: int) -> None:
+    def check_finite(self, step: int, steps_path: str = "method") -> None:
         """Refuse tensors that have become NaN or infinite, so that no checkpoint ever holds them.
+
+        Args:
+            step: number of the step, from 1.
+            steps_path: where in the job the fields of the method stand.
 
         Raises:
             DivergedError: naming the step, and the first class concerned where it is the images.
@@ -257,7 +262,8 @@ class SyntheticSet:
             if name == "images":
                 row = int((~torch.isfinite(value)).flatten(1).any(dim=1).nonzero()[0])
                 where = f" (class {row // len(self.live)})"
-            remedy = "`method.lr_lr`" if name == "lr" else "`method.lr_img` or the regulariser weights"
+            rate = "lr_lr" if name == "lr" else "lr_img"
+            remedy = f"`{steps_path}.{rate}`" + ("" if name == "lr" else " or the regulariser weights")
             raise DivergedError(
                 f"the synthetic {name} became NaN or infinite at step {step}{where}; those of the last checkpoint are "
                 f"kept. Lower {remedy}, or use `precision`: 'fp32'"
@@ -281,21 +287,3 @@ class SyntheticSet:
             self._make_live(range(*state["live"].tolist()))
         for name, part in self.learned.items():
             part.load_state({key: state[f"{name}/{key}"] for key in part.state()})
-
-
-def real_rows(train: ImageSet, ipc: int, generator: torch.Generator) -> Tensor:
-    """Rows of ``ipc`` training images of each class, drawn uniformly without replacement.
-
-    Args:
-        train: real images; every class must have at least ``ipc``.
-        ipc: images per class.
-        generator: source of the draw, on the CPU.
-
-    Returns:
-        (C * ipc,) int64, class-major.
-    """
-    chosen = []
-    for label in range(len(train.classes)):
-        rows = (train.labels.cpu() == label).nonzero().flatten()
-        chosen.append(rows[torch.randperm(len(rows), generator=generator)[:ipc]])
-    return torch.cat(chosen)

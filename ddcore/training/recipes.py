@@ -1,4 +1,4 @@
-"""From the fields of an evaluation to the recipe that networks are trained by (methods/matching, A3)."""
+"""From the fields of an evaluation to the recipe that networks are trained by."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def recipe_of(
 def scheduled(recipe: Recipe, config: EvaluationConfig, epochs: int) -> Recipe:
     """A recipe with the schedule that an evaluation has for an E of ``epochs``."""
     recipe = replace(recipe, epochs=config.passes(epochs))
-    if config.schedule == "drop_once":
+    if config.schedule in ("drop_once", "drop_once_kept"):
         # After the epoch with the index E // 2 + 1: one more has been made by then.
-        return replace(recipe, drops=(epochs // 2 + 2,), drop_factor=0.1, restarts=True)
+        return replace(recipe, drops=(epochs // 2 + 2,), drop_factor=0.1, restarts=config.schedule == "drop_once")
     if config.schedule == "drop_twice":
         return replace(recipe, drops=(2 * epochs // 3, 5 * epochs // 6), drop_factor=0.2, restarts=False)
     return replace(recipe, drops=())

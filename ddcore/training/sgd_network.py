@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from ddcore.autograd.gradients import cross_entropy
 from ddcore.nets.functional import Functional
-from ddcore.run.objective import Stateful
+from ddcore.runtime.checkpoint import Stateful
 
 
 class Student(Stateful):

@@ -1,7 +1,7 @@
 """Train networks on real or synthetic images: the one trainer behind evaluation, teachers and experts.
 
 SGD or Adam as :mod:`torch.optim` defines them, cross-entropy with classes or probabilities, shuffled mini-batches,
-augmentation with parameters for every image, and CutMix (methods/matching, A2, A3).
+augmentation with parameters for every image, and CutMix (Yun et al., ICCV 2019).
 
 One network at a time: on a CPU, several networks stacked under ``torch.func.vmap`` never train faster.
 Measured on 2 cores by ``python -m benchmarks`` (stacked against in turn): equal for ConvNets of

@@ -23,14 +23,14 @@ from sqlalchemy import create_engine, func, make_url, select, text, update
 from app import migrate
 from app.core.database import Database
 from app.core.ids import new_id
-from app.core.schema import metadata
 from app.core.security import Scope
 from app.core.settings import Settings
 from app.core.tables import Base
-from app.jobs.models import Job
 from app.keys import repository as keys
 from app.keys import service as key_service
 from app.main import create_app
+from app.models import metadata
+from app.models.jobs import Job
 from ddcore.spec import parse
 
 

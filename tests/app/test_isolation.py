@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.artifacts.models import Artifact, Blob
 from app.core.security import Scope
 from app.metrics import repository as metrics
+from app.models.artifacts import Artifact, Blob
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api

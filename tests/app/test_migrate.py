@@ -11,9 +11,9 @@ from sqlalchemy import create_engine, inspect, make_url, select, text
 
 from app import migrate
 from app.core.database import Database
-from app.core.schema import metadata
 from app.core.settings import Settings
-from app.jobs.models import Job
+from app.models import metadata
+from app.models.jobs import Job
 
 BACKENDS = ("sqlite", "postgres")
 

@@ -13,12 +13,12 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 from sqlalchemy import update
 
-from app.artifacts.service import publish
+from app.artifacts.service import Output, publish
 from app.core.ids import new_id
 from app.core.storage import open_store
 from app.events import repository as events
-from app.jobs.models import Job
 from app.metrics.repository import ingest
+from app.models.jobs import Job
 from ddcore.spec import parse
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Worker:
         path = self._folder / f"{step}.png"
         path.write_bytes(buffer.getvalue())
         with self._database.write() as session:
-            publish(session, self._store, self.job, 0, "snapshot", path, "image/png", step)
+            publish(session, self._store, self.job, 0, Output("snapshot", path, "image/png", step=step))
             self._change(session)
 
     def finish(self) -> None:
@@ -110,6 +110,21 @@ class TestLive:
         expect(page.locator("#state")).to_contain_text("step 400 of 1,000")
         expect(line).to_have_attribute("d", points(40))
         expect(page.locator("#readings tbody tr").first).to_contain_text("400")
+
+    def test_a_page_is_rendered_once_when_it_is_opened(
+        self, service: Service, page: Page, worker: Worker, open_job: Callable[[], Page]
+    ) -> None:
+        worker.report(range(10, 51, 10))
+        rendered: list[str] = []
+        page.on(
+            "request",
+            lambda request: rendered.append(request.resource_type) if request.url.endswith(worker.job) else None,
+        )
+        open_job()
+        expect(page.locator("#state [data-live-state]")).to_have_text("live")
+        worker.report(range(60, 101, 10))
+        expect(page.locator("#state")).to_contain_text("step 100 of 1,000")
+        assert rendered == ["document", "fetch"], "once when it was opened, once when the job had changed"
 
     def test_what_happens_during_a_refresh_is_not_missed(
         self, service: Service, worker: Worker, open_job: Callable[[], Page]

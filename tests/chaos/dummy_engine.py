@@ -16,7 +16,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from ddcore.run.callback import Stop
+from ddcore.runtime.callback import Stop
 from worker import protocol
 from worker.engine_guard import StopRequest, die_with_parent
 from worker.faults import fault_point

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 
-from app.events.models import Event
+from app.models.events import Event
 from tests.chaos.dummy_engine import advance, result_of, state_after
 from tests.chaos.harness import Cluster
 

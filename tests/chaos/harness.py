@@ -20,21 +20,21 @@ import redis
 from sqlalchemy import create_engine, make_url, select, text
 
 from app import migrate
-from app.artifacts.models import Artifact
 from app.core.database import Database
 from app.core.security import Principal, Scope
 from app.core.settings import Settings
 from app.core.storage import open_store
-from app.events.models import Event
-from app.jobs import outbox
-from app.jobs.models import Job
 from app.jobs.schemas import CancelRequest, Envelope
 from app.jobs.service import JobService
-from app.jobs.states import HELD, TERMINAL, State
 from app.jobs.submission import Submission
-from app.keys.models import Tenant
-from app.metrics.models import MetricKey, MetricPoint
-from app.system.models import Worker
+from app.models.artifacts import Artifact
+from app.models.events import Event
+from app.models.fleet import Worker
+from app.models.jobs import Job
+from app.models.keys import Tenant
+from app.models.metrics import MetricKey, MetricPoint
+from app.models.states import HELD, TERMINAL, State
+from app.queue import outbox
 from ddcore.spec import parse
 
 ROOT = Path(__file__).resolve().parents[2]

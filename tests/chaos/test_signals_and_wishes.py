@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from app.core.storage import open_store
-from app.jobs import outbox
+from app.queue import outbox
 from tests.chaos.dummy_engine import BAD_DATA_SEED, DEAF_SEED
 from tests.chaos.expectations import assert_undisturbed, events_of, expect_no_engine
 from tests.chaos.harness import Cluster, WorkerProcess, cluster

@@ -11,7 +11,8 @@ from app.core.settings import FROM_FILE, Settings
 from ddclient.cli import app as ddctl
 from tests.contract.conftest import ROOT
 
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/api.md", "docs/operations.md")
+DECISIONS = tuple(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs/decisions").glob("*.md")))
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/api.md", "docs/operations.md", *DECISIONS)
 LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]+)")
 SETTING = re.compile(r"\bDD_[A-Z_]+\b")
 ELSEWHERE = {"DD_URL", "DD_API_KEY", "DD_PUBLISH", "DD_REQUIRE"}

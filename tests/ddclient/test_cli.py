@@ -218,7 +218,7 @@ def test_methods_and_presets(ddctl: Ddctl, service: FakeService) -> None:
     schema = {"properties": {"lr_img": {"default": 1.0, "description": "Learning rate of the images."}}}
     dm = {
         "name": "dm", "kind": "method", "title": "Distribution matching", "citation": "Zhao", "cost": "light",
-        "parameters": schema,
+        "parameters": schema, "departures": ["From 100 images on published is 10.", "And another."],
     }  # fmt: skip
     expected = {"accuracy": 48.9, "tolerance": 1.5, "status": "verified"}
     service.on("GET", "/v1/methods", {"data": [dm]})
@@ -227,6 +227,10 @@ def test_methods_and_presets(ddctl: Ddctl, service: FakeService) -> None:
     service.on("GET", "/v1/presets", {"data": [{"name": "p", "title": "t", "expected": expected}, {"name": "q"}]})
     assert all(title in ddctl("methods")[1] for title in ("Distribution matching", "CMI", "Tiles"))
     assert "Learning rate of the images." in ddctl("methods", "dm")[1]
+    lines = [line.rstrip() for line in ddctl("methods", "dm")[1].splitlines()]
+    assert lines[-3:] == [
+        "Where a default is not the published setting:", "- From 100 images on published is 10.", "- And another.",
+    ]  # fmt: skip
     assert "did you mean 'dm'?" in ddctl("methods", "ddm")[2]
     assert "48.9 % ± 1.5 (verified)" in ddctl("presets")[1]
     assert len(json.loads(ddctl("presets", "--json")[1])) == 2

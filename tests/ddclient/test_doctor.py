@@ -32,7 +32,7 @@ def findings(service: FakeService, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_a_sound_machine(findings: Any, service: FakeService) -> None:
     service.on("GET", "/readyz", {"status": "ready"})
     found = findings()
-    assert list(found) == ["versions", "compute", "data", "settings", "disk", "service"]
+    assert list(found) == ["versions", "compute", "extensions", "data", "settings", "disk", "service"]
     assert [name for name, finding in found.items() if finding.verdict == "error"] == []
     assert "bf16" in found["compute"].text
     assert found["versions"].facts["torch"]

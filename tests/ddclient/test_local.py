@@ -17,7 +17,7 @@ from ddclient import cli
 from ddclient.errors import Exit
 from ddclient.live import RunView
 from ddclient.local import EngineView, stop_on_signals
-from ddcore.run.callback import Stop
+from ddcore.runtime.callback import Stop
 
 TINY = (
     "run", "digits", "--ipc", "1", "--iterations", "40", "--set", "network.width=8", "--set", "method.batch_real=8",

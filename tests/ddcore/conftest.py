@@ -11,15 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore.augment import siamese
 from ddcore.data.dataset import Dataset, ImageSet, describe
-from ddcore.data.sampling import ClassSampler
 from ddcore.machine.compute import Compute
-from ddcore.nets import build
-from ddcore.nets.functional import Functional
-from ddcore.run.callback import Callback, Phase, Stop
-from ddcore.run.context import Run
-from ddcore.run.randomness import Randomness
+from ddcore.runtime.assembly import assemble
+from ddcore.runtime.callback import Callback, Phase, Stop
+from ddcore.runtime.context import Run
 from ddcore.spec import parse
 
 CPU = torch.device("cpu")
@@ -27,7 +23,11 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def fill() -> Callable[..., Tensor]:
-    """Tensor whose element k is sin(a k + b), in float64 cast to float32 (methods/matching, E1)."""
+    """Tensor whose element k is sin(a k + b), in float64 cast to float32.
+
+    Tests named "printed" hold the code against figures that were worked out beforehand for such inputs: by the
+    published formulas, in float32, and without this code.
+    """
 
     def filled(*shape: int, a: float = 1.0, b: float = 0.0) -> Tensor:
         return torch.sin(a * torch.arange(math.prod(shape), dtype=torch.float64) + b).float().reshape(shape)
@@ -59,19 +59,7 @@ def make_run() -> Callable[..., Run]:
         spec = parse(
             {"dataset": "blobs", "ipc": 2, "method": "dm", "network": {"name": "convnet", "width": 8}, **fields}
         )
-        compute = compute or Compute(CPU)
-        return Run(
-            spec=spec,
-            dataset=dataset,
-            compute=compute,
-            functional=Functional(build(spec.network, dataset.shape, len(dataset.classes)), compute),
-            strategy=siamese.strategy_for(spec.augmentation, dataset.flip),
-            random=Randomness(spec.seed, compute.device),
-            sampler=ClassSampler(dataset.train.labels, len(dataset.classes)),
-            cache=None,
-            callback=Callback(),
-            check_stop=lambda: None,
-        )
+        return assemble(spec, dataset, compute or Compute(CPU))
 
     return make
 

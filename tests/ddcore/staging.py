@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ddcore.methods import build_method
 from ddcore.methods.staged import Staged
-from ddcore.registry import build_method
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.synthetic.set import SyntheticSet
 
 Make = Callable[..., Run]

@@ -1,7 +1,20 @@
-"""What every registered method and regulariser promises, each with each.
+"""What every method and regulariser promises, each with each.
 
-A new method or regulariser is covered by registering its configuration; nothing here is edited. Network passes run
-as they are; ``DD_TEST_COMPILE=on`` has them compiled: six minutes on two cores with ``-n 2 -k in_bf16``.
+A new method or regulariser is covered as soon as its files are there, at the ``smoke`` size that its configuration
+gives; nothing here is edited. The promises, and where each is checked:
+
+- *finite readings*, with the probe's bounds, a loss that is the sum of its parts, every phase, a score beside its
+  control, and a bundle that loads: :func:`check_run`, for every combination;
+- *exact resumption*, the same images and the same readings at the same steps: :func:`check_resumption`, for every
+  combination. A stop after step 1 lies within the steps over which a relative strength is measured, so a regulariser
+  alone is stopped there; one after step 3 lies within the life of a network, a batch or a stage, so a method alone is
+  stopped there; all regularisers together are stopped at both;
+- *respect of the seed*: the same seed gives the same bytes (the resumed run is another one), and another seed gives
+  others: :func:`test_another_seed_gives_other_images`, for every method, whose start differs whatever joins it.
+
+An undisturbed run of a specification is done once in a process and serves every test that compares with it; tests of
+one method share a process. Network passes run as they are; ``DD_TEST_COMPILE=on`` has them compiled: six minutes on
+two cores with ``-n 2 -k in_bf16``.
 """
 
 from __future__ import annotations
@@ -10,7 +23,9 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,52 +35,56 @@ from pydantic import Field
 from safetensors.torch import load_file
 
 from ddcore import engine
-from ddcore.errors import Interrupted
+from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.machine.compute import missing_compiler
 from ddcore.methods.dm import DM
+from ddcore.nets import build
 from ddcore.registry import _IMPLEMENTATIONS, implements
-from ddcore.run.objective import Readings
-from ddcore.spec import METHODS, REGULARIZERS, DMConfig, JobSpec, SpecError, method_config, parse
+from ddcore.runtime.checkpoint import list_checkpoints
+from ddcore.runtime.objective import Readings
+from ddcore.spec import (
+    DECODERS,
+    METHODS,
+    NETWORKS,
+    REGULARIZERS,
+    SAMPLERS,
+    DMConfig,
+    EvaluationConfig,
+    JobSpec,
+    MethodConfig,
+    NetworkConfig,
+    SpecError,
+    method_config,
+    parse,
+)
+from tests.ddcore.conftest import Recorder
 
 pytestmark = pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")  # the compiler looks at it
 STEPS = 6
 
 
 def job(method: str, /, *regularizers: str, **fields: Any) -> dict[str, Any]:
-    """A specification small enough for a test; sizes are cut wherever the configuration has them."""
-    known = METHODS[method].model_fields
-    iterations = 0 if any(getattr(m, "le", None) == 0 for m in known["iterations"].metadata) else STEPS
-    small = {
-        "iterations": iterations,
-        "batch_real": 8,
-        "window": 3,
-        "query_images": 16,
-        "max_image_steps": 4,
-        "max_network_epochs": 4,
-        "inner_loop": 4,
-    }
-    small |= {"queue_size": 4, "grow_every": 1, "network_steps": 2, "eval_interval": 4}
-    small |= {"steps_per_network": 4, "train_images": 32, "batch_train": 16}
-    small |= {"student_steps": 3, "max_start": 2, "experts": {"count": 2}}
-    small |= {"stages": 2, "epochs": 2, "base": {k: small[k] for k in ("student_steps", "max_start", "experts")}}
-    small["base"]["name"] = "mtt"
-    teacher = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
+    """A specification small enough for a test, at the sizes that each configuration gives."""
     return {
         "dataset": "digits",
         "ipc": 2 * stages(method),
-        "method": {"name": method, **{k: v for k, v in small.items() if k in known}},
+        "method": {"name": method, **METHODS[method].smoke} | steps(method),
         "regularizers": [
-            {"name": r, "relative": 0.5, "calibration_steps": 2}
-            | ({"teacher": teacher} if "teacher" in REGULARIZERS[r].model_fields else {})
-            for r in regularizers
+            {"name": term, "relative": 0.5, "calibration_steps": 2, **REGULARIZERS[term].smoke} for term in regularizers
         ],
-        "network": {"name": "convnet", "width": 4, "depth": 2},
+        "network": {"name": "convnet", **NETWORKS["convnet"].smoke},
         "compile": os.environ.get("DD_TEST_COMPILE", "off"),
         "metrics": {"every": 2, "probe": "random"},
         "snapshots": {"every": 3},
         "checkpoints": {"every": 2},
         "evaluation": {"repeats": 1, "epochs": 2, "controls": ["random"]},
     } | fields
+
+
+def steps(method: str) -> dict[str, int]:
+    """Steps of such a job, where the method takes any."""
+    iterations = METHODS[method].model_fields["iterations"]
+    return {} if any(getattr(m, "le", None) == 0 for m in iterations.metadata) else {"iterations": STEPS}
 
 
 def stages(method: str) -> int:
@@ -86,10 +105,21 @@ def fitting(method: str, /, **fields: Any) -> tuple[str, ...]:
     return tuple(filter(fits, REGULARIZERS))
 
 
-def combinations() -> list[tuple[str, ...]]:
-    """Every method alone, with each regulariser that fits it, and with all of these."""
+def of_method(method: str, *parameters: Any) -> Any:
+    """A case of a test, in the process that has the other cases of its method."""
+    group = pytest.mark.xdist_group(f"contract of {method}")
+    return pytest.param(*(parameters or (method,)), marks=group, id="+".join(*parameters) if parameters else method)
+
+
+def methods(able: Callable[[type[MethodConfig]], bool] = lambda _: True) -> list[Any]:
+    """Every method that is able to, as a case each."""
+    return [of_method(name) for name, config in METHODS.items() if able(config)]
+
+
+def combinations() -> list[Any]:
+    """Every method alone, with each regulariser that fits it, and with all of these, as a case each."""
     return [
-        (method, *terms)
+        of_method(method, (method, *terms))
         for method in METHODS
         for terms in dict.fromkeys(((), *((term,) for term in fitting(method)), fitting(method)))
     ]
@@ -103,82 +133,133 @@ def digest(folder: Path) -> str:
     return hashlib.sha256((folder / "out" / "distilled.safetensors").read_bytes()).hexdigest()
 
 
-def check(names: tuple[str, ...], folder: Path, cache: Path, recorder: Any, **fields: Any) -> None:
-    """The promises: finite readings, respect of the seed, exact resumption, a bundle that loads."""
-    terms = names[1:]
+@dataclass(frozen=True)
+class Whole:
+    """An undisturbed run: its folder, what it said and what it returned."""
+
+    spec: JobSpec
+    folder: Path
+    said: Any
+    result: engine.Result
+
+
+class Runs:
+    """Undisturbed runs of this process, each done when it is first asked for."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.cache = cache
+        self._folder = folder
+        self._done: dict[str, Whole] = {}
+
+    def whole(self, spec: JobSpec) -> Whole:
+        key = spec.model_dump_json()
+        if key not in self._done:
+            folder, said = self._folder / str(len(self._done)), Recorder()
+            self._done[key] = Whole(spec, folder, said, distil(spec, folder, self.cache, said))
+        return self._done[key]
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Runs:
+    return Runs(tmp_path_factory.mktemp("undisturbed"), cache)
+
+
+def check(names: tuple[str, ...], runs: Runs, folder: Path, *stops: int, **fields: Any) -> Whole:
+    """All promises of a combination but that of another seed."""
     spec = parse(job(*names, **fields))
     assert parse(json.loads(spec.model_dump_json())) == spec
+    whole = runs.whole(spec)
+    check_run(whole)
+    if spec.method.iterations:
+        check_sum(whole)
+        check_resumption(whole, runs.cache, folder, *stops)
+    return whole
 
-    whole = recorder()
-    result = distil(spec, folder / "whole", cache, whole)
-    assert result.steps == spec.method.iterations
-    assert {"loading", "distilling", "evaluating", "finalizing"} <= set(whole.phases)
-    for values in whole.metrics.values():
+
+def check_run(whole: Whole) -> None:
+    """Finite readings within their bounds, all phases, a score and its control, and a bundle that loads."""
+    spec, said, results = whole.spec, whole.said, whole.result.results
+    assert whole.result.steps == spec.method.iterations
+    assert {"loading", "distilling", "evaluating", "finalizing"} <= set(said.phases)
+    for values in said.metrics.values():
         assert all(math.isfinite(v) for v in values.values())
         assert {"mi_lower_bound", "cmi"} <= set(values)
         assert values["mi_lower_bound"] <= math.log(10)
         assert values["cmi"] >= 0
-    assert result.results["accuracy"]["networks"] == 1
-    assert result.results["controls"]["random"]["networks"] == 1
+    assert results["accuracy"]["networks"] == 1
+    assert results["controls"]["random"]["networks"] == 1
 
-    bundle = load_file(folder / "whole" / "out" / "distilled.safetensors")
+    bundle = load_file(whole.folder / "out" / "distilled.safetensors")
     assert bundle["images"].shape == (10 * spec.images_per_class, 1, 8, 8)
     assert bundle["images"].dtype == torch.float32
     assert bundle["labels"].tolist() == [c for c in range(10) for _ in range(spec.images_per_class)]
-    stored = folder / "whole" / "out" / "stored.safetensors"
-    assert stored.exists() == (spec.decoder.name != "identity")
+    stored = whole.folder / "out" / "stored.safetensors"
+    assert stored.exists() == (spec.images_per_class != spec.ipc)
     if spec.decoder.views > 1:
         assert load_file(stored)["images"].shape == (10 * spec.ipc, 1, 8, 8)
 
-    other = parse(job(*names, seed=1, **fields))
-    distil(other, folder / "seed", cache, recorder())
-    assert digest(folder / "seed") != digest(folder / "whole")
 
-    if not spec.method.iterations:
-        return
-    last = whole.metrics[STEPS]
+def check_sum(whole: Whole) -> None:
+    """The loss is that of the method and, by their weights, those of the regularisers."""
+    terms, last = [term.name for term in whole.spec.regularizers], whole.said.metrics[STEPS]
     assert {f"loss/{name}" for name in ("base", *terms)} | {"loss"} <= set(last)
     total = last["loss/base"] + sum(last[f"weight/{t}"] * last[f"loss/{t}"] for t in terms)
     assert last["loss"] == pytest.approx(total, rel=1e-6)
 
-    parts = [recorder(stop_after=1), recorder(stop_after=3), recorder()]
-    for part in parts[:2]:
+
+def check_resumption(whole: Whole, cache: Path, folder: Path, *stops: int) -> None:
+    """Stopped after each of these steps and resumed, a run says and makes the same; scores come after the images."""
+    spec = whole.spec.model_copy(update={"evaluation": EvaluationConfig(repeats=0)})
+    parts = [*map(Recorder, stops), Recorder()]
+    for part in parts[:-1]:
         with pytest.raises(Interrupted):
-            distil(spec, folder / "parts", cache, part)
-    distil(spec, folder / "parts", cache, parts[2])
-    assert [part.resumed for part in parts] == [[], [(1, True)], [(3, True)]]
-    assert digest(folder / "parts") == digest(folder / "whole")
-    assert {**parts[0].metrics, **parts[1].metrics, **parts[2].metrics} == whole.metrics
+            distil(spec, folder, cache, part)
+    distil(spec, folder, cache, parts[-1])
+    assert [part.resumed for part in parts] == [[], *([(step, True)] for step in stops)]
+    assert digest(folder) == digest(whole.folder)
+    said: dict[int, dict[str, float]] = {}
+    for part in parts:
+        said |= part.metrics
+    assert said == whole.said.metrics
 
 
-@pytest.mark.parametrize("names", combinations(), ids="+".join)
-def test_contract(names: tuple[str, ...], tmp_path: Path, cache: Path, recorder: Any) -> None:
-    check(names, tmp_path, cache, recorder)
+@pytest.mark.parametrize("names", combinations())
+def test_contract(names: tuple[str, ...], runs: Runs, tmp_path: Path) -> None:
+    together = names[1:] and names[1:] == fitting(names[0])
+    stops = (1, 3) if together else (1,) if names[1:] else (3,)
+    check(names, runs, tmp_path, *stops)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if "mosaic" in METHODS[m].decoders])
-def test_contract_with_mosaics(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
+@pytest.mark.parametrize("method", methods())
+def test_another_seed_gives_other_images(method: str, runs: Runs, tmp_path: Path) -> None:
+    distil(parse(job(method, seed=1, evaluation={"repeats": 0})), tmp_path, runs.cache, Recorder())
+    assert digest(tmp_path) != digest(runs.whole(parse(job(method))).folder)
+
+
+@pytest.mark.parametrize("method", methods(lambda config: "mosaic" in config.usable_decoders()))
+def test_contract_with_mosaics(method: str, runs: Runs, tmp_path: Path) -> None:
     """Through a decoder, and with one image a class: its tiles are enough for every regulariser."""
     fields = {"decoder": "mosaic", "ipc": stages(method)}
     terms = fitting(method, **fields)
     assert terms == fitting(method)
-    check((method, *terms), tmp_path, cache, recorder, **fields)
+    check((method, *terms), runs, tmp_path, 3, **fields)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if "representative" in METHODS[m].samplers])
-def test_contract_with_representative_batches(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
-    """Drawn anew at step 4, after both interruptions, and from a start that represents its class as well."""
-    sampler = {"name": "representative", "interval": 4, "candidates": 20}
+@pytest.mark.parametrize("method", methods(lambda config: "representative" in config.usable_samplers()))
+def test_contract_with_representative_batches(method: str, runs: Runs, tmp_path: Path) -> None:
+    """Drawn anew at step 4, after the interruption, and from a start that represents its class as well."""
+    sampler = {"name": "representative", **SAMPLERS["representative"].smoke}
+    assert sampler["interval"] == 4
     start = {} if method == "dc" else {"init": "k_means"}
-    check((method,), tmp_path, cache, recorder, sampler=sampler, **start)
+    check((method,), runs, tmp_path, 3, sampler=sampler, **start)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if "addressed" in METHODS[m].decoders])
-def test_contract_with_addressed_memory(method: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
+@pytest.mark.parametrize("method", methods(lambda config: "addressed" in config.usable_decoders()))
+def test_contract_with_addressed_memory(method: str, runs: Runs, tmp_path: Path) -> None:
     """What is stored are no images, and all classes share a part of it."""
-    fields = {"decoder": {"name": "addressed", "bases": 8, "factor": 2}, "ipc": 1}
-    check((method, *fitting(method, **fields)), tmp_path, cache, recorder, **fields)
-    stored = load_file(tmp_path / "whole" / "out" / "stored.safetensors")
+    fields = {"decoder": {"name": "addressed", **DECODERS["addressed"].smoke}, "ipc": 1}
+    whole = check((method, *fitting(method, **fields)), runs, tmp_path, 3, **fields)
+    stored = load_file(whole.folder / "out" / "stored.safetensors")
     assert {name: tuple(part.shape) for name, part in stored.items()} == {
         "coefficients": (60, 8),
         "bases": (8, 1, 4, 4),
@@ -186,39 +267,77 @@ def test_contract_with_addressed_memory(method: str, tmp_path: Path, cache: Path
 
 
 @pytest.mark.parametrize("base", ["dsa", "idc"])
-@pytest.mark.parametrize("method", [m for m in METHODS if stages(m) > 1])
-def test_contract_of_stages_around_gradient_matching(
-    method: str, base: str, tmp_path: Path, cache: Path, recorder: Any
-) -> None:
+@pytest.mark.parametrize("method", methods(lambda config: "stages" in config.model_fields))
+def test_contract_of_stages_around_gradient_matching(method: str, base: str, runs: Runs, tmp_path: Path) -> None:
     """Stages stand around trajectory matching above; here their networks come from a pool."""
-    small = {"dsa": {"inner_loop": 1}, "idc": {"steps_per_network": 2, "train_images": 32, "batch_train": 16}}
-    around = {"name": base, "batch_real": 8, **small[base]}
+    shorter = {"dsa": {"inner_loop": 1}, "idc": {"steps_per_network": 2}}
+    around = {"name": base, **METHODS[base].smoke, **shorter[base]}
     fields = {"method": {"name": method, "iterations": STEPS, "stages": 2, "epochs": 2, "pool": 2, "base": around}}
     terms = fitting(method, **fields)
     assert {"mim", "cmi"} <= set(terms)
-    check((method, *terms), tmp_path, cache, recorder, **fields)
+    check((method, *terms), runs, tmp_path, 3, **fields)
+
+
+def one_for(able: Callable[[type[MethodConfig]], Iterable[str]], name: str) -> str:
+    """`dm` where it can use a component of that name, else the first method that can."""
+    return next(method for method in ("dm", *METHODS) if name in able(METHODS[method]))
+
+
+@pytest.mark.parametrize("network", [of_method("dm", (name,)) for name in NETWORKS])
+def test_contract_of_networks(network: tuple[str], runs: Runs, tmp_path: Path) -> None:
+    """Those that images of 8 x 8 pixels are too small for say so."""
+    fields = {"network": {"name": network[0], **NETWORKS[network[0]].smoke}}
+    if fits_digits(parse(job("dm", **fields)).network):
+        check(("dm",), runs, tmp_path, 3, **fields)
+        return
+    with pytest.raises(ConfigurationError, match="use images of at least"):
+        distil(parse(job("dm", **fields)), tmp_path, runs.cache, Recorder())
+
+
+def fits_digits(network: NetworkConfig) -> bool:
+    try:
+        build(network, (1, 8, 8), 10)
+    except ConfigurationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("decoder", [of_method("dm", (name,)) for name in DECODERS])
+def test_contract_of_decoders(decoder: tuple[str], runs: Runs, tmp_path: Path) -> None:
+    method = one_for(lambda config: config.usable_decoders(), decoder[0])
+    check((method,), runs, tmp_path, 3, decoder={"name": decoder[0], **DECODERS[decoder[0]].smoke})
+
+
+@pytest.mark.parametrize("sampler", [of_method("dm", (name,)) for name in SAMPLERS])
+def test_contract_of_samplers(sampler: tuple[str], runs: Runs, tmp_path: Path) -> None:
+    method = one_for(lambda config: config.usable_samplers(), sampler[0])
+    check((method,), runs, tmp_path, 3, sampler={"name": sampler[0], **SAMPLERS[sampler[0]].smoke})
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler")
-def test_compiled_passes_resume_exactly(tmp_path: Path, cache: Path, recorder: Any) -> None:
-    """One method stands for all: compiling is the networks' affair, and each graph costs seconds."""
-    fields = {"compile": "on", "precision": "bf16", "evaluation": {"repeats": 0}}
+def test_compiled_passes_resume_exactly(tmp_path: Path, cache: Path) -> None:
+    """One method stands for all: compiling is the networks' affair, and each graph costs seconds.
+
+    So the rest starts from a checkpoint that the whole run left behind, rather than from that of a third run.
+    """
+    fields = {"compile": "on", "precision": "bf16", "evaluation": {"repeats": 0}, "checkpoints": {"every": 3}}
     spec = parse(job("dm", "cmi", **fields))
-    whole = recorder()
+    whole, rest = Recorder(), Recorder()
     distil(spec, tmp_path / "whole", cache, whole)
-    with pytest.raises(Interrupted):
-        distil(spec, tmp_path / "parts", cache, recorder(stop_after=3))
-    rest = recorder()
-    distil(spec, tmp_path / "parts", cache, rest)
+    newest, halfway = list_checkpoints(tmp_path / "whole" / "run" / "checkpoints")
+    newest.unlink()
+    shutil.move(tmp_path / "whole" / "run", tmp_path / "rest" / "run")
+    distil(spec, tmp_path / "rest", cache, rest)
+    assert halfway.name.startswith("0000000003-")
     assert rest.resumed == [(3, True)]
-    assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
+    assert digest(tmp_path / "rest") == digest(tmp_path / "whole")
     assert rest.metrics[STEPS] == whole.metrics[STEPS]
 
 
-@pytest.mark.parametrize("names", [(m, *terms) for m in METHODS if (terms := fitting(m))], ids="+".join)
-def test_contract_in_bf16(names: tuple[str, ...], tmp_path: Path, cache: Path, recorder: Any) -> None:
-    check(names, tmp_path, cache, recorder, precision="bf16")
+@pytest.mark.parametrize("names", [of_method(m, (m, *terms)) for m in METHODS if (terms := fitting(m))])
+def test_contract_in_bf16(names: tuple[str, ...], runs: Runs, tmp_path: Path) -> None:
+    check(names, runs, tmp_path, 3, precision="bf16")
 
 
 @pytest.fixture
@@ -242,8 +361,8 @@ def toy() -> Iterator[str]:
     del _IMPLEMENTATIONS[ToyConfig]
 
 
-def test_a_toy_method_passes_unchanged(toy: str, tmp_path: Path, cache: Path, recorder: Any) -> None:
-    check((toy, "mim", "cmi"), tmp_path, cache, recorder)
+def test_a_toy_method_passes_unchanged(toy: str, runs: Runs, tmp_path: Path) -> None:
+    check((toy, "mim", "cmi"), runs, tmp_path, 1, 3)
 
 
 def test_registering_a_taken_name_is_refused(toy: str) -> None:

@@ -16,8 +16,8 @@ from ddcore import engine
 from ddcore.data import sources
 from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
 from ddcore.evaluation import evaluation
-from ddcore.run.callback import Stop
-from ddcore.run.checkpoint import newest_valid
+from ddcore.runtime.callback import Stop
+from ddcore.runtime.checkpoint import newest_valid
 from ddcore.spec import SpecError, parse
 from ddcore.synthetic.decoders import Mosaic
 

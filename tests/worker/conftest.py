@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.core.storage import ArtifactStore, open_store
-from app.jobs import leases
-from app.jobs.leases import Claim
+from app.queue import leases
+from app.queue.leases import Claim
 from tests.chaos.harness import ROOT, Cluster, cluster
 from worker.run_folder import RunFolder
 

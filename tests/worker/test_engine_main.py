@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ddcore.errors import ConfigurationError, DataError, DivergedError, OutOfMemoryError
-from ddcore.run.callback import Stop
+from ddcore.runtime.callback import Stop
 from ddcore.spec import Problem, SpecError
 from tests.chaos.harness import ROOT
 from worker import protocol

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text, update
 
-from app.jobs.leases import Claim
-from app.jobs.models import Job
+from app.models.jobs import Job
+from app.queue.leases import Claim
 from tests.chaos.harness import Cluster
 from tests.worker.conftest import claim
 from worker.lease import LeaseKeeper

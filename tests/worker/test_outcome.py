@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.jobs.retries import Failure
+from app.queue.retries import Failure
 from worker.outcome import Finished, Reason, Stopped, outcome
 from worker.protocol import Done, Failed
 

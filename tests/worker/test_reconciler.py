@@ -13,9 +13,9 @@ from sqlalchemy.exc import OperationalError
 from app.core import broker
 from app.core.storage import LocalStore
 from app.core.tables import clock
-from app.jobs import fleet, outbox
-from app.jobs.models import Job
-from app.system.models import Worker
+from app.models.fleet import Worker
+from app.models.jobs import Job
+from app.queue import fleet, outbox
 from tests.chaos.harness import Cluster
 from tests.worker.conftest import claim
 from worker.reconciler import Reconciler

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.core.storage import ArtifactStore, LocalStore
-from app.jobs.leases import SavedCheckpoint
+from app.queue.checkpoints import SavedCheckpoint
 from worker.run_folder import RunFolder, pin
 
 JOB = "job_1"

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
-from app.jobs import leases
-from app.jobs.models import Job
-from app.metrics.models import MetricPoint
+from app.events.repository import KEPT_PROGRESS
+from app.models.jobs import Job
+from app.models.metrics import MetricPoint
+from app.queue import checkpoints
 from tests.worker.conftest import Desk
 from worker import protocol
 from worker.protocol import CheckpointSaved, Frame, Metrics, PhaseStarted, Progress, Resumed, Snapshot
@@ -41,7 +42,7 @@ def steps(desk: Desk) -> list[int]:
 
 def recorded(desk: Desk) -> list[int]:
     with desk.cluster.database.read() as session:
-        return [saved.step for saved in leases.checkpoints(session, desk.claimed.job_id)]
+        return [saved.step for saved in checkpoints.newest_first(session, desk.claimed.job_id)]
 
 
 def test_progress_shows_in_the_job(desk: Desk, sink: Sink) -> None:
@@ -53,6 +54,16 @@ def test_progress_shows_in_the_job(desk: Desk, sink: Sink) -> None:
     assert (job.phase, job.phase_done, job.phase_total, job.step) == ("evaluating", 1, 3, 4)
     progress = [event for event in desk.cluster.events(job.id) if event.type == "job.progress"]
     assert [event.message for event in progress] == ["distilling 4 of 10", "evaluating 1 of 3"]
+
+
+def test_a_long_job_keeps_the_newest_progress_only(desk: Desk, sink: Sink) -> None:
+    sink.write([PhaseStarted(phase="distilling", total=100)])
+    for done in range(1, KEPT_PROGRESS + 11):
+        sink.write([Progress(done=done, total=100)])
+    events = desk.cluster.events(desk.claimed.job_id)
+    progress = [event.message for event in events if event.type == "job.progress"]
+    assert progress == [f"distilling {done} of 100" for done in range(11, KEPT_PROGRESS + 11)]
+    assert [event.type for event in events][:2] == ["job.created", "job.state_changed"]
 
 
 def test_the_last_step_counts_also_when_the_next_phase_came_with_it(desk: Desk, sink: Sink) -> None:

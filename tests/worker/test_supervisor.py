@@ -10,9 +10,9 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from app.core.storage import LocalStore, StorageError
-from app.jobs import fleet
-from app.jobs.models import Job
-from app.system.models import Worker
+from app.models.fleet import Worker
+from app.models.jobs import Job
+from app.queue import fleet
 from tests.chaos.expectations import assert_undisturbed
 from tests.chaos.harness import ROOT, Cluster
 from tests.worker.conftest import claim

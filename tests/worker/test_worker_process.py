@@ -20,9 +20,9 @@ from app import migrate
 from app.core.database import Database
 from app.core.settings import Settings
 from app.core.storage import LocalStore
-from app.jobs import fleet
 from app.migrate import SchemaError
-from app.system.models import Worker
+from app.models.fleet import Worker
+from app.queue import fleet
 from tests.chaos.harness import ROOT, Cluster
 from worker import attendance, celery_app
 from worker.attendance import Attendance, detect_device_class

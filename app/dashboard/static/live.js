@@ -1,5 +1,6 @@
 // Keeps a page as the server would render it now: when the server says that something has changed, the page is
-// fetched again and its parts marked data-live are exchanged.
+// fetched again and its parts marked data-live are exchanged. A page that says which version it shows (data-version)
+// is fetched again only for another version.
 
 const GAP_MS = 1000;
 const FOCUSABLE = "a, button, input, select, summary, [tabindex]";
@@ -11,6 +12,7 @@ export class Live {
   #last = 0;
   #state = "connecting";
   #onRefresh;
+  #version = versionOf(document);
 
   constructor(url, { everySeconds = 0, onRefresh = () => {} } = {}) {
     this.#onRefresh = onRefresh;
@@ -18,16 +20,18 @@ export class Live {
     const source = new EventSource(url);
     source.onopen = () => {
       this.#say("live");
-      // Something may have happened between the rendering of the page and now.
-      this.schedule();
+      // Something may have happened between the rendering of the page and now; of a version the server tells.
+      if (this.#version === null) this.schedule();
     };
     source.onerror = () => this.#say("lost");
     source.onmessage = () => this.schedule();
-    source.addEventListener("progress", () => this.schedule());
+    source.addEventListener("progress", (message) => {
+      if (JSON.parse(message.data).version !== this.#version) this.schedule();
+    });
     source.addEventListener("end", () => {
       source.close();
       this.#say("ended");
-      this.schedule();
+      if (this.#version === null) this.schedule();
     });
     if (everySeconds) setInterval(() => this.schedule(), everySeconds * 1000);
     addEventListener("pagehide", () => source.close());
@@ -50,6 +54,7 @@ export class Live {
       if (answer.ok) {
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         for (const part of document.querySelectorAll("[data-live]")) this.#exchange(part, page.getElementById(part.id));
+        this.#version = versionOf(page);
         this.#onRefresh(page);
       }
     } catch {
@@ -81,4 +86,9 @@ export class Live {
       if (place.textContent !== words[state]) place.textContent = words[state];
     }
   }
+}
+
+function versionOf(page) {
+  const shown = page.querySelector("[data-version]");
+  return shown ? Number(shown.dataset.version) : null;
 }

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ddcore.data.dataset import ImageSet
 from ddcore.data.image_files import decode
+from ddcore.data.readers import Found, reader
 from ddcore.errors import DataError
 
 _IMAGE_COLUMNS = ("image", "img")
@@ -59,6 +60,13 @@ def find(folder: Path) -> Files | None:
             _check_complete(split)
         return Files(train, test)
     return None
+
+
+@reader("parquet")
+def layout(folder: Path) -> Found | None:
+    """What :func:`find` finds, for :func:`read`."""
+    files = find(folder)
+    return None if files is None else Found((*files.train, *files.test), lambda known: read(files, known))
 
 
 def read(files: Files, known_classes: Sequence[str] | None = None) -> tuple[ImageSet, ImageSet]:

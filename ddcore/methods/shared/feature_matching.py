@@ -13,10 +13,10 @@ from ddcore.augment import siamese
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.feature_distances import TRADE_OFF, Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.nets.functional import Params
-from ddcore.run.context import Run
-from ddcore.run.objective import Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Step
 from ddcore.spec.methods.dm import Comparison
-from ddcore.spec.regularizers import spread_of_one
+from ddcore.spec.regularizers.bacon import spread_of_one
 from ddcore.synthetic.set import SyntheticSet
 
 Drawing = Callable[[siamese.Strategy, int | None, tuple[int, int, int], torch.Generator], siamese.Draw]
@@ -99,7 +99,7 @@ class MatchingStep(Step):
     def class_groups(self) -> Iterator[range]:
         """Groups of classes whose synthetic graphs fit into memory together; sums over them are exact.
 
-        Batch statistics couple the classes (Zhao & Bilen, section 3.3), so such networks take all at once.
+        Batch statistics couple the classes, so such networks take all at once, as DM's released main_DM.py does.
         """
         together = len(self.synthetic) if self._coupled else self.run.functional.graph_images
         return self.synthetic.class_groups(together)

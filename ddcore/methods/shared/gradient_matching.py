@@ -11,12 +11,12 @@ from typing_extensions import override
 
 from ddcore.augment import siamese
 from ddcore.autograd.gradients import Gradients
-from ddcore.autograd.second_order import Reading
+from ddcore.autograd.second_order import Readout
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets.functional import Params
-from ddcore.pretrained.stage_networks import Stageable, Starts
-from ddcore.run.context import Run
-from ddcore.run.objective import Method, Readings
+from ddcore.pretrained.stage_networks import Stageable, StageNetworks
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Method, Readings
 from ddcore.spec import MethodConfig
 
 C = TypeVar("C", bound=MethodConfig)
@@ -32,25 +32,25 @@ class GradientMatching(Method[C, MatchingStep], Stageable):
         distance: between two gradients.
     """
 
-    def __init__(self, config: C, run: Run, gradients: Gradients, distance: Reading) -> None:
+    def __init__(self, config: C, run: Run, gradients: Gradients, distance: Readout) -> None:
         super().__init__(config, run)
         self._gradients = gradients
         self._distance = distance
-        self._starts: Starts | None = None
+        self._networks: StageNetworks | None = None
 
     @override
-    def start_from(self, starts: Starts) -> None:
-        """Match under networks that have learned the earlier stages, drawn from a pool (5.5)."""
-        starts.prepare()
-        self._starts = starts
+    def start_from(self, networks: StageNetworks) -> None:
+        """Match under networks that have learned the earlier stages, drawn from a pool."""
+        networks.prepare()
+        self._networks = networks
 
     @torch.no_grad()
     def _renew(self, params: Params) -> None:
         """Make a network, in place, the next to match with: a random one, or one that learned the earlier stages."""
-        if self._starts is None:
+        if self._networks is None:
             self.run.functional.init_(params, self.run.random.stream("method/network"))
             return
-        for name, value in self._starts.draw(self.run.random.host_stream("method/start")).items():
+        for name, value in self._networks.draw(self.run.random.host_stream("method/start")).items():
             params[name].copy_(value)
 
     @override

@@ -1,4 +1,7 @@
-"""A queue of networks that are trained a little at a time, the oldest making room for new ones (IDM, section 2)."""
+"""A queue of networks that are trained a little at a time, the oldest making room for new ones.
+
+Zhao, Li, Qin & Yu, "Improved Distribution Matching for Dataset Condensation", CVPR 2023 (arXiv 2307.09742).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing_extensions import override
 
 from ddcore.errors import DivergedError
 from ddcore.nets.functional import Functional
-from ddcore.run.objective import Stateful
+from ddcore.runtime.checkpoint import Stateful
 from ddcore.training.sgd_network import Student
 
 

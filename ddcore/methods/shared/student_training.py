@@ -12,7 +12,7 @@ from typing_extensions import override
 from ddcore.augment import siamese
 from ddcore.autograd.adjoint import Batch, InnerSGD, OuterGradient
 from ddcore.nets.functional import Functional, Params
-from ddcore.run.objective import Networks, Step
+from ddcore.runtime.objective import Networks, Step
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,9 @@
-"""What every distillation method can be told, a file for each family."""
+"""What every distillation method can be told, a file for each family.
 
+Every file here is imported; catalogs list those below first, in this order.
+"""
+
+from ddcore.spec.discovery import import_modules
 from ddcore.spec.methods.bptt import BPTTConfig
 from ddcore.spec.methods.cafe import CAFEConfig
 from ddcore.spec.methods.coreset import (
@@ -16,6 +20,8 @@ from ddcore.spec.methods.idc import DREAMConfig, IDCConfig
 from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
 from ddcore.spec.methods.staged import PDDConfig, SeqMatchConfig, StagedConfig
 from ddcore.spec.methods.trajectory import ExpertsConfig, MTTConfig, TESLAConfig, TrajectoryConfig
+
+import_modules(__name__, __path__)
 
 __all__ = [
     "BACONConfig",

@@ -1,4 +1,4 @@
-"""Feature alignment. Source: methods/matching, section 5."""
+"""Feature alignment. Released code: distill.py of github.com/kaiwang960112/CAFE."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
+from ddcore.spec.work import TRAINING, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -24,8 +26,19 @@ class CAFEConfig(MethodConfig):
         "heavy: every image step trains a network for some 10 epochs and tests it on 128 real images of each class "
         "after each of them"
     )
+    departures: ClassVar[tuple[str, ...]] = (
+        "`max_image_steps` and `max_network_epochs` are ours: the released loops need not end.",
+    )
     job_defaults: ClassVar[Mapping[str, Any]] = {"init": "noise", "augmentation": "none"}
     matches_features: ClassVar[bool] = True
+    smoke: ClassVar[Mapping[str, Any]] = {
+        "window": 3,
+        "query_images": 16,
+        "max_image_steps": 4,
+        "max_network_epochs": 4,
+        "batch_real": 8,
+        "batch_train": 16,
+    }
 
     name: Literal["cafe"] = "cafe"
     iterations: int = Field(
@@ -125,8 +138,22 @@ class CAFEConfig(MethodConfig):
             )
             yield Problem("/network/norm", "method_without_batch_norm", detail)
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
-        """The real batch, two passes of the synthetic images, and the least training and testing of a network."""
+    def image_passes(self, load: Load) -> float:
+        """The real batch, the synthetic images forward and then both ways, and a query after it."""
+        return load.data.drawn(self.batch_real) + (1 + TRAINING) * load.synthetic + self._query(load)
+
+    def passes(self, load: Load) -> float:
+        """Steps, and after all but the last of a network the least training and querying of it."""
+        steps = load.steps if self.networks is None else min(load.steps, self.networks * self.max_image_steps)
+        trained = steps - steps // self.max_image_steps
         epochs = min(self.window, self.max_network_epochs)
-        queries = (epochs + 1) * min(self.query_images, class_size)
-        return classes * (min(self.batch_real, class_size) + 4 * ipc + queries + 3 * epochs * ipc)
+        return steps * self.image_passes(load) + trained * epochs * (TRAINING * load.synthetic + self._query(load))
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Those of a matching step, the images of a query, and a batch to train on."""
+        yield from super().batches(job, load)
+        yield Batch(job.network, self._query(load))
+        yield Batch(job.network, min(self.batch_train, load.synthetic), 1, whole=True)
+
+    def _query(self, load: Load) -> int:
+        return load.data.drawn(self.query_images)

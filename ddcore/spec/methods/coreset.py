@@ -1,15 +1,17 @@
-"""Rules that keep real images. Source: methods/matching, section 1."""
+"""Rules that keep real images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ddcore.spec.base import MethodConfig, method_config
+from ddcore.spec.base import MethodConfig, NetworkConfig, method_config
 from ddcore.spec.errors import Problem
-from ddcore.spec.regularizers import TeacherConfig
+from ddcore.spec.memory import Batch
+from ddcore.spec.teachers import TeacherConfig
+from ddcore.spec.work import DataSizes, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -21,6 +23,18 @@ class CoresetConfig(MethodConfig):
     decoders: ClassVar[tuple[str, ...]] = ("identity",)
 
     iterations: int = Field(0, ge=0, le=0, description="A coreset takes no steps.")
+
+    def image_passes(self, load: Load) -> float:  # noqa: ARG002 - there are no steps
+        """None."""
+        return 0.0
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:  # noqa: ARG002 - there are no steps
+        """None."""
+        yield from ()
+
+    def networks_held(self, load: Load) -> int:  # noqa: ARG002 - there are no steps
+        """None but that of the teacher."""
+        return 0
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """Noise to start from."""
@@ -44,11 +58,20 @@ class FeatureCoresetConfig(CoresetConfig):
     """What the rules that look at features of a trained network share."""
 
     cost: ClassVar[str] = "light: a network trained on the real images, then one forward pass of them"
+    smoke: ClassVar[Mapping[str, Any]] = {"teacher": {**TeacherConfig.smoke, "pool": 20}}
 
     teacher: TeacherConfig = Field(
         default_factory=lambda: TeacherConfig(pool=20),
         description="Networks whose features are compared. The seed decides on one of the pool; only that is trained.",
     )
+
+    def teachers(self) -> Iterator[tuple[TeacherConfig, int]]:
+        """One of the pool."""
+        yield self.teacher, 1
+
+    def looks(self, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
+        """Every real image, for its features."""
+        yield self.teacher.network, data.train
 
 
 @method_config

@@ -1,4 +1,7 @@
-"""Gradient matching, with augmentation and without. Source: methods/matching, sections 2 and 3."""
+"""Gradient matching, with augmentation and without.
+
+Released code: main.py and utils.py of github.com/VICO-UoE/DatasetCondensation.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,15 @@ from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
+from ddcore.spec.work import TRAINING, TWICE, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
+
+NETWORKS = 1001
+"""Outer iterations of the released code, at every number of images per class."""
+MOST_STEPS = 10_000_000
 
 
 class GradientMatchingConfig(MethodConfig):
@@ -24,13 +33,14 @@ class GradientMatchingConfig(MethodConfig):
     matches_features: ClassVar[bool] = True
     stageable: ClassVar[bool] = True
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
+    smoke: ClassVar[Mapping[str, Any]] = {"inner_loop": 4, "batch_real": 8, "batch_train": 16}
 
     iterations: int = Field(
         10_010,
         ge=1,
-        le=10_000_000,
-        description="Image steps; the network is new after every `outer_loop` of them. The papers use 1001 networks: "
-        "1,001 steps at 1 image per class, 10,010 at 10, 50,050 at 50.",
+        le=MOST_STEPS,
+        description="Image steps; the network is new after every `outer_loop` of them. Default: those of 1001 "
+        "networks, as published, which is 1,001 steps at 1 image per class, 10,010 at 10, 50,050 at 50.",
     )
     outer_loop: int | None = Field(
         None,
@@ -59,6 +69,11 @@ class GradientMatchingConfig(MethodConfig):
     batch_real: int = Field(256, ge=1, description="Real images of each class a step; capped at the class size.")
     batch_train: int = Field(256, ge=1, description="Synthetic images a training step of the network.")
 
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:
+        """The steps of 1001 networks."""
+        steps, _ = self.loops(job.images_per_class)
+        return {"iterations": min(NETWORKS * steps, MOST_STEPS)}
+
     def loops(self, ipc: int) -> tuple[int, int]:
         """Image steps with each network, and epochs of training after each of them but the last.
 
@@ -69,11 +84,22 @@ class GradientMatchingConfig(MethodConfig):
         epochs = next((epochs for most, epochs in published.items() if ipc <= most), 10)
         return self.outer_loop or min(ipc, 50), epochs if self.inner_loop is None else self.inner_loop
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
-        """Gradients of the real batch, second derivatives of the synthetic images, and training on these."""
-        steps, epochs = self.loops(ipc)
-        real, trained = 3 * min(self.batch_real, class_size), 3 * epochs * ipc * (steps - 1) / steps
-        return classes * (real + 9 * ipc + trained)
+    def image_passes(self, load: Load) -> float:
+        """Gradients of the real batch and of frozen images, and second derivatives of those that move."""
+        synthetic = TWICE * load.moving + TRAINING * (load.images - load.moving)
+        return TRAINING * load.data.drawn(self.batch_real) + load.data.classes * synthetic
+
+    def passes(self, load: Load) -> float:
+        """Steps, and after all but the last of a network its training."""
+        steps, epochs = self.loops(load.images)
+        trained = load.steps - load.steps // steps
+        return load.steps * self.image_passes(load) + trained * TRAINING * epochs * load.synthetic
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Of one class at a time the real images and those with second derivatives, and a batch to train on."""
+        yield Batch(job.network, self.batch_real, 1)
+        yield Batch(job.network, load.images, 2, whole=True)
+        yield Batch(job.network, min(self.batch_train, load.synthetic), 1, whole=True)
 
 
 @method_config

@@ -1,15 +1,15 @@
-"""Distribution matching. Source: methods/matching, sections 4 and 8."""
+"""Distribution matching. Released code: main_DM.py of github.com/VICO-UoE/DatasetCondensation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.errors import Problem
-from ddcore.spec.regularizers import spread_of_one
+from ddcore.spec.regularizers.bacon import spread_of_one
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -26,7 +26,9 @@ COMPARISON = (
 class FeatureMatchingConfig(MethodConfig):
     """What methods share that compare the features of a class's real and synthetic images."""
 
+    computes_features: ClassVar[bool] = True
     matches_features: ClassVar[bool] = True
+    smoke: ClassVar[Mapping[str, Any]] = {"batch_real": 8}
 
     batch_real: int = Field(256, ge=1, description="Real images of each class a step; capped at the class size.")
 
@@ -48,8 +50,10 @@ class DMConfig(FeatureMatchingConfig):
 
     title: ClassVar[str] = "Distribution matching"
     citation: ClassVar[str] = "Zhao & Bilen, WACV 2023 (arXiv 2110.04181)"
+    departures: ClassVar[tuple[str, ...]] = (
+        "From 100 images a class on the published `lr_img` is 10; the default is 1 throughout.",
+    )
     cost: ClassVar[str] = "light: one forward pass of the real batch a step, no second derivatives"
-    matches_features: ClassVar[bool] = True
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
 
     name: Literal["dm"] = "dm"

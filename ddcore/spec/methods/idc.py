@@ -1,4 +1,7 @@
-"""Gradient matching of decoded images, with a network trained on real ones. Source: trajectory and bilevel, 6 and 7."""
+"""Gradient matching of decoded images, with a network trained on real ones.
+
+Released code: github.com/snu-mllab/Efficient-Dataset-Condensation (IDC) and github.com/Yanqing0327/DREAM.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ddcore.spec.base import MethodConfig, method_config
+from ddcore.spec.base import MethodConfig, Shrink, method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
+from ddcore.spec.work import TRAINING, TWICE, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -24,9 +29,21 @@ class IDCConfig(MethodConfig):
         "heavy: a forward and backward pass of the real batch, second derivatives of the decoded images, and training "
         "on `train_images` real images a step"
     )
+    departures: ClassVar[tuple[str, ...]] = (
+        "Defaults are those of CIFAR. Published for SVHN: `train_images` 500; for MNIST and Fashion-MNIST: that, "
+        "`distance` 'l1' and `lr_img` 1e-4; and mosaics of MNIST are matched under color and crop alone, without "
+        "CutMix. The presets hold them.",
+    )
     job_defaults: ClassVar[Mapping[str, Any]] = {"decoder": "mosaic", "augmentation": "color_crop_cutout"}
     samplers: ClassVar[tuple[str, ...]] = ("random", "representative")
     stageable: ClassVar[bool] = True
+    shrink: ClassVar[Shrink] = "nearest"
+    smoke: ClassVar[Mapping[str, Any]] = {
+        "steps_per_network": 4,
+        "batch_real": 8,
+        "train_images": 32,
+        "batch_train": 16,
+    }
 
     name: Literal["idc"] = "idc"
     iterations: int = Field(
@@ -76,11 +93,26 @@ class IDCConfig(MethodConfig):
         0.5, ge=0, le=1, description="Probability that CutMix (Beta(1, 1)) mixes a batch the network is trained on."
     )
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
-        """Gradients of the real batch, second derivatives of the decoded images, and training on real ones."""
-        matched = classes * (3 * min(self.batch_real, class_size) + 9 * min(ipc, self.batch_syn))
-        before = self.pretrain_epochs * classes * class_size / self.steps_per_network
-        return matched + 3 * (min(self.train_images, classes * class_size) + before)
+    def image_passes(self, load: Load) -> float:
+        """Gradients of the real batch and of frozen images, and second derivatives of those that move."""
+        picked = min(load.images, self.batch_syn)
+        moving = picked * load.moving / load.images
+        synthetic = TWICE * moving + TRAINING * (picked - moving)
+        return TRAINING * load.data.drawn(self.batch_real) + load.data.classes * synthetic
+
+    def passes(self, load: Load) -> float:
+        """Steps, after all but the last of a network its training, and what it begins with."""
+        of_one, data = self.steps_per_network, load.data
+        networks, trained = -(-load.steps // of_one), load.steps - load.steps // of_one
+        batches = -(-self.train_images // self.batch_train) * self.batch_train
+        training = trained * min(batches, data.drawable) + networks * self.pretrain_epochs * data.drawable
+        return load.steps * self.image_passes(load) + TRAINING * training
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Of one class at a time the real images and those with second derivatives, and a batch to train on."""
+        yield Batch(job.network, self.batch_real, 1)
+        yield Batch(job.network, min(load.images, self.batch_syn), 2, whole=True)
+        yield Batch(job.network, min(self.batch_train, load.data.drawable), 1, whole=True)
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """A network without convolutions, whose weights are all that is compared."""
@@ -100,6 +132,11 @@ class DREAMConfig(IDCConfig):
 
     title: ClassVar[str] = "Representative matching"
     citation: ClassVar[str] = "Liu et al., DREAM, ICCV 2023 (arXiv 2302.14416)"
+    departures: ClassVar[tuple[str, ...]] = (
+        *IDCConfig.departures,
+        "The sampler clusters 1,000 normalised images of a class in 5 steps of k-means; the released code all of them, "
+        "unnormalised, until it converges. The presets take all, unnormalised.",
+    )
     job_defaults: ClassVar[Mapping[str, Any]] = {
         **IDCConfig.job_defaults,
         "sampler": "representative",
@@ -110,3 +147,4 @@ class DREAMConfig(IDCConfig):
     batch_real: int = Field(
         128, ge=1, description="Real images of each class a sweep, and clusters that they represent (paper: 128)."
     )
+    batch_train: int = Field(128, ge=1, description="Real images a training step of the network (released code: 128).")

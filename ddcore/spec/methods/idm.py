@@ -1,4 +1,7 @@
-"""Matching under networks in training: IDM and BACON. Source: methods/matching, sections 6 and 8."""
+"""Matching under networks in training: IDM and BACON.
+
+Released code: github.com/uitrbn/IDM and github.com/zhouzhengqd/BACON, with the settings in their command.txt.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from pydantic import Field
 
 from ddcore.spec.base import method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
 from ddcore.spec.methods.dm import COMPARISON, Comparison, FeatureMatchingConfig
-from ddcore.spec.regularizers import BACON_TRADE_OFF, BACON_VARIANT
+from ddcore.spec.regularizers.bacon import BACON_TRADE_OFF, BACON_VARIANT
+from ddcore.spec.work import TRAINING, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -23,7 +28,21 @@ class QueueMatchingConfig(FeatureMatchingConfig):
         "medium: a forward pass of the real batch, and `networks_trained` x `network_steps` training steps of networks "
         "on real images"
     )
+    departures: ClassVar[tuple[str, ...]] = (
+        "Defaults are those of CIFAR-10. For CIFAR-100 published are `ce_weight` 0.1 from 10 images a class, and "
+        "`network_steps` 50 at 10 and 40 (`idm`) or 50 (`bacon`) at 50; the presets `paper/idm-cifar100-…` and "
+        "`paper/bacon-cifar100-…` hold them.",
+        "Between 1, 10 and 50 images a class nothing is published; the setting of the next smaller number holds.",
+    )
     job_defaults: ClassVar[Mapping[str, Any]] = {"decoder": {"name": "mosaic", "factor": 2}}
+    smoke: ClassVar[Mapping[str, Any]] = {
+        **FeatureMatchingConfig.smoke,
+        "queue_size": 4,
+        "grow_every": 1,
+        "network_steps": 2,
+        "eval_interval": 4,
+        "batch_train": 16,
+    }
 
     iterations: int = Field(20_000, ge=1, le=10_000_000, description="Image steps (paper: 20,000).")
     lr_img: float = Field(
@@ -33,11 +52,17 @@ class QueueMatchingConfig(FeatureMatchingConfig):
         "momentum of 0.5, that goes twice as far as one step for all.",
     )
     momentum: float = Field(0.5, ge=0, lt=1, description="Momentum of the image optimiser (SGD).")
+    batch_real: int = Field(
+        256,
+        ge=1,
+        description="Real images of each class a step; capped at the class size. Default: as published for CIFAR-10, "
+        "256, but 5000 (the whole class) at 1 image a class.",
+    )
     ce_weight: float = Field(
         0.5,
         ge=0,
         description="w: the cross-entropy of the synthetic images weighs w x the accuracy of the network in percent, "
-        "0 to 100 (published: 0.5; 0.1 for 50 images a class of CIFAR-10 and from 10 of CIFAR-100).",
+        "0 to 100. Default: as published for CIFAR-10, 0.5, but 0.1 from 50 images a class (of CIFAR-100: from 10).",
     )
     queue_start: int = Field(3, ge=1, le=1000, description="Networks in the queue before the first step.")
     queue_size: int = Field(
@@ -48,7 +73,9 @@ class QueueMatchingConfig(FeatureMatchingConfig):
         "and momentum of each: 256 MB for 100 ConvNets of width 128 on 32 x 32 images of 10 classes.",
     )
     grow_every: int = Field(
-        30, ge=1, description="G: steps from one new network to the next (published: 30, or 5 at 1 image a class)."
+        30,
+        ge=1,
+        description="G: steps from one new network to the next. Default: as published, 30, but 5 at 1 image a class.",
     )
     networks_trained: int = Field(2, ge=1, le=1000, description="Networks of the queue trained after each step.")
     network_steps: int = Field(
@@ -62,9 +89,16 @@ class QueueMatchingConfig(FeatureMatchingConfig):
         100,
         ge=1,
         description="Steps after which the accuracy of every network is counted anew. The released code does so at "
-        "each of its evaluations (published: every 100, or 500 at 50 images a class); until it has been trained "
-        "again, a network has an accuracy of 0 and no cross-entropy. How often a job evaluates does not matter here.",
+        "each of its evaluations; until it has been trained again, a network has an accuracy of 0 and no "
+        "cross-entropy. How often a job evaluates does not matter here. Default: as published for CIFAR-10, 100, but "
+        "500 from 50 images a class.",
     )
+
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:
+        """What the released commands for CIFAR-10 have at 1, 10 and 50 images of each class; ours in between."""
+        if job.ipc == 1:
+            return {"batch_real": 5000, "grow_every": 5}
+        return {"ce_weight": 0.1, "eval_interval": 500} if job.ipc >= 50 else {}
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """A queue that starts longer than it may become."""
@@ -76,10 +110,20 @@ class QueueMatchingConfig(FeatureMatchingConfig):
             )
             yield Problem("/method/queue_start", "queue_overfull", detail)
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
+    def image_passes(self, load: Load) -> float:
         """The real batch forward, the synthetic images both ways, and the training of networks."""
-        training = 3 * self.networks_trained * self.network_steps * self.batch_train
-        return super().image_passes(ipc, classes, class_size) + training
+        batch = min(self.batch_train, load.data.drawable)
+        training = TRAINING * min(self.networks_trained, self.queue_size) * self.network_steps * batch
+        return super().image_passes(load) + training
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Those of a matching step, and a batch to train on."""
+        yield from super().batches(job, load)
+        yield Batch(job.network, min(self.batch_train, load.data.drawable), 1, whole=True)
+
+    def networks_held(self, load: Load) -> int:
+        """Weights and momentum of every network of the queue."""
+        return 2 * min(self.queue_size, self.queue_start - (-load.steps // self.grow_every))
 
 
 @method_config

@@ -1,22 +1,30 @@
-"""Distillation in stages. Source: methods/trajectory-and-bilevel, sections 4 and 5."""
+"""Distillation in stages.
+
+Released code: github.com/shqii1j/seqmatch (SeqMatch) and github.com/VITA-Group/ProgressiveDD (PDD).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ddcore.spec.base import METHODS, AnyBase, MethodConfig, method_config
 from ddcore.spec.decoders import MosaicConfig
 from ddcore.spec.errors import Problem
-from ddcore.spec.methods.trajectory import MTTConfig, TrajectoryConfig
+from ddcore.spec.memory import Batch
+from ddcore.spec.methods.trajectory import MTTConfig
+from ddcore.spec.protocols import Schedule
+from ddcore.spec.work import TRAINING, DataSizes, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
 
 _POOL = 10
+_BATCH = 256
+"""Images a step of the trainings on the stages so far."""
 
 
 class StagedConfig(MethodConfig):
@@ -26,6 +34,17 @@ class StagedConfig(MethodConfig):
         "that of its base, `stages` times, and before every stage but the first `pool` networks trained on the stages "
         "so far and, with a base that follows experts, on the real images after that"
     )
+    departures: ClassVar[tuple[str, ...]] = (
+        "Published are 2 or 3 stages (SeqMatch) and 5 (PDD), and 1000 `epochs` before a stage (PDD on IDC: 200).",
+        "Published figures on trajectories are of whitened images; a job is not whitened unless it gives `whitening`: "
+        "true.",
+        "With a base that follows no experts a pool of networks serves a whole stage; the released code trains new "
+        "ones all the time.",
+    )
+    smoke: ClassVar[Mapping[str, Any]] = {"stages": 2, "epochs": 2, "base": {"name": "mtt", **MTTConfig.smoke}}
+
+    schedule: ClassVar[Schedule] = "drop_once"
+    """How the rate drops half way through the trainings on the stages so far."""
 
     stages: int = Field(
         2, ge=1, le=1000, description="K: parts of the set, learned one after the other (papers: 2, 3; 5)."
@@ -106,17 +125,31 @@ class StagedConfig(MethodConfig):
         if not isinstance(data, Mapping):
             return data
         stages, total = data.get("stages", cls.model_fields["stages"].default), data.get("iterations")
-        base = data.get("base", MTTConfig().name)
-        base = dict(base) if isinstance(base, (Mapping, MethodConfig)) else {"name": base}
+        base = _given(data.get("base", MTTConfig().name))
         known = METHODS.get(base["name"]) if isinstance(base.get("name"), str) else None
         if known is None or not known.stageable or not isinstance(stages, int) or stages < 1:
             return data
         if total is None:
-            of_one = base.get("iterations", known.model_fields["iterations"].default)
+            of_one = base.get("iterations")
             return {**data, "iterations": stages * of_one} if isinstance(of_one, int) else data
         if "iterations" not in base and isinstance(total, int) and total % stages == 0:
             return {**data, "base": {**base, "iterations": total // stages}}
         return data
+
+    @model_validator(mode="after")
+    def _steps_of_all_stages(self) -> Self:
+        """Count the steps of all stages where neither number was given."""
+        if "iterations" not in self.model_fields_set:
+            self.__dict__["iterations"] = self.stages * self.base.iterations
+        return self
+
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:
+        """The steps of all stages of :meth:`suited`'s base."""
+        return {"iterations": self.stages * self.base.suited(job).iterations}
+
+    def suited(self, job: JobSpec) -> Self:
+        """The base with its defaults in the job, too."""
+        return super().suited(job).model_copy(update={"base": self.base.suited(job)})
 
     @field_validator("sizes")
     @classmethod
@@ -171,25 +204,53 @@ class StagedConfig(MethodConfig):
             )
             yield Problem("/method/base/labels", "stages_move_soft_labels", detail)
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:
-        """Those of the base, with the images that a step of each stage takes, in the mean over the stages."""
-        shares = self.shares(ipc)
-        taken = shares if isinstance(self.base, TrajectoryConfig) else tuple(accumulate(shares))
-        passes = [self.base.image_passes(max(1, ipc * rows // sum(shares)), classes, class_size) for rows in taken]
-        return sum(passes) / len(passes)
+    def loads(self, job: JobSpec, data: DataSizes) -> Iterator[Load]:
+        """The base's steps of every stage: with all images so far, of which those of the stage move."""
+        for rows, end in zip(self.shares(job.ipc), self.ends(job.ipc), strict=True):
+            seen, before = (job.decoder.images_seen(n, data.shape, data.classes) for n in (end, end - rows))
+            yield Load(data, self.base.iterations, seen, seen - before)
+
+    def image_passes(self, load: Load) -> float:
+        """That of the base."""
+        return self.base.image_passes(load)
+
+    def passes(self, load: Load) -> float:
+        """That of the base."""
+        return self.base.passes(load)
+
+    def way_back(self, load: Load) -> float:
+        """That of the base."""
+        return self.base.way_back(load)
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Those of the base, and of the training on the stages so far."""
+        yield from self.base.batches(job, load)
+        yield Batch(job.network, min(_BATCH, load.synthetic), 1, whole=True)
+
+    def networks_held(self, load: Load) -> int:
+        """As many as the base does."""
+        return self.base.networks_held(load)
 
     @property
     def networks_pretrained(self) -> int:
         """Those of the base, and for every later stage those of the pool."""
         return self.base.networks_pretrained + (self.stages - 1) * self.networks
 
-    def pretraining_passes(self, train_images: int, images: int) -> float:
-        """Training of the base's experts for every stage, and on the stages so far."""
-        first, later = self.base.pretraining_passes(train_images, images), self.stages - 1
-        if isinstance(self.base, TrajectoryConfig):
-            first *= 1 + later * self.networks / self.base.experts.count
-        lessons = sum(range(1, self.stages)) * images / self.stages
-        return first + 3 * self.networks * (self.epochs + 1) * lessons
+    def pretraining_passes(self, job: JobSpec, data: DataSizes) -> float:
+        """Training of the base's experts for every stage, and of the pool on the stages so far."""
+        learned = (job.decoder.images_per_class(end, data.shape, data.classes) for end in self.ends(job.ipc)[:-1])
+        on_stages = TRAINING * self.networks * (self.epochs + 1) * data.classes * sum(learned)
+        experts = self.base.pretraining_passes(job, data)
+        if self.base.networks_pretrained:
+            experts *= 1 + (self.stages - 1) * self.networks / self.base.networks_pretrained
+        return experts + on_stages
+
+
+def _given(base: object) -> dict[str, Any]:
+    """The fields of a base that were given, as an object, by its name alone or as a configuration."""
+    if isinstance(base, MethodConfig):
+        return {"name": base.name, **{name: getattr(base, name) for name in base.model_fields_set}}
+    return dict(base) if isinstance(base, Mapping) else {"name": base}
 
 
 @method_config
@@ -208,6 +269,8 @@ class PDDConfig(StagedConfig):
 
     title: ClassVar[str] = "Progressive dataset distillation"
     citation: ClassVar[str] = "Chen et al., PDD, ICLR 2024 (arXiv 2310.06982)"
+
+    schedule: ClassVar[Schedule] = "drop_once_kept"
 
     name: Literal["pdd"] = "pdd"
     stages: int = Field(2, ge=1, le=1000, description="K: parts of the set, learned one after the other (paper: 5).")

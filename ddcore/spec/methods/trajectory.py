@@ -1,4 +1,7 @@
-"""Matching of training trajectories. Source: methods/trajectory-and-bilevel, sections 1 and 2."""
+"""Matching of training trajectories.
+
+Released code: github.com/GeorgeCazenavette/mtt-distillation (MTT) and github.com/justincui03/tesla (TESLA).
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,15 @@ from pydantic import Field, model_validator
 
 from ddcore.spec.base import MethodConfig, SpecModel, method_config
 from ddcore.spec.errors import Problem
+from ddcore.spec.memory import Batch
+from ddcore.spec.work import TRAINING, TWICE, WAY_BACK, DataSizes, Load
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
+
+MAX_MOVE = 0.1
+"""Longest step of images whose rate was not given, in deviations of a pixel."""
+MAX_CHANGE = 0.5
 
 
 class ExpertsConfig(SpecModel):
@@ -51,10 +60,19 @@ class TrajectoryConfig(MethodConfig):
         "heavy: experts trained on the real images, then `student_steps` steps of training a step, each with a double "
         "backward pass"
     )
+    departures: ClassVar[tuple[str, ...]] = (
+        "Published figures for CIFAR are of whitened images (but for CIFAR-10 at 50 images a class and CIFAR-100 at "
+        "10); a job is not whitened unless it gives `whitening`: true.",
+        "`lr_img`, `lr_lr`, `lr_init`, `student_steps`, `expert_epochs` and `max_start` are published for each dataset "
+        "and number of images; the presets `paper/mtt-…` and `paper/tesla-…` hold them. Steps at default rates are "
+        "limited (`max_move`, `max_change`), published ones are not.",
+        "MNIST, Fashion-MNIST and SVHN have no published setting.",
+    )
     trains_networks: ClassVar[bool] = True
     learns_lr: ClassVar[bool] = True
     stageable: ClassVar[bool] = True
     job_defaults: ClassVar[Mapping[str, Any]] = {"evaluation": {"protocol": "mtt", "epochs": 300, "repeats": 3}}
+    smoke: ClassVar[Mapping[str, Any]] = {"student_steps": 3, "max_start": 2, "experts": {"count": 2}}
 
     iterations: int = Field(5000, ge=1, le=10_000_000, description="Image steps (MTT: 5,000; TESLA: 10,000).")
     student_steps: int = Field(
@@ -84,6 +102,19 @@ class TrajectoryConfig(MethodConfig):
         1e-5, ge=0, description="Learning rate of that learning rate (papers: 1e-7 to 1e-4); 0 keeps it as it is."
     )
     momentum_lr: float = Field(0.5, ge=0, lt=1, description="Momentum of its optimiser (SGD).")
+    max_move: float | None = Field(
+        None,
+        gt=0,
+        description="Longest step of the images, as the root mean square over their values in normalised units; a "
+        "longer one is cut, its momentum too. Default: none where `lr_img` is given, as published, else 0.1.",
+    )
+    max_change: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Largest share of the learned rate that a step may add to it or take from it, so that it stays "
+        "positive. Default: none where `lr_lr` is given, as published, else 0.5.",
+    )
     batch_syn: int | None = Field(
         None, ge=1, description="Synthetic images a student step. Default: all (papers: all, or 125 to 300)."
     )
@@ -101,6 +132,16 @@ class TrajectoryConfig(MethodConfig):
     experts: ExpertsConfig = Field(
         default_factory=ExpertsConfig, description="Networks trained on the real images whose way is followed."
     )
+
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:  # noqa: ARG002 - they follow what else was given
+        """Limits of the steps, where their rates are left to us.
+
+        Published rates are set by set and images by images. On a set of a few batches the expert of a window goes less
+        far than the student: the loss begins far above 1, its slopes are as steep, and the plain defaults would turn
+        the learned rate negative in the first step.
+        """
+        limits = {"lr_img": ("max_move", MAX_MOVE), "lr_lr": ("max_change", MAX_CHANGE)}
+        return dict(limit for rate, limit in limits.items() if rate not in self.model_fields_set)
 
     @property
     def reach(self) -> int:
@@ -126,15 +167,42 @@ class TrajectoryConfig(MethodConfig):
             )
             yield Problem("/method/experts/epochs", "window_beyond_trajectory", detail)
 
-    def image_passes(self, ipc: int, classes: int, class_size: int) -> float:  # noqa: ARG002 - real images: experts only
-        """The student's steps, forwards and back, and the labels."""
-        images = ipc * classes
-        batch = min(self.batch_syn or images, images)
-        return 12 * self.student_steps * batch + (images if self.labels == "soft" else 0)
+    @property
+    def own_labels(self) -> Literal["soft"] | None:
+        """Those of the expert of a step, where they are asked for."""
+        return "soft" if self.labels == "soft" else None
 
-    def pretraining_passes(self, train_images: int, images: int) -> float:  # noqa: ARG002 - experts see real ones
+    def image_passes(self, load: Load) -> float:
+        """The student's steps, forwards and back, and the labels."""
+        labelled = load.synthetic if self.labels == "soft" else 0
+        return TRAINING * self._images_trained(load) + self.way_back(load) + labelled
+
+    def way_back(self, load: Load) -> float:
+        """Through all steps of the student."""
+        return TWICE * self._images_trained(load)
+
+    def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:
+        """Of the experts' training, and of the student's, with second derivatives on the way back."""
+        yield Batch(job.network, min(self.experts.batch_size, load.data.train), 1, whole=True)
+        yield Batch(job.network, self._batch(load), 2)
+
+    def networks_held(self, load: Load) -> int:  # noqa: ARG002 - equally many whatever the images
+        """The student after each of its steps, two snapshots of an expert, and what the way back carries."""
+        return self.student_steps + 1 + 2 + WAY_BACK
+
+    def _batch(self, load: Load) -> int:
+        """Images of a step of the student, at most."""
+        return min(self.batch_syn or load.data.classes * load.moving, load.synthetic)
+
+    def _images_trained(self, load: Load) -> int:
+        """Those of all steps; batches are cut from one pass over the images after another, the last of it shorter."""
+        every, batch = load.synthetic, self._batch(load)
+        passes, left = divmod(self.student_steps, -(-every // batch))
+        return passes * every + left * batch
+
+    def pretraining_passes(self, job: JobSpec, data: DataSizes) -> float:  # noqa: ARG002 - experts see real images
         """Training of the experts."""
-        return 3 * self.experts.count * self.trained_to * train_images
+        return TRAINING * self.experts.count * self.trained_to * data.train
 
     @property
     def networks_pretrained(self) -> int:
@@ -161,6 +229,13 @@ class TESLAConfig(TrajectoryConfig):
 
     name: Literal["tesla"] = "tesla"
     iterations: int = Field(10_000, ge=1, le=10_000_000, description="Image steps (paper: 10,000).")
+    lr_img: float = Field(
+        50.0,
+        gt=0,
+        description="Learning rate of the images: half of what the released code is given (50 for 100, 500 for 1000, "
+        "5,000 for 10,000). That code doubles a tuple instead of the slope in it, so its rates belong to half the "
+        "slope of the paper's formula, which is the one here.",
+    )
     gradient: Literal["exact", "unrolled", "tesla"] = Field(
         "tesla", description="As for `mtt`; `tesla`, the published one, is not the gradient of the loss it descends."
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.artifacts import routes
-from app.artifacts.service import publish
+from app.artifacts.service import Output, publish
 from app.core.storage import CHUNK, RemoteStore, key_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def put(api: Api, job: str, tmp_path: Path) -> Callable[..., str]:
         path.write_bytes(data)
         media_type = options.pop("media_type", "application/zip")
         with api.database.write() as session:
-            made = publish(session, api.state.store, job, 1, kind, path, media_type, name=name, **options)
+            made = publish(session, api.state.store, job, 1, Output(kind, path, media_type, name=name, **options))
         return f"/v1/artifacts/{made}/content"
 
     return put

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import func, select
 
 from app.artifacts import repository
-from app.artifacts.models import Artifact, Blob
-from app.artifacts.service import StaleFenceError, collect, content_of, publish
+from app.artifacts.service import Output, StaleFenceError, collect, content_of, publish
 from app.core.database import Database
 from app.core.storage import ArtifactStore, read_verified, store_at
-from app.jobs.models import Job
+from app.models.artifacts import Artifact, Blob
+from app.models.jobs import Job
 
 BACKENDS = ("sqlite", "postgres")
 AddJob = Callable[..., str]
@@ -32,7 +32,7 @@ def put(database: Database, store: ArtifactStore, tmp_path: Path) -> Callable[..
         path.write_bytes(content)
         kind = options.pop("kind", "preview")
         with database.write() as session:
-            return publish(session, store, job_id, fence, kind, path, "image/png", **options)
+            return publish(session, store, job_id, fence, Output(kind, path, "image/png", **options))
 
     return put
 
@@ -63,7 +63,9 @@ class TestPublish:
     ) -> None:
         blob = store.put_stream(iter([b"early"]))
         with database.write() as session:
-            publish(session, store, job, 2, "log", tmp_path / "gone", "text/plain", name="engine.log", blob=blob)
+            publish(
+                session, store, job, 2, Output("log", tmp_path / "gone", "text/plain", name="engine.log", blob=blob)
+            )
         (found,) = visible(database, job)
         assert (found.sha256, found.name) == (blob.sha256, "engine.log")
 
@@ -86,7 +88,7 @@ class TestPublish:
 
         def fail_late() -> None:
             with database.write() as session:
-                publish(session, store, job, 2, "preview", tmp_path / "a.png", "image/png")
+                publish(session, store, job, 2, Output("preview", tmp_path / "a.png", "image/png"))
                 raise RuntimeError
 
         with pytest.raises(RuntimeError):

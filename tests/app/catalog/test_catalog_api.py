@@ -26,6 +26,7 @@ def test_components_carry_what_a_form_needs(api: Api, kind: str, catalog: dict[s
         assert item["description"]
         assert set(item["parameters"]["properties"]) == set(catalog[name].model_fields)
         assert item["defaults"]["name"] == name
+        assert item["departures"] == list(catalog[name].departures)
 
 
 def test_defaults_of_a_method_make_a_job(api: Api) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.core.database import WRITE, Database, now
 from app.core.settings import Settings
 from app.core.tables import clock
-from app.jobs.models import Job
+from app.models.jobs import Job
 
 BACKENDS = ("sqlite", "postgres")
 

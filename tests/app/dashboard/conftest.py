@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from app.artifacts.service import publish
+from app.artifacts.service import Output, publish
 from app.core.database import Database
 from app.core.settings import Settings
 from app.core.storage import open_store
@@ -68,7 +68,9 @@ def publish_file(settings: Settings, database: Database, tmp_path: Path) -> Call
         path = tmp_path / "artifact"
         path.write_bytes(data)
         with database.write() as session:
-            return publish(session, open_store(settings), job_id, 0, kind, path, media_type, name=name, **options)
+            return publish(
+                session, open_store(settings), job_id, 0, Output(kind, path, media_type, name=name, **options)
+            )
 
     return make
 

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import select
 
 from app.core.security import Scope
-from app.jobs.models import Job
-from app.system.models import Worker
+from app.models.fleet import Worker
+from app.models.jobs import Job
+from ddcore.spec import parse
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api
@@ -47,6 +48,16 @@ class Page(HTMLParser):
 def status_of(api: Api, job_id: str) -> str:
     with api.database.read() as session:
         return session.execute(select(Job.status).where(Job.id == job_id)).scalar_one()
+
+
+def test_a_job_says_where_defaults_are_not_the_published_setting(api: Api, add_job: Callable[..., str]) -> None:
+    body = {"dataset": "cifar10", "ipc": 10, "method": "mtt", "regularizers": {"cmi": 1}}
+    text = Page(api.get(f"/jobs/{add_job(spec=parse(body).model_dump(mode='json'))}")).text
+    assert "Where defaults are not the published setting" in text
+    assert "mtt : Published figures for CIFAR are of whitened images" in text
+    assert "cmi : Published teachers are 200 to 1000 ResNet-18" in text
+    plain = parse({"dataset": "digits", "ipc": 1, "method": "random"}).model_dump(mode="json")
+    assert "not the published setting" not in Page(api.get(f"/jobs/{add_job(spec=plain)}")).text
 
 
 class TestEveryPage:

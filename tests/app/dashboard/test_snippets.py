@@ -28,6 +28,14 @@ SPECS: list[dict[str, Any]] = [
         "seed": 7,
         "init": "noise",
     },
+    {"dataset": "cifar10", "ipc": 1, "method": "idm", "regularizers": {"iid": 1}},
+    {
+        "dataset": "cifar10",
+        "ipc": 1,
+        "method": {"name": "idm", "batch_real": 256},
+        "regularizers": [{"name": "iid", "weight": 1, "covariance": 0.01}],
+    },
+    {"dataset": "cifar10", "ipc": 10, "method": "idc", "decoder": "identity"},
 ]
 
 
@@ -52,6 +60,16 @@ def test_the_short_body_means_the_same_job(job: JobDocument, spec: dict[str, Any
     body = snippets.submission(job)
     assert len(json.dumps(body)) < len(json.dumps(job.spec)) / 2
     assert resubmitted(body) == parse(spec)
+
+
+def test_a_body_that_leaves_out_too_much_is_filled_up(api: Api, add_job: Callable[..., str]) -> None:
+    """The rate of 0.01 is the default of an evaluation, but not of the protocol that stages of `dc` are scored by."""
+    spec = parse({"dataset": "digits", "ipc": 4, "method": {"name": "seqmatch", "base": "dc"}})
+    job_id = add_job(name="it's $HOME", spec=spec.model_dump(mode="json"))
+    body = snippets.submission(JobDocument.model_validate(api.get(f"/v1/jobs/{job_id}").json()))
+    assert body["evaluation"]["lr"] == 0.01
+    assert "snapshots" not in body
+    assert resubmitted(body) == spec
 
 
 def test_curl(job: JobDocument, spec: dict[str, Any]) -> None:

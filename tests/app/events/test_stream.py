@@ -16,7 +16,7 @@ from app.core.database import Database
 from app.events import queries
 from app.events import repository as events
 from app.events.stream import QUEUE, Client, Item, Tailer
-from app.jobs.models import Job
+from app.models.jobs import Job
 
 BACKENDS = ("sqlite", "postgres")
 AddJob = Callable[..., str]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.jobs import outbox
+from app.queue import outbox
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
-from app.jobs.models import IdempotencyKey, Job
+from app.models.jobs import IdempotencyKey, Job
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api

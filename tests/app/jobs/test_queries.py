@@ -12,7 +12,7 @@ from app.core.database import Database, now
 from app.core.pagination import Position
 from app.core.security import Principal, Scope
 from app.jobs.repository import Filters, JobRepository, Order
-from app.jobs.states import State
+from app.models.states import State
 
 PRINCIPAL = Principal("default", None, frozenset(Scope))
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.events.models import Event
-from app.jobs.models import Job, Outbox
+from app.models.events import Event
+from app.models.jobs import Job, Outbox
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api

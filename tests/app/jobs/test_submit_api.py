@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import select, update
 
 from app.core.ids import pattern
-from app.events.models import Event
-from app.jobs.models import Job, Outbox
 from app.metrics import repository as metrics
-from app.system.models import Worker
+from app.models.events import Event
+from app.models.fleet import Worker
+from app.models.jobs import Job, Outbox
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api

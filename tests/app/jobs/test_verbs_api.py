@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from app.artifacts.models import Artifact
-from app.events.models import Event
-from app.jobs.models import Job, Outbox
-from app.jobs.states import Actor, State, actions, transition
+from app.models.artifacts import Artifact
+from app.models.events import Event
+from app.models.jobs import Job, Outbox
+from app.models.states import State
+from app.queue.states import Actor, actions, transition
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api

@@ -12,9 +12,9 @@ from sqlalchemy import select, update
 
 from app.core.security import make_key
 from app.keys import service
-from app.keys.models import ApiKey, LoginToken
 from app.keys.service import bootstrap
 from app.main import prepare
+from app.models.keys import ApiKey, LoginToken
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api

@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from app.core.database import Database
 from app.metrics import queries
-from app.metrics.models import MetricLast, MetricPoint, MetricRollup
 from app.metrics.repository import LARGEST, Point, ingest, truncate_after
 from app.metrics.summaries import LEVELS
+from app.models.metrics import MetricLast, MetricPoint, MetricRollup
 
 BACKENDS = ("sqlite", "postgres")
 AddJob = Callable[..., str]

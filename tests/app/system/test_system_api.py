@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text, update
 
 from app.core.tables import clock
-from app.system.models import Worker
+from app.models.fleet import Worker
 from ddcore.version import __version__
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import kornia
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ddcore.augment import siamese
@@ -23,7 +24,7 @@ def images(n: int, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> Tensor
 
 
 class Check:
-    """Input of the printed checks (methods/matching, E1), and the sums they print."""
+    """Input of the printed checks, and the sums they print: worked out beforehand by the published formulas."""
 
     def __init__(self, fill: Callable[..., Tensor]) -> None:
         self.x = fill(2, 3, 8, 8, a=0.37)
@@ -133,6 +134,21 @@ def test_scale_and_rotate_agree_with_kornia(shape: tuple[int, int, int]) -> None
         homography = torch.linalg.inv(half @ matrix @ torch.linalg.inv(half))
         expected = kornia.geometry.warp_perspective(x, homography, (height, width), align_corners=False)
         torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, 12, 12), (1, 9, 9)])
+def test_aligned_corners_would_change_nothing(shape: tuple[int, int, int]) -> None:
+    """MTT and TESLA resample with aligned corners: about the centre of a square that is the same map."""
+    x, u, v = images(3, shape), torch.tensor([0.1, 0.5, 0.9]), torch.tensor([0.7, 0.2, 0.4])
+    low, zero = 1 / 1.2, torch.zeros(3)
+    sx, sy = u * (1.2 - low) + low, v * (1.2 - low) + low
+    cos, sin = torch.cos((u - 0.5) * math.pi / 6), torch.sin((u - 0.5) * math.pi / 6)
+    for actual, entries in (
+        (siamese.scale(x, u, v), (sx, zero, zero, zero, sy, zero)),
+        (siamese.rotate(x, u), (cos, -sin, zero, sin, cos, zero)),
+    ):
+        grid = F.affine_grid(torch.stack(entries, dim=1).view(3, 2, 3), list(x.shape), align_corners=True)
+        torch.testing.assert_close(actual, F.grid_sample(x, grid, align_corners=True), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("operation", AUGMENTATIONS)

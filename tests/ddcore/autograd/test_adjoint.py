@@ -1,5 +1,6 @@
 """The adjoint against unrolled autograd, the printed numbers, and its promise of constant memory.
 
+What is printed here was worked out beforehand in float64, without this code.
 Printed losses, norms and rates agree to 1e-12. A few entries of the printed rows are wrong from the eighth digit
 on, which the printed norms and unrolled autograd both contradict, so rows are held against the print to 5e-8 and
 against unrolled autograd to 1e-12.
@@ -52,7 +53,7 @@ def whole(step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Printed:
-    """Problem Q of methods/trajectory-and-bilevel, section 11."""
+    """Problem Q: four samples of three sines, a linear classifier of two classes, and an expert near its start."""
 
     def __init__(self) -> None:
         self.gradients = Gradients(Functional(_Linear(), Compute(CPU)))

@@ -1,4 +1,4 @@
-"""First and second derivatives against plain autograd on the module, in float64, and the printed numbers."""
+"""First and second derivatives against plain autograd on the module, in float64, and numbers worked out beforehand."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_the_criterion_may_be_any_loss_of_an_image() -> None:
 
 
 def test_printed_end_to_end_gradient_matching(fill: Fill) -> None:
-    """The tiny ConvNet of methods/matching, E1: parameter tensor j is 0.3 sin(0.7 k + j)."""
+    """On a tiny ConvNet whose parameter tensor j is 0.3 sin(0.7 k + j)."""
     f = Functional(build(ConvNetConfig(width=4, depth=2), SHAPE, 2), Compute(CPU))
     params = f.new(torch.Generator())
     for j, name in enumerate(f.names):
@@ -295,7 +295,7 @@ def sines(*shape: int, shift: float = 0.0) -> Tensor:
     [(squared, 3.778134905556211e-05, 9.552373670398475e-05), (absolute, 0.020425041516705322, None)],
 )
 def test_printed_matching_of_idc(distance: Any, value: float, norm: float | None) -> None:
-    """Section 11 of methods/trajectory-and-bilevel: the weights of convolutions only."""
+    """Worked out beforehand in float64: the weights of convolutions only."""
     params = {"conv.weight": 0.1 * sines(2, 1, 3, 3), "classifier.weight": 0.1 * sines(2, 2, shift=1)}
     gradients = Gradients(Functional(_MeanNet(), Compute(CPU)), names=["conv.weight"])
     zeros = torch.zeros(2, dtype=torch.int64)

@@ -14,7 +14,7 @@ from ddcore.bundle.folder import read_manifest
 from ddcore.errors import DataError
 from ddcore.methods.dm import DM
 from ddcore.registry import _IMPLEMENTATIONS, implements
-from ddcore.run.callback import Callback
+from ddcore.runtime.callback import Callback
 from ddcore.spec import METHODS, PROTOCOLS, DMConfig, method_config, parse
 from ddcore.synthetic.parameter import Learned
 from ddcore.synthetic.set import SyntheticSet

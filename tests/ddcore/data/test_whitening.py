@@ -1,4 +1,4 @@
-"""ZCA whitening against the printed figures of methods/matching E1 and the plain formula."""
+"""ZCA whitening against figures worked out beforehand and the plain formula."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_printed_figures(fill: Any) -> None:
 
 
 def plain(train: Tensor, images: Tensor) -> Tensor:
-    """The formula of A4 in NumPy."""
+    """x -> (x - m) U diag((lambda + 0.1)^-1/2) U^T in NumPy, with the mean and covariance of the training images."""
     x, others = (part.flatten(1).double().numpy() / 255 for part in (train, images))
     mean = x.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(x, rowvar=False))

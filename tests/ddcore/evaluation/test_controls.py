@@ -12,7 +12,7 @@ from torch import Tensor
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.evaluation.controls import Controls, random_subset
 from ddcore.formulas import selection
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import Condition
 
 TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 3, "batch_size": 9, "lr": 0.05, "pool": 5}

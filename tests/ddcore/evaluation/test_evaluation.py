@@ -20,8 +20,8 @@ from ddcore.evaluation.evaluation import Evaluation
 from ddcore.formulas import dd_ranking
 from ddcore.machine.compute import Compute
 from ddcore.nets import Functional, build
-from ddcore.run.callback import Callback, Phase
-from ddcore.run.context import Run
+from ddcore.runtime.callback import Callback, Phase
+from ddcore.runtime.context import Run
 from ddcore.spec import Condition, ConvNetConfig, EvaluationConfig
 from ddcore.training.recipes import recipe_of
 from ddcore.training.trainer import accuracy, train

@@ -1,4 +1,7 @@
-"""Networks learn the stages of a set in turn (4.2 step 4, 5.2), against the framework's own optimiser."""
+"""Networks learn the stages of a set in turn, as in SeqMatch and PDD, against the framework's own optimiser.
+
+Du, Shi & Zhou, NeurIPS 2023 (arXiv 2311.01570); Chen et al., ICLR 2024 (arXiv 2310.06982).
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from torch import Tensor
 
 from ddcore.evaluation import evaluation
 from ddcore.nets import build
-from ddcore.run.context import Run
-from ddcore.run.randomness import stream_seed
+from ddcore.runtime.context import Run
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import PROTOCOLS, SpecError, parse
 from tests.ddcore.staging import Make, method_fields
 
 
 class TestScoring:
-    """Networks learn the stages in turn (4.2 step 4, 5.2), against the framework's own optimiser."""
+    """Networks learn the stages in turn, against the framework's own optimiser."""
 
     SIZES, RATES, EPOCHS = (2, 1, 1), (0.05, 0.02, 0.08), 4
 
@@ -38,7 +41,9 @@ class TestScoring:
                 optimizer.zero_grad()
                 F.cross_entropy(network(x), y).backward()
                 optimizer.step()
-                if passed == self.EPOCHS // 2 + 2:
+                if passed == self.EPOCHS // 2 + 2 and carry:
+                    optimizer.param_groups[0]["lr"] *= 0.1  # as the released code of PDD, which keeps the momentum
+                elif passed == self.EPOCHS // 2 + 2:
                     optimizer = torch.optim.SGD(network.parameters(), lr=rate / 10, momentum=0.9, weight_decay=5e-4)
             momentum = dict(optimizer.state)
         assert torch.equal(y, labels)

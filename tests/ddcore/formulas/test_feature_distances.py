@@ -1,4 +1,4 @@
-"""Distances of embeddings against their printed figures and against plain loops."""
+"""Distances of embeddings against figures worked out beforehand and against plain loops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Fill = Callable[..., Tensor]
 
 
 def printed(fill: Fill) -> tuple[Tensor, Tensor]:
-    """Real and synthetic features of methods/matching, E1."""
+    """Real and synthetic features of the printed figures."""
     return fill(6, 4), fill(3, 4, a=0.7, b=0.5)
 
 
@@ -80,7 +80,7 @@ def test_released_risk_of_several_classes_is_the_sum_of_theirs(fill: Fill) -> No
 
 
 def test_the_two_forms_differ_by_the_spread_and_the_deviation(fill: Fill) -> None:
-    """Of class means, with std for exp(std), the printed likelihood would be 2.707315 (methods/matching, E1)."""
+    """Of class means, with std for exp(std), the printed likelihood would be 2.707315: worked out beforehand."""
     real, synthetic = printed(fill)
     spread = (real.var(0, correction=0) + synthetic.var(0, correction=0)) / (2 * real.var(0))
     assert (printed_risk(real, synthetic).likelihood - spread.sum()).item() == pytest.approx(2.707315, rel=1e-5)

@@ -1,4 +1,4 @@
-"""Distances of gradients against the printed numbers and against loops."""
+"""Distances of gradients against numbers worked out beforehand and against loops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Fill = Callable[..., Tensor]
 
 
 def printed(fill: Fill) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Real and synthetic gradients of methods/matching, E1."""
+    """Real and synthetic gradients of the printed figures."""
     real = (fill(2, 3, 2, 2), fill(2), fill(2, 5, b=1), fill(4, b=2))
     synthetic = (fill(2, 3, 2, 2, a=0.7, b=0.5), fill(2, a=0.3), fill(2, 5, a=0.7, b=1.5), fill(4, a=0.3, b=2))
     names = ("conv", "bias", "linear", "shift")

@@ -1,4 +1,4 @@
-"""Selection rules against their printed choices and against loops that follow the definitions."""
+"""Selection rules against choices worked out beforehand and against loops that follow the definitions."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_number_that_cannot_be_had_is_refused(rule: Rule, n: int) -> None:
 
 
 def test_dream_represents_two_clusters_as_printed() -> None:
-    """Trajectory and bilevel, section 11, DREAM."""
+    """By hand: the middle of 0, 0.1 and 0.2 is 0.1, and that of 1, 1.1 and 1.5 is 1.2, to which 1.1 is nearest."""
     points = torch.tensor([[0.0], [0.1], [0.2], [1.0], [1.1], [1.5]])
     for start in ([0, 1], [0, 5], [4, 2]):
         centroids = refined(points, points[start], 10)

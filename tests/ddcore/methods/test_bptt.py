@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.ddcore.test_adjoint import close
 from torch import Tensor
 from torch.func import functional_call
 
 from ddcore.augment import siamese
 from ddcore.errors import ConfigurationError
-from ddcore.methods.bptt import BPTT, QueryStep, xavier_uniform
+from ddcore.methods import build_method
+from ddcore.methods.bptt import BPTT, QueryStep
 from ddcore.nets import build
-from ddcore.registry import build_method
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import AddressedConfig, SpecError, parse
 from ddcore.synthetic.decoders import Addressed
-from ddcore.synthetic.set import real_rows
+from ddcore.synthetic.initial import real_rows, small_uniform
+from tests.ddcore.autograd.test_adjoint import close
 
 Make = Callable[..., Run]
 SMALL = {"student_steps": 4, "batch_real": 6, "inner_lr": 0.05, "inner_momentum": 0.9}
@@ -160,7 +160,7 @@ def test_noise_is_uniform_within_the_published_bound(make_run: Make) -> None:
     bound = math.sqrt(6 / (120 + 192))
     assert noise.abs().max() <= bound
     assert noise.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)
-    assert xavier_uniform(2, (3,), torch.Generator().manual_seed(0)).shape == (2, 3)
+    assert small_uniform(2, (3,), torch.Generator().manual_seed(0)).shape == (2, 3)
 
 
 def test_real_images_can_be_the_start_of_plain_and_of_addressed_sets(make_run: Make) -> None:

@@ -1,4 +1,4 @@
-"""CAFE against its printed figures and against the published loop, written plainly."""
+"""CAFE against figures worked out beforehand and against the published loop, written plainly."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ddcore.data.dataset import ImageSet, describe
 from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.formulas.feature_distances import mean_embedding_distance
 from ddcore.machine.compute import Compute
+from ddcore.methods import build_method
 from ddcore.methods.cafe import CAFE, Watch, discrimination
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import Network, build
-from ddcore.registry import build_method
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet
 
@@ -399,7 +399,7 @@ def test_without_a_number_of_networks_every_step_is_taken(tmp_path: Path, cache:
 def test_batch_normalisation_is_refused_with_a_way_out(make_run: Make) -> None:
     run = make_run(network={"name": "convnet", "width": 8, "norm": "batch"})
     config = parse({"dataset": "digits", "ipc": 1, "method": "cafe"}).method
-    with pytest.raises(ConfigurationError, match=r"takes classes one by one.*set another `network.norm`"):
+    with pytest.raises(ConfigurationError, match=r"takes classes one by one.*use another `norm`"):
         build_method(config, run)
 
 

@@ -12,20 +12,19 @@ from torch import Tensor
 
 from ddcore.errors import ConfigurationError
 from ddcore.formulas import selection
-from ddcore.methods.coreset import FeatureCoreset
+from ddcore.methods import build_method, build_producer
+from ddcore.methods.coreset import Coreset, FeatureCoreset
 from ddcore.nets import build
-from ddcore.registry import build_method
-from ddcore.run.context import Run
-from ddcore.run.objective import Method
-from ddcore.run.randomness import Randomness
+from ddcore.runtime.context import Run
+from ddcore.runtime.randomness import Randomness
 
 Rule = Callable[[Tensor, int], Tensor]
 TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1, "pool": 50}
 
 
-def ready(make_run: Callable[..., Run], name: str, **fields: Any) -> tuple[Method[Any, Any], Run]:
+def ready(make_run: Callable[..., Run], name: str, **fields: Any) -> tuple[Coreset[Any], Run]:
     run = make_run(method={"name": name, "teacher": TEACHER}, ipc=3, **fields)
-    method = build_method(run.spec.method, run)
+    method = build_producer(run.spec.method, run)
     method.prepare()
     return method, run
 
@@ -61,7 +60,7 @@ def test_images_are_those_of_the_rule_on_the_features_of_the_teacher(
 
 def test_random_keeps_distinct_images_of_each_class(make_run: Callable[..., Run]) -> None:
     run = make_run(method="random", ipc=5)
-    synthetic = build_method(run.spec.method, run).start()
+    synthetic = build_producer(run.spec.method, run).start()
     images = run.real_images(torch.arange(len(run.dataset.train)))
     same = (synthetic.images.detach()[:, None] == images[None]).flatten(2).all(dim=2)
     assert same.sum(dim=1).tolist() == [1] * 15
@@ -74,7 +73,7 @@ def test_the_seed_decides_on_one_teacher_and_only_that_is_trained(make_run: Call
     for seed in (0, 1, 0):
         run = make_run(method={"name": "herding", "teacher": TEACHER}, seed=seed)
         run.cache = tmp_path
-        method = build_method(run.spec.method, run)
+        method = build_producer(run.spec.method, run)
         method.prepare()
         assert isinstance(method, FeatureCoreset)
         weights.append(method._teacher._params["classifier.weight"])
@@ -83,18 +82,14 @@ def test_the_seed_decides_on_one_teacher_and_only_that_is_trained(make_run: Call
     assert len(list(tmp_path.glob("teachers/*/*.safetensors"))) == 2
 
 
-def test_no_step_can_be_taken(make_run: Callable[..., Run]) -> None:
+def test_a_coreset_is_no_method_of_steps(make_run: Callable[..., Run]) -> None:
     run = make_run(method="random")
-    method = build_method(run.spec.method, run)
-    for step in (lambda: method.draw(0, method.start()), lambda: method.backward(None)):
-        with pytest.raises(
-            ConfigurationError, match=r"`random` keeps images as they are; set `method.iterations` to 0"
-        ):
-            step()
+    with pytest.raises(ConfigurationError, match="`random` keeps images as they are and takes no steps"):
+        build_method(run.spec.method, run)
 
 
 def test_noise_is_refused_also_where_the_specification_was_not_parsed(make_run: Callable[..., Run]) -> None:
     run = make_run(method="random")
     run.spec = run.spec.model_copy(update={"init": "noise"})
     with pytest.raises(ConfigurationError, match="`random` keeps real images"):
-        build_method(run.spec.method, run)
+        build_producer(run.spec.method, run)

@@ -1,4 +1,4 @@
-"""DC and DSA against their printed figures and against the published loops, written plainly."""
+"""DC and DSA against figures worked out beforehand and against the published loops, written plainly."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor
 from ddcore.augment import siamese
 from ddcore.autograd.gradients import Gradients
 from ddcore.machine.compute import Compute
+from ddcore.methods import build_method
 from ddcore.methods.dc import DISTANCES
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.methods.shared.gradient_matching import GradientMatching
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
-from ddcore.registry import build_method
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import ConvNetConfig, DCConfig
 
 CPU = torch.device("cpu")

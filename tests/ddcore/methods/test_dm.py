@@ -1,4 +1,4 @@
-"""DM against its printed figures and against the published loop, written plainly."""
+"""DM against figures worked out beforehand and against the published loop, written plainly."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ddcore.methods.dm import DM
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import build
 from ddcore.nets.functional import Functional
-from ddcore.registry import build_regularizer
-from ddcore.run.context import Run
+from ddcore.regularizers import build_regularizer
+from ddcore.runtime.context import Run
 from ddcore.spec import ConvNetConfig
 
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""IDC and DREAM against their printed figures and against the published loop, written plainly in pixel units."""
+"""IDC and DREAM against figures worked out beforehand and the published loop, written plainly in pixel units."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from ddcore.augment.cutmix import cutmix
 from ddcore.autograd.gradients import Gradients
 from ddcore.errors import ConfigurationError
 from ddcore.machine.compute import Compute
+from ddcore.methods import build_method
 from ddcore.methods.idc import DISTANCES, AlongRealTraining
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
-from ddcore.registry import build_method, build_regularizer
-from ddcore.run.context import Run
+from ddcore.pretrained.teachers import teachers
+from ddcore.regularizers import build_regularizer
+from ddcore.runtime.context import Run
 from ddcore.spec import SpecError, parse
+from ddcore.spec.work import DataSizes, Load
 
 CPU = torch.device("cpu")
 Make = Callable[..., Run]
@@ -61,7 +64,7 @@ class OneConvolution(Network):
     [("mse", 3.778134905556211e-05, 9.552373670398475e-05), ("l1", 0.020425041516705322, None)],
 )
 def test_printed_loss_and_gradient(distance: str, value: float, norm: float | None) -> None:
-    """Section 11, IDC loss, in float64."""
+    """Worked out beforehand in float64, by the published formula."""
 
     def s(count: int, delta: float = 0.0) -> Tensor:
         return torch.sin(1 + delta + torch.arange(count, dtype=torch.float64))
@@ -256,7 +259,7 @@ def test_cmi_beside_idc_weighs_the_number_of_classes_times_the_published_weight(
     cmi.prepare()
     step = method.draw(0, synthetic)
     cmi.backward(step, 3 * 100.0)
-    pool = run.teachers(run.spec.regularizers[0].teacher)  # type: ignore[attr-defined]
+    pool = teachers(run.spec.regularizers[0].teacher, run)  # type: ignore[attr-defined]
     images = synthetic.images.detach().clone().requires_grad_()
     loss = torch.zeros(())
     for of_class in images.split(3):
@@ -299,6 +302,9 @@ def test_defaults_are_those_of_the_papers() -> None:
     assert (dream.sampler.name, dream.init) == ("representative", "k_means")
     assert (idc.method.batch_real, dream.method.batch_real) == (64, 128)  # type: ignore[attr-defined]
     assert parse({"dataset": "cifar10", "ipc": 10, "method": "idc", "decoder": "identity"}).images_per_class == 10
-    # 10 classes of 64 real and 40 decoded images, and 2000 images to train on (6.5: 5.5k and 6.1k).
-    assert idc.method.image_passes(40, 10, 5000) == 10 * (3 * 64 + 9 * 40) + 3 * 2000
-    assert math.isclose(idc.method.image_passes(4000, 10, 5000), 10 * (3 * 64 + 9 * 128) + 3 * 2000)
+    # 10 classes of 64 real and 40 decoded images, and some 2000 images to train on.
+    cifar10 = DataSizes((3, 32, 32), (5000,) * 10, 10_000)
+    for images, matched in ((40, 40), (4000, 128)):
+        # 99 of 100 sweeps are followed by training, on 2000 images rounded up to batches of 64.
+        load = Load(cifar10, 100, images, images)
+        assert math.isclose(idc.method.passes(load), 100 * 10 * (3 * 64 + 9 * matched) + 99 * 3 * 2048)

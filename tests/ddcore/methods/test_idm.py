@@ -1,4 +1,4 @@
-"""IDM and BACON against their printed figures and against the published loop, written plainly."""
+"""IDM and BACON against figures worked out beforehand and against the published loop, written plainly."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from ddcore.augment import siamese
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.feature_distances import Moments, mean_embedding_distance, printed_risk, released_risk
 from ddcore.machine.compute import Compute
+from ddcore.methods import build_method
 from ddcore.methods.idm import QueueMatching
 from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
-from ddcore.registry import build_method
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from ddcore.spec import ConvNetConfig, DMConfig, IDMConfig, SpecError, parse
+from ddcore.spec.work import DataSizes, Load
 
 CPU = torch.device("cpu")
 Make = Callable[..., Run]
@@ -35,7 +36,7 @@ def ready(make_run: Make, name: str = "idm", **fields: Any) -> QueueMatching[Any
 
 
 def printed_convnet(fill: Callable[..., Tensor]) -> tuple[Functional, dict[str, Tensor]]:
-    """The tiny ConvNet of methods/matching, E1: parameter tensor j is 0.3 sin(0.7 k + j)."""
+    """A tiny ConvNet whose parameter tensor j is 0.3 sin(0.7 k + j)."""
     functional = Functional(build(ConvNetConfig(depth=2, width=4), (3, 8, 8), 2), Compute(CPU))
     params = functional.new(torch.Generator().manual_seed(0))
     for j, name in enumerate(functional.names):
@@ -55,7 +56,7 @@ def test_printed_risk_and_gradient_of_the_tiny_convnet(fill: Callable[..., Tenso
 
 
 def test_printed_loss_of_a_class(make_run: Make, fill: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Features, logits and accuracy of methods/matching, E1, put in the place of a network's."""
+    """The features, logits and accuracy of the printed figures, put in the place of a network's."""
     idm = ready(make_run)
     step = idm.draw(0, idm.start())
     idm._matched.meter.copy_(torch.tensor([4, 10]))
@@ -279,8 +280,9 @@ def test_defaults_are_those_of_ten_images_a_class_of_cifar10() -> None:
 
 
 def test_work_of_a_step_counts_the_training_of_networks() -> None:
-    assert IDMConfig().image_passes(40, 10, 5000) == 10 * (256 + 3 * 40) + 3 * 2 * 10 * 256
-    assert DMConfig().image_passes(10, 10, 5000) == 10 * (256 + 3 * 10)
+    cifar10 = DataSizes((3, 32, 32), (5000,) * 10, 10_000)
+    assert IDMConfig().image_passes(Load(cifar10, 1, 40, 40)) == 10 * (256 + 3 * 40) + 3 * 2 * 10 * 256
+    assert DMConfig().image_passes(Load(cifar10, 1, 10, 10)) == 10 * (256 + 3 * 10)
 
 
 @pytest.mark.parametrize(

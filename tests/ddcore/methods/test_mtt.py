@@ -1,16 +1,17 @@
-"""Trajectory matching against the printed figures, unrolled autograd and the published approximation."""
+"""Trajectory matching against figures worked out beforehand, unrolled autograd and the published approximation."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.ddcore.test_adjoint import PRINTED_ROW, Printed, close, printed, whole
 from torch import Tensor
 from torch.func import functional_call
 
@@ -18,13 +19,14 @@ from ddcore import bundle, engine
 from ddcore.augment import siamese
 from ddcore.autograd.adjoint import InnerSGD
 from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.methods import build_method
 from ddcore.methods.mtt import TESLA, TrajectoryMatching, trajectory_loss, trajectory_slope
 from ddcore.methods.shared.student_training import StudentStep, training_on
 from ddcore.nets import build
-from ddcore.registry import build_method
-from ddcore.run.context import Run
-from ddcore.spec import SpecError, parse
+from ddcore.runtime.context import Run
+from ddcore.spec import SpecError, all_presets, parse
 from ddcore.synthetic.set import SyntheticSet
+from tests.ddcore.autograd.test_adjoint import PRINTED_ROW, Printed, close, printed, whole
 
 Make = Callable[..., Run]
 SMALL = {"student_steps": 4, "max_start": 3, "lr_init": 0.05, "experts": {"count": 3, "batch_size": 24}}
@@ -40,7 +42,7 @@ def ready(make_run: Make, name: str = "mtt", run: dict[str, Any] | None = None, 
 
 
 def test_printed_loss_and_gradient() -> None:
-    """Section 11, MTT and TESLA: the loss and its slope in the student, through the adjoint."""
+    """MTT and TESLA on problem Q: the loss and its slope in the student, through the adjoint."""
     q = Printed()
     target = {"classifier.weight": q.target}
     sgd = InnerSGD(q.gradients, whole, steps=3, lr=0.5)
@@ -96,6 +98,46 @@ def test_gradient_is_that_of_the_published_loop(make_run: Make, gradient: str, f
     assert readings["lr"].item() == pytest.approx(0.05)
     distance = math.sqrt(loss.item() * sum((step.start[n] - step.expert[n]).square().sum().item() for n in step.start))
     assert readings["student_distance"].item() == pytest.approx(distance, rel=1e-4)
+
+
+def released_slope(step: StudentStep, images: Tensor, rate: float, run: Run) -> Tensor:
+    """TESLA's slope in the images as its `distill.py` computes it: a product in two passes, the factor 2 on a tuple."""
+    network = build(run.spec.network, run.dataset.shape, len(run.dataset.classes))
+    path = [{name: value.clone().requires_grad_() for name, value in step.start.items()}]
+    total = {name: torch.zeros_like(value) for name, value in step.start.items()}
+
+    def gradient(index: int) -> dict[str, Tensor]:
+        x, y = step.sgd.batch(index, images, step.labels)
+        loss = F.cross_entropy(functional_call(network, path[index], (x,)), y)
+        slopes = torch.autograd.grad(loss, list(path[index].values()), create_graph=True)
+        return dict(zip(path[index], slopes, strict=True))
+
+    for index in range(step.sgd.steps):
+        found = gradient(index)
+        total = {name: total[name] + found[name].detach() for name in total}
+        path.append({n: (v - rate * found[n]).detach().requires_grad_() for n, v in path[-1].items()})
+    assert step.expert is not None
+    way = {name: step.expert[name] - step.start[name] for name in total}
+    distance, slope = sum(float(value.square().sum()) for value in way.values()), torch.zeros_like(images)
+    for index in range(step.sgd.steps):
+        found = gradient(index)
+        product = sum(((rate * way[n] + rate**2 * total[n]) * found[n]).sum() for n in found) / distance
+        slope += (2 * torch.autograd.grad(product, images))[0]
+    return slope
+
+
+def test_tesla_moves_images_as_released_at_half_the_released_rate(make_run: Make) -> None:
+    """The code of TESLA doubles a tuple of one slope, so its `lr_img` belongs to half of the paper's."""
+    method, released = ready(make_run, "tesla", lr_img=50.0), 100.0
+    synthetic = method.start()
+    before = synthetic.images.detach().clone()
+    synthetic.begin_step()
+    step = method.draw(0, synthetic)
+    images = before.clone().requires_grad_()
+    expected = released * released_slope(step, images, 0.05, method.run)
+    method.backward(step)
+    synthetic.step()
+    close(before - synthetic.images.detach(), expected, 2e-3)
 
 
 def test_through_a_mosaic_the_gradient_reaches_what_is_stored(make_run: Make) -> None:
@@ -316,3 +358,67 @@ def test_a_student_that_follows_its_gradient_comes_closer(make_run: Make) -> Non
         losses.append(method.backward(step)["loss/base"].item())
         synthetic.step()
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+class TestDefaults:
+    """Plain defaults on the set that ships with the product, whose experts take 12 steps where the student takes 30."""
+
+    def run(self, out: Path, cache: Path, recorder: Any, name: str, **fields: Any) -> Any:
+        job = {
+            "dataset": "digits",
+            "ipc": 1,
+            "method": {"name": name, "iterations": 4, "max_start": 1, "experts": {"count": 1}, **fields},
+            "network": {"name": "convnet", "width": 8, "depth": 2},
+            "evaluation": {"repeats": 0},
+            "metrics": {"every": 1, "probe": "random"},
+        }
+        seen = recorder()
+        engine.run(parse(job), out / "out", run_dir=out / "run", cache=cache, callback=seen)
+        return seen
+
+    @pytest.mark.parametrize("name", ["mtt", "tesla"])
+    def test_finish_on_digits(self, tmp_path: Path, recorder: Any, name: str) -> None:
+        seen = self.run(tmp_path, tmp_path / "cache", recorder, name)
+        losses = [seen.metrics[step]["loss/base"] for step in range(1, 5)]
+        rates = [seen.metrics[step]["lr"] for step in range(1, 5)]
+        assert losses[0] > 2, "the student overshoots at first"
+        assert losses[-1] < losses[0] / 2
+        assert rates[0] == pytest.approx(0.01)
+        assert all(0.499 * one < other for one, other in pairwise(rates))
+
+    def test_rates_that_are_given_have_no_limit_and_the_message_says_what_helps(
+        self, tmp_path: Path, recorder: Any
+    ) -> None:
+        cache = tmp_path / "cache"
+        with pytest.raises(DivergedError, match=r"at step 1, below its floor") as failed:
+            self.run(tmp_path / "given", cache, recorder, "mtt", lr_img=100.0, lr_lr=1e-5)
+        advice = dict(re.findall(r"`method\.(max_\w+)`: ([\d.]+)", str(failed.value)))
+        assert advice.keys() == {"max_move", "max_change"}
+        assert "`method.lr_img`" in str(failed.value)
+        limits = {name: float(value) for name, value in advice.items()}
+        seen = self.run(tmp_path / "advised", cache, recorder, "mtt", lr_img=100.0, lr_lr=1e-5, **limits)
+        assert seen.metrics[4]["loss/base"] < 0.5 * seen.metrics[1]["loss/base"]
+
+    def test_under_limits_the_message_names_the_rates(self, make_run: Make) -> None:
+        method = ready(make_run, max_move=0.1, max_change=0.5, lr_img=100.0)
+        synthetic = method.start()
+        step = method.draw(0, synthetic)
+        synthetic.learned["lr"].value.data.fill_(1e-9)
+        with pytest.raises(DivergedError, match=r"Lower `method.lr_img` and `method.lr_lr`, .* 100 and 1e-05"):
+            method.advance(step)
+
+
+def test_limits_are_those_of_rates_that_are_left_to_us() -> None:
+    for given, limits in (
+        ({}, (0.1, 0.5)),
+        ({"lr_img": 50.0}, (None, 0.5)),
+        ({"lr_lr": 1e-5}, (0.1, None)),
+        ({"lr_img": 50.0, "lr_lr": 1e-5}, (None, None)),
+        ({"lr_img": 50.0, "max_move": 0.2, "lr_lr": 1e-5}, (0.2, None)),
+    ):
+        for job in ({"name": "mtt", **given}, {"name": "seqmatch", "base": {"name": "tesla", **given}}):
+            found = parse({"dataset": "digits", "ipc": 2, "method": job}).method.matcher.model_dump()
+            assert (found["max_move"], found["max_change"]) == limits
+    for name in (name for name in all_presets() if parse({"preset": name}).method.matcher.learns_lr):
+        found = parse({"preset": name}).method.matcher.model_dump()
+        assert (found["max_move"], found["max_change"]) == (None, None), f"{name} has published rates"

@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from tests.ddcore.test_adjoint import PRINTED_ROW, Printed, close, printed
 from torch import Tensor
 
 from ddcore import bundle, engine
@@ -22,20 +21,21 @@ from ddcore.autograd.gradients import Gradients
 from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError, Interrupted
 from ddcore.formulas import gradient_distances
+from ddcore.methods import build_method
 from ddcore.methods.mtt import TrajectoryMatching, trajectory_loss, trajectory_slope
 from ddcore.methods.shared.student_training import training_on
 from ddcore.nets import build
-from ddcore.registry import build_method
-from ddcore.run.callback import Stop
-from ddcore.run.context import Run
-from ddcore.run.randomness import stream_seed
+from ddcore.runtime.callback import Stop
+from ddcore.runtime.context import Run
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet
+from tests.ddcore.autograd.test_adjoint import PRINTED_ROW, Printed, close, printed
 from tests.ddcore.staging import BASES, STEPS, Make, by_class, method_fields, staged, steps
 
 
 def test_printed_gradient_of_a_set_with_frozen_rows() -> None:
-    """Section 11, SeqMatch and PDD: the loss is that of all rows, the slope that of the last two alone."""
+    """SeqMatch and PDD on problem Q: the loss is that of all rows, the slope that of the last two alone."""
     q = Printed()
     moving, target = torch.tensor([False, False, True, True]), {"classifier.weight": q.target}
     batch = training_on([torch.arange(4)] * 3, [siamese.Draw(None)] * 3, q.images, moving)
@@ -119,7 +119,7 @@ def test_frozen_images_keep_their_place_in_the_union(make_run: Make) -> None:
 
 
 class Reference:
-    """A plain network trained by the framework's SGD: the slow chain of 4.2 and 5.2."""
+    """A plain network trained by the framework's SGD: the slow chain of SeqMatch and PDD."""
 
     def __init__(self, run: Run, index: int) -> None:
         self.network = build(run.spec.network, run.dataset.shape, len(run.dataset.classes))
@@ -132,12 +132,14 @@ class Reference:
         F.cross_entropy(self.network(images), labels).backward()
         optimizer.step()
 
-    def lesson(self, images: Tensor, labels: Tensor, lr: float, epochs: int) -> None:
-        """E + 1 passes of the whole set; a tenth of the rate, at rest, after E // 2 + 2 of them."""
+    def lesson(self, images: Tensor, labels: Tensor, lr: float, epochs: int, *, keep: bool = False) -> None:
+        """E + 1 passes of the whole set; a tenth of the rate after E // 2 + 2 of them, at rest unless to be kept."""
         optimizer = torch.optim.SGD(self.network.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
         for passed in range(1, epochs + 2):
             self._step(optimizer, images, labels)
-            if passed == epochs // 2 + 2:
+            if passed == epochs // 2 + 2 and keep:
+                optimizer.param_groups[0]["lr"] *= 0.1
+            elif passed == epochs // 2 + 2:
                 optimizer = torch.optim.SGD(self.network.parameters(), lr=lr / 10, momentum=0.9, weight_decay=5e-4)
 
     def real_epoch(self, index: int, epoch: int) -> None:
@@ -161,10 +163,13 @@ def unions(synthetic: SyntheticSet, size: int, stages: int) -> list[tuple[Tensor
     return found
 
 
-@pytest.mark.parametrize("stages", [2, 3])
-def test_experts_of_a_stage_are_those_of_the_whole_chain(make_run: Make, stages: int) -> None:
-    """Fresh, then on S_1, then on S_1 u S_2, each at its own learned rate, and on the real images from there."""
-    method = staged(make_run, "mtt", stages, augmentation="none")
+@pytest.mark.parametrize(("name", "stages"), [("seqmatch", 2), ("seqmatch", 3), ("pdd", 3)])
+def test_experts_of_a_stage_are_those_of_the_whole_chain(make_run: Make, name: str, stages: int) -> None:
+    """Fresh, then on S_1, then on S_1 u S_2, each at its own learned rate, and on the real images from there.
+
+    Where the rate drops within a stage, PDD's released code keeps the momentum; SeqMatch's clears it, as MTT's.
+    """
+    method = staged(make_run, "mtt", stages, augmentation="none", method=method_fields("mtt", stages, name=name))
     synthetic, rates = method.start(), []
     for index in steps(method, synthetic, (stages - 1) * STEPS + 1):
         if index % STEPS == STEPS - 1:
@@ -176,7 +181,7 @@ def test_experts_of_a_stage_are_those_of_the_whole_chain(make_run: Make, stages:
     for expert in range(2):
         slow = Reference(method.run, expert)
         for (images, labels), rate in zip(unions(synthetic, 2, stages - 1), method._rates, strict=True):
-            slow.lesson(images, labels, rate, epochs=4)
+            slow.lesson(images, labels, rate, epochs=4, keep=name == "pdd")
         slow.close_to(base._experts.snapshot(expert, 0))
         for epoch in (1, 2, 3):
             slow.real_epoch(expert, epoch)
@@ -350,7 +355,8 @@ def test_networks_of_later_stages_that_do_not_fit_are_refused(make_run: Make, mo
     assert method.config.networks == 2
     monkeypatch.setattr("ddcore.machine.capacity.free_memory", lambda _: 2 * 2 * (2 * 5) * size - 2)
     with pytest.raises(
-        ConfigurationError, match=r"`method.pool` is 2, and 3 stages keep 5 states .* a `method.pool` of at most 1, or"
+        ConfigurationError,
+        match=r"`method.pool` is 2, and the 5 states .* 3 stages keep .* a `method.pool` of at most 1, or",
     ):
         staged(make_run)
     run = make_run(ipc=6, method=method_fields())

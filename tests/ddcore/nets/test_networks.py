@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ddcore.errors import ConfigurationError
 from ddcore.machine.compute import Compute
-from ddcore.nets import ConvNet, Functional, Network, build, macs, network
+from ddcore.nets import ConvNet, Functional, Network, build, macs
+from ddcore.registry import implements
 from ddcore.spec import (
     AlexNetConfig,
     ConvNetConfig,
@@ -245,21 +246,21 @@ def test_a_configuration_has_one_builder() -> None:
         name: Literal["toy"] = "toy"
 
     with pytest.raises(
-        ConfigurationError, match="no network implements `toy`; known: alexnet, convnet, lenet, mlp, resnet18, vgg11"
+        ConfigurationError, match=r"nothing implements `toy`: .* in a file of ddcore\.nets or in a module"
     ):
         build(Toy(), (3, 8, 8), 2)
 
     def make_toy(config: Toy, shape: tuple[int, int, int], classes: int) -> Network:
         return ConvNet(ConvNetConfig(width=classes), shape, classes)
 
-    assert network(Toy)(make_toy) is make_toy
+    assert implements(Toy)(make_toy) is make_toy
     assert build(Toy(), (3, 8, 8), 2).get_parameter("blocks.0.0.bias").shape == (2,)
-    with pytest.raises(ValueError, match="already built by"):
-        network(Toy)(ConvNet)
+    with pytest.raises(ValueError, match="already implemented by"):
+        implements(Toy)(ConvNet)
 
 
 def published_convnet(depth: int, classes: int) -> Network:
-    """The tiny ConvNet of methods/matching, E1: parameter tensor j is 0.3 sin(0.7 k + j)."""
+    """A tiny ConvNet whose parameter tensor j is 0.3 sin(0.7 k + j)."""
     net = build(ConvNetConfig(width=4, depth=depth), (3, 8, 8), classes)
     with torch.no_grad():
         for j, parameter in enumerate(net.parameters()):

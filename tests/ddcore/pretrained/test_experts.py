@@ -17,9 +17,10 @@ from ddcore.data.whitening import whitened
 from ddcore.errors import ConfigurationError, DataError, Interrupted
 from ddcore.machine.compute import Compute
 from ddcore.nets import build
-from ddcore.pretrained.experts import Experts
-from ddcore.run.context import Run
-from ddcore.run.randomness import stream_seed
+from ddcore.pretrained.experts import Experts, experts
+from ddcore.pretrained.teachers import teachers
+from ddcore.runtime.context import Run
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import ExpertsConfig, TeacherConfig
 from ddcore.training import trainer
 from tests.ddcore.conftest import blobs
@@ -35,9 +36,9 @@ def run(make_run: Callable[..., Run], tmp_path: Path) -> Run:
 
 
 def prepared(run: Run, epochs: int = 2, config: ExpertsConfig = CONFIG) -> Experts:
-    experts = Experts(config, epochs, run)
-    experts.prepare()
-    return experts
+    made = Experts(config, epochs, run)
+    made.prepare()
+    return made
 
 
 def files(run: Run) -> dict[str, bytes]:
@@ -47,9 +48,9 @@ def files(run: Run) -> dict[str, bytes]:
 
 def test_snapshots_are_those_of_plain_sgd(make_run: Callable[..., Run]) -> None:
     run = make_run(augmentation="none")
-    experts = prepared(run)
+    trained = prepared(run)
     network = build(run.spec.network, run.dataset.shape, 3)
-    network.load_state_dict(experts.snapshot(1, 0))
+    network.load_state_dict(trained.snapshot(1, 0))
     images, labels = run.dataset.normalize(run.dataset.train.images), run.dataset.train.labels
     for epoch in (1, 2):
         generator = torch.Generator().manual_seed(stream_seed(1, f"expert/{epoch}"))
@@ -61,18 +62,18 @@ def test_snapshots_are_those_of_plain_sgd(make_run: Callable[..., Run]) -> None:
                     assert weight.grad is not None
                     weight -= 0.05 * weight.grad
         for name, value in network.state_dict().items():
-            torch.testing.assert_close(experts.snapshot(1, epoch)[name], value, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(trained.snapshot(1, epoch)[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_experts_learn_and_differ(run: Run) -> None:
-    experts, data = prepared(run, 8), run.dataset
+    trained, data = prepared(run, 8), run.dataset
 
     def score(index: int, epoch: int) -> float:
-        params = experts.snapshot(index, epoch)
+        params = trained.snapshot(index, epoch)
         return trainer.accuracy(run.functional, params, data.test.images, data.test.labels, normalize=data.normalize)
 
     assert min(score(index, 8) for index in range(2)) > 80
-    assert not torch.equal(experts.snapshot(0, 0)["classifier.weight"], experts.snapshot(1, 0)["classifier.weight"])
+    assert not torch.equal(trained.snapshot(0, 0)["classifier.weight"], trained.snapshot(1, 0)["classifier.weight"])
 
 
 def test_a_longer_trajectory_goes_on_byte_for_byte(run: Run, make_run: Callable[..., Run], tmp_path: Path) -> None:
@@ -89,10 +90,10 @@ def test_a_shorter_or_smaller_need_trains_nothing(run: Run, monkeypatch: pytest.
     prepared(run, 3)
     monkeypatch.setattr("ddcore.training.trainer.train", lambda *_, **__: pytest.fail("trained again"))
     run.random.seed = 99
-    experts = prepared(run, 2, CONFIG.model_copy(update={"count": 1}))
-    assert len(experts) == 1
+    trained = prepared(run, 2, CONFIG.model_copy(update={"count": 1}))
+    assert len(trained) == 1
     with pytest.raises(DataError, match="epoch 9 of expert 0 can no longer be read"):
-        experts.snapshot(0, 9)
+        trained.snapshot(0, 9)
 
 
 def test_a_stop_keeps_the_epochs_that_were_finished(run: Run, make_run: Callable[..., Run], tmp_path: Path) -> None:
@@ -179,16 +180,18 @@ def test_experts_that_do_not_fit_are_refused_before_training(run: Run, monkeypat
     prepared(run, 1, CONFIG.model_copy(update={"count": 1}))
     ten = CONFIG.model_copy(update={"count": 10})
     monkeypatch.setattr("ddcore.machine.capacity.free_disk", lambda _: 2 * size + 9 * 4 * size)
-    experts = run.experts(ten, 3)
-    assert experts.bytes_to_come() == 2 * size + 9 * 4 * size, "one expert lacks two snapshots, nine lack four"
+    pool = experts(ten, 3, run)
+    assert pool.bytes_to_come() == 2 * size + 9 * 4 * size, "one expert lacks two snapshots, nine lack four"
     monkeypatch.setattr("ddcore.training.trainer.train", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(ConfigurationError, match=r"of which other networks of the job need; choose a smaller"):
-        run.experts(ten, 3)
+        experts(ten, 4, run)
     monkeypatch.setattr("ddcore.machine.capacity.free_disk", lambda _: 2 * size + 9 * 4 * size - 1)
-    with pytest.raises(ConfigurationError, match=r"`method.experts.count` is 10, .* an `experts.count` of at most 9"):
+    with pytest.raises(
+        ConfigurationError, match=r"`method.experts.count` is 10, .* a `method.experts.count` of at most 9"
+    ):
         Experts(ten, 3, run).check_room()
     with pytest.raises(ConfigurationError, match=r"`teacher.pool` is 1, .* of which other networks of the job need"):
-        run.teachers(TeacherConfig(network=run.spec.network))
+        teachers(TeacherConfig(network=run.spec.network), run)
 
 
 def test_progress_counts_epochs_and_is_silent_where_all_is_there(run: Run, recorder: Any) -> None:
@@ -201,7 +204,7 @@ def test_progress_counts_epochs_and_is_silent_where_all_is_there(run: Run, recor
     run.callback = heard = Heard()
     prepared(run, 2)
     assert heard.phases == ["pretraining"]
-    assert [done for done, _ in seen] == [0, 1, 2, 2, 3, 4, 4]
+    assert [done for done, _ in seen] == [1, 2, 3, 4]
     assert {total for _, total in seen} == {4}
     prepared(run, 2)
     assert heard.phases == ["pretraining"]
@@ -216,11 +219,12 @@ def test_whatever_changes_the_weights_changes_the_hash(make_run: Callable[..., R
         make_run(data, augmentation="none"),
         make_run(data, network={"name": "convnet", "width": 4}),
         make_run(data, replace(Compute(torch.device("cpu")), precision="bf16")),
+        make_run(replace(data, std=(0.5, 0.5, 0.5))),
     ]
     digests = [Experts(CONFIG, 2, run).digest() for run in runs]
     digests += [
         Experts(CONFIG.model_copy(update=change), 2, runs[0]).digest() for change in ({"lr": 0.1}, {"batch_size": 8})
     ]
-    assert len(set(digests)) == 8
+    assert len(set(digests)) == 9
     same = [Experts(CONFIG.model_copy(update=change), 5, runs[0]).digest() for change in ({"count": 9}, {"epochs": 7})]
     assert set(same) == {digests[0]}

@@ -1,37 +1,38 @@
-"""Networks that learned the earlier stages: kept, shared, and taught again where they were lost."""
+"""Networks that learned the earlier stages: kept, shared, and trained again where they were lost."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from ddcore.pretrained.stage_networks import Lesson, Starts
-from ddcore.run.context import Run
+from ddcore.pretrained.stage_networks import StageNetworks, StagesSoFar
+from ddcore.runtime.context import Run
 from tests.ddcore.staging import Make
 
 
-class TestStarts:
-    def pool(self, run: Run, count: int = 2, before: Starts | None = None, lr: float = 0.05) -> Starts:
+class TestStageNetworks:
+    def pool(self, run: Run, count: int = 2, before: StageNetworks | None = None, lr: float = 0.05) -> StageNetworks:
         generator = torch.Generator().manual_seed(1)
         images, labels = torch.randn((6, 3, 8, 8), generator=generator), torch.tensor([0, 0, 1, 1, 2, 2])
-        return Starts(count, Lesson(images, labels, lr), 4, run, before)
+        return StageNetworks(count, StagesSoFar(images, labels, lr), 4, run, before)
 
     def test_they_are_kept_and_shared(self, make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         run = make_run()
         run.cache = tmp_path
-        starts = self.pool(run)
-        starts.prepare()
+        networks = self.pool(run)
+        networks.prepare()
         monkeypatch.setattr("ddcore.training.trainer.train", lambda *_, **__: pytest.fail("trained again"))
         again = self.pool(run)
         again.prepare()
-        assert all(torch.equal(again[1][name], value) for name, value in starts[1].items())
+        assert all(torch.equal(again[1][name], value) for name, value in networks[1].items())
         with pytest.raises(IndexError, match="no network 2 in a pool of 2"):
-            starts[2]
+            networks[2]
 
-    def test_a_lost_lesson_is_taught_again(self, make_run: Make, tmp_path: Path) -> None:
+    def test_a_network_that_was_lost_is_trained_again(self, make_run: Make, tmp_path: Path) -> None:
         """Network i of a stage needs network i of the stage before, and no other."""
         run = make_run()
         run.cache = tmp_path / "a"
@@ -47,6 +48,11 @@ class TestStarts:
         assert len({p.digest() for p in (first, self.pool(run, lr=0.06), self.pool(run, before=first))}) == 3
         assert self.pool(run, count=9).digest() == first.digest()
 
+    def test_equal_pixels_normalised_otherwise_share_none(self, make_run: Make) -> None:
+        run = make_run()
+        other = make_run(replace(run.dataset, mean=(0.1, 0.2, 0.3)))
+        assert self.pool(run).digest() != self.pool(other).digest()
+
     def test_progress_counts_epochs(self, make_run: Make, recorder: Any) -> None:
         run, seen = make_run(), []
 
@@ -57,5 +63,5 @@ class TestStarts:
         run.callback = heard = Heard()
         self.pool(run).prepare()
         assert heard.phases == ["pretraining"]
-        assert [done for done, _ in seen] == [0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 10]
+        assert [done for done, _ in seen] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
         assert {total for _, total in seen} == {10}

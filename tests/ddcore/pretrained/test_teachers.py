@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 import torch
 
 from ddcore.errors import ConfigurationError, Interrupted
-from ddcore.pretrained.teachers import TeacherPool
-from ddcore.run.context import Run
+from ddcore.machine.compute import Compute
+from ddcore.pretrained.teachers import TeacherPool, teachers
+from ddcore.runtime.context import Run
 from ddcore.spec import TeacherConfig
 from ddcore.training import trainer
 
@@ -86,6 +88,26 @@ def test_a_larger_pool_keeps_the_teachers_there_are(run: Run) -> None:
 @pytest.mark.parametrize("change", [{"epochs": 4}, {"weight_decay": 0.0}, {"network": {"name": "convnet", "width": 4}}])
 def test_whatever_changes_the_weights_changes_the_hash(run: Run, change: dict[str, Any]) -> None:
     assert TeacherPool(config(), run).digest() != TeacherPool(config(**change), run).digest()
+
+
+@pytest.mark.parametrize("change", [{"mean": (0.1, 0.2, 0.3)}, {"std": (0.5, 0.5, 0.5)}], ids=str)
+def test_equal_pixels_normalised_otherwise_share_no_teacher(
+    make_run: Callable[..., Run], tmp_path: Path, trained: list[int], change: dict[str, Any]
+) -> None:
+    """A set under two names, one of them built in with statistics of its own, has one digest of its pixels."""
+    run = make_run()
+    other = make_run(replace(run.dataset, **change))
+    run.cache = other.cache = tmp_path
+    assert run.dataset.digest == other.dataset.digest
+    TeacherPool(config(), run).prepare()
+    TeacherPool(config(), other).prepare()
+    assert len(trained) == 2
+
+
+def test_what_was_trained_compiled_is_not_read_by_an_eager_run(make_run: Callable[..., Run]) -> None:
+    """Compiled passes round otherwise, so a run's numbers would depend on who filled the cache."""
+    computes = [Compute(torch.device("cpu"), compiled=compiled) for compiled in (False, True)]
+    assert len({TeacherPool(config(), make_run(compute=compute)).digest() for compute in computes}) == 2
 
 
 def test_a_damaged_file_is_trained_again_and_said_so(run: Run, recorder: Any) -> None:
@@ -183,9 +205,9 @@ class TestLargePools:
         self, run: Run, trained: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("ddcore.machine.capacity.free_disk", lambda _: 10 * 4 * self.size)
-        run.teachers(config(pool=10))
+        teachers(config(pool=10), run)
         with pytest.raises(ConfigurationError) as refused:
-            run.teachers(config(pool=11, epochs=5))
+            teachers(config(pool=11, epochs=5), run)
         assert str(refused.value) == (
             "`teacher.pool` is 11, and those of its `convnet` networks that have not been trained yet need 41.3 kB "
             "(939 parameters each), but the disk of the cache has 37.6 kB, 37.6 kB of which other networks of the job "
@@ -196,14 +218,14 @@ class TestLargePools:
     def test_what_is_cached_already_needs_no_room(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         TeacherPool(config(pool=2, epochs=1), run).prepare()
         monkeypatch.setattr("ddcore.machine.capacity.free_disk", lambda _: 3 * 4 * self.size)
-        assert len(run.teachers(config(pool=5, epochs=1))) == 5
+        assert len(teachers(config(pool=5, epochs=1), run)) == 5
         with pytest.raises(ConfigurationError, match=r"a `teacher\.pool` of at most 5"):
             TeacherPool(config(pool=6, epochs=1), run).check_room()
 
     def test_without_a_cache_half_of_the_memory_is_the_limit(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         run.cache = None
         monkeypatch.setattr("ddcore.machine.capacity.free_memory", lambda _: 2 * 4 * 4 * self.size)
-        assert len(run.teachers(config(pool=4))) == 4
+        assert len(teachers(config(pool=4), run)) == 4
         with pytest.raises(ConfigurationError, match=r"50% of the free memory is 15 kB; .* at most 4"):
             TeacherPool(config(pool=5), run).check_room()
 

@@ -13,9 +13,10 @@ from ddcore.augment import siamese
 from ddcore.errors import ConfigurationError
 from ddcore.formulas.feature_distances import Moments, printed_risk, released_risk
 from ddcore.machine.compute import Compute
+from ddcore.methods import build_method
 from ddcore.nets import build
-from ddcore.registry import build_method, build_regularizer
-from ddcore.run.context import Run
+from ddcore.regularizers import build_regularizer
+from ddcore.runtime.context import Run
 from ddcore.spec import SpecError, parse
 
 Make = Callable[..., Run]

@@ -14,8 +14,8 @@ from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.formulas.information import empirical_cmi
 from ddcore.machine.compute import Compute
 from ddcore.regularizers.cmi import CMI
-from ddcore.run.context import Run
-from ddcore.run.objective import Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Step
 from ddcore.spec import parse
 
 TEACHER = {"network": {"name": "convnet", "width": 8}, "epochs": 2, "pool": 2}

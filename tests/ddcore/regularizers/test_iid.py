@@ -1,4 +1,4 @@
-"""The IID term: printed figures, plain loops, what it refuses, and the teacher it keeps."""
+"""The IID term: figures worked out beforehand, plain loops, what it refuses, and the teacher it keeps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ddcore.methods.dm import DM
 from ddcore.methods.shared.feature_matching import MatchingStep
 from ddcore.nets import build
 from ddcore.regularizers.iid import IID, covariance_distance, covariances, scatter
-from ddcore.run.context import Run
-from ddcore.run.objective import Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Step
 from ddcore.spec import SpecError, parse
 
 Make = Callable[..., Run]
@@ -105,7 +105,7 @@ def test_classes_of_unequal_size_are_averaged_over_what_they_have(make_run: Make
 def test_a_part_of_coefficient_zero_is_left_out(make_run: Make) -> None:
     iid, step = ready(make_run, term={"centralization": 0.0})
     assert set(iid.backward(step, 1.0)) == {"loss/iid", "iid/covariance"}
-    assert step.run._pools == {}
+    assert step.run.pretrained == {}
     iid, step = ready(make_run, term={"covariance": 0.0}, network={"name": "mlp", "width": 8})
     assert set(iid.backward(step, 1.0)) == {"loss/iid", "iid/centralization"}
 

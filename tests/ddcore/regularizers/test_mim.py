@@ -13,11 +13,12 @@ from torch import Tensor
 
 from ddcore.data.dataset import Dataset
 from ddcore.errors import ConfigurationError
-from ddcore.formulas.information import Pairs, nce_loss, paper_logits
-from ddcore.registry import build_method
+from ddcore.formulas.information import Pairs, nce_loss
+from ddcore.methods import build_method
+from ddcore.pretrained.teachers import TeacherPool
 from ddcore.regularizers.mim import MIM, Critic
-from ddcore.run.context import Run
-from ddcore.run.objective import Step
+from ddcore.runtime.context import Run
+from ddcore.runtime.objective import Step
 from ddcore.spec import MIMConfig, SpecError, parse
 from tests.ddcore.conftest import blobs
 
@@ -77,7 +78,7 @@ class TestCritic:
         assert gradient.abs() > 0
 
     def test_unrelated_pairs_under_the_paper_offset_claim_log_m_nats(self) -> None:
-        logits = paper_logits(torch.zeros(1, 1), 0.1, negatives=4096, population=50_000)
+        logits = torch.zeros(1, 1) / 0.1 - math.log(4096 / 50_000)  # eq. 15
         assert logits.item() + math.log(4096) == pytest.approx(math.log(50_000))
 
 
@@ -100,7 +101,7 @@ def test_images_get_the_weighted_sum_and_heads_the_plain_sum(make_run: Callable[
     for (g_s, g_r), a, b in zip(heads, taps_s, taps_r, strict=True):
         a, b = (F.adaptive_avg_pool2d(x, 4).flatten(1) if x.shape[-1] > 4 else x.flatten(1) for x in (a, b))
         z = F.normalize(a @ g_s.T, dim=1) @ F.normalize(b @ g_r.T, dim=1).T
-        logits = paper_logits(z, 0.1, negatives=2, population=len(run.dataset.train))
+        logits = z / 0.1 - math.log(2 / len(run.dataset.train))  # eq. 15
         losses.append(nce_loss(logits, pairs, 2))
     total = sum(2.0 ** -(len(losses) - 1 - k) * loss for k, loss in enumerate(losses, start=1))
     flat = [head for pair in heads for head in pair]
@@ -205,7 +206,7 @@ def beside(make_run: Callable[..., Run], method: str, **fields: Any) -> tuple[MI
 def test_beside_a_student_both_sides_are_seen_by_networks_of_the_step(
     make_run: Callable[..., Run], name: str, layers: str, path: str
 ) -> None:
-    """Section 8.2: the expert's target or the student for real images, the student for synthetic ones."""
+    """The expert's target or the student for real images, the student for synthetic ones."""
     mim, method = beside(make_run, name, layers=layers, path=path)
     run, synthetic = method.run, method.start()
     synthetic.begin_step()
@@ -233,7 +234,7 @@ def test_beside_a_student_both_sides_are_seen_by_networks_of_the_step(
     (expected,) = torch.autograd.grad(2.0 * total, [images])
     assert reported == pytest.approx(total.item(), rel=1e-4)
     torch.testing.assert_close(synthetic.gradient, expected, rtol=2e-3, atol=1e-3 * expected.abs().max().item())
-    assert run._pools == {}, "no teacher was trained"
+    assert not any(isinstance(pool, TeacherPool) for pool in run.pretrained.values()), "no teacher was trained"
 
 
 def test_the_two_paths_differ_and_neither_moves_the_learned_rate(make_run: Callable[..., Run]) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ddcore.errors import ConfigurationError
-from ddcore.regularizers.strength import Weighted
-from ddcore.run.objective import Readings, Regularizer, Step
+from ddcore.regularizers.strength import WeightedTerm
+from ddcore.runtime.objective import Readings, Regularizer, Step
 from ddcore.spec import CMIConfig
 from ddcore.synthetic.set import SyntheticSet
 
@@ -33,7 +33,7 @@ def step_with(method_gradient: float) -> Step:
     return Step(0, synthetic)
 
 
-def pull(weighted: Weighted, method_gradient: float) -> tuple[float, Any]:
+def pull(weighted: WeightedTerm, method_gradient: float) -> tuple[float, Any]:
     step = step_with(method_gradient)
     readings = weighted.backward(step, step.synthetic.gradient.norm())
     added = step.synthetic.gradient - method_gradient
@@ -42,7 +42,7 @@ def pull(weighted: Weighted, method_gradient: float) -> tuple[float, Any]:
 
 
 def test_absolute_weight_is_used_as_given() -> None:
-    weighted = Weighted(Slope(CMIConfig(weight=3), slope=2.0))
+    weighted = WeightedTerm(Slope(CMIConfig(weight=3), slope=2.0))
     added, readings = pull(weighted, 10.0)
     assert added == pytest.approx(6)
     assert readings["weight/cmi"].item() == 3
@@ -51,7 +51,7 @@ def test_absolute_weight_is_used_as_given() -> None:
 
 def test_relative_weight_is_measured_then_frozen() -> None:
     term = Slope(CMIConfig(relative=0.5, calibration_steps=2), slope=2.0)
-    weighted = Weighted(term)
+    weighted = WeightedTerm(term)
     assert pull(weighted, 10.0)[0] == pytest.approx(5.0)
     added, readings = pull(weighted, 30.0)
     frozen = 0.5 * (10 + 30) / (2 + 2)
@@ -62,20 +62,20 @@ def test_relative_weight_is_measured_then_frozen() -> None:
 
 
 def test_interrupted_calibration_goes_on_where_it_was() -> None:
-    first = Weighted(Slope(CMIConfig(relative=0.5, calibration_steps=3), slope=2.0))
+    first = WeightedTerm(Slope(CMIConfig(relative=0.5, calibration_steps=3), slope=2.0))
     pull(first, 10.0)
-    second = Weighted(Slope(CMIConfig(relative=0.5, calibration_steps=3), slope=2.0))
+    second = WeightedTerm(Slope(CMIConfig(relative=0.5, calibration_steps=3), slope=2.0))
     second.load_state(first.state())
     for weighted in (first, second):
         pull(weighted, 20.0)
         pull(weighted, 40.0)
     assert first.weight == second.weight == pytest.approx(0.5 * 70 / 6)
-    third = Weighted(Slope(CMIConfig(relative=0.5, calibration_steps=3), slope=2.0))
+    third = WeightedTerm(Slope(CMIConfig(relative=0.5, calibration_steps=3), slope=2.0))
     third.load_state(first.state())
     assert third.weight == first.weight
 
 
 def test_a_term_without_gradient_cannot_be_calibrated() -> None:
-    weighted = Weighted(Slope(CMIConfig(relative=0.5, calibration_steps=1), slope=0.0))
+    weighted = WeightedTerm(Slope(CMIConfig(relative=0.5, calibration_steps=1), slope=0.0))
     with pytest.raises(ConfigurationError, match="`cmi` had no gradient"):
         pull(weighted, 10.0)

@@ -89,7 +89,11 @@ def test_pools_and_networks_mix() -> None:
         ({"protocol": ["dc"]}, "/protocol", "`protocol` is ['dc']: input should be a valid string"),
         ({"networks": ["N"]}, "/networks/0", "unknown network 'N'"),
         ({"networks": 3}, "/networks", "`networks` is 3"),
-        ({"schedule": "cosine"}, "/schedule", "must be one of 'drop_once', 'drop_twice' or 'constant'"),
+        (
+            {"schedule": "cosine"},
+            "/schedule",
+            "must be one of 'drop_once', 'drop_once_kept', 'drop_twice' or 'constant'",
+        ),
         ({"optimizer": "lion"}, "/optimizer", "must be one of 'sgd' or 'adam'"),
         ({"lr": 0}, "/lr", "`lr` is 0, but must be greater than 0"),
         ({"cutmix": 1.5}, "/cutmix", "`cutmix` is 1.5, but must be at most 1"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ddcore.spec import METHODS, SpecError, parse
+from ddcore.spec.work import DataSizes
 from tests.ddcore.staging import BASES, MTT, method_fields
 
 STAGED = {"dataset": "digits", "ipc": 6}
@@ -73,13 +74,17 @@ def test_every_base_that_says_so_can_be_staged_and_no_other() -> None:
 
 
 def test_work_grows_with_the_stages() -> None:
-    """Experts of every stage, and the lessons: 3 passes a training image of 1 and 2 thirds of the set."""
+    """Experts of every stage, and the trainings between: 3 passes a training image of 1 and 2 thirds of the set."""
     job = {"dataset": "digits", "ipc": 6, "method": {"name": "pdd", "stages": 3, "epochs": 9, "base": MTT}}
-    method = parse(job).method
+    data = DataSizes((1, 8, 8), (100,) * 10, 100)
+    spec = parse(job)
     real = 3 * 2 * 3 * 1000
-    assert method.pretraining_passes(1000, 60) == pytest.approx(3 * real + 3 * 2 * 10 * (20 + 40))
-    assert method.networks_pretrained == 2 + 2 * 2
-    assert math.isclose(method.image_passes(6, 10, 100), 12 * 3 * 20)
-    idc = parse({**job, "method": {"name": "pdd", "stages": 3, "base": "idc"}}).method
-    matcher = idc.matcher
-    assert idc.image_passes(6, 10, 100) == pytest.approx(sum(matcher.image_passes(n, 10, 100) for n in (2, 4, 6)) / 3)
+    assert spec.method.pretraining_passes(spec, data) == pytest.approx(3 * real + 3 * 2 * 10 * (20 + 40))
+    assert spec.method.networks_pretrained == 2 + 2 * 2
+    loads = list(spec.method.loads(spec, data))
+    assert [(load.images, load.moving) for load in loads] == [(2, 2), (4, 2), (6, 2)]
+    assert all(math.isclose(spec.method.image_passes(load), 12 * 3 * 20) for load in loads)
+    staged = parse({**job, "method": {"name": "pdd", "stages": 3, "base": "idc"}})
+    passes = [staged.method.image_passes(load) for load in staged.method.loads(staged, data)]
+    views, real = 4, 3 * 10 * 64
+    assert passes == [real + 10 * views * (9 * 2 + 3 * frozen) for frozen in (0, 2, 4)]

@@ -1,4 +1,4 @@
-"""Decoders, against the printed values of methods/matching E1 and slow references."""
+"""Decoders, against values worked out beforehand and slow references."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Fill = Callable[..., Tensor]
 
 
 def test_views_of_one_image_have_the_printed_sums(fill: Fill) -> None:
-    """E1, IDM decode: printed column by column (TL, BL, TR, BR), decoded row by row."""
+    """IDM's decoding: printed column by column (TL, BL, TR, BR), decoded row by row."""
     views = Mosaic(2, (1, 8, 8)).decode(fill(1, 1, 8, 8, a=0.37), 1)
     sums = views.flatten(1).sum(dim=1)[[0, 2, 1, 3]]
     assert sums.tolist() == pytest.approx([5.023028, 4.723911, -0.997149, 2.664735], rel=1e-5)
@@ -27,7 +27,7 @@ def test_views_of_one_image_have_the_printed_sums(fill: Fill) -> None:
 
 
 def test_a_shrunk_tile_has_the_printed_sum(fill: Fill) -> None:
-    """E1, IDM half-size."""
+    """IDM's halving: the exact mean of 2 x 2 pixels."""
     stored = Mosaic(2, (1, 8, 8)).encode(fill(1, 1, 8, 8, a=0.37).repeat(4, 1, 1, 1), 1)
     tile = stored[0, 0, :4, :4]
     assert tile.sum().item() == pytest.approx(0.7134078, rel=1e-5)
@@ -75,7 +75,7 @@ def test_a_factor_that_does_not_fit_is_refused_with_those_that_do(factor: int, s
 
 
 def test_idc_decodes_to_the_printed_values() -> None:
-    """Section 11, IDC decode."""
+    """By hand: a tile is 0, 1; 4, 5 (sixteenths), and bilinear enlarging weighs neighbours 3 to 1."""
     images = Mosaic(2, (1, 4, 4)).decode(torch.arange(16.0).view(1, 1, 4, 4) / 16, 1)
     assert images.shape == (4, 1, 4, 4)
     assert images[0, 0, 0].tolist() == pytest.approx([0, 0.015625, 0.046875, 0.0625], abs=1e-7)
@@ -141,6 +141,18 @@ def test_encoding_shows_every_image_whole_in_what_its_tile_has_within_the_border
                 torch.testing.assert_close(place, small)
 
 
+def test_the_nearest_pixel_is_taken_as_in_the_released_code_of_idc() -> None:
+    """Its `init` shrinks by `F.interpolate(images, size)`: pixel i of n is pixel floor(i side / n)."""
+    decoder = decoders.build(MosaicConfig(factor=2, shrink="nearest"), (1, 8, 8))
+    images = torch.randn(3 * 4 * 2, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    stored = decoder.encode(images, 2)
+    for label in range(3):
+        for row in range(2):
+            for view, (i, j) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+                place = stored[label * 2 + row, 0, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4]
+                assert torch.equal(place, images[label * 8 + view * 2 + row, 0, ::2, ::2])
+
+
 def test_all_scales_are_seen_one_after_the_other() -> None:
     decoder, stored = MultiScaleMosaic(3, (2, 10, 9)), torch.randn(4, 2, 10, 9)
     images = decoder.decode(stored, 2)
@@ -154,8 +166,9 @@ def test_all_scales_are_seen_one_after_the_other() -> None:
 @pytest.mark.parametrize(
     ("rows", "bound", "scales"),
     [
-        (4, 20, [[], [2, 3], [], [0, 1]]),  # 2 more images for 2 rows of 9
+        (4, 20, [[], [3], [1, 2], [0]]),  # 16 images to spare: 1 row of 9; then 8: 2 of 4
         (4, 24, [[], [3], [2], [0, 1]]),
+        (4, 12, [[], [2, 3], [0, 1], []]),
         (3, 1, [[], [0, 1, 2], [], []]),
         (3, 1000, [[], [], [], [0, 1, 2]]),
     ],
@@ -176,6 +189,27 @@ def test_a_bound_leaves_no_row_out_and_is_gone_in_the_end(rows: int, bound: int,
     torch.testing.assert_close(decoder.finished.decode(stored, rows), Mosaic(3, (2, 9, 9)).decode(stored, rows))
 
 
+def released_split(rows: int, factor: int, bound: int) -> list[int]:
+    """How many rows IDC's `decode_zoom_bound` cuts by each factor, from the largest down to 1, counted as it counts."""
+    free, left, made, counts = bound - rows, rows, 0, []
+    for f in range(factor, 1, -1):
+        counts.append(min(free // f**2, left))
+        left -= counts[-1]
+        made += counts[-1] * f**2
+        free = bound - made - left
+    return [*counts, left]
+
+
+@pytest.mark.parametrize(
+    ("rows", "factor", "bound", "counts"),
+    [(50, 3, 128, [8, 3, 39]), (20, 3, 128, [12, 3, 5]), (50, 2, 128, [19, 31]), (14, 3, 128, [12, 2, 0])],
+)
+def test_a_bound_splits_a_class_as_the_released_code(rows: int, factor: int, bound: int, counts: list[int]) -> None:
+    planned = dict(BoundedMosaic(factor, (1, 9, 9), bound=bound).plan(rows))
+    found = [planned[f].stop - planned[f].start if f in planned else 0 for f in range(factor, 0, -1)]
+    assert found == released_split(rows, factor, bound) == counts
+
+
 @pytest.mark.parametrize("scales", ["single", "multi", "bound"])
 def test_the_specification_counts_what_the_decoder_makes(scales: str) -> None:
     config = MosaicConfig(factor=3, scales=scales, bound=5)  # type: ignore[arg-type]
@@ -187,7 +221,7 @@ def test_the_specification_counts_what_the_decoder_makes(scales: str) -> None:
 
 
 def addressed() -> tuple[Addressed, Tensor]:
-    """Bases and coefficients of methods/trajectory-and-bilevel, section 11."""
+    """Bases sin(1), sin(2), … and coefficients sin(4), sin(5), … of the printed values."""
     bases = torch.sin(torch.arange(1, 9, dtype=torch.float64)).view(2, 1, 2, 2)
     coefficients = torch.sin(torch.arange(1, 7, dtype=torch.float64) + 3).view(3, 2)
     return Addressed(Learned(bases, lr=0.1, momentum=0.5), (1, 4, 4)), coefficients.float()

@@ -9,7 +9,7 @@ from ddcore.synthetic.parameter import Learned, LearnedByClass
 
 
 def test_class_steps_of_the_momentum_check() -> None:
-    """Matching, E0: loss x^2 / 2, x = (1, 2, 3), lr 0.1, momentum 0.5, two sweeps of class steps."""
+    """By hand: loss x^2 / 2, x = (1, 2, 3), lr 0.1, momentum 0.5, two sweeps of class steps."""
     learned = LearnedByClass(torch.tensor([1.0, 2.0, 3.0]), classes=3, lr=0.1, momentum=0.5)
     for _ in range(2):
         learned.clear_gradient()
@@ -63,3 +63,34 @@ def test_state_goes_on_where_it_was_saved() -> None:
     second.load_state({name: tensor.clone() for name, tensor in first.state().items()})
     steps(second, 3)
     assert torch.equal(whole.value, second.value)
+
+
+def test_a_step_beyond_the_limit_is_cut_with_its_momentum() -> None:
+    """Against momentum SGD written out: the direction stays, the root mean square is the limit."""
+    start, gradients = torch.tensor([3.0, -1.0, 2.0]), [torch.tensor([0.3, 0.0, 0.4]), torch.tensor([30.0, 0.0, 40.0])]
+    limited = Learned(start, lr=0.5, momentum=0.5, longest=lambda value: 0.1 * value.abs().max())
+    x, v = start.double(), torch.zeros(3, dtype=torch.float64)
+    for gradient in (*gradients, gradients[0]):
+        limited.clear_gradient()
+        limited.gradient.add_(gradient)
+        limited.step()
+        v = 0.5 * v + gradient.double()
+        length, most = (0.5 * v).square().mean().sqrt(), 0.1 * x.abs().max()
+        v = v * min(1.0, float(most / length))
+        x = x - 0.5 * v
+        torch.testing.assert_close(limited.value.detach().double(), x, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(limited.velocity.double(), v, rtol=1e-6, atol=1e-7)
+
+
+def test_a_step_within_the_limit_is_the_same_to_the_bit() -> None:
+    start, gradient = torch.randn(5, generator=torch.Generator().manual_seed(0)), torch.full((5,), 0.1)
+    plain, limited = Learned(start, lr=0.3, momentum=0.5), Learned(start, lr=0.3, momentum=0.5, longest=lambda _: 9.0)
+    for _ in range(3):
+        for one in (plain, limited):
+            one.clear_gradient()
+            one.gradient.add_(gradient)
+            one.step()
+    assert torch.equal(plain.value, limited.value)
+    still = Learned(start, lr=0.3, momentum=0.5, longest=lambda _: 0.1)
+    still.step()
+    assert torch.equal(still.value.detach(), start), "no gradient, no step"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ddcore.data.dataset import ImageSet
 from ddcore.errors import DivergedError
 from ddcore.synthetic.decoders import Addressed
 from ddcore.synthetic.parameter import Learned
-from ddcore.synthetic.set import SyntheticSet, real_rows
+from ddcore.synthetic.set import SyntheticSet
 
 
 def test_steps_equal_the_frameworks_sgd_with_momentum() -> None:
@@ -27,7 +26,7 @@ def test_steps_equal_the_frameworks_sgd_with_momentum() -> None:
 
 
 def test_joint_steps_of_the_momentum_check() -> None:
-    """Matching, E0: loss x^2 / 2, x = (1, 2, 3), lr 0.1, momentum 0.5, two joint steps."""
+    """By hand: loss x^2 / 2, x = (1, 2, 3), lr 0.1, momentum 0.5, two joint steps."""
     synthetic = SyntheticSet(torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1), ipc=1, lr=0.1, momentum=0.5)
     for _ in range(2):
         synthetic.clear_gradient()
@@ -73,16 +72,6 @@ def test_groups_of_classes_are_few_even_and_cover_all(images: int, expected: lis
 def test_images_that_are_not_whole_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="whole classes of 2"):
         SyntheticSet(torch.zeros(3, 1, 2, 2), ipc=2, lr=1, momentum=0)
-
-
-def test_real_rows_are_distinct_of_the_right_class_and_seeded() -> None:
-    labels = torch.tensor([0, 1] * 20)
-    train = ImageSet(torch.zeros(40, 1, 2, 2, dtype=torch.uint8), labels, ("a", "b"))
-    rows = real_rows(train, 5, torch.Generator().manual_seed(1))
-    assert labels[rows].tolist() == [0] * 5 + [1] * 5
-    assert len(set(rows.tolist())) == 10
-    assert torch.equal(rows, real_rows(train, 5, torch.Generator().manual_seed(1)))
-    assert not torch.equal(rows, real_rows(train, 5, torch.Generator().manual_seed(2)))
 
 
 def test_a_gradient_beyond_its_limit_is_cut_with_all_that_is_learned() -> None:

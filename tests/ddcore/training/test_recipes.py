@@ -47,6 +47,9 @@ def test_the_rate_of_every_epoch_is_the_published_one(epochs: int) -> None:
     once = recipe_of(EvaluationConfig(epochs=epochs), ())
     assert rates(once) == published_once(epochs)
     assert once.restarts
+    kept = recipe_of(EvaluationConfig(protocol="pdd", epochs=epochs, lr=0.01), ())
+    assert rates(kept) == published_once(epochs)
+    assert not kept.restarts, "PDD's evaluate_synset lowers the rate of its optimiser and keeps it"
     twice = recipe_of(EvaluationConfig(protocol="idc", epochs=epochs), ())
     assert rates(twice) == published_twice(epochs)
     assert not twice.restarts
@@ -104,7 +107,7 @@ def test_a_learned_rate_that_is_not_there_is_refused() -> None:
 def test_a_recipe_in_words() -> None:
     config = EvaluationConfig(protocol="idc", epochs=6, labels="soft", temperature=4)
     found = described(config, recipe_of(config, ("flip",)), "soft")
-    assert found == {
+    assert found.model_dump(mode="json") == {
         "name": "idc",
         "optimizer": "sgd",
         "passes": 6,
@@ -123,5 +126,5 @@ def test_a_recipe_in_words() -> None:
     }
     adam = EvaluationConfig(optimizer="adam", lr=None, epochs=6)
     words = described(adam, recipe_of(adam, (), learning_rate=0.5), "hard")
-    assert (words["momentum"], words["lr_drops"], words["temperature"]) == (None, None, None)
-    assert (words["lr"], words["lr_is"]) == (0.5, "learned with the set")
+    assert (words.momentum, words.lr_drops, words.temperature) == (None, None, None)
+    assert (words.lr, words.lr_is) == (0.5, "learned with the set")

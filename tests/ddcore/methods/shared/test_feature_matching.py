@@ -14,7 +14,7 @@ from ddcore.errors import ConfigurationError
 from ddcore.formulas.feature_distances import printed_risk
 from ddcore.machine.compute import Compute
 from ddcore.methods.shared.feature_matching import MatchingStep, draw_step, feature_distance, require_spread
-from ddcore.run.context import Run
+from ddcore.runtime.context import Run
 from tests.ddcore.conftest import blobs
 
 Make = Callable[..., Run]

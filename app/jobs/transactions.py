@@ -1,0 +1,105 @@
+"""What routes and pages do with jobs, each in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+
+from app.core.database import Database
+from app.core.dependencies import DatabaseDep, SettingsDep
+from app.core.security import Principal
+from app.core.settings import Settings
+from app.jobs import idempotency
+from app.jobs.schemas import JobDocument
+from app.jobs.service import JobService
+from app.keys.principals import JobReader, JobWriter
+from app.models.states import State
+from app.queue import outbox
+
+Action = Callable[[JobService], JobDocument]
+
+
+@dataclass(frozen=True)
+class JobTransactions:
+    """The jobs of one principal, a transaction at a time."""
+
+    principal: Principal
+    database: Database
+    settings: Settings
+
+    @contextmanager
+    def read(self) -> Iterator[JobService]:
+        """A transaction that changes nothing."""
+        with self.database.read() as session:
+            yield JobService(session, self.principal, self.settings)
+
+    @contextmanager
+    def write(self) -> Iterator[JobService]:
+        """A transaction that ends with the block, all of it or nothing."""
+        with self.database.write() as session:
+            yield JobService(session, self.principal, self.settings)
+
+    def get(self, job_id: str) -> JobDocument:
+        """One job.
+
+        Raises:
+            NotFound: there is no such job.
+        """
+        with self.read() as jobs:
+            return jobs.get(job_id)
+
+    def act(self, action: Action) -> JobDocument:
+        """Do something with a job, and wake a worker where it is queued then."""
+        with self.write() as jobs:
+            document = action(jobs)
+        if document.status is State.QUEUED:
+            self.wake()
+        return document
+
+    def create(
+        self, action: Action, answer: Callable[[JobDocument], idempotency.Answer], key: str | None, digest: str
+    ) -> idempotency.Answer | JobDocument:
+        """Make a job, or repeat what was answered when its key was used first.
+
+        Args:
+            action: makes the job.
+            answer: what a repetition of the request is answered.
+            key: of the request, if it has one.
+            digest: of the request, see :func:`idempotency.request_digest`.
+
+        Returns:
+            The first answer to that key, or the new job.
+
+        Raises:
+            IdempotencyMismatch: the key was used with another request.
+        """
+        with self.database.write() as session:
+            if key is not None:
+                first = idempotency.begin(session, self.principal, key, digest, self.settings.idempotency_s)
+                if first is not None:
+                    return first
+            document = action(JobService(session, self.principal, self.settings))
+            if key is not None:
+                idempotency.finish(session, self.principal, key, answer(document))
+        self.wake()
+        return document
+
+    def wake(self) -> None:
+        """Ring the doorbells that are due."""
+        outbox.publish_pending(self.database, self.settings, limit_s=self.settings.publish_limit_s)
+
+
+def _reader(principal: JobReader, database: DatabaseDep, settings: SettingsDep) -> JobTransactions:
+    return JobTransactions(principal, database, settings)
+
+
+def _writer(principal: JobWriter, database: DatabaseDep, settings: SettingsDep) -> JobTransactions:
+    return JobTransactions(principal, database, settings)
+
+
+JobsToRead = Annotated[JobTransactions, Depends(_reader)]
+JobsToWrite = Annotated[JobTransactions, Depends(_writer)]

@@ -1,0 +1,12 @@
+"""Every table of the database; importing this makes all of them known."""
+
+from __future__ import annotations
+
+from sqlalchemy import MetaData
+
+from app.core.tables import Base
+from app.models import artifacts, events, fleet, jobs, keys, metrics
+
+TABLES = (artifacts, events, fleet, jobs, keys, metrics)
+
+metadata: MetaData = Base.metadata

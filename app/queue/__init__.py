@@ -1,0 +1,1 @@
+"""Jobs as the workers see them: claimed under leases, ended, tried again."""

@@ -1,0 +1,121 @@
+"""Workers as the database knows them, and the duties that one process does at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.core.tables import clock
+from app.models.fleet import Leader, Worker
+
+WorkerState = Literal["idle", "busy", "draining", "quarantined", "stopped"]
+
+LOSSES_WINDOW_S = 600
+LOSSES_TO_QUARANTINE = 3
+_FORGET_S = 86_400
+
+
+def runs(device_class: str) -> tuple[str, ...]:
+    """Classes of jobs that a worker with this class of device may run; a machine with a GPU has a CPU too.
+
+    >>> runs("cpu")
+    ('any', 'cpu')
+    """
+    return ("any", "cuda", "cpu") if device_class == "cuda" else ("any", "cpu")
+
+
+def register(session: Session, worker: Worker) -> None:
+    """Announce a worker, idle; rows of workers gone for a day are dropped."""
+    session.execute(delete(Worker).where(Worker.heartbeat_at < clock(-_FORGET_S)))
+    session.add(worker)
+    session.flush()
+
+
+def beat(session: Session, worker_id: str) -> bool:
+    """Say that a worker lives; ``False`` if its row is gone."""
+    beaten = update(Worker).where(Worker.id == worker_id).values(heartbeat_at=clock()).returning(Worker.id)
+    return session.execute(beaten.execution_options(synchronize_session=False)).first() is not None
+
+
+def set_state(session: Session, worker_id: str, state: WorkerState, job_id: str | None = None) -> None:
+    """Say what a worker does. Draining, quarantined and stopped are final: a job's end does not undo them."""
+    statement = update(Worker).where(Worker.id == worker_id)
+    if state in ("idle", "busy"):
+        free = statement.where(Worker.state.in_(("idle", "busy"))).values(state=state, job_id=job_id)
+        gone = statement.where(Worker.state.not_in(("idle", "busy"))).values(job_id=job_id)
+        for each in (free, gone):
+            session.execute(each.execution_options(synchronize_session=False))
+    else:
+        session.execute(statement.values(state=state).execution_options(synchronize_session=False))
+
+
+def may_claim(session: Session, worker_id: str) -> bool:
+    """Whether the worker is there and neither draining, quarantined nor stopped."""
+    state = session.execute(select(Worker.state).where(Worker.id == worker_id)).scalar_one_or_none()
+    return state in ("idle", "busy")
+
+
+def is_idle(session: Session, worker_id: str) -> bool:
+    """Whether the worker waits for a doorbell."""
+    return session.execute(select(Worker.state).where(Worker.id == worker_id)).scalar_one_or_none() == "idle"
+
+
+def record_loss(session: Session, worker_id: str, job_id: str) -> bool:
+    """Note that a worker's engine died; different jobs dying on one worker point at the worker.
+
+    Returns:
+        Whether the worker is quarantined by it.
+    """
+    row = session.execute(select(Worker.losses, clock().label("now")).where(Worker.id == worker_id)).one_or_none()
+    if row is None:
+        return False
+    now_ms = round(row.now.timestamp() * 1000)
+    recent = [loss for loss in row.losses if loss["at_ms"] > now_ms - LOSSES_WINDOW_S * 1000]
+    recent.append({"job_id": job_id, "at_ms": now_ms})
+    quarantined = len({loss["job_id"] for loss in recent}) >= LOSSES_TO_QUARANTINE
+    values: dict[str, Any] = {"losses": recent} | ({"state": "quarantined"} if quarantined else {})
+    session.execute(
+        update(Worker).where(Worker.id == worker_id).values(values).execution_options(synchronize_session=False)
+    )
+    return quarantined
+
+
+def live_classes(session: Session, lease_s: float) -> set[str]:
+    """Device classes of the workers whose heartbeat is younger than ``lease_s`` seconds and that may claim."""
+    alive = select(Worker.device_class).where(*_alive(lease_s), Worker.state.in_(("idle", "busy"))).distinct()
+    return set(session.execute(alive).scalars())
+
+
+def idle_workers(session: Session, lease_s: float) -> Mapping[str, int]:
+    """Number of live idle workers of each device class."""
+    idle = (
+        select(Worker.device_class, func.count())
+        .where(*_alive(lease_s), Worker.state == "idle")
+        .group_by(Worker.device_class)
+    )
+    return {name: int(count) for name, count in session.execute(idle)}
+
+
+def lead(session: Session, duty: str, owner: str, lease_s: float) -> bool:
+    """Take or keep the lease on a duty; ``False`` while another process holds it."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    session.execute(
+        insert(Leader)
+        .values(duty=duty, owner=owner, fence=1, lease_until=clock(lease_s))
+        .on_conflict_do_nothing(index_elements=["duty"])
+    )
+    taken = (
+        update(Leader)
+        .where(Leader.duty == duty, or_(Leader.owner == owner, Leader.lease_until <= clock()))
+        .values(owner=owner, fence=Leader.fence + 1, lease_until=clock(lease_s))
+        .returning(Leader.duty)
+    )
+    return session.execute(taken.execution_options(synchronize_session=False)).first() is not None
+
+
+def _alive(lease_s: float) -> tuple[Any, ...]:
+    return (Worker.heartbeat_at > clock(-lease_s), Worker.state != "stopped")

@@ -1,0 +1,187 @@
+"""What a job costs before it runs: images through networks, networks trained, operations, memory.
+
+There is one model. Every configuration class knows its own part; here they are put together. The estimate of a job,
+the choice whether to compile and the choice of the probe all read it. What is counted is told in
+:mod:`ddcore.spec.work`, and memory in :mod:`ddcore.spec.memory`. Nothing that an earlier job has left in the cache is
+taken off, and a run that adapts its work (``cafe``) is taken at the least of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from ddcore.spec.job import JobSpec
+from ddcore.spec.memory import NUMBER, Batch, parameter_bytes
+from ddcore.spec.networks import ConvNetConfig
+from ddcore.spec.teachers import TeacherConfig
+from ddcore.spec.work import TRAINING, DataSizes, Load, Work
+
+ProbeKind = Literal["teacher", "random"]
+
+PROBE_NETWORK = ConvNetConfig(width=64)
+"""What the probe looks through."""
+_PROBE_TRAINING_IMAGES = 200_000
+"""A teacher of the probe sees at most this many images (4 epochs of CIFAR-10), and 10 epochs."""
+_LABEL = 8
+"""Bytes of an int64."""
+_OPTIMISER = 3
+"""Stored images, their gradient and its momentum."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The work of a job.
+
+    Attributes:
+        job: what is to be done.
+        data: sizes of its dataset.
+    """
+
+    job: JobSpec
+    data: DataSizes
+
+    @cached_property
+    def works(self) -> tuple[Work, ...]:
+        """All images through networks, by phase and architecture."""
+        return (*_of_job(self.job, self.data), *_of_probe(self.job, self.data, self.probe))
+
+    @cached_property
+    def probe(self) -> ProbeKind:
+        """A teacher, unless training it would cost more than the whole job, or what the job asks for.
+
+        Regularisers and teachers do not count, so that jobs which differ only in them, or in how they choose real
+        images, read the same probe.
+        """
+        if self.job.metrics.probe != "auto":
+            return self.job.metrics.probe
+        others = sum(work.passes for work in _of_job(self.job, self.data) if work.core)
+        return "teacher" if TRAINING * probe_epochs(self.data.train) * self.data.train <= others else "random"
+
+    def passes(self, phase: str | None = None) -> float:
+        """Images through networks, forward 1 and backward 2, of a phase or of all."""
+        return sum(work.passes for work in self.works if phase in (None, work.phase))
+
+    @cached_property
+    def flop(self) -> float:
+        """Floating-point operations of convolutions and linear layers, two for each multiplication."""
+        return sum(work.passes * work.network.flop(self.data.shape, self.data.classes) for work in self.works)
+
+    @cached_property
+    def peak_bytes(self) -> int:
+        """Most bytes of tensors that are alive at once, as :mod:`ddcore.spec.memory` counts them."""
+        sizes = (self.data.shape, self.data.classes)
+        return _held(self.job, self.data) + max(
+            batch.bytes(*sizes) for batch in _batches(self.job, self.data, self.probe)
+        )
+
+
+def pools(job: JobSpec) -> dict[TeacherConfig, int]:
+    """Pools of networks to be trained on the real images, each once for all who ask, and how many of each."""
+    terms = (pool for term in job.regularizers for pool in term.teachers(job))
+    found: dict[TeacherConfig, int] = {}
+    for config, count in (*job.method.teachers(), *terms, *job.evaluation.teachers()):
+        found[config] = min(config.pool, found.get(config, 0) + count)
+    return found
+
+
+def networks_trained(job: JobSpec) -> int:
+    """Networks that are trained before the first step or between stages, without that of the probe."""
+    return sum(pools(job).values()) + job.method.networks_pretrained
+
+
+def networks_scored(job: JobSpec) -> int:
+    """Networks that are trained to score the set and its controls."""
+    scoring = job.evaluation
+    architectures = range(len(scoring.networks or (job.network,)))
+    return scoring.repeats * sum(len(scoring.conditions(index, job.method.own_labels)) for index in architectures)
+
+
+def probe_epochs(train: int) -> int:
+    """Epochs that a teacher of the probe is trained for on so many images."""
+    return max(1, min(10, _PROBE_TRAINING_IMAGES // train))
+
+
+def _of_job(job: JobSpec, data: DataSizes) -> Iterator[Work]:
+    yield from _before(job, data)
+    for load in job.method.loads(job, data):
+        yield from _of_steps(job, load)
+    for network, passes in job.evaluation.looks(job, data):
+        yield Work("evaluating", network, passes, core=False)
+    for network, passes in job.evaluation.image_passes(job, data):
+        yield Work("evaluating", network, passes)
+
+
+def _before(job: JobSpec, data: DataSizes) -> Iterator[Work]:
+    """Training of networks, and what is looked at before the first step."""
+    for config, count in pools(job).items():
+        yield Work("pretraining", config.network, TRAINING * count * config.epochs * data.train, core=False)
+    yield Work("pretraining", job.network, job.method.pretraining_passes(job, data))
+    for network, passes in job.method.looks(data):
+        yield Work("pretraining", network, passes, core=False)
+    if job.init == "k_means":
+        yield Work("pretraining", job.network, data.train)
+
+
+def _of_steps(job: JobSpec, load: Load) -> Iterator[Work]:
+    """The steps of a stage, with their regularisers."""
+    matcher = job.method.matcher
+    batch_real = int(getattr(matcher, "batch_real", 0))
+    yield Work("distilling", job.network, job.method.passes(load) + job.sampler.passes(load, batch_real))
+    for term in job.regularizers:
+        for network, passes in term.image_passes(job, load):
+            yield Work("distilling", network, load.steps * passes, core=False)
+    if not matcher.computes_features and any(term.reads_real_features() for term in job.regularizers):
+        yield Work("distilling", job.network, load.steps * load.data.drawn(batch_real), core=False)
+
+
+def _of_probe(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Work]:
+    """Its network, its sample, twice as many other real images to calibrate it, and a reading at every report."""
+    sample = data.classes * data.probe_images
+    others = data.drawn_evenly(2 * data.probe_images)
+    images = data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
+    training = TRAINING * probe_epochs(data.train) * (data.train - sample)
+    made = others if kind == "random" else training
+    yield Work("pretraining", PROBE_NETWORK, made + sample + others + images)
+    yield Work("distilling", PROBE_NETWORK, reports(job.method.iterations, job.metrics.every) * images)
+
+
+def reports(steps: int, every: int) -> int:
+    """Reports of so many steps: of the first, of every so many, and of the last.
+
+    >>> [reports(steps, 10) for steps in (0, 1, 5, 10, 25)], reports(3, 1)
+    ([0, 1, 2, 2, 4], 3)
+    """
+    return len({1, steps, *range(every, steps, every)}) if steps else 0
+
+
+def _batches(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Batch]:
+    """All images that are in a network at once at some time of a job."""
+    for load in job.method.loads(job, data):
+        yield from job.method.batches(job, load)
+        for term in job.regularizers:
+            yield from term.batches(job, load)
+    yield from job.evaluation.batches(job, data)
+    teachers = [*pools(job), *([TeacherConfig(network=PROBE_NETWORK)] if kind == "teacher" else ())]
+    for config in teachers:
+        yield Batch(config.network, min(config.batch_size, data.train), 1, whole=True)
+    looked_with = [network for network, _ in job.method.looks(data)] + [job.network] * (job.init == "k_means")
+    for network in looked_with:
+        yield Batch(network, max(data.counts))
+    yield Batch(PROBE_NETWORK, data.drawn_evenly(2 * data.probe_images))
+    yield Batch(PROBE_NETWORK, data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes))
+
+
+def _held(job: JobSpec, data: DataSizes) -> int:
+    """Bytes that are there all the time: the dataset, the synthetic set with its optimiser, and networks."""
+    pixels = math.prod(data.shape)
+    dataset = (data.train + data.test) * (pixels + _LABEL)
+    images = data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
+    synthetic = NUMBER * pixels * (_OPTIMISER * data.classes * job.ipc + images)
+    held = [(config.network, count) for config, count in pools(job).items()] + [(PROBE_NETWORK, 1)]
+    held.append((job.network, max(job.method.networks_held(load) for load in job.method.loads(job, data))))
+    networks = (count * parameter_bytes(network, data.shape, data.classes) for network, count in held)
+    return dataset + synthetic + sum(networks)

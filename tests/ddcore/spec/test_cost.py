@@ -1,0 +1,196 @@
+"""The cost model against the engine: passes counted, memory measured, networks built."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from typing_extensions import override
+
+from ddcore import engine
+from ddcore.machine.compute import Compute
+from ddcore.spec import (
+    DATASETS,
+    METHODS,
+    JobSpec,
+    MLPConfig,
+    NetworkConfig,
+    RegularizerConfig,
+    all_presets,
+    parse,
+)
+from ddcore.spec.cost import Cost, networks_trained, pools, probe_epochs, reports
+from ddcore.spec.work import DataSizes, Load
+from tests.ddcore.counting import Passes, counted
+from tests.ddcore.memory import PeakMemory
+
+CIFAR10 = DataSizes.of(DATASETS["cifar10"])
+DM = {"dataset": "cifar10", "ipc": 10, "method": {"name": "dm", "iterations": 100}, "evaluation": {"repeats": 0}}
+
+CAPS = {
+    "iterations": 4, "steps_per_network": 3, "student_steps": 3, "inner_loop": 2, "network_steps": 2, "window": 3,
+    "train_images": 128, "max_start": 1, "count": 2, "epochs": 1, "repeats": 1, "pool": 2,
+}  # fmt: skip
+"""What a preset is cut down to, for the prediction and the run alike: whatever makes it long, and nothing else."""
+PASSES_TOLERANCE = 0.01
+MEMORY_TOLERANCE = 0.3
+
+
+def cut(value: Any) -> Any:
+    """The fields of a job with its iterations, epochs and networks capped, at whatever depth they are."""
+    if isinstance(value, dict):
+        return {key: min(v, CAPS[key]) if key in CAPS and type(v) is int else cut(v) for key, v in value.items()}
+    return [cut(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def short(preset: str, **fields: Any) -> JobSpec:
+    """A ``quick`` preset that takes a second, in float32 on a CPU."""
+    return parse({**cut(all_presets()[preset].job), "precision": "fp32", "compile": "off", "device": "cpu", **fields})
+
+
+def predicted(job: JobSpec) -> Cost:
+    return Cost(job, DataSizes.of(DATASETS[job.dataset]))
+
+
+def measured(job: JobSpec, folder: Path) -> tuple[Passes, int]:
+    """Image passes by phase of a run, and the bytes of tensors that it has at its peak."""
+    seen = Passes()
+    with counted(seen.note), PeakMemory() as memory:
+        engine.run(job, folder / "out", run_dir=folder / "run", cache=folder / "cache", callback=seen)
+    return seen, memory.peak
+
+
+def check(job: JobSpec, folder: Path) -> None:
+    """Hold the passes of every phase, and the peak of memory, against a run."""
+    expected, (seen, peak) = predicted(job), measured(job, folder)
+    labelled = job.evaluation.labels == "soft"  # between two phases, so that the sum alone can be held against it
+    for phase in () if labelled else ("pretraining", "distilling", "evaluating"):
+        assert expected.passes(phase) == pytest.approx(seen.passes[phase], rel=PASSES_TOLERANCE), phase
+    assert sum(seen.passes.values()) == pytest.approx(expected.passes(), rel=PASSES_TOLERANCE)
+    assert expected.peak_bytes == pytest.approx(peak, rel=MEMORY_TOLERANCE)
+
+
+@pytest.mark.parametrize("preset", [name for name in all_presets() if name.startswith("quick/")])
+def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_path: Path) -> None:
+    check(short(preset), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("preset", "fields"),
+    [
+        ("dm", {"metrics": {"every": 2, "probe": "teacher"}}),
+        ("dm", {"ipc": 30, "regularizers": {"bacon": 1}, "decoder": "mosaic"}),
+        ("dsa", {"ipc": 20, "regularizers": {"iid": {"weight": 1, "centralization": 0}}}),
+        ("dsa", {"sampler": {"name": "representative", "interval": 2, "candidates": 100}}),
+        ("idc", {"ipc": 6, "decoder": {"name": "mosaic", "factor": 3, "scales": "bound", "bound": 20}}),
+        (
+            "pdd",
+            {
+                "method": {"name": "pdd", "iterations": 4, "epochs": 1, "pool": 2, "base": "idc"},
+                "evaluation": {"lr": 0.01},
+            },
+        ),
+        ("mtt", {"method": {**cut(all_presets()["quick/mtt-digits"].job["method"]), "batch_syn": 8, "labels": "soft"}}),
+        ("bptt", {"regularizers": {"mim": {"weight": 1, "path": "unrolled"}}}),
+        ("random", {"evaluation": {"repeats": 1, "epochs": 1, "labels": "soft", "controls": ["herding", "full"]}}),
+        ("random", {"evaluation": {"repeats": 1, "epochs": 1, "scores": ["label_robust", "augmentation_robust"]}}),
+        ("random", {"evaluation": {"repeats": 1, "epochs": 4, "tests": 2, "networks": ["mlp", "convnet"]}}),
+    ],
+)  # fmt: skip
+def test_so_are_those_of_what_no_quick_preset_does(preset: str, fields: dict[str, Any], tmp_path: Path) -> None:
+    """Teachers of the probe, shared real features, clusterings, bounded mosaics, stages of a sweep, soft labels, …"""
+    check(short(f"quick/{preset}-digits", **fields), tmp_path)
+
+
+class Pixels(RegularizerConfig):
+    """A term without a network."""
+
+    name: Literal["pixels"] = "pixels"
+
+
+class Glances(RegularizerConfig):
+    """A term that looks at every synthetic image through a network of its own."""
+
+    name: Literal["glances"] = "glances"
+
+    @override
+    def image_passes(self, job: JobSpec, load: Load) -> Iterator[tuple[NetworkConfig, float]]:
+        yield MLPConfig(), load.synthetic
+
+
+def with_term(term: RegularizerConfig) -> Cost:
+    return Cost(parse(DM).model_copy(update={"regularizers": (term,)}), CIFAR10)
+
+
+def test_a_regulariser_is_charged_for_what_it_says_alone() -> None:
+    plain, free, glances = Cost(parse(DM), CIFAR10), with_term(Pixels()), with_term(Glances())
+    assert free.flop == plain.flop
+    assert glances.passes() - plain.passes() == 100 * 100
+    assert glances.flop - plain.flop == 100 * 100 * MLPConfig().flop((3, 32, 32), 10)
+
+
+def test_one_pool_serves_all_who_ask_for_it() -> None:
+    teacher = {"epochs": 3, "pool": 5}
+    terms = [{"name": name, "weight": 1, "teacher": teacher} for name in ("mim", "cmi")]
+    alone, both = (parse({**DM, "regularizers": regularizers}) for regularizers in (terms[:1], terms))
+    assert networks_trained(alone) == networks_trained(both) == 5
+    assert Cost(alone, CIFAR10).passes("pretraining") == Cost(both, CIFAR10).passes("pretraining")
+    scored = parse({**DM, "method": "herding", "evaluation": {"repeats": 1, "labels": "soft"}})
+    assert sum(pools(scored).values()) == 2
+
+
+def test_reports_are_those_of_the_engine() -> None:
+    for steps in range(30):
+        for every in range(1, 12):
+            shown = {step for step in range(1, steps + 1) if step in (1, steps) or step % every == 0}
+            assert reports(steps, every) == len(shown)
+
+
+@pytest.mark.parametrize(("iterations", "kind"), [(200, "random"), (300, "teacher")])
+def test_the_probe_has_a_teacher_unless_that_costs_more_than_the_job(iterations: int, kind: str) -> None:
+    """600,000 passes of training, against 2,860 of a step."""
+    job = {**DM, "method": {"name": "dm", "iterations": iterations}}
+    assert (3 * probe_epochs(50_000) * 50_000, 10 * (256 + 30)) == (600_000, 2860)
+    assert Cost(parse(job), CIFAR10).probe == kind
+
+
+def test_jobs_that_differ_in_regularisers_or_teachers_read_the_same_probe() -> None:
+    terms = {"mim": 1, "cmi": 1, "iid": {"weight": 1, "teacher": {"pool": 100}}}
+    assert Cost(parse({**DM, "regularizers": terms}), CIFAR10).probe == "random"
+    methods = ("random", "herding", "k_center", "k_means")
+    assert {Cost(parse({**DM, "ipc": 1, "method": name}), CIFAR10).probe for name in methods} == {"random"}
+
+
+def test_the_engine_chooses_by_this_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    choose = Compute.choose
+
+    def noted(*args: Any, **fields: Any) -> Compute:
+        asked.update(fields)
+        return choose(*args, **fields)
+
+    monkeypatch.setattr(Compute, "choose", noted)
+    job = short("quick/dm-mim-cmi-digits")
+    result = engine.run(job, tmp_path / "out", run_dir=tmp_path / "run")
+    expected = predicted(job)
+    macs = asked["expected_images_forwarded"] * asked["macs_per_image"]
+    assert macs == pytest.approx(expected.flop / 2, rel=1e-3)
+    assert result.results["probe"]["network"] == expected.probe
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_has_a_cost_that_grows_with_its_steps(name: str) -> None:
+    def passes(iterations: int) -> float:
+        job = {"dataset": "cifar10", "ipc": 2, "method": {"name": name, "iterations": iterations}}
+        found = Cost(parse(job), CIFAR10)
+        assert math.isfinite(found.flop)
+        assert found.peak_bytes > 60_000 * 3072
+        return found.passes("distilling")
+
+    if METHODS[name].model_fields["iterations"].default:
+        assert passes(400) > 1.5 * passes(200) > 0
+    else:
+        assert passes(0) == 0
