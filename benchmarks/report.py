@@ -73,11 +73,11 @@ class Row:
         return [probe for probe in probes if probe.network == "teacher"]
 
     def published(self) -> str:
-        """What the preset of this method, dataset and number of images expects; empty where there is none."""
+        """The published figure of this method, dataset and number of images; empty where there is none."""
         preset = all_presets().get(NAME.sub(r"paper/\3-\1-ipc\2", self.name))
-        if preset is None or preset.expected is None:
+        if preset is None or preset.published is None:
             return ""
-        return _with_deviation(preset.expected.accuracy, preset.expected.std, digits=1)
+        return _with_deviation(preset.published.accuracy, preset.published.std, digits=1)
 
 
 def rows(study: str) -> Iterator[Row]:

@@ -47,7 +47,7 @@ def list_decoders(_: JobReader) -> Page[ComponentDocument]:
 
 @router.get("/presets")
 def list_presets(_: JobReader) -> Page[Preset]:
-    """List the presets: complete jobs with their source and the score to expect."""
+    """List the presets: complete jobs with their source, the published score and the one measured here."""
     return Page[Preset](data=list(all_presets().values()))
 
 

@@ -36,14 +36,15 @@ def methods(
 
 
 def presets(as_json: JsonOption = False) -> None:
-    """List the presets: named starting points, with the accuracy to expect."""
+    """List the presets: named starting points, with the published accuracy and the one measured here."""
     with Client() as client:
         found = client.presets()
-    table = Table("name", "what", "expected", box=None, pad_edge=False)
+    table = Table("name", "what", "published", "measured here", "source", box=None, pad_edge=False)
     for entry in found:
-        expected = entry.get("expected")
-        score = f"{expected['accuracy']:g} % ± {expected['tolerance']:g} ({expected['status']})" if expected else ""
-        table.add_row(entry["name"], entry.get("title", ""), score)
+        published, measured = entry.get("published"), entry.get("measured")
+        source = published["source"] if published else entry.get("citation", "")
+        here = f"{_accuracy(measured)} ({measured['command']})" if measured else ""
+        table.add_row(entry["name"], entry.get("title", ""), _accuracy(published), here, source)
     output.emit(found, table, as_json=as_json)
 
 
@@ -51,6 +52,14 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(methods)
     app.command()(presets)
+
+
+def _accuracy(figure: dict[str, Any] | None) -> str:
+    """A figure in percent with its deviation over networks; nothing where there is none."""
+    if figure is None:
+        return ""
+    deviation = f" ± {figure['std']:g}" if figure.get("std") is not None else ""
+    return f"{figure['accuracy']:g}{deviation} %"
 
 
 def _fields(entry: dict[str, Any]) -> Table:

@@ -186,7 +186,7 @@ class Gradients:
         """
         weights = images.new_full((len(images),), 1 / len(images))
         if moving is None or bool(moving.all()):
-            batch = WeightedBatch(_dense(images), labels, weights)
+            batch = WeightedBatch(self._dense(images), labels, weights)
             value, _, slopes = self._derivation(distance)(*self._split(params, target), batch, target)
             return value, slopes.images
         if self._batch_statistics or not bool(moving.any()):
@@ -198,7 +198,7 @@ class Gradients:
         constant = BesideFrozen(target, {name: share * of_frozen[name] for name in target})
         # Few sizes occur, so that a compiled derivation is compiled for few of them.
         missing = piece_size(count, len(images)) - count if self.functional.compute.compiled else 0
-        parts = (_padded(part[moving], missing) for part in (_dense(images), labels, weights))
+        parts = (_padded(part[moving], missing) for part in (self._dense(images), labels, weights))
         batch = WeightedBatch(*parts)
         value, _, slopes = self._derivation(beside_frozen(distance))(*self._split(params, target), batch, constant)
         slope = torch.zeros_like(images)
@@ -244,7 +244,7 @@ class Gradients:
         trained, constants = self._split(params, self.names)
         size = len(images) // classes
         piece = WeightedBatch(
-            _dense(images).unflatten(0, (classes, size)),
+            self._dense(images).unflatten(0, (classes, size)),
             labels.unflatten(0, (classes, size)),
             images.new_full((classes, size), 1 / size),
         )
@@ -257,6 +257,9 @@ class Gradients:
         state = {**(_copied(constants) if self._batch_statistics else constants), **trained}
         (logits,) = self.functional.plain("logits", state, piece.images, training=self._batch_statistics)
         return (piece.weights * self.criterion(logits, piece.labels)).sum()
+
+    def _dense(self, images: Tensor) -> Tensor:
+        return images.detach().contiguous(memory_format=self.functional.compute.layout)
 
     def _constants(self, params: Params) -> Params:
         """Parameters and buffers that no pass may change or differentiate."""
@@ -273,7 +276,7 @@ class Gradients:
         count = len(images)
         if len(labels) != count or count == 0:
             raise ValueError(f"{len(labels)} labels for {count} images; there must be one for each of at least one")
-        images, weights = _dense(images), images.new_full((count,), 1 / count)
+        images, weights = self._dense(images), images.new_full((count,), 1 / count)
         size = count if self._batch_statistics else self.functional.grad_piece
         if self.functional.compute.compiled and not self._batch_statistics:
             size = piece_size(count, size)
@@ -306,10 +309,6 @@ def beside_frozen(distance: Readout) -> Readout:
         return distance({name: value + constant.frozen[name] for name, value in gradient.items()}, constant.target)
 
     return of_whole
-
-
-def _dense(images: Tensor) -> Tensor:
-    return images.detach().contiguous(memory_format=torch.channels_last)
 
 
 def _padded(tensor: Tensor, missing: int) -> Tensor:

@@ -74,7 +74,10 @@ class Recipe(_Part):
     """How to train on the images; the fields of ``evaluation`` in a job specification, resolved."""
 
     protocol: str = "standard"
-    networks: tuple[dict[str, Any], ...]
+    networks: tuple[dict[str, Any], ...] = Field(
+        description="Architectures, with the values that the images decide. Older bundles have null for a `depth` that "
+        "was not given: see its description in the job."
+    )
     epochs: int
     schedule: str = Field("drop_once", description="How the learning rate falls over the epochs.")
     optimizer: str = "sgd"
@@ -172,7 +175,10 @@ def _recipe(content: Distilled) -> Recipe:
     evaluation = spec.evaluation
     return Recipe(
         protocol=evaluation.protocol,
-        networks=tuple(network.model_dump(mode="json") for network in evaluation.networks or (spec.network,)),
+        networks=tuple(
+            network.resolved(content.dataset.shape).model_dump(mode="json")
+            for network in evaluation.networks or (spec.network,)
+        ),
         epochs=evaluation.epochs,
         schedule=evaluation.schedule,
         optimizer=evaluation.optimizer,

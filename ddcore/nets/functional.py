@@ -163,7 +163,7 @@ class Functional:
     def _run(self, tap: Tap, params: Params, x: Tensor, training: bool) -> tuple[Tensor, ...]:
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape or len(x) == 0:
             raise ValueError(f"images {tuple(x.shape)} are not a batch of one or more {self.shape}")
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=self.compute.layout)
         one_pass = self._pass(tap, training or self.per_sample)
         if training and not self.per_sample:
             return one_pass(params, x)
@@ -201,7 +201,7 @@ class Functional:
             missing = size - len(piece)
             if missing:
                 padding = piece.new_zeros((missing, *piece.shape[1:]))
-                piece = torch.cat([piece, padding]).contiguous(memory_format=torch.channels_last)
+                piece = torch.cat([piece, padding]).contiguous(memory_format=self.compute.layout)
             yield piece
 
 

@@ -413,6 +413,14 @@ class SamplerConfig(Component):
 class NetworkConfig(Component):
     """Base of all network configurations."""
 
+    def resolved(self, shape: tuple[int, int, int]) -> NetworkConfig:  # noqa: ARG002 - for networks that depend on it
+        """The same network without a field whose default depends on the images.
+
+        Args:
+            shape: channels, height and width of the images.
+        """
+        return self
+
     def layers(self, shape: Shape, classes: int) -> Sequence[Layer]:
         """What an image passes through, in order; for networks that do not say, three blocks of 128 channels.
 

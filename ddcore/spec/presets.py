@@ -1,4 +1,4 @@
-"""Presets: data files with a configuration, its source and the score to expect.
+"""Presets: data files with a configuration, its source, the published score and the one measured here.
 
 A file that names a ``base`` holds what its job has otherwise than that preset's.
 """
@@ -17,15 +17,24 @@ from ddcore.spec.base import SpecModel
 from ddcore.spec.errors import Problem, SpecError, nearest
 
 
-class Expected(SpecModel):
-    """The score that a preset should give, and where the figure comes from."""
+class Published(SpecModel):
+    """The score that the source of a preset reports; not one that was reached here."""
 
     accuracy: float = Field(ge=0, le=100, description="Test accuracy in percent.")
     std: float | None = Field(None, ge=0, description="Its standard deviation over networks, in points.")
-    tolerance: float = Field(gt=0, description="Points by which a reproduction may differ.")
-    status: Literal["verified", "recalled", "measured"] = Field(
-        description="verified: read in the source; recalled: published, not re-read; measured: by us."
+    tolerance: float = Field(gt=0, description="Points by which a repetition may differ.")
+    reading: Literal["in_the_source", "from_memory"] = Field(
+        description="How the figure was taken over: read in the source, or known and not looked up again."
     )
+    source: str = Field(description="Who reports it, and where the settings come from.")
+
+
+class Measured(SpecModel):
+    """The score of exactly this preset, measured with this package."""
+
+    accuracy: float = Field(ge=0, le=100, description="Test accuracy in percent.")
+    std: float | None = Field(None, ge=0, description="Its standard deviation over networks, in points.")
+    command: str = Field(description="What measured it; `benchmarks/results` has machine, versions and date.")
 
 
 class Preset(SpecModel):
@@ -35,8 +44,8 @@ class Preset(SpecModel):
     title: str
     citation: str
     job: dict[str, Any]
-    expected: Expected | None = None
-    command: str | None = Field(None, description="What produced a measured figure.")
+    published: Published | None = Field(None, description="The score in the literature, where one is known.")
+    measured: Measured | None = Field(None, description="The score measured here; null where nobody has run it.")
 
 
 @cache
@@ -57,6 +66,8 @@ def all_presets() -> Mapping[str, Preset]:
 def _completed(fields: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """A preset's fields with the job of its base, if it has one, under its own."""
     rest = {name: value for name, value in fields.items() if name != "base"}
+    if "published" in rest:
+        rest["published"] = {"source": rest["citation"], **rest["published"]}
     if "base" not in fields:
         return rest
     base = _completed(others[fields["base"]], others)

@@ -9,12 +9,19 @@ from typing import Any
 import pytest
 
 from ddclient import Client, Job, ProblemError
-from ddcore.spec import METHODS, CoresetConfig
+from ddcore import run
+from ddcore.spec import METHODS, CoresetConfig, parse
 from tests.contract.conftest import until
 from tests.ddcore.test_contract import job
 
 pytestmark = pytest.mark.slow
 STEPS = 120
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another folder than that of the service, so that all that it trained is trained again."""
+    return tmp_path_factory.mktemp("cache")
 
 
 def specification(method: str, steps: int) -> dict[str, Any]:
@@ -39,15 +46,19 @@ def paused_on_the_way(client: Client, method: str) -> Job:
 
 
 @pytest.mark.parametrize("method", [name for name, config in METHODS.items() if not issubclass(config, CoresetConfig)])
-def test_a_paused_job_ends_with_the_bytes_of_an_undisturbed_one(client: Client, tmp_path: Path, method: str) -> None:
+def test_a_paused_job_ends_with_the_bytes_of_an_undisturbed_one(
+    client: Client, tmp_path: Path, cache: Path, method: str
+) -> None:
+    """The undisturbed one runs here, in the engine as a library: that spares its process, and both have to agree."""
     disturbed = paused_on_the_way(client, method)
     steps = disturbed.document.spec["method"]["iterations"]
     disturbed.resume()
-    bundles = []
-    for each in (disturbed, client.submit(specification(method, steps))):
-        assert each.wait(timeout=120).status == "succeeded"
-        assert [point.step_max for point in each.metrics(["loss"])["loss"]][-1] == steps
-        folder = tmp_path / each.id
-        each.download(folder)
-        bundles.append((folder / "distilled.safetensors").read_bytes())
-    assert bundles[0] == bundles[1]
+    assert disturbed.wait(timeout=120).status == "succeeded"
+    assert [point.step_max for point in disturbed.metrics(["loss"])["loss"]][-1] == steps
+    disturbed.download(tmp_path / "disturbed")
+
+    out = tmp_path / "undisturbed"
+    result = run(parse(specification(method, steps)), out, run_dir=tmp_path / "run", cache=cache)
+    assert result.steps == steps
+    bundles = [folder / "distilled.safetensors" for folder in (tmp_path / "disturbed", out)]
+    assert bundles[0].read_bytes() == bundles[1].read_bytes()

@@ -220,11 +220,13 @@ def test_methods_and_presets(ddctl: Ddctl, service: FakeService) -> None:
         "name": "dm", "kind": "method", "title": "Distribution matching", "citation": "Zhao", "cost": "light",
         "parameters": schema, "departures": ["From 100 images on published is 10.", "And another."],
     }  # fmt: skip
-    expected = {"accuracy": 48.9, "tolerance": 1.5, "status": "verified"}
+    published = {"accuracy": 48.9, "std": 0.6, "tolerance": 1.5, "reading": "in_the_source", "source": "Zhao 2023"}
+    measured = {"accuracy": 87.7, "command": "run q"}
+    presets = [{"name": "p", "title": "t", "published": published}, {"name": "q", "measured": measured}]
     service.on("GET", "/v1/methods", {"data": [dm]})
     service.on("GET", "/v1/regularizers", {"data": [dm | {"name": "cmi", "kind": "regularizer", "title": "CMI"}]})
     service.on("GET", "/v1/decoders", {"data": [dm | {"name": "mosaic", "kind": "decoder", "title": "Tiles"}]})
-    service.on("GET", "/v1/presets", {"data": [{"name": "p", "title": "t", "expected": expected}, {"name": "q"}]})
+    service.on("GET", "/v1/presets", {"data": presets})
     assert all(title in ddctl("methods")[1] for title in ("Distribution matching", "CMI", "Tiles"))
     assert "Learning rate of the images." in ddctl("methods", "dm")[1]
     lines = [line.rstrip() for line in ddctl("methods", "dm")[1].splitlines()]
@@ -232,7 +234,8 @@ def test_methods_and_presets(ddctl: Ddctl, service: FakeService) -> None:
         "Where a default is not the published setting:", "- From 100 images on published is 10.", "- And another.",
     ]  # fmt: skip
     assert "did you mean 'dm'?" in ddctl("methods", "ddm")[2]
-    assert "48.9 % ± 1.5 (verified)" in ddctl("presets")[1]
+    shown = ddctl("presets")[1]
+    assert all(part in shown for part in ("published", "measured here", "48.9 ± 0.6 %", "Zhao 2023", "87.7 % (run q)"))
     assert len(json.loads(ddctl("presets", "--json")[1])) == 2
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from ddcore.spec.base import NetworkConfig, network_config
 from ddcore.spec.layers import Layer, Shape, padded, stacked
@@ -45,6 +46,15 @@ class ConvNetConfig(NetworkConfig):
             return self.depth
         halvings = max(1, size.bit_length() - 2)
         return min(halvings, max(3, size.bit_length() - 3))
+
+    @override
+    def resolved(self, shape: tuple[int, int, int]) -> ConvNetConfig:
+        """With the number of blocks that images of this shape go through.
+
+        >>> ConvNetConfig().resolved((1, 8, 8)).depth
+        2
+        """
+        return self.model_copy(update={"depth": self.depth_for(min(shape[1:]))})
 
     def layers(self, shape: Shape, classes: int) -> list[Layer]:
         """Blocks of one width and the classifier."""

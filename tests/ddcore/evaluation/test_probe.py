@@ -71,5 +71,6 @@ def test_reading_leaves_no_gradient_and_says_what_it_rests_on(make_run: Callable
     synthetic = run.synthetic_set(1, 0)
     probe.read(synthetic)
     assert synthetic.images.grad is None
-    facts = probe.describe()
-    assert (facts["network"], facts["real_images"], facts["ceiling_nats"]) == ("random", 24, math.log(3))
+    facts = probe.report({"cmi": 0.5})
+    assert (facts.network, facts.real_images, facts.ceiling_nats) == ("random", 24, math.log(3))
+    assert (facts.cmi, facts.mi_lower_bound) == (0.5, None)

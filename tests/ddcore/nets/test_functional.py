@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ddcore.machine.compute import Compute, computes_bf16, missing_compiler
 from ddcore.nets import Functional, Network, Params, build
 from ddcore.nets.functional import piece_size
 from ddcore.spec import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, NetworkConfig, ResNet18Config
+from ddcore.spec.networks import Norm
 
 CPU = torch.device("cpu")
 SHAPE = (3, 8, 8)
@@ -52,7 +54,7 @@ def test_passes_equal_the_module_with_the_same_parameters(config: NetworkConfig)
     f = functional(config)
     params = f.new(generator())
     net = module(config, params).train()
-    x = images(5).contiguous(memory_format=torch.channels_last)
+    x = images(5)
     taps = net.taps(x)
     torch.testing.assert_close(f.logits(params, x), taps.logits)
     torch.testing.assert_close(f.features(params, x), taps.features)
@@ -309,3 +311,29 @@ def test_a_fresh_process_computes_the_same_bytes_in_another_order(
     program = f"import runpy; print(runpy.run_path({__file__!r})['image_gradients']([63, 64]))"
     fresh = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=300)
     assert fresh.stdout.strip() == image_gradients([64, 63])
+
+
+@pytest.mark.parametrize("norm", ["instance", "group", "layer", "batch"])
+def test_maps_far_from_zero_are_normalised_as_exactly_as_by_a_plain_module(norm: Norm) -> None:
+    """Feature maps with a mean of several deviations, and slopes in the weights, against float64."""
+    config = ConvNetConfig(width=16, depth=1, norm=norm, activation="swish")
+    template = build(config, (3, 32, 32), 3)
+    f = Functional(template, Compute(CPU))
+    params = f.new(generator())
+    params["blocks.0.0.bias"] += 3
+    pixels = torch.randn((16, 3, 32, 32), generator=generator(1))
+
+    def outcome(kind: torch.dtype, ours: bool) -> list[Tensor]:
+        of_kind = {n: p.to(kind, copy=True) if p.is_floating_point() else p.clone() for n, p in params.items()}
+        weights = [of_kind[name].requires_grad_() for name in f.names]
+        x = pixels.to(kind)
+        features = f.features(of_kind, x) if ours else functional_call(template, of_kind, (x,), {"tap": "features"})
+        return [features.detach(), *torch.autograd.grad(features.square().sum(), weights[:1])]
+
+    exact = outcome(torch.float64, ours=False)
+    plain, ours = (
+        [float((a - b).norm() / b.norm()) for a, b in zip(outcome(torch.float32, ours=way), exact, strict=True)]
+        for way in (False, True)
+    )
+    assert max(plain) < 5e-6
+    assert all(own <= 1.2 * published for own, published in zip(ours, plain, strict=True))

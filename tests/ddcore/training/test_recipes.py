@@ -107,7 +107,7 @@ def test_a_learned_rate_that_is_not_there_is_refused() -> None:
 def test_a_recipe_in_words() -> None:
     config = EvaluationConfig(protocol="idc", epochs=6, labels="soft", temperature=4)
     found = described(config, recipe_of(config, ("flip",)), "soft")
-    assert found == {
+    assert found.model_dump(mode="json") == {
         "name": "idc",
         "optimizer": "sgd",
         "passes": 6,
@@ -126,5 +126,5 @@ def test_a_recipe_in_words() -> None:
     }
     adam = EvaluationConfig(optimizer="adam", lr=None, epochs=6)
     words = described(adam, recipe_of(adam, (), learning_rate=0.5), "hard")
-    assert (words["momentum"], words["lr_drops"], words["temperature"]) == (None, None, None)
-    assert (words["lr"], words["lr_is"]) == (0.5, "learned with the set")
+    assert (words.momentum, words.lr_drops, words.temperature) == (None, None, None)
+    assert (words.lr, words.lr_is) == (0.5, "learned with the set")
