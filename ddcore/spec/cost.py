@@ -172,9 +172,11 @@ def _batches(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Batch]:
     teachers = [*pools(job), *([TeacherConfig(network=PROBE_NETWORK)] if kind == "teacher" else ())]
     for config in teachers:
         yield Batch(config.network, min(config.batch_size, data.train), 1, whole=True)
-    looked_with = [network for network, _ in job.method.looks(data)] + [job.network] * (job.init == "k_means")
-    for network in looked_with:
-        yield Batch(network, min(_LOOKED_AT, max(data.counts)))
+    looks = [*job.method.looks(data), *job.evaluation.looks(job, data)]
+    if job.init == "k_means":
+        looks.append((job.network, max(data.counts)))
+    for network, passes in looks:
+        yield Batch(network, min(_LOOKED_AT, int(passes)))
     yield Batch(PROBE_NETWORK, data.drawn(2 * data.probe_images))
     yield Batch(PROBE_NETWORK, data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes))
 
