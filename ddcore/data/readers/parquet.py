@@ -160,7 +160,7 @@ def _classes(train: _Split, test: _Split, known: Sequence[str] | None) -> tuple[
     """Names of the classes; labels of files that number them otherwise are renumbered."""
     named = [part for split in (train, test) for part in split.labels_of if part.names is not None]
     if not named:
-        fits = known is not None and int(train.labels.max()) < len(known)
+        fits = known is not None and int(train.labels.max()) + 1 == len(known)
         return tuple(known) if known is not None and fits else _numbered(train)
     first = named[0]
     classes = first.names or ()
@@ -390,6 +390,15 @@ def _numbered(train: _Split) -> tuple[str, ...]:
             f"{train.place(index)}: label {largest}, but there are only {len(train.labels)} training images; "
             "labels count classes from 0 without gaps"
         )
+    used = np.unique(train.labels)
+    if used[0] >= 0 and len(used) <= largest:
+        shown = ", ".join(map(str, used[:10])) + (" …" if len(used) > 10 else "")
+        way_out = (
+            f"subtract {used[0]} from each"
+            if used[0] == largest + 1 - len(used)
+            else f"number the {len(used)} classes 0 to {len(used) - 1}"
+        )
+        raise DataError(f"the training labels are {shown}; labels count classes from 0 without gaps, so {way_out}")
     return tuple(str(number) for number in range(largest + 1))
 
 

@@ -259,6 +259,22 @@ class TestClassesByName:
             read(toy)
 
 
+@pytest.mark.parametrize(
+    ("labels", "way_out"),
+    [
+        ([1, 2, 1, 2], r"are 1, 2; labels count classes from 0 without gaps, so subtract 1 from each"),
+        ([0, 2, 5, 2, 0, 2], r"are 0, 2, 5; .* so number the 3 classes 0 to 2"),
+    ],
+)
+def test_labels_that_do_not_count_from_zero_are_refused_with_the_remedy(
+    toy: Any, labels: list[int], way_out: str
+) -> None:
+    for split in ("train", "test"):
+        toy.write(split, toy.images(len(labels)), labels)
+    with pytest.raises(DataError, match=way_out):
+        read(toy)
+
+
 class TestShards:
     @pytest.mark.parametrize("marks", [("", "", ""), ("-0f3a", "-77bc", "-d012")])
     def test_a_missing_file_is_named_whatever_follows_the_number(self, toy: Any, marks: tuple[str, ...]) -> None:
