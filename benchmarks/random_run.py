@@ -23,4 +23,4 @@ def _dataset(classes: int, images_per_class: int) -> Dataset:
         images = torch.randint(0, 256, (classes * per_class, *SHAPE), dtype=torch.uint8, generator=generator)
         return ImageSet(images, torch.arange(classes).repeat(per_class), tuple(map(str, range(classes))))
 
-    return describe("cifar10", split(images_per_class), split(1))
+    return describe("cifar10", split(images_per_class), split(1), published=True)

@@ -127,6 +127,8 @@ class _Engine:
         self._saved_at = time.monotonic()
         callback.on_phase("loading", None)
         dataset = sources.load(spec.dataset, data_root, cache)
+        for remark in dataset.remarks:
+            callback.on_log("warning", remark)
         _check(spec, dataset)
         if spec.whitening:
             dataset = whitened(dataset, cache)

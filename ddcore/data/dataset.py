@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ddcore.spec.datasets import DATASETS
+from ddcore.spec.datasets import DATASETS, DatasetFacts
 
 if TYPE_CHECKING:
     from ddcore.data.whitening import Whitening
@@ -29,6 +29,7 @@ class ImageSet:
         images: uint8 of shape (N, C, H, W).
         labels: int64 of shape (N,), each from 0 to ``len(classes) - 1``.
         classes: names of the classes, in the order of the labels.
+        remarks: what the user should know of how they were read.
 
     Raises:
         ValueError: the tensors have another dtype or shape, or a label names no class.
@@ -37,6 +38,7 @@ class ImageSet:
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -105,6 +107,11 @@ class Dataset:
         """Number of training images of each class."""
         return self.train.class_counts
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know of how the images were read."""
+        return (*self.train.remarks, *self.test.remarks)
+
     def normalize(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """:func:`normalize` with the statistics of this dataset, or its whitening."""
         if self.whitening is not None:
@@ -118,19 +125,41 @@ class Dataset:
         return denormalize(images, self.mean, self.std)
 
 
-def describe(name: str, train: ImageSet, test: ImageSet, digest: str | None = None) -> Dataset:
+def describe(
+    name: str, train: ImageSet, test: ImageSet, digest: str | None = None, *, published: bool | None = None
+) -> Dataset:
     """Complete a dataset with its normalisation, digest and what is known about its name.
 
-    The statistics are those of :data:`ddcore.spec.DATASETS` where it gives them, otherwise those of
-    the training images. Mirroring is presumed to keep the class only where that is known.
+    Where it is the published set of that name, by size and shape, its statistics are those of
+    :data:`ddcore.spec.DATASETS`, as far as these give them, and mirrored images keep their class where the facts say
+    so. Any other set has the statistics of its training images, and mirroring is not presumed to keep the class.
+
+    Args:
+        name: what the user calls it.
+        train: images to learn from.
+        test: images to score on.
+        digest: SHA-256 of :func:`digest_of`, where it is known.
+        published: whether it is the published set of that name; judged by its numbers where that is not known.
     """
     facts = DATASETS.get(name)
-    if facts is not None and facts.mean is not None and facts.std is not None and len(facts.mean) == train.shape[0]:
+    if facts is not None and not (_is_published(facts, train, test) if published is None else published):
+        other = (
+            f"`{name}` is a set of your own, not the published one of that name: it is normalised by its own "
+            "statistics, and mirrored images are not taken for the same class"
+        )
+        facts, train = None, replace(train, remarks=(*train.remarks, other))
+    if facts is not None and facts.mean is not None and facts.std is not None:
         mean, std = facts.mean, facts.std
     else:
         mean, std = channel_statistics(train.images)
     flip = facts.flip if facts is not None else False
     return Dataset(name, train, test, mean, std, flip, digest or digest_of(train, test))
+
+
+def _is_published(facts: DatasetFacts, train: ImageSet, test: ImageSet) -> bool:
+    """Whether these are the images that were published under a name, as far as numbers tell."""
+    found = (train.shape, len(train.classes), len(train), min(train.class_counts), len(test))
+    return found == (facts.shape, len(facts.classes), facts.train_size, facts.smallest_class, facts.test_size)
 
 
 def normalize(

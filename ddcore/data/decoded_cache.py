@@ -18,7 +18,8 @@ from ddcore.data.dataset import ImageSet, digest_of
 from ddcore.machine.cache import note_use
 
 _logger = logging.getLogger(__name__)
-_FORMAT = 1
+_FORMAT = 2
+"""1 dropped transparency and the lower half of 16-bit pixels."""
 _FACTS = "dataset.json"
 
 
@@ -79,7 +80,7 @@ def _read(folder: Path) -> Decoded | None:
     try:
         facts = json.loads((folder / _FACTS).read_text("utf-8"))
         classes = tuple(facts["classes"])
-        train, test = (_read_split(folder, split, classes) for split in ("train", "test"))
+        train, test = (_read_split(folder, split, classes, facts["remarks"][split]) for split in ("train", "test"))
         return Decoded(train, test, facts["digest"])
     except FileNotFoundError:
         return None
@@ -88,11 +89,11 @@ def _read(folder: Path) -> Decoded | None:
         return None
 
 
-def _read_split(folder: Path, split: str, classes: tuple[str, ...]) -> ImageSet:
+def _read_split(folder: Path, split: str, classes: tuple[str, ...], remarks: Sequence[str]) -> ImageSet:
     # Copy-on-write, because torch does not accept read-only memory without a complaint.
     images = np.load(folder / f"{split}-images.npy", mmap_mode="c", allow_pickle=False)
     labels = np.load(folder / f"{split}-labels.npy", allow_pickle=False)
-    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), classes)
+    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), classes, tuple(remarks))
 
 
 def _write(folder: Path, decoded: Decoded) -> None:
@@ -104,7 +105,8 @@ def _write(folder: Path, decoded: Decoded) -> None:
         for split, images in (("train", decoded.train), ("test", decoded.test)):
             _save(entry / f"{split}-images.npy", images.images)
             _save(entry / f"{split}-labels.npy", images.labels)
-        facts = {"format": _FORMAT, "classes": decoded.train.classes, "digest": decoded.digest}
+        remarks = {"train": decoded.train.remarks, "test": decoded.test.remarks}
+        facts = {"format": _FORMAT, "classes": decoded.train.classes, "digest": decoded.digest, "remarks": remarks}
         (entry / _FACTS).write_text(json.dumps(facts), "utf-8")
         _replace(entry, folder, Path(scratch) / "damaged")
 

@@ -11,6 +11,7 @@ import torch
 from ddcore.data import readers
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.decoded_cache import cached
+from ddcore.data.inspection import inspected
 from ddcore.data.readers import published
 from ddcore.errors import DataError
 from ddcore.spec.datasets import DATASETS
@@ -23,10 +24,11 @@ _DIGITS_TRAIN = 1437
 def load(name: str, data_root: Path | None = None, cache: Path | None = None) -> Dataset:
     """Load a dataset by name.
 
-    ``digits`` ships with scikit-learn. Any other name is looked for in ``data_root/name`` by every reader
-    (:mod:`ddcore.data.readers`); ours knows Hugging Face-layout parquet (``train-*.parquet`` and ``test-*.parquet``,
-    there or in the subfolder ``data``). mnist, fashion_mnist, svhn, cifar10 and cifar100 are then looked for in the
-    files of torchvision's own loaders in ``data_root`` or ``cache/torchvision``, where they are downloaded if need be.
+    It is looked for in ``data_root/name`` by every reader (:mod:`ddcore.data.readers`); ours knows Hugging Face-layout
+    parquet (``train-*.parquet`` and ``test-*.parquet``, there or in the subfolder ``data``). A folder of the user's own
+    goes before a built-in name. ``digits`` ships with scikit-learn. mnist, fashion_mnist, svhn, cifar10 and cifar100
+    are then looked for in the files of torchvision's own loaders in ``data_root`` or ``cache/torchvision``, where they
+    are downloaded if need be.
 
     Args:
         name: name of the dataset.
@@ -37,8 +39,6 @@ def load(name: str, data_root: Path | None = None, cache: Path | None = None) ->
         DataError: nothing by that name was found, or what was found is unfit; the message says where
             it looked, or names file and row.
     """
-    if name == "digits":
-        return _digits()
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise DataError(f"'{name}' cannot name a dataset; names consist of letters, digits and . _ -")
     if data_root is not None:
@@ -46,10 +46,12 @@ def load(name: str, data_root: Path | None = None, cache: Path | None = None) ->
         if found is not None:
             facts = DATASETS.get(name)
             known = facts.classes if facts is not None else None
-            decoded = cached(cache, found.files, lambda: found.read(known))
+            decoded = cached(cache, found.files, lambda: inspected(*found.read(known)))
             return describe(name, decoded.train, decoded.test, decoded.digest)
+    if name == "digits":
+        return _digits()
     if name in published.LOADERS:
-        return describe(name, *published.read(name, data_root, cache))
+        return describe(name, *published.read(name, data_root, cache), published=True)
     raise DataError(_not_found(name, data_root))
 
 
@@ -63,7 +65,7 @@ def _digits() -> Dataset:
     classes = DATASETS["digits"].classes
     train = ImageSet(images[:_DIGITS_TRAIN], labels[:_DIGITS_TRAIN], classes)
     test = ImageSet(images[_DIGITS_TRAIN:], labels[_DIGITS_TRAIN:], classes)
-    return describe("digits", train, test)
+    return describe("digits", train, test, published=True)
 
 
 def _not_found(name: str, data_root: Path | None) -> str:

@@ -56,7 +56,7 @@ def test_constant_channel_can_be_divided_by() -> None:
 
 
 def test_statistics_of_the_literature_win_over_computed_ones() -> None:
-    dataset = describe("cifar10", image_set(), image_set(seed=1))
+    dataset = describe("cifar10", image_set(), image_set(seed=1), published=True)
     assert (dataset.mean, dataset.std, dataset.flip) == ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), True)
 
 
@@ -66,6 +66,15 @@ def test_a_set_of_unknown_name_or_shape_gets_its_own_statistics() -> None:
         dataset = describe(name, train, train)
         assert (dataset.mean, dataset.std) == channel_statistics(train.images)
     assert describe("my_photos", train, train).flip is False
+
+
+def test_a_set_that_only_bears_a_published_name_is_a_set_of_its_own() -> None:
+    """Same shape and number of classes as CIFAR-10, other images: neither its statistics nor its mirroring hold."""
+    train = image_set()
+    dataset = describe("cifar10", train, image_set(seed=1))
+    assert (dataset.mean, dataset.std) == channel_statistics(train.images)
+    assert dataset.flip is False
+    assert any("not the published one" in remark for remark in dataset.remarks)
 
 
 def test_dataset_describes_its_training_split() -> None:

@@ -62,7 +62,31 @@ def test_class_names_of_a_known_dataset_are_used_where_files_give_none(toy: Any)
         toy.write(split, toy.images(10, channels=1), list(range(10)))
     dataset = load("mnist", toy.root)
     assert dataset.classes == DATASETS["mnist"].classes
-    assert dataset.mean == (0.1307,)
+    assert dataset.mean != (0.1307,), "ten images are not MNIST"
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10", "fashion_mnist"])
+def test_a_folder_of_the_users_own_goes_before_a_built_in_name(toy: Any, name: str) -> None:
+    toy.folder.rename(toy.root / name)
+    dataset = load(name, toy.root)
+    assert (dataset.shape, dataset.classes, dataset.class_counts) == ((3, 6, 5), ("cat", "dog"), (3, 3))
+    assert dataset.flip is False
+    assert any(f"`{name}` is a set of your own" in remark for remark in dataset.remarks)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["cifar10", "mnist"])
+def test_the_published_sets_keep_their_published_constants(name: str, data_root: Path, cache: Path) -> None:
+    dataset, facts = load(name, data_root, cache), DATASETS[name]
+    assert (dataset.mean, dataset.std, dataset.flip) == (facts.mean, facts.std, facts.flip)
+    assert not any("not the published one" in remark for remark in dataset.remarks)
+
+
+def test_remarks_come_out_of_the_cache_too(toy: Any, tmp_path: Path) -> None:
+    toy.write("test", toy.images(4, seed=50), [0] * 4, classes=["cat", "dog"])
+    first, again = (load("toy", toy.root, tmp_path / "cache") for _ in range(2))
+    assert first.remarks == again.remarks
+    assert first.remarks == ("1 of 2 classes have no test image ('dog'), so no score speaks of them",)
 
 
 def test_unknown_name_says_where_it_looked_and_what_is_near(toy: Any) -> None:

@@ -1,4 +1,6 @@
+import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from ddcore.data.dataset import ImageSet
 from ddcore.data.readers import parquet
@@ -35,7 +38,7 @@ def test_several_files_and_many_rows_keep_their_order(toy: Any, pixels: Callable
     for part, count in enumerate((1500, 3, 700)):
         images = toy.images(count, seed=10_000 * part, height=2, width=2)
         toy.write("train", images, [n % 2 for n in range(count)], part=f"{part:05d}-of-00003", classes=NAMES)
-    toy.write("test", toy.images(2, height=2, width=2), [0, 1])
+    toy.write("test", toy.images(2, height=2, width=2), [0, 1], classes=NAMES)
     train, _ = read(toy)
     expected = [pixels(10_000 * part + n, 2, 2) for part, count in enumerate((1500, 3, 700)) for n in range(count)]
     assert np.array_equal(train.images.numpy(), np.stack(expected))
@@ -128,7 +131,7 @@ def test_images_of_another_size_are_named_by_row_and_size(toy: Any, row: int) ->
 
 
 def test_test_images_of_another_size_are_refused(toy: Any) -> None:
-    toy.write("test", toy.images(2, height=9, width=9), [0, 1])
+    toy.write("test", toy.images(2, height=9, width=9), [0, 1], classes=NAMES)
     with pytest.raises(DataError, match=r"train\S+ row 0 is 5 x 6, test\S+ row 0 is 9 x 9"):
         read(toy)
 
@@ -192,6 +195,7 @@ def test_class_without_training_image_is_named(toy: Any) -> None:
 
 def test_numbered_classes_count_from_zero_without_gaps(toy: Any) -> None:
     toy.write("train", toy.images(3), [0, 1, 1_000_000_000])
+    toy.write("test", toy.images(2), [0, 1])
     with pytest.raises(DataError, match=r"row 2: label 1000000000, but there are only 3 training images"):
         read(toy)
 
@@ -216,3 +220,142 @@ def test_damaged_description_is_named(toy: Any) -> None:
         )
         with pytest.raises(DataError, match="description of its features is damaged"):
             read(toy)
+
+
+class TestClassesByName:
+    def test_a_split_that_lists_its_classes_in_another_order_is_renumbered(self, toy: Any) -> None:
+        toy.write("test", toy.images(3, seed=50), [0, 1, 1], classes=["dog", "cat"])
+        train, test = read(toy)
+        assert train.classes == test.classes == ("cat", "dog")
+        assert test.labels.tolist() == [1, 0, 0]
+
+    def test_so_is_a_file_of_a_split(self, toy: Any) -> None:
+        (toy.folder / "train-00000-of-00001.parquet").unlink()
+        toy.write("train", toy.images(2), [0, 1], part="00000-of-00002", classes=NAMES)
+        toy.write("train", toy.images(2, seed=9), [0, 1], part="00001-of-00002", classes=NAMES[::-1])
+        assert read(toy)[0].labels.tolist() == [0, 1, 1, 0]
+
+    def test_other_classes_are_refused_with_both_lists(self, toy: Any) -> None:
+        toy.write("test", toy.images(2, seed=50), [0, 1], classes=["cat", "horse"])
+        with pytest.raises(DataError, match=r"test\S+ has other classes \(cat, horse\) than train\S+ \(cat, dog\)"):
+            read(toy)
+
+    def test_names_in_one_split_only_are_refused(self, toy: Any) -> None:
+        toy.write("test", toy.images(2, seed=50), [0, 1])
+        with pytest.raises(
+            DataError, match=r"test\S+ numbers its classes without naming them, but train\S+ names them"
+        ):
+            read(toy)
+
+    def test_a_label_that_a_file_does_not_name_is_refused_before_it_is_renumbered(self, toy: Any) -> None:
+        toy.write("test", toy.images(2, seed=50), [0, 2], classes=["dog", "cat"])
+        with pytest.raises(DataError, match=r"test\S+ row 1: label 2 is outside 0 to 1 \(2 classes\); 1 such rows"):
+            read(toy)
+
+    def test_equal_names_are_refused(self, toy: Any) -> None:
+        for split in ("train", "test"):
+            toy.write(split, toy.images(4), [0, 1, 0, 1], classes=["cat", "cat"])
+        with pytest.raises(DataError, match=r"train\S+ gives two classes the name 'cat'"):
+            read(toy)
+
+
+@pytest.mark.parametrize(
+    ("labels", "way_out"),
+    [
+        ([1, 2, 1, 2], r"are 1, 2; labels count classes from 0 without gaps, so subtract 1 from each"),
+        ([0, 2, 5, 2, 0, 2], r"are 0, 2, 5; .* so number the 3 classes 0 to 2"),
+    ],
+)
+def test_labels_that_do_not_count_from_zero_are_refused_with_the_remedy(
+    toy: Any, labels: list[int], way_out: str
+) -> None:
+    for split in ("train", "test"):
+        toy.write(split, toy.images(len(labels)), labels)
+    with pytest.raises(DataError, match=way_out):
+        read(toy)
+
+
+class TestShards:
+    @pytest.mark.parametrize("marks", [("", "", ""), ("-0f3a", "-77bc", "-d012")])
+    def test_a_missing_file_is_named_whatever_follows_the_number(self, toy: Any, marks: tuple[str, ...]) -> None:
+        (toy.folder / "train-00000-of-00001.parquet").unlink()
+        for number in (0, 2):
+            toy.write("train", toy.images(2), [0, 1], part=f"{number:05d}-of-00003{marks[number]}", classes=NAMES)
+        with pytest.raises(DataError, match=r"holds 2 of 3 files of a split .*; copy the rest: number 1"):
+            read(toy)
+        toy.write("train", toy.images(2), [0, 1], part=f"00001-of-00003{marks[1]}", classes=NAMES)
+        assert len(read(toy)[0]) == 6
+
+    @pytest.mark.parametrize("copy", ["00000-of-00001 (1)", "00000-of-00001 - Copy", "00000-of-00001_copy"])
+    def test_a_copy_beside_the_file_is_refused(self, toy: Any, copy: str) -> None:
+        toy.write("train", toy.images(6), [0, 1] * 3, part=copy, classes=NAMES)
+        with pytest.raises(DataError, match=rf"holds train-{re.escape(copy)}\.parquet beside numbered files"):
+            read(toy)
+
+    def test_a_copy_of_a_file_without_number_is_refused(self, toy: Any) -> None:
+        (toy.folder / "train-00000-of-00001.parquet").unlink()
+        toy.write("train", toy.images(2), [0, 1], part="all", classes=NAMES)
+        toy.write("train", toy.images(2), [0, 1], part="all copy", classes=NAMES)
+        with pytest.raises(DataError, match=r"train-all copy\.parquet looks like a copy of train-all\.parquet"):
+            read(toy)
+
+    def test_two_exports_are_refused(self, toy: Any) -> None:
+        toy.write("train", toy.images(2), [0, 1], part="00000-of-00001-0f3a", classes=NAMES)
+        with pytest.raises(DataError, match="files of two exports of one split"):
+            read(toy)
+        (toy.folder / "train-00000-of-00001-0f3a.parquet").unlink()
+        toy.write("train", toy.images(2), [0, 1], part="00001-of-00002", classes=NAMES)
+        with pytest.raises(DataError, match="of several exports of one split, of 1 and of 2 files"):
+            read(toy)
+
+    def test_a_pointer_of_git_lfs_says_how_to_fetch_the_file(self, toy: Any) -> None:
+        (toy.folder / "train-00000-of-00001.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid x\n")
+        with pytest.raises(DataError, match="`git lfs pull`"):
+            read(toy)
+
+
+class TestPixels:
+    def deep(self, low: int, high: int) -> list[bytes]:
+        values = np.linspace(low, high, 30).astype(np.uint16).reshape(5, 6)
+        images = [Image.fromarray(values), Image.fromarray(values[::-1].copy())]
+        return [encoded(image) for image in images]
+
+    def test_sixteen_bits_are_scaled_by_the_range_of_the_training_images(self, toy: Any) -> None:
+        toy.write("train", self.deep(1000, 1440), [0, 1], classes=NAMES)
+        toy.write("test", self.deep(900, 1500), [0, 1], classes=NAMES)
+        train, test = read(toy)
+        for split in (train, test):
+            assert (int(split.images.min()), int(split.images.max())) == (0, 255)
+        assert len(train.images.unique()) == 30, "no level is lost"
+        expected = np.rint((np.linspace(1000, 1440, 30).astype(np.uint16).astype(float) - 1000) * 255 / 440)
+        assert np.array_equal(train.images[0, 0].numpy().ravel(), expected)
+        assert "values 1000 to 1440" in train.remarks[0]
+
+    def test_eight_and_sixteen_bits_in_one_set_are_refused(self, toy: Any) -> None:
+        toy.write("train", self.deep(0, 4095), [0, 1], classes=NAMES)
+        toy.write("test", toy.images(2, height=5, width=6), [0, 1], classes=NAMES)
+        with pytest.raises(DataError, match=r"train\S+ row 0 has 16 bits a pixel, but test\S+ row 0 has 8"):
+            read(toy)
+
+    def test_transparency_is_said(self, toy: Any) -> None:
+        clear = Image.new("RGBA", (5, 6), (1, 2, 3, 0))
+        toy.write("train", [*toy.images(3), encoded(clear)], [0, 1, 0, 1], classes=NAMES)
+        train, _ = read(toy)
+        assert train.remarks == ("1 of 4 images of train are partly transparent and were laid on white",)
+        assert bool((train.images[3] == 255).all())
+
+    def test_all_unreadable_rows_are_named_at_once(self, toy: Any) -> None:
+        images = toy.images(32)
+        for row in (3, 9, 17, 20, 31):
+            images[row] = images[row][:30]
+        toy.write("train", images, [0, 1] * 16, classes=NAMES)
+        with pytest.raises(DataError) as caught:
+            read(toy)
+        assert [f"row {row}:" in str(caught.value) for row in (3, 9, 17, 20, 31)] == [True] * 5
+        assert "row 4:" not in str(caught.value)
+
+
+def encoded(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
