@@ -126,6 +126,18 @@ class TestLive:
         expect(page.locator("#state")).to_contain_text("step 100 of 1,000")
         assert rendered == ["document", "fetch"], "once when it was opened, once when the job had changed"
 
+    def test_what_happens_while_the_page_is_opened_is_not_missed(
+        self, service: Service, page: Page, worker: Worker, open_job: Callable[[], Page]
+    ) -> None:
+        def overtaken(route: Route) -> None:
+            rendered = route.fetch()
+            worker.report(range(10, 201, 10))
+            route.fulfill(response=rendered)
+
+        page.route(f"{service.url}/jobs/{worker.job}", overtaken, times=1)
+        open_job()
+        expect(page.locator("#state")).to_contain_text("step 200 of 1,000")
+
     def test_what_happens_during_a_refresh_is_not_missed(
         self, service: Service, worker: Worker, open_job: Callable[[], Page]
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,15 @@ def run(tmp_path: Path, cache: Path) -> Callable[..., engine.Result]:
 
 def images(tmp_path: Path, folder: str = "a") -> torch.Tensor:
     return load_file(tmp_path / folder / "out" / "distilled.safetensors")["images"]
+
+
+def test_remarks_on_the_dataset_are_told(run: Any, recorder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = sources.load("digits")
+    remarked = replace(found, train=replace(found.train, remarks=("4 images were laid on white",)))
+    monkeypatch.setattr(sources, "load", lambda *_: remarked)
+    seen = recorder()
+    run(seen)
+    assert "4 images were laid on white" in seen.logs
 
 
 def test_metrics_come_at_the_start_every_so_often_and_at_the_end(run: Any, recorder: Any) -> None:

@@ -46,6 +46,13 @@ def damage(api: Api, digest: str, data: bytes) -> None:
     (api.settings.home / "artifacts" / key_of(digest)).write_bytes(data)
 
 
+def test_a_row_of_a_kind_that_is_no_longer_made_stays_readable(api: Api, job: str, put: Callable[..., str]) -> None:
+    content = put(kind="eval_report", name="report.json", media_type="application/json")
+    (listed,) = api.get(f"/v1/jobs/{job}/artifacts").json()["data"]
+    assert (listed["kind"], listed["links"]["content"]) == ("eval_report", content)
+    assert api.get(content).content == DATA
+
+
 class TestWhole:
     def test_bytes_and_headers(self, api: Api, put: Callable[..., str]) -> None:
         answer = api.get(put())
