@@ -15,7 +15,7 @@ from app.core.problems import responses
 from app.jobs.submission import local_datasets
 from app.keys.principals import JobReader
 from ddcore.spec import DATASETS, DECODERS, METHODS, NETWORKS, REGULARIZERS, Preset, all_presets, nearest
-from ddcore.spec.base import Component
+from ddcore.spec.catalog import Component
 from ddcore.spec.readings import Reading, catalogue
 
 router = APIRouter(prefix="/v1", tags=["catalog"])

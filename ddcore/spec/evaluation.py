@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ddcore.spec.augmentation import AUGMENTERS, check_augmentation
-from ddcore.spec.base import AnyNetwork, NetworkConfig, SpecModel
+from ddcore.spec.base import AnyNetwork, NetworkConfig
+from ddcore.spec.catalog import SpecModel
 from ddcore.spec.errors import Problem, nearest
 from ddcore.spec.memory import Batch
 from ddcore.spec.networks import (

@@ -17,9 +17,9 @@ from ddcore.spec.base import (
     AnyRegularizer,
     AnySampler,
     MethodConfig,
-    SpecModel,
     features_unmatched,
 )
+from ddcore.spec.catalog import SpecModel
 from ddcore.spec.datasets import DATASETS
 from ddcore.spec.decoders import IdentityConfig
 from ddcore.spec.errors import Problem, SpecError, nearest, problems

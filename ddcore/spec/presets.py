@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ddcore.spec.base import SpecModel
+from ddcore.spec.catalog import SpecModel
 from ddcore.spec.errors import Problem, SpecError, nearest
 
 

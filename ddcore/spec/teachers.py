@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from ddcore.spec.base import AnyNetwork, SpecModel
+from ddcore.spec.base import AnyNetwork
+from ddcore.spec.catalog import SpecModel
 from ddcore.spec.networks import ConvNetConfig
 
 
@@ -15,7 +16,7 @@ class TeacherConfig(SpecModel):
     """A pool of networks trained on the real images: once per content hash, then cached."""
 
     smoke: ClassVar[Mapping[str, Any]] = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
-    """As in :class:`ddcore.spec.base.Component`."""
+    """As in :class:`ddcore.spec.catalog.Component`."""
 
     network: AnyNetwork = Field(default_factory=ConvNetConfig, description="Architecture of every teacher.")
     pool: int = Field(1, ge=1, le=1000, description="How many teachers; one is drawn for each step (papers: 200-1000).")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ddcore.spec.base import MethodConfig, SpecModel, method_config
+from ddcore.spec.base import MethodConfig, method_config
+from ddcore.spec.catalog import SpecModel
 from ddcore.spec.errors import Problem
 from ddcore.spec.memory import Batch
 from ddcore.spec.work import TRAINING, TWICE, WAY_BACK, DataSizes, Load

@@ -20,7 +20,7 @@ from ddcore.spec import (
     StagedConfig,
     parse,
 )
-from ddcore.spec.base import Component
+from ddcore.spec.catalog import Component
 
 NAMES = ("batch_real", "grow_every", "ce_weight", "eval_interval")
 RELEASED = {1: (5000, 5, 0.5, 100), 10: (256, 30, 0.5, 100), 50: (256, 30, 0.1, 500)}

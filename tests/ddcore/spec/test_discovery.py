@@ -11,7 +11,7 @@ from typing import Literal
 import pytest
 
 from ddcore.spec import CATALOGS, METHODS, DMConfig, MethodConfig, discovery
-from ddcore.spec.base import Catalog
+from ddcore.spec.catalog import Catalog
 
 GROUP = "ddservice.toys"
 
