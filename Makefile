@@ -1,7 +1,8 @@
 SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
-PYTEST_ARGS ?= -n 2 --dist loadgroup
+# A file stays in one process, so that its tests can share what they have made.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 # Names and options of benchmarks, such as "dm matching --rounds 3"; all of them take an hour and a half.
 BENCH ?=
 STAMP := $(VENV)/.installed

@@ -69,28 +69,6 @@ NEEDS: dict[str, Callable[[], str | None]] = {
 }
 
 
-ENGINE = ("tests/ddcore/", "tests/benchmarks/", "ddcore/")
-"""Where tests need no service, so that several processes can share them."""
-EMBEDDED = "tests/contract/"
-"""Where tests share one embedded service, which needs no server beside it."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a service in one process where several share the suite (``--dist loadgroup``).
-
-    A module that says which group it belongs to shares no service with the tests of another.
-    """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is not None:
-            continue
-        servers = item.get_closest_marker("postgres") or item.get_closest_marker("redis")
-        if item.nodeid.startswith(EMBEDDED) and not servers:
-            item.add_marker(pytest.mark.xdist_group("embedded"))
-        elif not item.nodeid.startswith(ENGINE):
-            item.add_marker(pytest.mark.xdist_group("services"))
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     required = {name.strip() for name in os.environ.get("DD_REQUIRE", "").split(",") if name.strip()}
     for name, missing in NEEDS.items():

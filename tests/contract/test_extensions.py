@@ -17,9 +17,6 @@ import pytest
 from tests.contract import toys
 from tests.contract.conftest import ROOT
 
-# They start no service, so the process with the services need not wait for them.
-pytestmark = pytest.mark.xdist_group("extensions")
-
 CASES = {
     "grey": "test_contract[grey]",
     "faint": "test_contract[dm+faint]",

@@ -12,9 +12,8 @@ gives; nothing here is edited. The promises, and where each is checked:
 - *respect of the seed*: the same seed gives the same bytes (the resumed run is another one), and another seed gives
   others: :func:`test_another_seed_gives_other_images`, for every method, whose start differs whatever joins it.
 
-An undisturbed run of a specification is done once in a process and serves every test that compares with it; tests of
-one method share a process. Network passes run as they are; ``DD_TEST_COMPILE=on`` has them compiled: six minutes on
-two cores with ``-n 2 -k in_bf16``.
+An undisturbed run of a specification is done once and serves every test of this file that compares with it. Network
+passes run as they are; ``DD_TEST_COMPILE=on`` has them compiled: six minutes on two cores with ``-n 2 -k in_bf16``.
 """
 
 from __future__ import annotations
@@ -106,9 +105,8 @@ def fitting(method: str, /, **fields: Any) -> tuple[str, ...]:
 
 
 def of_method(method: str, *parameters: Any) -> Any:
-    """A case of a test, in the process that has the other cases of its method."""
-    group = pytest.mark.xdist_group(f"contract of {method}")
-    return pytest.param(*(parameters or (method,)), marks=group, id="+".join(*parameters) if parameters else method)
+    """A case of a test, under the name of its method."""
+    return pytest.param(*(parameters or (method,)), id="+".join(*parameters) if parameters else method)
 
 
 def methods(able: Callable[[type[MethodConfig]], bool] = lambda _: True) -> list[Any]:
