@@ -34,7 +34,7 @@ STYLES = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "expired
 
 @dataclass
 class RunView:
-    """What is known about a run at one moment; whoever follows the run fills it in."""
+    """What is known about a run at one moment; its follower fills it in."""
 
     title: str
     classes: int | None = None

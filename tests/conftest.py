@@ -22,7 +22,7 @@ DATA_ROOT = os.environ.get("DD_DATA_ROOT") or os.environ.get("DD_TEST_DATA_ROOT"
 if DATA_ROOT is not None:
     os.environ["DD_TEST_DATA_ROOT"] = DATA_ROOT  # for the processes that share the suite with this one
 for _name in list(os.environ):
-    # The settings of whoever runs the tests are not those of the services that the tests start.
+    # The settings of the caller are not those of the services that the tests start.
     if _name.startswith("DD_") and not _name.startswith(("DD_TEST_", "DD_REQUIRE")):
         del os.environ[_name]
 

@@ -11,7 +11,7 @@ from app.core.settings import Settings
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """What workers set beyond the settings that they share with whoever rings."""
+    """What workers set beyond the settings that they share with the senders of messages."""
     remote = settings.broker_url.startswith("redis")
     return broker.configuration(settings) | {
         # A busy worker reserves no message behind a job of two days; a message that comes twice is harmless.

@@ -75,7 +75,7 @@ def require(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
 
 
 def _check_origin(request: Request) -> None:
-    # A cookie is sent whoever asks; browsers name the page that asks in Origin on every unsafe request.
+    # A cookie is sent with every request; browsers name the page that asks in Origin on every unsafe request.
     origin = request.headers.get("origin", "")
     if urlsplit(origin).netloc != request.headers.get("host"):
         raise Forbidden("a dashboard session may only be used from the dashboard's own pages")

@@ -41,7 +41,7 @@ class Artifact(Base):
     kind: Mapped[str] = mapped_column(String(40))
     """``bundle``, ``synthetic_images``, ``manifest``, ``preview``, ``snapshot``, ``checkpoint``, ``log``, …"""
     name: Mapped[str] = mapped_column(String(255))
-    """File name offered to whoever downloads it."""
+    """File name offered for its download."""
     media_type: Mapped[str] = mapped_column(String(100))
     sha256: Mapped[str | None] = mapped_column(String(64), ForeignKey(Blob.sha256))
     size: Mapped[int | None] = mapped_column(BigInteger)

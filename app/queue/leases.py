@@ -1,6 +1,6 @@
 """Claiming a job under a lease and keeping it: every write of a worker is fenced here or in ``endings``.
 
-A worker holds a job while its ``fence`` is the job's: the claim raised it, and so does whoever takes the job
+A worker holds a job while its ``fence`` is the job's: the claim raised it, and so does taking the job
 away. Times are compared with the database's clock only.
 """
 

@@ -14,6 +14,7 @@ MAX_PIXELS = 4096 * 4096
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _GREY_MODES = ("1", "L", "LA", "La")
+_DEEP = "16 bits a channel in colour or beside transparency; convert it to 8 bits a channel"
 _COLOUR_MODES = ("RGB", "RGBA", "LA")
 
 
@@ -51,13 +52,15 @@ def decode(encoded: bytes) -> Picture:
     except Exception as error:  # decoders of damaged files raise whatever their parsing runs into
         raise ValueError(f"not a readable image ({_brief(error)})") from error
     if deep_colour:
-        raise ValueError("16 bits a channel in colour or beside transparency; convert it to 8 bits a channel")
+        raise ValueError(_DEEP)
     raise ValueError(f"{width} x {height} pixels, more than the {MAX_PIXELS:,} allowed")
 
 
 def _picture(image: Image.Image) -> Picture:
     upright: Image.Image = ImageOps.exif_transpose(image) if "exif" in image.info else image
     if upright.mode.startswith("I;16"):
+        if "transparency" in upright.info:
+            raise ValueError(_DEEP)
         return Picture(np.asarray(upright).astype(np.uint16)[None])
     if upright.mode in ("I", "F"):
         raise ValueError("32-bit pixels; store 8 or 16 bits a channel")

@@ -24,6 +24,7 @@ def check_complete(files: Sequence[Path]) -> None:
     numbered = {file: found for file in files if (found := _NUMBERED.match(file.stem))}
     if not numbered:
         _refuse_copies(files)
+        _refuse_gaps(files)
         return
     odd = [file.name for file in files if file not in numbered]
     if odd:
@@ -36,6 +37,11 @@ def check_complete(files: Sequence[Path]) -> None:
         raise DataError(
             f"{files[0].parent} holds files of several exports of one split, of {' and of '.join(map(str, totals))} "
             f"files ({_names(files)}); keep those of one"
+        )
+    if len({found["mark"] is None for found in numbered.values()}) > 1:
+        raise DataError(
+            f"{files[0].parent} holds files of two exports of one split, one with fingerprints in the names and one "
+            f"without ({_names(files)}); keep one"
         )
     of_number: dict[int, list[str]] = {}
     for file, found in numbered.items():
@@ -56,11 +62,27 @@ def _refuse_copies(files: Sequence[Path]) -> None:
     for file in files:
         for other in files:
             behind = other.stem.removeprefix(file.stem)
-            if file is not other and behind != other.stem and not behind[0].isalnum():
+            copied = behind.lower().endswith("copy") or not behind[:1].isalnum()
+            if file is not other and behind != other.stem and copied:
                 raise DataError(
                     f"{other.name} looks like a copy of {file.name} in {file.parent}; move it elsewhere, or "
                     "give it a name of its own: every image in it would count twice"
                 )
+
+
+def _refuse_gaps(files: Sequence[Path]) -> None:
+    """Of files that are counted without a total, none may be missing between the first and the last."""
+    counted = [re.fullmatch(r"(.*?)(\d+)", file.stem) for file in files]
+    found = [(match[1], int(match[2])) for match in counted if match is not None]
+    if len(found) < len(files) or len({prefix for prefix, _ in found}) > 1:
+        return
+    numbers = [number for _, number in found]
+    missing = sorted(set(range(min(numbers), max(numbers) + 1)) - set(numbers))
+    if missing:
+        raise DataError(
+            f"{files[0].parent} holds {_names(files)}, but not number {', '.join(map(str, missing[:5]))}"
+            f"{' …' if len(missing) > 5 else ''}; copy the rest"
+        )
 
 
 def _names(files: Sequence[Path]) -> str:

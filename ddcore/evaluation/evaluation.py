@@ -154,20 +154,20 @@ class Evaluation:
         strategy = strategy_of(config, run.spec.augmentation, run.dataset.flip)
         recipe = recipe_of(config, strategy, augmenter_of(config, run.dataset), learning_rate)
         plan = [
-            (trial, self._lessons(self._recipe(recipe, trial.condition), trial.condition, stages))
+            (trial, self._recipes_by_stage(self._recipe(recipe, trial.condition), trial.condition, stages))
             for trial in self._trials(distilled)
         ]
         scores = {_Trial.of(score): score for score in done}
-        before, total = 0, sum(lesson.epochs for _, lessons in plan for lesson in lessons)
+        before, total = 0, sum(recipe_of_stage.epochs for _, recipes in plan for recipe_of_stage in recipes)
         run.callback.on_phase("evaluating", total)
         self._announce_cost([trial.condition for trial, _ in plan])
-        for trial, lessons in plan:
+        for trial, recipes in plan:
             if trial not in scores:
-                tests = self._tests(trial, lessons, distilled, _Progress(run.callback, before, total))
+                tests = self._tests(trial, recipes, distilled, _Progress(run.callback, before, total))
                 scores[trial] = trial.score(tests)
                 if on_network is not None:
                     on_network(scores[trial])
-            before += sum(lesson.epochs for lesson in lessons)
+            before += sum(recipe_of_stage.epochs for recipe_of_stage in recipes)
         return self._results(recipe, scores, distilled)
 
     def _trials(self, distilled: _Distilled) -> list[_Trial]:
@@ -190,7 +190,7 @@ class Evaluation:
             recipe = replace(recipe, temperature=1.0)
         return recipe if condition.set != "full" else scheduled(recipe, self.config, self._full_epochs)
 
-    def _lessons(self, recipe: Recipe, condition: Condition, stages: Stages | None) -> list[Recipe]:
+    def _recipes_by_stage(self, recipe: Recipe, condition: Condition, stages: Stages | None) -> list[Recipe]:
         """The recipe of each training in turn: one, but where stages are learned one after the other."""
         if stages is None or self.config.staging == "together" or condition.set == "full":
             return [recipe]
@@ -207,7 +207,7 @@ class Evaluation:
             )
 
     def _tests(
-        self, trial: _Trial, lessons: Sequence[Recipe], distilled: _Distilled, progress: Callable[[int], None]
+        self, trial: _Trial, recipes: Sequence[Recipe], distilled: _Distilled, progress: Callable[[int], None]
     ) -> list[float]:
         """Train a network, and test it ``tests`` times, evenly over its training."""
         generator = torch.Generator().manual_seed(trial.seed(self._run.spec.seed))
@@ -218,7 +218,7 @@ class Evaluation:
             self._run.dataset.normalize,
         )
         params = functional.new(generator)
-        count, epochs = self.config.tests, sum(lesson.epochs for lesson in lessons)
+        count, epochs = self.config.tests, sum(recipe_of_stage.epochs for recipe_of_stage in recipes)
         between = {epochs * number // count for number in range(1, count)}
         tests: list[float] = []
 
@@ -229,21 +229,21 @@ class Evaluation:
 
         before = 0
         velocity: Velocity | None = None
-        for stage, lesson in enumerate(lessons):
-            learned = training_set if len(lessons) == 1 else training_set.up_to(stage)
+        for stage, recipe_of_stage in enumerate(recipes):
+            learned = training_set if len(recipes) == 1 else training_set.up_to(stage)
             velocity = train(
                 functional,
                 params,
                 learned.images,
                 learned.labels,
-                lesson,
+                recipe_of_stage,
                 generator,
                 normalize=learned.normalize,
                 on_epoch=partial(on_epoch, before),
                 check_stop=self._run.check_stop,
                 velocity=velocity if self.config.staging == "with_momentum" else None,
             )
-            before += lesson.epochs
+            before += recipe_of_stage.epochs
         return [*tests, accuracy(functional, params, test.images, test.labels, normalize=normalize)]
 
     def _training_set(self, condition: Condition, distilled: _Distilled, generator: torch.Generator) -> TrainingSet:
@@ -300,7 +300,7 @@ class Evaluation:
         if distilled.stages is None or config.staging == "together":
             return protocol
         own = config.compared(distilled.own_labels)[0]
-        rates = tuple(lesson.lr for lesson in self._lessons(recipe, own, distilled.stages))
+        rates = tuple(recipe_of_stage.lr for recipe_of_stage in self._recipes_by_stage(recipe, own, distilled.stages))
         stages = StagedTraining(sizes=distilled.stages.sizes, lr=rates, begin=config.staging)
         return protocol.model_copy(update={"stages": stages})
 

@@ -60,7 +60,7 @@ class Compute:
         compiled: whether passes go through ``torch.compile``.
         piece: images (of 32 x 32) a pass takes at a time without autograd.
         training_piece: the same with autograd.
-        graph: images (of 32 x 32) whose graphs may be in memory at once; whoever has more goes group by group.
+        graph: images (of 32 x 32) whose graphs may be in memory at once; more of them go group by group.
     """
 
     device: torch.device
@@ -161,7 +161,7 @@ class Compute:
 def compile_for_each_shape(function: F) -> F:
     """Compile a function that meets few shapes, each of them many times: one variant for each, none dynamic.
 
-    The framework counts the variants of a piece of code, whoever had it compiled, and fails at a few hundred. So the
+    The framework counts the variants of a piece of code over all that compile it, and fails at a few hundred. So the
     function is compiled from a copy of its code, and a process may run any number of jobs.
     """
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)

@@ -92,7 +92,7 @@ class AlongRealTraining(GradientMatching[C]):
 
     @override
     def advance(self, step: MatchingStep) -> None:
-        """Train the network, or clamp the images where it has had its day."""
+        """Train the network, or clamp the images after its last step."""
         batch = self.config.batch_train
         if (step.index + 1) % self.config.steps_per_network:
             self._train(-(-self.config.train_images // batch) * batch)

@@ -112,7 +112,7 @@ class Cluster:
         return self.workers[-1]
 
     def freeze(self, worker: WorkerProcess) -> None:
-        """Stop a worker between its transactions: SQLite's lock stays with whoever is stopped amid a write."""
+        """Stop a worker between its transactions: SQLite's lock stays with a worker that is stopped amid a write."""
         while True:
             worker.signal(signal.SIGSTOP)
             eventually(worker.stopped)

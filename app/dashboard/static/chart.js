@@ -39,8 +39,8 @@ export class LineChart {
     this.svg = shape("svg", { tabindex: 0, role: "img" }, figure);
     this.legend = element("ul", { className: "legend" }, figure);
     this.readout = element("div", { className: "readout", hidden: true }, figure);
-    this.spoken = element("div", { className: "visually-hidden" }, figure);
-    this.spoken.setAttribute("aria-live", "polite");
+    this.announced = element("div", { className: "visually-hidden" }, figure);
+    this.announced.setAttribute("aria-live", "polite");
     this.svg.addEventListener("pointermove", (event) => this.#point(event));
     this.svg.addEventListener("pointerleave", () => this.#leave());
     this.svg.addEventListener("blur", () => this.#leave());
@@ -193,7 +193,7 @@ export class LineChart {
     const from = this.#at ?? lead.step.length - 1;
     this.#at = Math.min(Math.max(from + moves[event.key], 0), lead.step.length - 1);
     this.#mark();
-    this.spoken.textContent = this.readout.innerText;
+    this.announced.textContent = this.readout.innerText;
   }
 
   #leave() {

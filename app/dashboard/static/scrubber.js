@@ -22,7 +22,7 @@ export class Scrubber {
     return this.#root.querySelector("[data-scrubber]");
   }
 
-  // Takes over the pictures of a newer rendering; whoever looks at the newest goes on to the new newest.
+  // Takes over the pictures of a newer rendering; a reader of the newest goes on to the new newest.
   update(page) {
     const fresh = frames(page);
     if (fresh.length <= this.#frames.length && fresh.at(-1)?.url === this.#frames.at(-1)?.url) return;

@@ -149,11 +149,13 @@ class _Split:
         see_through = sum(chunk.see_through for chunk in self.chunks)
         if see_through:
             yield f"{see_through} of {len(self.labels)} images of {split} are partly transparent and were laid on white"
-        if levels is not None:
-            yield (
-                f"the images of {split} have 16 bits a pixel; the values {levels[0]} to {levels[1]}, which the "
-                "training images use, were scaled to 0 to 255"
-            )
+        if levels is None:
+            return
+        low, high = levels
+        yield f"the images of {split} have 16 bits a pixel; {low} to {high} (the range of train) was scaled to 0 to 255"
+        outside = sum(int(((c.pixels < low) | (c.pixels > high)).any(axis=(1, 2, 3)).sum()) for c in self.chunks)
+        if outside:
+            yield f"{outside} of {len(self.labels)} images of {split} leave that range and were cut off there"
 
 
 def _classes(train: _Split, test: _Split, known: Sequence[str] | None) -> tuple[str, ...]:

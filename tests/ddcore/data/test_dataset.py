@@ -1,10 +1,13 @@
 import hashlib
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
 
+from ddcore.data import dataset as dataset_module
 from ddcore.data.dataset import ImageSet, channel_statistics, denormalize, describe, digest_of, normalize
+from ddcore.spec.datasets import DATASETS
 
 
 def image_set(n: int = 6, channels: int = 3, classes: tuple[str, ...] = ("a", "b"), seed: int = 0) -> ImageSet:
@@ -66,6 +69,27 @@ def test_a_set_of_unknown_name_or_shape_gets_its_own_statistics() -> None:
         dataset = describe(name, train, train)
         assert (dataset.mean, dataset.std) == channel_statistics(train.images)
     assert describe("my_photos", train, train).flip is False
+
+
+def test_a_set_with_the_published_numbers_and_other_pixels_is_a_set_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """KMNIST has the shape and the counts of Fashion-MNIST; here with few images."""
+    train, test = image_set(), image_set(seed=1)
+    facts = replace(
+        DATASETS["cifar10"],
+        shape=train.shape,
+        classes=train.classes,
+        train_size=len(train),
+        smallest_class=min(train.class_counts),
+        test_size=len(test),
+    )
+    monkeypatch.setattr(dataset_module, "DATASETS", {"cifar10": facts})
+    assert describe("cifar10", train, test).mean == channel_statistics(train.images)[0]
+    mean, std = channel_statistics(train.images)
+    near = replace(facts, mean=tuple(m + 0.005 for m in mean), std=tuple(s - 0.04 for s in std))
+    monkeypatch.setattr(dataset_module, "DATASETS", {"cifar10": near})
+    assert describe("cifar10", train, test).mean == near.mean
 
 
 def test_a_set_that_only_bears_a_published_name_is_a_set_of_its_own() -> None:

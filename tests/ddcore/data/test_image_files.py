@@ -100,6 +100,12 @@ def test_sixteen_bits_in_colour_are_refused_instead_of_halved() -> None:
         decode_picture(b"\x89PNG\r\n\x1a\n" + body)
 
 
+def test_sixteen_bits_beside_transparency_are_refused() -> None:
+    deep = Image.fromarray(np.array([[0, 256, 65535]], dtype=np.uint16))
+    with pytest.raises(ValueError, match="beside transparency"):
+        decode_picture(encoded(deep, transparency=256))
+
+
 def test_photographs_are_turned_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise

@@ -369,6 +369,7 @@ def test_errors_of_the_base_name_its_fields_where_they_are(make_run: Make, monke
     synthetic = method.start()
     synthetic.learned["lr"].value.data.fill_(1e30)
     with pytest.raises(
-        DivergedError, match=r"in stage 1 of 3: .* Lower `method\.base\.lr_lr`, `method\.base\.lr_init`"
+        DivergedError,
+        match=r"in stage 1 of 3: .* lower `method\.base\.lr_img` and `method\.base\.lr_lr`",
     ):
         method.backward(method.draw(0, synthetic))

@@ -295,9 +295,11 @@ class TestShards:
     def test_a_copy_of_a_file_without_number_is_refused(self, toy: Any) -> None:
         (toy.folder / "train-00000-of-00001.parquet").unlink()
         toy.write("train", toy.images(2), [0, 1], part="all", classes=NAMES)
-        toy.write("train", toy.images(2), [0, 1], part="all copy", classes=NAMES)
-        with pytest.raises(DataError, match=r"train-all copy\.parquet looks like a copy of train-all\.parquet"):
-            read(toy)
+        for name in ("all copy", "allcopy"):
+            copy = toy.write("train", toy.images(2), [0, 1], part=name, classes=NAMES)
+            with pytest.raises(DataError, match=rf"train-{name}\.parquet looks like a copy of train-all\.parquet"):
+                read(toy)
+            copy.unlink()
 
     def test_two_exports_are_refused(self, toy: Any) -> None:
         toy.write("train", toy.images(2), [0, 1], part="00000-of-00001-0f3a", classes=NAMES)
@@ -306,6 +308,20 @@ class TestShards:
         (toy.folder / "train-00000-of-00001-0f3a.parquet").unlink()
         toy.write("train", toy.images(2), [0, 1], part="00001-of-00002", classes=NAMES)
         with pytest.raises(DataError, match="of several exports of one split, of 1 and of 2 files"):
+            read(toy)
+
+    def test_a_file_with_a_fingerprint_beside_one_without_is_refused(self, toy: Any) -> None:
+        (toy.folder / "train-00000-of-00001.parquet").unlink()
+        for part in ("00000-of-00002-1a2b", "00001-of-00002"):
+            toy.write("train", toy.images(2), [0, 1], part=part, classes=NAMES)
+        with pytest.raises(DataError, match="one with fingerprints in the names and one without"):
+            read(toy)
+
+    def test_a_gap_in_files_that_are_counted_without_a_total_is_refused(self, toy: Any) -> None:
+        (toy.folder / "train-00000-of-00001.parquet").unlink()
+        for part in ("0000", "0002"):
+            toy.write("train", toy.images(2), [0, 1], part=part, classes=NAMES)
+        with pytest.raises(DataError, match="but not number 1; copy the rest"):
             read(toy)
 
     def test_a_pointer_of_git_lfs_says_how_to_fetch_the_file(self, toy: Any) -> None:
@@ -329,7 +345,8 @@ class TestPixels:
         assert len(train.images.unique()) == 30, "no level is lost"
         expected = np.rint((np.linspace(1000, 1440, 30).astype(np.uint16).astype(float) - 1000) * 255 / 440)
         assert np.array_equal(train.images[0, 0].numpy().ravel(), expected)
-        assert "values 1000 to 1440" in train.remarks[0]
+        assert "1000 to 1440 (the range of train)" in train.remarks[0]
+        assert test.remarks[1] == "2 of 2 images of test leave that range and were cut off there"
 
     def test_eight_and_sixteen_bits_in_one_set_are_refused(self, toy: Any) -> None:
         toy.write("train", self.deep(0, 4095), [0, 1], classes=NAMES)
