@@ -8,6 +8,8 @@ Needs a running service (`ddctl up`) and torch. Takes about half a minute on a C
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,7 +29,7 @@ def main() -> None:
             network={"name": "convnet", "width": 32},
             evaluation={"repeats": 2, "epochs": 50},
         )
-        results = job.wait(progress=True).results or {}
+        results: Mapping[str, Any] = job.wait(progress=True).results or {}
         bundle = job.download(folder)
         print(f"distilled {results['accuracy']['mean']:.1f} %, random {results['controls']['random']['mean']:.1f} %")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -168,7 +168,7 @@ class Tailer:
 
     async def job(
         self, tenant: str, job_id: str, after_seq: int, *, progress: bool = False
-    ) -> AsyncIterator[ServerSentEvent]:
+    ) -> AsyncGenerator[ServerSentEvent, None]:
         """A job's events after ``after_seq``, then new ones, until the job has ended.
 
         Args:
@@ -210,7 +210,7 @@ class Tailer:
             recent = queries.since(session, tenant, moment - OVERLAP, LIVE)
         return Start(moment, frozenset(event.id for event in recent))
 
-    async def tenant(self, tenant: str, start: Start) -> AsyncIterator[ServerSentEvent]:
+    async def tenant(self, tenant: str, start: Start) -> AsyncGenerator[ServerSentEvent, None]:
         """New events of all of a tenant's jobs, from ``start`` on.
 
         Events of different jobs have no common order, so one may come twice after a reconnection; its ``id`` tells.

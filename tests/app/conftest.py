@@ -59,7 +59,9 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database = Database(Settings(home=home))
     migrate.upgrade(database)
     with database.engine.connect() as connection:
-        connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.dispose()
     return home / "ddservice.sqlite3"
 
@@ -168,13 +170,15 @@ class Api:
 
     @property
     def database(self) -> Database:
-        return self.state.database
+        database: Database = self.state.database
+        return database
 
     def submit(self, spec: dict[str, Any], **fields: Any) -> dict[str, Any]:
         """Submit a job that has to be accepted; its document."""
         response = self.post("/v1/jobs", json={**spec, **fields})
         assert response.status_code == 201, response.text
-        return response.json()
+        document: dict[str, Any] = response.json()
+        return document
 
     def force(self, job_id: str, **values: Any) -> None:
         """Put a job into a situation that only a worker could bring about."""

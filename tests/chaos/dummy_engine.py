@@ -131,7 +131,7 @@ class Engine:
         for name in ("bundle.zip", "image_folder.zip"):
             with zipfile.ZipFile(self.run_dir / name, "w") as archive:
                 archive.write(out / "distilled.safetensors", "distilled.safetensors")
-        results = {"accuracy": None, "controls": {}}
+        results: dict[str, object] = {"accuracy": None, "controls": {}}
         self.writer.send(protocol.Done(steps=self.step, finalized=finalized, results=results))
         return protocol.EXIT_DONE
 

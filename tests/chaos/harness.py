@@ -167,7 +167,7 @@ class Cluster:
         with self.database.read() as session:
             return session.execute(select(Job).where(Job.id == job_id)).scalar_one()
 
-    def wait(self, job_id: str, until: Callable[[Job], bool] | State, timeout: float = 40) -> Job:
+    def wait(self, job_id: str, until: Callable[[Job], bool] | str, timeout: float = 40) -> Job:
         """The job once it is as wanted; fails with everything that is known otherwise."""
         wanted = until if callable(until) else lambda job: job.status == until
         give_up_at = time.monotonic() + timeout
@@ -272,7 +272,8 @@ def cluster(
         variables["DD_DATABASE_URL"] = database_url
     if broker_url is not None:
         variables["DD_BROKER_URL"] = broker_url
-    settings = Settings(**{name.removeprefix("DD_").lower(): value for name, value in variables.items()})
+    fields: dict[str, Any] = {name.removeprefix("DD_").lower(): value for name, value in variables.items()}
+    settings = Settings(**fields)
     database = Database(settings)
     with _MIGRATING:  # Alembic keeps its context in globals
         migrate.upgrade(database)

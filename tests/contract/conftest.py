@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from ddclient import Client, Job
 from ddclient.embedded import Service, running
 
 ROOT = Path(__file__).parents[2]
-TINY: Mapping[str, Any] = {
+TINY: dict[str, Any] = {
     "dataset": "digits",
     "ipc": 1,
     "method": {"name": "dm", "iterations": 20, "batch_real": 8},

@@ -120,7 +120,7 @@ def connect(machine: Machine) -> Client:
 
 def until_step(job: Job, step: int, machine: Machine) -> None:
     deadline = time.monotonic() + 90
-    while job.refresh().document.progress is None or job.document.progress.step < step:
+    while (progress := job.refresh().document.progress) is None or progress.step < step:
         assert not job.document.finished, f"{job.document}\n{machine.logs()}"
         assert time.monotonic() < deadline, machine.logs()
         time.sleep(0.2)

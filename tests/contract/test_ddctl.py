@@ -114,7 +114,7 @@ def test_up_stops_with_a_job_under_way_and_goes_on_with_it(home: Path, start: St
     key = (home / "api-key").read_text().strip()
     with Client(url, key) as client:
         job = client.submit(TINY | {"method": {"name": "dm", "iterations": 500, "batch_real": 8}})
-        while job.refresh().document.progress is None or not job.document.progress.step:
+        while not ((progress := job.refresh().document.progress) and progress.step):
             assert not job.document.finished
             time.sleep(0.1)
     launcher.send_signal(signal.SIGTERM)

@@ -199,9 +199,9 @@ def install(site: Path) -> None:
         groups[f"ddservice.{kind}"] = {name: f"dd_toys.{name}_config:{name.title()}Config"}
     for place, text in IMPLEMENTATIONS.items():
         name = place.rpartition("/")[2]
-        kind = next((found.split("/")[0] for found in CONFIGURATIONS if found.endswith(f"/{name}")), None)
-        (package / f"{name}.py").write_text(text.replace(f"ddcore.spec.{kind}.{name}", f"dd_toys.{name}_config"))
-        if kind is None:
+        family = next((found.split("/")[0] for found in CONFIGURATIONS if found.endswith(f"/{name}")), None)
+        (package / f"{name}.py").write_text(text.replace(f"ddcore.spec.{family}.{name}", f"dd_toys.{name}_config"))
+        if family is None:
             groups["ddservice.datasets"] = {name: f"dd_toys.{name}:{name}"}
         else:
             groups["ddservice.implementations"][name] = f"dd_toys.{name}"

@@ -16,7 +16,7 @@ from ddclient.errors import Exit
 from tests.ddclient.conftest import JOB_ID, FakeService, artifact_document, bundle_zip, job_document
 
 PATH = f"/v1/jobs/{JOB_ID}"
-RESULTS = {
+RESULTS: dict[str, Any] = {
     "accuracy": {"mean": 71.25, "std": 0.5, "networks": 3},
     "controls": {"random": {"mean": 60.0, "std": 1.0, "networks": 3}},
 }

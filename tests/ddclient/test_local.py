@@ -85,7 +85,8 @@ def test_the_view_follows_the_engine() -> None:
     callback = EngineView(view, screen)
     callback.on_phase("distilling", 10)
     callback.on_progress(4, 10)
-    assert view.eta_s is None
+    too_early = view.eta_s
+    assert too_early is None
     callback.on_progress(5, 10)
     callback.on_metrics(5, {"loss": 2.0, "cmi": 0.5})
     assert view.eta_s is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,13 +22,13 @@ class Passes(Callback):
 
     def __init__(self) -> None:
         self.phase = "pretraining"
-        self.passes: Counter[str] = Counter()
+        self.passes: defaultdict[str, float] = defaultdict(float)
 
     def on_phase(self, phase: Phase, total: int | None) -> None:
         self.phase = "pretraining" if phase == "loading" else phase
 
     def note(self, passes: float) -> None:
-        self.passes[self.phase] += passes  # type: ignore[assignment]
+        self.passes[self.phase] += passes
 
 
 class _Backward(torch.autograd.Function):

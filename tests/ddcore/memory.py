@@ -22,7 +22,7 @@ class PeakMemory(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call] # the framework has no types here
         self.peak = self._held = 0
         self._known: set[int] = set()
 

@@ -54,4 +54,5 @@ def steps(method: Any, synthetic: SyntheticSet, count: int) -> Iterator[int]:
 
 
 def by_class(synthetic: SyntheticSet) -> Tensor:
-    return synthetic.stored.detach().unflatten(0, (synthetic.classes, synthetic.ipc)).clone()
+    images: Tensor = synthetic.stored.detach().unflatten(0, (synthetic.classes, synthetic.ipc)).clone()
+    return images

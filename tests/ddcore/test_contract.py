@@ -56,7 +56,7 @@ from ddcore.spec import (
     method_config,
     parse,
 )
-from tests.ddcore.conftest import Recorder
+from tests.ddcore.recorder import Recorder
 
 pytestmark = pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")  # the compiler looks at it
 STEPS = 6
@@ -344,11 +344,13 @@ def toy() -> Iterator[str]:
 
     @method_config
     class ToyConfig(DMConfig):
-        name: Literal["toy"] = "toy"  # type: ignore[assignment]
+        name: Literal["toy"] = "toy"  # type: ignore[assignment] # a component of its own, under its own name
         scale: float = Field(2.0, gt=0, description="Factor of the loss.")
 
     @implements(ToyConfig)
     class Toy(DM):
+        config: ToyConfig
+
         def backward(self, step: Any) -> Readings:
             readings = super().backward(step)
             step.synthetic.gradient.mul_(self.config.scale)
@@ -368,6 +370,6 @@ def test_registering_a_taken_name_is_refused(toy: str) -> None:
 
         @method_config
         class Impostor(DMConfig):
-            name: Literal["toy"] = "toy"  # type: ignore[assignment]
+            name: Literal["toy"] = "toy"  # type: ignore[assignment] # a component of its own, under its own name
 
     assert METHODS["toy"].__name__ == "ToyConfig"

@@ -16,12 +16,15 @@ import ddcore
 from ddcore import engine
 from ddcore.data import sources
 from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
-from ddcore.evaluation import evaluation
-from ddcore.runtime.callback import Stop
+from ddcore.runtime.callback import Callback, Stop
 from ddcore.runtime.checkpoint import newest_valid
 from ddcore.spec import SpecError, parse
 from ddcore.synthetic.decoders import Mosaic
+from ddcore.training.trainer import train
+from tests.ddcore.recorder import Recorder
 
+RunJob = Callable[..., engine.Result]
+"""Run a small job with an observer, in a folder of its own; keywords are fields of the specification."""
 SMALL: dict[str, Any] = {
     "dataset": "digits",
     "ipc": 2,
@@ -34,8 +37,8 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.fixture
-def run(tmp_path: Path, cache: Path) -> Callable[..., engine.Result]:
-    def run_job(callback: Any = None, folder: str = "a", **fields: Any) -> engine.Result:
+def run(tmp_path: Path, cache: Path) -> RunJob:
+    def run_job(callback: Callback | None = None, folder: str = "a", **fields: Any) -> engine.Result:
         spec = parse({**SMALL, **fields})
         return engine.run(spec, tmp_path / folder / "out", run_dir=tmp_path / folder, cache=cache, callback=callback)
 
@@ -46,17 +49,17 @@ def images(tmp_path: Path, folder: str = "a") -> torch.Tensor:
     return load_file(tmp_path / folder / "out" / "distilled.safetensors")["images"]
 
 
-def test_remarks_on_the_dataset_are_told(run: Any, recorder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remarks_on_the_dataset_are_told(run: RunJob, monkeypatch: pytest.MonkeyPatch) -> None:
     found = sources.load("digits")
     remarked = replace(found, train=replace(found.train, remarks=("4 images were laid on white",)))
     monkeypatch.setattr(sources, "load", lambda *_: remarked)
-    seen = recorder()
+    seen = Recorder()
     run(seen)
     assert "4 images were laid on white" in seen.logs
 
 
-def test_metrics_come_at_the_start_every_so_often_and_at_the_end(run: Any, recorder: Any) -> None:
-    seen = recorder()
+def test_metrics_come_at_the_start_every_so_often_and_at_the_end(run: RunJob) -> None:
+    seen = Recorder()
     result = run(seen)
     assert list(seen.metrics) == [0, 1, 3, 6, 8]
     assert set(seen.metrics[0]) == {"mi_lower_bound", "cmi"}
@@ -68,15 +71,15 @@ def test_metrics_come_at_the_start_every_so_often_and_at_the_end(run: Any, recor
     assert result.results["probe"]["mi_lower_bound"] == seen.metrics[8]["mi_lower_bound"]
 
 
-def test_metric_cadence_does_not_touch_the_result(run: Any, tmp_path: Path) -> None:
+def test_metric_cadence_does_not_touch_the_result(run: RunJob, tmp_path: Path) -> None:
     run(folder="a")
     run(folder="b", metrics={"every": 1, "probe": "random"}, snapshots={"every": 1})
     assert torch.equal(images(tmp_path, "a"), images(tmp_path, "b"))
 
 
-def test_regularisers_leave_the_draws_of_the_method_alone(run: Any, recorder: Any) -> None:
+def test_regularisers_leave_the_draws_of_the_method_alone(run: RunJob) -> None:
     teacher = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
-    alone, beside = recorder(), recorder()
+    alone, beside = Recorder(), Recorder()
     run(alone, folder="a")
     run(beside, folder="b", regularizers=[{"name": "cmi", "weight": 0.0, "teacher": teacher}])
     assert [v.get("loss/base") for v in alone.metrics.values()] == [v.get("loss/base") for v in beside.metrics.values()]
@@ -99,21 +102,20 @@ EVALUATIONS = {
 
 @pytest.mark.parametrize(("kind", "networks"), [("plain", 4), ("everything", 8)])
 def test_an_interrupted_evaluation_does_not_train_finished_networks_again(
-    kind: str, networks: int, run: Any, recorder: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    kind: str, networks: int, run: RunJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fields = {"evaluation": {**SMALL["evaluation"], **EVALUATIONS[kind]}}
     whole = run(folder="whole", **fields)
     trained = 0
-    original = evaluation.train
 
     def counting(*args: Any, **kwargs: Any) -> None:
         nonlocal trained
         trained += 1
-        original(*args, **kwargs)
+        train(*args, **kwargs)
 
     monkeypatch.setattr("ddcore.evaluation.evaluation.train", counting)
 
-    class StopInEvaluation(recorder):  # type: ignore[misc]
+    class StopInEvaluation(Recorder):
         def should_stop(self) -> Stop | None:
             return Stop.CHECKPOINT if self.phases[-1] == "evaluating" and trained == 2 else None
 
@@ -121,7 +123,7 @@ def test_an_interrupted_evaluation_does_not_train_finished_networks_again(
         run(StopInEvaluation(), **fields)
     assert stopped.value.step == 8
     assert stopped.value.checkpoint is not None
-    result = run(recorder(), **fields)
+    result = run(Recorder(), **fields)
     assert trained == networks + 1
     assert result.results == whole.results
     bundles = [load_file(tmp_path / folder / "out" / "distilled.safetensors") for folder in ("a", "whole")]
@@ -129,23 +131,23 @@ def test_an_interrupted_evaluation_does_not_train_finished_networks_again(
     assert ("soft_labels" in bundles[1]) == (kind == "everything")
 
 
-def test_a_network_to_score_that_does_not_fit_is_refused_before_distillation(run: Any, recorder: Any) -> None:
-    seen = recorder()
+def test_a_network_to_score_that_does_not_fit_is_refused_before_distillation(run: RunJob) -> None:
+    seen = Recorder()
     with pytest.raises(ConfigurationError, match="VGG-11"):
         run(seen, evaluation={"networks": ["convnet", "vgg11"]})
     assert seen.phases == ["loading"]
 
 
-def test_the_teacher_of_an_evaluation_is_trained_before_distillation(run: Any, recorder: Any) -> None:
-    seen, teacher = recorder(), {**TEACHER, "lr": 0.02}
+def test_the_teacher_of_an_evaluation_is_trained_before_distillation(run: RunJob) -> None:
+    seen, teacher = Recorder(), {**TEACHER, "lr": 0.02}
     run(seen, evaluation={"repeats": 1, "epochs": 1, "labels": "soft", "teacher": teacher})
     assert seen.phases == ["loading", "pretraining", "distilling", "evaluating", "finalizing"]
 
 
 @pytest.mark.parametrize("steps", [0, 3])
-def test_finishing_early_keeps_the_images_unscored(run: Any, recorder: Any, tmp_path: Path, steps: int) -> None:
+def test_finishing_early_keeps_the_images_unscored(run: RunJob, tmp_path: Path, steps: int) -> None:
     evaluation = {**SMALL["evaluation"], "labels": "soft", "teacher": TEACHER}
-    result = run(recorder(stop_after=steps, how=Stop.FINALIZE), evaluation=evaluation)
+    result = run(Recorder(stop_after=steps, how=Stop.FINALIZE), evaluation=evaluation)
     assert load_file(tmp_path / "a" / "out" / "distilled.safetensors")["soft_labels"].shape == (20, 10)
     assert (result.steps, result.results["accuracy"]) == (steps, None)
     manifest = json.loads((tmp_path / "a" / "out" / "manifest.json").read_text())
@@ -153,20 +155,20 @@ def test_finishing_early_keeps_the_images_unscored(run: Any, recorder: Any, tmp_
     assert len(images(tmp_path)) == 20
 
 
-def test_a_checkpoint_of_another_job_is_refused(run: Any, recorder: Any) -> None:
+def test_a_checkpoint_of_another_job_is_refused(run: RunJob) -> None:
     with pytest.raises(Interrupted):
-        run(recorder(stop_after=2))
+        run(Recorder(stop_after=2))
     with pytest.raises(CheckpointError, match="another specification"):
         run(seed=1)
 
 
-def test_a_damaged_checkpoint_falls_back_and_ends_alike(run: Any, recorder: Any, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_falls_back_and_ends_alike(run: RunJob, tmp_path: Path) -> None:
     run(folder="whole")
     with pytest.raises(Interrupted):
-        run(recorder(stop_after=6))
+        run(Recorder(stop_after=6))
     newest = max((tmp_path / "a" / "checkpoints").iterdir())
     newest.write_bytes(newest.read_bytes()[:-1])
-    seen = recorder()
+    seen = Recorder()
     run(seen)
     assert seen.resumed == [(4, True)]
     assert any("damaged" in line for line in seen.logs)
@@ -175,9 +177,9 @@ def test_a_damaged_checkpoint_falls_back_and_ends_alike(run: Any, recorder: Any,
 
 @pytest.mark.parametrize("lr", [1e30, 3e38])
 def test_a_learning_rate_that_explodes_stops_with_the_reason_and_keeps_the_last_finite_state(
-    run: Any, recorder: Any, tmp_path: Path, lr: float
+    run: RunJob, tmp_path: Path, lr: float
 ) -> None:
-    seen = recorder()
+    seen = Recorder()
     with pytest.raises(DivergedError, match=r"became (nan|inf|NaN).*step \d+.*lr_img"):
         run(seen, method={"name": "dm", "iterations": 60, "batch_real": 8, "lr_img": lr}, checkpoints={"every": 1})
     kept, _ = newest_valid(tmp_path / "a" / "checkpoints")
@@ -185,7 +187,7 @@ def test_a_learning_rate_that_explodes_stops_with_the_reason_and_keeps_the_last_
     assert (kept.step if kept else 0) == len(seen.checkpoints)
 
 
-def test_running_out_of_memory_names_the_knobs(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_names_the_knobs(run: RunJob, monkeypatch: pytest.MonkeyPatch) -> None:
     def exhausted(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("tried to allocate 1 GiB")
 
@@ -194,19 +196,19 @@ def test_running_out_of_memory_names_the_knobs(run: Any, monkeypatch: pytest.Mon
         run()
 
 
-def test_more_images_than_the_smallest_class_are_refused_by_name(run: Any) -> None:
+def test_more_images_than_the_smallest_class_are_refused_by_name(run: RunJob) -> None:
     spec = parse({**SMALL, "ipc": 2})
     too_many = spec.model_copy(update={"ipc": 100_000})
     with pytest.raises(ConfigurationError, match=r"class '\d' of digits has \d+ training images"):
         engine._check(too_many, sources.load("digits", None, None))
 
 
-def test_without_repeats_nothing_is_scored(run: Any) -> None:
+def test_without_repeats_nothing_is_scored(run: RunJob) -> None:
     result = run(evaluation={"repeats": 0})
     assert result.results["accuracy"] is None
 
 
-def test_noise_can_be_the_start(run: Any, tmp_path: Path) -> None:
+def test_noise_can_be_the_start(run: RunJob, tmp_path: Path) -> None:
     run(init="noise", method={"name": "dm", "iterations": 1, "batch_real": 8, "lr_img": 1e-6})
     assert images(tmp_path).min() < -0.2
 
@@ -218,8 +220,8 @@ def test_distill_is_one_call(tmp_path: Path, cache: Path) -> None:
     assert result.results["accuracy"]["networks"] == 2
 
 
-def test_a_bounded_decoder_delivers_all_images_in_the_end(run: Any, tmp_path: Path, recorder: Any) -> None:
-    seen = recorder()
+def test_a_bounded_decoder_delivers_all_images_in_the_end(run: RunJob, tmp_path: Path) -> None:
+    seen = Recorder()
     decoder = {"name": "mosaic", "scales": "bound", "bound": 5}
     result = run(seen, decoder=decoder, evaluation={"repeats": 1, "epochs": 1})
     assert images(tmp_path).shape == (10 * 2 * 4, 1, 8, 8)
@@ -231,6 +233,6 @@ def test_a_bounded_decoder_delivers_all_images_in_the_end(run: Any, tmp_path: Pa
     assert content.labels.bincount().tolist() == [8] * 10
 
 
-def test_more_tiles_than_a_class_has_images_are_refused(run: Any) -> None:
+def test_more_tiles_than_a_class_has_images_are_refused(run: RunJob) -> None:
     with pytest.raises(SpecError, match=r"`ipc` is 40 of 4 tiles, but .* 141 .* `init` is 'k_means'; choose 1 to 35"):
         run(ipc=40, decoder="mosaic", init="k_means")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import ddcore
 from ddcore import engine
 from ddcore.spec import parse
 from ddcore.spec.readings import known
+from tests.ddcore.recorder import Recorder
 
 SMALL: dict[str, Any] = {
     "dataset": "digits",
@@ -28,7 +29,7 @@ TERMS = [
     {"name": "iid", "weight": 1.0, "teacher": TEACHER},
     {"name": "bacon", "weight": 0.1},
 ]
-JOBS = {
+JOBS: dict[str, dict[str, Any]] = {
     "dm with every regulariser": {"method": {"name": "dm", "iterations": 1, "batch_real": 8}, "regularizers": TERMS},
     "idm": {"method": {"name": "idm", "iterations": 1, "batch_real": 8}},
     "cafe": {"method": {"name": "cafe", "iterations": 1, "batch_real": 8}},
@@ -36,8 +37,8 @@ JOBS = {
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_what_a_job_reports_is_known(name: str, tmp_path: Path, cache: Path, recorder: Callable[[], Any]) -> None:
-    seen = recorder()
+def test_what_a_job_reports_is_known(name: str, tmp_path: Path, cache: Path) -> None:
+    seen = Recorder()
     engine.run(parse({**SMALL, **JOBS[name]}), tmp_path / "out", run_dir=tmp_path, cache=cache, callback=seen)
     reported = {reading for values in seen.metrics.values() for reading in values}
     assert {"loss", "loss/base", "mi_lower_bound", "cmi"} < reported
@@ -52,7 +53,8 @@ def written_in(package: str) -> Iterator[str]:
                 returned = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
                 for node in (node for one in returned for node in ast.walk(one)):
                     if isinstance(node, ast.Dict):
-                        yield from (key.value for key in node.keys if isinstance(key, ast.Constant))
+                        keys = (key.value for key in node.keys if isinstance(key, ast.Constant))
+                        yield from (key for key in keys if isinstance(key, str))
 
 
 @pytest.mark.parametrize(("package", "examples"), [("methods", {"penalty", "lr"}), ("regularizers", {"loss/mim"})])

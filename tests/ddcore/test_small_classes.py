@@ -15,6 +15,7 @@ from ddcore.data import sources
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.errors import ConfigurationError, DataError
 from ddcore.spec import METHODS, parse
+from ddcore.spec.results import Results
 from tests.ddcore.test_contract import fitting, job
 
 COUNTS = ((2, 2), (2, 30, 9))
@@ -45,9 +46,7 @@ def small_job(names: Sequence[str], counts: Sequence[int], **fields: Any) -> dic
     return data | ({"init": "noise"} if tiles * data["ipc"] > min(counts) else {})
 
 
-def run(
-    data: Mapping[str, Any], counts: Sequence[int], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, Any]:
+def run(data: Mapping[str, Any], counts: Sequence[int], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     """Results of a job on such a set."""
     monkeypatch.setattr(sources, "load", lambda *_: unbalanced(counts))
     return engine.run(parse(data), folder / "out", run_dir=folder / "run").results

@@ -6,6 +6,7 @@ import errno
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -14,7 +15,7 @@ from worker import faults
 
 
 @pytest.fixture
-def plan(monkeypatch: pytest.MonkeyPatch):
+def plan(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def use(text: str) -> None:
         monkeypatch.setattr(faults, "_plan", faults.parse(text))
         monkeypatch.setattr(faults, "_passages", Counter())
@@ -22,7 +23,7 @@ def plan(monkeypatch: pytest.MonkeyPatch):
     return use
 
 
-def test_only_the_named_passage_fails(plan) -> None:
+def test_only_the_named_passage_fails(plan: Callable[[str], None]) -> None:
     plan("a:raise:2,b:enospc")
     faults.fault_point("a")
     with pytest.raises(RuntimeError, match="deliberate"):

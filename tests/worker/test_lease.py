@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import text, update
@@ -22,7 +22,7 @@ def claimed(service: Cluster) -> Claim:
 
 
 @pytest.fixture
-def keeper(service: Cluster, claimed: Claim):
+def keeper(service: Cluster, claimed: Claim) -> Iterator[LeaseKeeper]:
     made = LeaseKeeper(service.database, service.settings, claimed)
     made.start()
     yield made

@@ -47,7 +47,8 @@ def test_values_that_are_not_finite_are_spelled_out() -> None:
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=80))
 def test_pieces_of_any_size_make_the_same_frames(sizes: list[int]) -> None:
     data = b"".join(map(encode, FRAMES))
-    decoder, found, at = Decoder(), [], 0
+    found: list[Frame] = []
+    decoder, at = Decoder(), 0
     while at < len(data):
         size = sizes[len(found) % len(sizes)]
         found += decoder.feed(data[at : at + size])
@@ -110,7 +111,8 @@ def test_frames_of_several_threads_do_not_mix() -> None:
     threads = [threading.Thread(target=send, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
-    decoder, found = Decoder(), []
+    found: list[Frame] = []
+    decoder = Decoder()
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         while len(found) < 80:
             found += decoder.feed(pipe.read(1 << 16))

@@ -16,8 +16,8 @@ from app.core.tables import clock
 from app.events import repository as events
 from app.models.events import Event
 from app.models.fleet import Worker
-from app.models.jobs import Job
-from app.queue import fleet, outbox
+from app.models.jobs import Job, Outbox
+from app.queue import fleet
 from tests.chaos.harness import Cluster
 from tests.worker.conftest import claim
 from worker.reconciler import Reconciler
@@ -47,7 +47,7 @@ def test_a_lapsed_lease_goes_back_to_the_queue_and_rings(service: Cluster, recon
     hire(service)
     job_id = service.submit(ring=False)
     with service.database.write() as session:
-        session.query(outbox.Outbox).delete()
+        session.query(Outbox).delete()
     claim(service, lease_s=0.05)
     time.sleep(0.1)
     assert reconciler.round()
@@ -68,7 +68,7 @@ def test_nobody_is_rung_for_nothing(service: Cluster, reconciler: Reconciler) ->
     service.submit(ring=False)
     change(service, not_before=clock(60))
     with service.database.write() as session:
-        session.query(outbox.Outbox).delete()
+        session.query(Outbox).delete()
     reconciler.round()
     assert rings(service) == 0
     change(service, not_before=None)
@@ -80,7 +80,7 @@ def test_a_busy_worker_is_not_rung(service: Cluster, reconciler: Reconciler) -> 
     hire(service, "busy")
     service.submit(ring=False)
     with service.database.write() as session:
-        session.query(outbox.Outbox).delete()
+        session.query(Outbox).delete()
     reconciler.round()
     assert rings(service) == 0
 
@@ -136,7 +136,12 @@ def test_unused_content_is_deleted_in_the_end(
     service: Cluster, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[object] = []
-    monkeypatch.setattr("worker.reconciler.artifacts.collect", lambda *arguments: calls.append(arguments) or 0)
+
+    def collect(*arguments: object) -> int:
+        calls.append(arguments)
+        return 0
+
+    monkeypatch.setattr("worker.reconciler.artifacts.collect", collect)
     reconciler.round()
     assert calls == []
     monkeypatch.setattr("worker.reconciler.time.monotonic", lambda: 1e9)

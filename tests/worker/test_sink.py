@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import select, update
@@ -152,7 +153,12 @@ def test_a_lost_lease_writes_nothing(desk: Desk, sink: Sink) -> None:
     with desk.cluster.database.write() as session:
         session.execute(update(Job).values(fence=Job.fence + 1).execution_options(synchronize_session=False))
     before = desk.cluster.job(desk.claimed.job_id)
-    for act in (lambda: sink.write([*ALL, save(desk, 5)]), lambda: sink.start_from(None), lambda: sink.warn(["hi"])):
+    acts: tuple[Callable[[], object], ...] = (
+        lambda: sink.write([*ALL, save(desk, 5)]),
+        lambda: sink.start_from(None),
+        lambda: sink.warn(["hi"]),
+    )
+    for act in acts:
         with pytest.raises(LeaseLostError):
             act()
     after = desk.cluster.job(desk.claimed.job_id)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
-from app.core.storage import LocalStore, StorageError
+from app.core.storage import Blob, LocalStore, StorageError
 from app.models.fleet import Worker
 from app.models.jobs import Job
-from app.queue import fleet
+from app.queue import fleet, leases
 from tests.chaos.expectations import assert_undisturbed
 from tests.chaos.harness import ROOT, Cluster
 from tests.worker.conftest import claim
@@ -116,9 +119,10 @@ def test_a_worker_that_loses_three_jobs_is_quarantined(
 def test_a_store_that_is_down_for_a_moment_is_waited_for(
     service: Cluster, supervisor: Supervisor, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, calls = store.put_file, []
+    put = store.put_file
+    calls: list[str] = []
 
-    def sometimes(path: Path):
+    def sometimes(path: Path) -> Blob:
         calls.append(path.name)
         if len(calls) in (1, 2, 5):
             raise StorageError("the store is down")
@@ -147,15 +151,16 @@ def test_a_store_that_stays_down_costs_an_attempt(
 def test_a_database_that_is_away_for_a_moment_is_waited_for(
     service: Cluster, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = module.leases.hold, []
+    real = leases.hold
+    calls: list[int] = []
 
-    def sometimes(*arguments: object) -> bool:
+    def sometimes(session: Session, job_id: str, fence: int, values: Mapping[str, Any]) -> bool:
         calls.append(1)
         if len(calls) in (1, 3, 4):
             raise OperationalError("update", {}, Exception("database is locked"))
-        return real(*arguments)
+        return real(session, job_id, fence, values)
 
-    monkeypatch.setattr(module.leases, "hold", sometimes)
+    monkeypatch.setattr(leases, "hold", sometimes)
     job = run(service, supervisor)
     assert (job.status, job.failures) == ("succeeded", 0)
     assert_undisturbed(service, job.id, steps=10)

@@ -140,7 +140,7 @@ def test_a_worker_that_sits_idle_beside_work_ends(
         raise Ended(code)
 
     monkeypatch.setattr(attendance, "_IDLE_BESIDE_WORK_S", 0.5)
-    monkeypatch.setattr(attendance.os, "_exit", end)
+    monkeypatch.setattr(os, "_exit", end)
     service.submit(ring=False)
     with pytest.raises(Ended, match="1"):
         present.run(threading.Event())
@@ -150,7 +150,7 @@ def test_a_busy_worker_beside_work_is_no_trouble(
     service: Cluster, present: Attendance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attendance, "_IDLE_BESIDE_WORK_S", 0.0)
-    monkeypatch.setattr(attendance.os, "_exit", lambda _: pytest.fail("it ended"))
+    monkeypatch.setattr(os, "_exit", lambda _: pytest.fail("it ended"))
     service.submit(ring=False)
     present.say("busy")
     ended = threading.Event()

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ddcore.spec import DATASETS, DECODERS, METHODS, NETWORKS, REGULARIZERS, all_presets
+from ddcore.spec.catalog import Component
 from ddcore.spec.readings import catalogue
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     ("kind", "catalog"),
     [("method", METHODS), ("regularizer", REGULARIZERS), ("network", NETWORKS), ("decoder", DECODERS)],
 )
-def test_components_carry_what_a_form_needs(api: Api, kind: str, catalog: dict[str, type]) -> None:
+def test_components_carry_what_a_form_needs(api: Api, kind: str, catalog: Mapping[str, type[Component]]) -> None:
     found = {item["name"]: item for item in api.get(f"/v1/{kind}s").json()["data"]}
     assert set(found) == set(catalog)
     for name, item in found.items():

@@ -24,7 +24,7 @@ def problem(response: Any, status: int, code: str) -> dict[str, Any]:
     """The problem document of a response that has to be one."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
-    document = response.json()
+    document: dict[str, Any] = response.json()
     assert (document["status"], document["code"]) == (status, code)
     assert document["type"] == f"/problems/{code}"
     assert document["title"] == CODES[code].title

@@ -85,7 +85,7 @@ class TestPepper:
         assert (tmp_path / "pepper").stat().st_mode & 0o777 == 0o600
 
     def test_of_the_settings_wins(self, tmp_path: Path) -> None:
-        signer = load_signer(Settings(home=tmp_path, pepper="s" * 32))  # type: ignore[arg-type]
+        signer = load_signer(Settings(home=tmp_path, pepper="s" * 32))
         assert signer.digest("x", "y") == Signer(b"s" * 32).digest("x", "y")
         assert not (tmp_path / "pepper").exists()
 

@@ -79,12 +79,12 @@ class TestRefusals:
 
     def test_explanation_never_shows_a_secret(self) -> None:
         with pytest.raises(ValidationError) as caught:
-            Settings(database_url=["hunter2"])  # type: ignore[arg-type]
+            Settings(database_url=["hunter2"])
         assert "hunter2" not in explain(caught.value)
 
 
 def test_description_masks_passwords() -> None:
-    settings = Settings(database_url="postgresql+psycopg://me:hunter2@db/dd", pepper="x" * 32)  # type: ignore[arg-type]
+    settings = Settings(database_url="postgresql+psycopg://me:hunter2@db/dd", pepper="x" * 32)
     shown = settings.describe()
     assert shown["database_url"] == "postgresql+psycopg://me:********@db/dd"
     assert shown["pepper"] == "********"

@@ -41,7 +41,8 @@ SPECS: list[dict[str, Any]] = [
 
 @pytest.fixture(params=range(len(SPECS)))
 def spec(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return SPECS[request.param]
+    chosen: dict[str, Any] = SPECS[request.param]
+    return chosen
 
 
 @pytest.fixture

@@ -58,7 +58,8 @@ class TestList:
         assert self.seqs(api, job, type="job.nothing") == []
 
     def test_page_by_page(self, api: Api, job: str) -> None:
-        seen, after = [], 0
+        seen: list[int] = []
+        after: int | None = 0
         while after is not None:
             body = api.get(f"/v1/jobs/{job}/events", params={"after_seq": after, "limit": 3}).json()
             seen += [event["seq"] for event in body["data"]]

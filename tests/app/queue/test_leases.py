@@ -192,7 +192,7 @@ def test_the_newest_two_checkpoints_stay(database: Database, add_job: AddJob) ->
         assert [saved.step for saved in checkpoints.newest_first(session, taken.job_id)] == [30, 20]
         assert checkpoints.known(session, taken.job_id, f"{30:064x}")
         assert not checkpoints.known(session, taken.job_id, f"{10:064x}")
-        states = dict(session.execute(select(Artifact.sha256, Artifact.state)).all())  # type: ignore[arg-type]
+        states = dict(session.execute(select(Artifact.sha256, Artifact.state)).all())
     assert states == {f"{10:064x}": "deleted", f"{20:064x}": "ready", f"{30:064x}": "ready"}
     assert job(database, taken.job_id).checkpoint_step == 30
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from app.queue.retries import LONGEST_BACKOFF_S, Failure, Record, judge
@@ -14,9 +16,15 @@ FULL = Failure("no_space", "disk full", retryable=True)
 DATA = Failure("data_error", "row 7", retryable=False)
 
 
-def record(**changes: object) -> Record:
-    values = {"failures": 0, "max_attempts": 3, "out_of_memory": 0, "lost_step": None, "checkpoint_step": 10}
-    return Record(**(values | changes))  # type: ignore[arg-type]
+def record(**changes: Any) -> Record:
+    values: dict[str, Any] = {
+        "failures": 0,
+        "max_attempts": 3,
+        "out_of_memory": 0,
+        "lost_step": None,
+        "checkpoint_step": 10,
+    }
+    return Record(**(values | changes))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.core.database import Database
 from app.core.tables import clock
@@ -164,7 +164,7 @@ class TestTransition:
     def test_running_time_adds_up(self, database: Database, add_job: Callable[..., str]) -> None:
         job_id = add_job(status="running", fence=1, owner="wrk_1", runtime_s=10.0)
         with database.write() as session:
-            session.execute(Job.__table__.update().values(claimed_at=clock(-5)))
+            session.execute(update(Job).values(claimed_at=clock(-5)))
             assert transition(session, job_id, State.QUEUED, Actor.WORKER, fence=1)
         assert job(database, job_id).runtime_s == pytest.approx(15.0, abs=2.0)
 

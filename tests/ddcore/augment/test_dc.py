@@ -122,7 +122,7 @@ def test_each_image_undergoes_one_operation_with_the_means_of_the_whole_batch(
         return mark
 
     for value, name in enumerate(("crop", "scale", "noise")):
-        monkeypatch.setitem(module._OPERATIONS, name, marking(name, float(value)))  # type: ignore[arg-type]
+        monkeypatch.setitem(module._OPERATIONS, name, marking(name, float(value)))
     augmented = per_image(images, ("crop", "scale", "noise"), generator())
     assert [len(augmented[i].unique()) for i in range(400)] == [1] * 400
     counts = augmented[:, 0, 0, 0].long().bincount(minlength=3).tolist()

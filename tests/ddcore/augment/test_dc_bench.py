@@ -74,6 +74,11 @@ def test_crop_and_flip_are_one_draw_for_the_batch() -> None:
     of = dataset(side=8)
     image = of.normalize(of.train.images[:1])
     padded = torch.nn.functional.pad(quantised(of, image), (4, 4, 4, 4))
+
+    def cut(row: int, column: int, mirrored: bool) -> Tensor:
+        part = padded[:, :, row : row + 8, column : column + 8]
+        return part.flip(3) if mirrored else part
+
     seen = set()
     for seed in range(40):
         found = eight_bit(of, image.expand(5, -1, -1, -1), ("crop", "flip"), generator(seed))
@@ -84,9 +89,7 @@ def test_crop_and_flip_are_one_draw_for_the_batch() -> None:
             for column in range(9)
             for mirrored in (False, True)
             if torch.equal(
-                of.normalize(
-                    (lambda x, m=mirrored: x.flip(3) if m else x)(padded[:, :, row : row + 8, column : column + 8])
-                ),
+                of.normalize(cut(row, column, mirrored)),
                 found[:1],
             )
         ]

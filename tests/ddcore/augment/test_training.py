@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from ddcore.augment.dc import per_image
 from ddcore.augment.dc_bench import eight_bit
-from ddcore.augment.siamese import apply, draw, draw_stacked
+from ddcore.augment.siamese import Draw, apply, draw, draw_stacked
 from ddcore.augment.training import augmenter_of, siamese, stacked, strategy_of
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.spec import AUGMENTATIONS, EvaluationConfig
@@ -21,7 +24,7 @@ def dataset() -> Dataset:
 
 
 @pytest.mark.parametrize(("augmenter", "drawing"), [(siamese, draw), (stacked, draw_stacked)])
-def test_parameters_are_drawn_for_every_image(augmenter, drawing) -> None:
+def test_parameters_are_drawn_for_every_image(augmenter: Callable[..., Tensor], drawing: Callable[..., Draw]) -> None:
     strategy = ("color", "crop", "flip", "scale")
     for seed in range(8):
         found = augmenter(IMAGES, strategy, Generator().manual_seed(seed))
@@ -56,5 +59,7 @@ def test_a_name_stands_for_its_function(dataset: Dataset) -> None:
         ({"protocol": "dc_mnist", "augmentation": "none"}, "auto", True, ()),
     ],
 )
-def test_operations_are_those_of_the_evaluation_or_else_of_the_job(fields, job, flip, expected) -> None:
+def test_operations_are_those_of_the_evaluation_or_else_of_the_job(
+    fields: dict[str, Any], job: str, flip: bool, expected: tuple[str, ...]
+) -> None:
     assert strategy_of(EvaluationConfig(**fields), job, flip) == expected

@@ -12,6 +12,7 @@ from ddcore.autograd.class_means import ClassMeans
 from ddcore.machine.compute import Compute, missing_compiler
 from ddcore.nets import Functional, Params, build
 from ddcore.spec import ConvNetConfig, LeNetConfig, MLPConfig, NetworkConfig
+from tests.ddcore.watching import watched
 
 CPU = torch.device("cpu")
 SHAPE = (3, 16, 16)
@@ -70,8 +71,7 @@ def test_no_graph_is_kept_where_none_is_asked_for() -> None:
 def test_no_pass_takes_more_than_a_piece_unless_a_class_must_be_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     f = functional(piece=16)
     lengths: list[int] = []
-    passed = f.plain
-    monkeypatch.setattr(f, "plain", lambda tap, params, x: lengths.append(len(x)) or passed(tap, params, x))
+    monkeypatch.setattr(f, "plain", watched(f.plain, lambda tap, params, x, **_: lengths.append(len(x))))
     means, params = ClassMeans(f), f.new(torch.Generator().manual_seed(0))
     for sizes, expected in (((6,) * 5, [12, 12, 6]), ((20,), [16, 4]), ((3, 18), [3, 16, 2])):
         lengths.clear()

@@ -16,6 +16,7 @@ from ddcore.formulas.gradient_distances import absolute, cosine, inner_product, 
 from ddcore.machine.compute import Compute, computes_bf16, missing_compiler
 from ddcore.nets import Functional, Network, Params, build
 from ddcore.spec import ConvNetConfig
+from tests.ddcore.watching import watched
 
 Fill = Callable[..., Tensor]
 CPU = torch.device("cpu")
@@ -73,7 +74,8 @@ def close_all(got: Params | None, expected: Iterable[Tensor], tolerance: float =
     assert got is not None
     expected = list(expected)
     assert [part.shape for part in got.values()] == [part.shape for part in expected]
-    close(*(torch.cat([part.flatten() for part in parts]) for parts in (got.values(), expected)), tolerance)
+    whole, wanted = (torch.cat([part.flatten() for part in parts]) for parts in (got.values(), expected))
+    close(whole, wanted, tolerance)
 
 
 NORMS = pytest.mark.parametrize(("norm", "training"), [("instance", False), ("batch", False), ("batch", True)])
@@ -117,9 +119,8 @@ def test_classes_are_taken_together_where_that_is_said_and_one_by_one_on_a_cpu(
     vectorized: bool | None, passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     f = functional()
-    calls = []
-    run = f.logits
-    monkeypatch.setattr(f, "logits", lambda *args, **how: calls.append(1) or run(*args, **how))
+    calls: list[int] = []
+    monkeypatch.setattr(f, "logits", watched(f.logits, lambda *args, **how: calls.append(1)))
     Gradients(f, vectorized=vectorized).class_gradients(parameters(f), *batch(18), counts=[6, 6, 6])
     assert len(calls) == passes
 

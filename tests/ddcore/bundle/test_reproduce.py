@@ -61,7 +61,7 @@ def learning() -> Iterator[str]:
 
     @method_config
     class LearningConfig(DMConfig):
-        name: Literal["learning"] = "learning"  # type: ignore[assignment]
+        name: Literal["learning"] = "learning"  # type: ignore[assignment] # a component of its own, under its own name
         learns_lr: ClassVar[bool] = True
 
     @implements(LearningConfig)

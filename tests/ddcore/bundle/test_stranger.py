@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ddcore import bundle, engine
 from ddcore.nets import build
+from ddcore.nets.convnet import ConvNet
 from ddcore.spec import ConvNetConfig, parse
 
 
@@ -111,5 +112,7 @@ def test_a_manifest_without_a_depth_is_still_read_and_trained_on(folder: Path) -
 )
 def test_the_depth_in_the_manifest_is_that_of_the_network(shape: tuple[int, int, int]) -> None:
     config = ConvNetConfig(width=4)
-    assert config.resolved(shape).depth == len(build(config, shape, 2).blocks)  # type: ignore[arg-type]
+    network = build(config, shape, 2)
+    assert isinstance(network, ConvNet)
+    assert config.resolved(shape).depth == len(network.blocks)
     assert ConvNetConfig(depth=1).resolved(shape).depth == 1

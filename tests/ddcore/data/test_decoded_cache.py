@@ -25,10 +25,11 @@ class Source:
 
     def build(self) -> tuple[ImageSet, ImageSet]:
         self.builds += 1
-        return tuple(  # type: ignore[return-value]
+        train, test = (
             ImageSet(torch.arange(n * 12, dtype=torch.uint8).view(n, 3, 2, 2), torch.arange(n) % 2, ("cat", "dog"))
             for n in (6, 4)
         )
+        return train, test
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from ddcore.nets import Functional, build
 from ddcore.runtime.callback import Callback, Phase
 from ddcore.runtime.context import Run
 from ddcore.spec import Condition, ConvNetConfig, EvaluationConfig
+from ddcore.spec.results import Results
 from ddcore.training.recipes import recipe_of
 from ddcore.training.trainer import accuracy, train
 
@@ -54,7 +55,9 @@ def training_set(dataset: Dataset) -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture
-def score(make_run: Callable[..., Run], dataset: Dataset, training_set: tuple[Tensor, Tensor]) -> Callable[..., Any]:
+def score(
+    make_run: Callable[..., Run], dataset: Dataset, training_set: tuple[Tensor, Tensor]
+) -> Callable[..., Results]:
     """Score a set (by default, of 4 real images a class); keywords are fields of the evaluation, or of the job."""
 
     def scored(
@@ -70,7 +73,7 @@ def score(make_run: Callable[..., Run], dataset: Dataset, training_set: tuple[Te
         done: Any = (),
         on_network: Any = None,
         **fields: Any,
-    ) -> dict[str, Any]:
+    ) -> Results:
         network = NETWORK.model_dump(mode="json")
         fields = {**SHORT, **fields}
         run = make_run(

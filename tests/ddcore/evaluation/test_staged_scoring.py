@@ -18,6 +18,8 @@ from ddcore.nets import build
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import PROTOCOLS, SpecError, parse
+from ddcore.synthetic.stages import Stages
+from ddcore.training.trainer import train
 from tests.ddcore.staging import Make, method_fields
 
 
@@ -61,12 +63,13 @@ class TestScoring:
         )
         generator = torch.Generator().manual_seed(3)
         images, labels = torch.randn((12, 3, 8, 8), generator=generator), torch.arange(3).repeat_interleave(4)
-        stages = evaluation.Stages.of(torch.arange(4).repeat(3), self.SIZES, self.RATES)
-        trained, sets, original = [], [], evaluation.train
+        stages = Stages.of(torch.arange(4).repeat(3), self.SIZES, self.RATES)
+        trained: list[dict[str, Tensor]] = []
+        sets: list[int] = []
 
         def watched(functional: Any, params: Any, x: Tensor, y: Tensor, *args: Any, **kwargs: Any) -> Any:
             sets.append(len(x))
-            return original(functional, params, x, y, *args, **kwargs)
+            return train(functional, params, x, y, *args, **kwargs)
 
         def kept(functional: Any, params: Any, *_: Any, **__: Any) -> float:
             trained.append({n: v.clone() for n, v in params.items()})
@@ -92,15 +95,14 @@ class TestScoring:
     def test_another_protocol_takes_the_union_as_one_set(self, make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         run = make_run(ipc=6, method=method_fields(), evaluation={"protocol": "mtt", "repeats": 1, "epochs": 1})
         sets: list[tuple[int, float]] = []
-        original = evaluation.train
 
         def watched(functional: Any, params: Any, x: Tensor, y: Tensor, recipe: Any, *args: Any, **kwargs: Any) -> Any:
             sets.append((len(x), recipe.lr))
-            return original(functional, params, x, y, recipe, *args, **kwargs)
+            return train(functional, params, x, y, recipe, *args, **kwargs)
 
         monkeypatch.setattr(evaluation, "train", watched)
         images, labels = torch.randn(18, 3, 8, 8), torch.arange(3).repeat_interleave(6)
-        stages = evaluation.Stages.of(torch.arange(6).repeat(3), (2, 2, 2), self.RATES)
+        stages = Stages.of(torch.arange(6).repeat(3), (2, 2, 2), self.RATES)
         results = evaluation.Evaluation(run).score(images, labels, learning_rate=0.08, stages=stages)
         assert sets == [(18, 0.08), (18, 0.08)]
         assert "stages" not in results["protocol"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import logging
 import os
 import resource
+import sysconfig
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -36,9 +38,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def choose(**request: object) -> tuple[Compute, Notes]:
+def choose(**request: Any) -> tuple[Compute, Notes]:
     notes = Notes()
-    arguments = {"device": "auto", "expected_images_forwarded": LONG, "log": notes, **request}
+    arguments: dict[str, Any] = {"device": "auto", "expected_images_forwarded": LONG, "log": notes, **request}
     return Compute.choose(**arguments), notes
 
 
@@ -82,11 +84,11 @@ def test_a_missing_compiler_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert compute.missing_compiler(CPU) == "there is no C++ compiler (`no-such-compiler`)"
     monkeypatch.setenv("CXX", "true")
-    monkeypatch.setattr(compute.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     assert compute.missing_compiler(CPU) == "the C headers of Python are not installed"
     (tmp_path / "Python.h").touch()
     assert compute.missing_compiler(CPU) is None
-    monkeypatch.setattr(compute.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert compute.missing_compiler(torch.device("cuda")) == "triton is not installed"
 
 
@@ -172,7 +174,7 @@ def test_freed_memory_is_held_for_the_next_block_of_its_size() -> None:
 
 
 def test_a_c_library_without_the_setting_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert not compute.hold_freed_memory()
 
 

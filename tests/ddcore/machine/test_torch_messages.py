@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def test_the_remark_is_hidden_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_hiding_twice_hides_once() -> None:
-    logger = torch_messages.logging.getLogger("torch.utils.cpp_extension")
+    logger = logging.getLogger("torch.utils.cpp_extension")
     before = list(logger.filters)
     try:
         torch_messages.hide_useless()

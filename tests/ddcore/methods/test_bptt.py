@@ -22,6 +22,7 @@ from ddcore.spec import AddressedConfig, SpecError, parse
 from ddcore.synthetic.decoders import Addressed
 from ddcore.synthetic.initial import real_rows, small_uniform
 from tests.ddcore.autograd.test_adjoint import close
+from tests.ddcore.watching import watched
 
 Make = Callable[..., Run]
 SMALL = {"student_steps": 4, "batch_real": 6, "inner_lr": 0.05, "inner_momentum": 0.9}
@@ -115,10 +116,9 @@ def test_some_of_the_classes_take_part(make_run: Make) -> None:
 
 
 def test_one_augmentation_serves_all_steps_and_the_real_images(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = []
+    drawn: list[siamese.Draw] = []
     method = ready(make_run, {"augmentation": "color"})
-    original = siamese.apply
-    monkeypatch.setattr(siamese, "apply", lambda d, x: drawn.append(d) or original(d, x))
+    monkeypatch.setattr(siamese, "apply", watched(siamese.apply, lambda *given, **_: drawn.append(given[0])))
     method.backward(method.draw(0, method.start()))
     assert len(drawn) == 1 + 4 + 4
     assert len({id(d) for d in drawn}) == 1

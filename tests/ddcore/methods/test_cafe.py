@@ -24,6 +24,8 @@ from ddcore.nets import Network, build
 from ddcore.runtime.context import Run
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet
+from tests.ddcore.recorder import Recorder
+from tests.ddcore.watching import watched
 
 CPU = torch.device("cpu")
 Make = Callable[..., Run]
@@ -65,13 +67,15 @@ def test_printed_loss_of_the_head(fill: Fill) -> None:
     assert (distance + 0.01 * classification).item() == pytest.approx(53.616814, rel=1e-5)
 
 
-def test_printed_loss_and_gradient_of_the_tiny_convnet(make_run: Make, fill: Fill) -> None:
+def test_printed_loss_and_gradient_of_the_tiny_convnet(
+    make_run: Make, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cafe = ready(make_run, dataset=blobs_of((2,) * 10), ipc=1, network={"name": "convnet", "width": 4, "depth": 3})
     params = cafe.run.functional.new(torch.Generator().manual_seed(0))
     for j, name in enumerate(cafe.run.functional.names):
         params[name].copy_(0.3 * torch.sin(0.7 * torch.arange(params[name].numel()).double() + j).view_as(params[name]))
     real = fill(20, 3, 8, 8, a=0.37)
-    cafe.run.real_images = lambda rows: real[rows]  # type: ignore[method-assign]
+    monkeypatch.setattr(cafe.run, "real_images", lambda rows: real[rows])
     synthetic = SyntheticSet(fill(10, 3, 8, 8, a=0.51, b=0.2), 1, lr=0.1, momentum=0.5)
     unmoved = siamese.draw((), None, (3, 8, 8), torch.Generator())
     rows = tuple(torch.tensor([2 * c, 2 * c + 1]) for c in range(10))
@@ -155,7 +159,7 @@ def test_real_images_have_no_graph_and_synthetic_ones_that_of_few_classes(
     monkeypatch.setattr(
         cafe.run.functional,
         "plain",
-        lambda tap, params, x: passes.append((len(x), torch.is_grad_enabled())) or plain(tap, params, x),
+        watched(plain, lambda tap, params, x, **_: passes.append((len(x), torch.is_grad_enabled()))),
     )
     cafe.backward(step)
     assert passes == [(15, False)] * 4 + [(16, False)] * 12 + [(15, True)] * 4
@@ -276,7 +280,7 @@ def test_a_query_is_the_mean_over_classes_of_unaugmented_new_real_images(
     cafe.start()
     random, drawn = cafe.run.random, []
     real = cafe.run.real_images
-    monkeypatch.setattr(cafe.run, "real_images", lambda rows: drawn.append(rows) or real(rows))
+    monkeypatch.setattr(cafe.run, "real_images", watched(real, lambda rows: drawn.append(rows)))
     found = []
     for _ in range(2):
         state = random.state()
@@ -308,7 +312,7 @@ def test_the_network_learns_from_the_moved_images_by_plain_sgd(make_run: Make) -
         loss = F.cross_entropy(network(synthetic.images.detach()), synthetic.labels)
         with torch.no_grad():
             for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
-                weight -= 0.05 * gradient
+                weight.sub_(0.05 * gradient)
     for name, weight in network.named_parameters():
         torch.testing.assert_close(step.params[name], weight.detach(), rtol=1e-4, atol=1e-5)
 
@@ -341,14 +345,14 @@ def test_the_learning_rate_of_the_images_is_halved_by_the_number_of_finished_net
     assert fresh == [True, False] * 4, "regularisers keep their teacher as long"
 
     resumed = ready(make_run, max_image_steps=2, max_network_epochs=1, halve_at=(1, 3), lr_img=0.4)
-    fresh = resumed.start()
+    other = resumed.start()
     resumed.load_state({name: value.clone() for name, value in cafe.state().items()})
-    resumed.draw(8, fresh)
-    assert fresh.learned["images"].lr == 0.1
+    resumed.draw(8, other)
+    assert other.learned["images"].lr == 0.1
 
 
 def test_a_saved_position_is_taken_up_again(make_run: Make) -> None:
-    fields = {"window": 4, "max_network_epochs": 2}
+    fields: dict[str, Any] = {"window": 4, "max_network_epochs": 2}
     cafe, other = ready(make_run, **fields), ready(make_run, **fields)
     synthetic = cafe.start()
     for index in range(2):
@@ -373,27 +377,27 @@ def job(**method: Any) -> dict[str, Any]:
     }
 
 
-def test_the_run_ends_with_the_last_network_and_is_scored(tmp_path: Path, cache: Path, recorder: Any) -> None:
+def test_the_run_ends_with_the_last_network_and_is_scored(tmp_path: Path, cache: Path) -> None:
     spec = parse(job(iterations=50, networks=2, max_image_steps=3))
-    whole = recorder()
+    whole = Recorder()
     result = engine.run(spec, tmp_path / "a" / "out", run_dir=tmp_path / "a", cache=cache, callback=whole)
     assert result.steps == 6
     assert list(whole.metrics) == list(range(7))
     assert list(whole.snapshots)[-1] == whole.checkpoints[-1] == 6
     assert result.results["accuracy"]["networks"] == 1
 
-    again = recorder(stop_after=6)
+    again = Recorder(stop_after=6)
     with pytest.raises(Interrupted):
         engine.run(spec, tmp_path / "b" / "out", run_dir=tmp_path / "b", cache=cache, callback=again)
-    rest = recorder()
+    rest = Recorder()
     resumed = engine.run(spec, tmp_path / "b" / "out", run_dir=tmp_path / "b", cache=cache, callback=rest)
     assert (resumed.steps, resumed.results) == (result.steps, result.results)
     assert list(rest.metrics) == []
 
 
-def test_without_a_number_of_networks_every_step_is_taken(tmp_path: Path, cache: Path, recorder: Any) -> None:
+def test_without_a_number_of_networks_every_step_is_taken(tmp_path: Path, cache: Path) -> None:
     spec = parse(job(iterations=5, networks=None, max_image_steps=1))
-    assert engine.run(spec, tmp_path / "out", run_dir=tmp_path, cache=cache, callback=recorder()).steps == 5
+    assert engine.run(spec, tmp_path / "out", run_dir=tmp_path, cache=cache, callback=Recorder()).steps == 5
 
 
 def test_batch_normalisation_is_refused_with_a_way_out(make_run: Make) -> None:

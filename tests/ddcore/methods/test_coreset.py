@@ -25,6 +25,7 @@ TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1, "pool": 50}
 def ready(make_run: Callable[..., Run], name: str, **fields: Any) -> tuple[Coreset[Any], Run]:
     run = make_run(method={"name": name, "teacher": TEACHER}, ipc=3, **fields)
     method = build_producer(run.spec.method, run)
+    assert isinstance(method, Coreset)
     method.prepare()
     return method, run
 
@@ -44,7 +45,7 @@ def test_images_are_those_of_the_rule_on_the_features_of_the_teacher(
     rule = make_rule()
     method, run = ready(make_run, name)
     assert isinstance(method, FeatureCoreset)
-    network = build(run.spec.method.teacher.network, run.dataset.shape, 3).eval()  # type: ignore[attr-defined]
+    network = build(method.config.teacher.network, run.dataset.shape, 3).eval()
     network.load_state_dict(method._teacher._params)
     expected = []
     for label in range(3):

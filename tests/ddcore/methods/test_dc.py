@@ -21,6 +21,7 @@ from ddcore.nets import Network, build
 from ddcore.nets.functional import Functional
 from ddcore.runtime.context import Run
 from ddcore.spec import ConvNetConfig, DCConfig
+from tests.ddcore.watching import watched
 
 CPU = torch.device("cpu")
 Make = Callable[..., Run]
@@ -131,8 +132,8 @@ def test_one_augmentation_is_drawn_for_each_class_and_used_on_both_sides(
     on_real: list[siamese.Draw] = []
     on_own: list[siamese.Draw] = []
     by_class, alone = siamese.apply_by_class, siamese.apply
-    monkeypatch.setattr(siamese, "apply_by_class", lambda d, x, n: on_real.extend(d) or by_class(d, x, n))
-    monkeypatch.setattr("ddcore.augment.siamese.apply", lambda d, x: on_own.append(d) or alone(d, x))
+    monkeypatch.setattr(siamese, "apply_by_class", watched(by_class, lambda *given, **_: on_real.extend(given[0])))
+    monkeypatch.setattr("ddcore.augment.siamese.apply", watched(alone, lambda *given, **_: on_own.append(given[0])))
     method.backward(step)
     assert [id(drawn) for drawn in on_real] == [id(drawn) for drawn in step.draws]
     assert {id(drawn) for drawn in step.draws} <= {id(drawn) for drawn in on_own}
@@ -176,7 +177,7 @@ def test_the_network_is_trained_between_the_steps_of_an_outer_iteration_and_new_
         loss = F.cross_entropy(network(synthetic.images.detach()), synthetic.labels)
         with torch.no_grad():
             for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
-                weight -= 0.05 * gradient
+                weight.sub_(0.05 * gradient)
     for name, weight in network.named_parameters():
         torch.testing.assert_close(seen[0][1][name], weight.detach(), rtol=1e-4, atol=1e-5)
 
@@ -247,7 +248,7 @@ def test_only_the_graph_of_one_class_is_held_at_a_time(make_run: Make, monkeypat
     monkeypatch.setattr(
         method._gradients,
         "distance_gradient",
-        lambda *args, **kwargs: batches.append(len(args[1])) or derive(*args, **kwargs),
+        watched(derive, lambda *args, **kwargs: batches.append(len(args[1]))),
     )
     synthetic = method.start()
     loss = method.backward(method.draw(0, synthetic))["loss/base"]

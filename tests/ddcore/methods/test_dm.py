@@ -17,7 +17,7 @@ from ddcore.nets import build
 from ddcore.nets.functional import Functional
 from ddcore.regularizers import build_regularizer
 from ddcore.runtime.context import Run
-from ddcore.spec import ConvNetConfig
+from ddcore.spec import ConvNetConfig, DMConfig
 
 CPU = torch.device("cpu")
 
@@ -63,6 +63,7 @@ def test_one_pass_for_all_classes_equals_the_loop_over_classes(
         method={"name": "dm", "batch_real": 16},
         network={"name": "convnet", "width": 8, "norm": norm},
     )
+    assert isinstance(run.spec.method, DMConfig)
     dm = DM(run.spec.method, run)
     synthetic = dm.start()
     for index in range(3):
@@ -80,6 +81,7 @@ def test_batch_norm_takes_the_statistics_of_all_classes_together(make_run: Calla
         compute=Compute(CPU, piece=8, training_piece=8, graph=8),
         network={"name": "convnet", "width": 8, "norm": "batch"},
     )
+    assert isinstance(run.spec.method, DMConfig)
     dm = DM(run.spec.method, run)
     synthetic = dm.start()
     step = dm.draw(0, synthetic)
@@ -99,7 +101,9 @@ def test_batch_norm_takes_the_statistics_of_all_classes_together(make_run: Calla
 
 
 def test_every_step_sees_a_fresh_network_and_its_own_draws(make_run: Callable[..., Run]) -> None:
-    dm = DM((run := make_run()).spec.method, run)
+    run = make_run()
+    assert isinstance(run.spec.method, DMConfig)
+    dm = DM(run.spec.method, run)
     synthetic = dm.start()
     weights, rows = [], []
     for index in range(2):
@@ -117,6 +121,7 @@ def test_another_distance_takes_the_place_of_the_means(
     """Then the method's part is what the regulariser of that name would add at a weight of 1."""
     term = {"name": "bacon", "weight": 1, "variant": variant}
     run = make_run(method={"name": "dm", "batch_real": 8, "distance": distance}, regularizers=[term])
+    assert isinstance(run.spec.method, DMConfig)
     dm = DM(run.spec.method, run)
     synthetic = dm.start()
     step = dm.draw(0, synthetic)

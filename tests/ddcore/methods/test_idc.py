@@ -24,8 +24,9 @@ from ddcore.nets.functional import Functional
 from ddcore.pretrained.teachers import teachers
 from ddcore.regularizers import build_regularizer
 from ddcore.runtime.context import Run
-from ddcore.spec import SpecError, parse
+from ddcore.spec import CMIConfig, DREAMConfig, IDCConfig, MosaicConfig, SpecError, parse
 from ddcore.spec.work import DataSizes, Load
+from tests.ddcore.watching import watched
 
 CPU = torch.device("cpu")
 Make = Callable[..., Run]
@@ -95,7 +96,8 @@ class Published:
         images = self.pixels[label * ipc : (label + 1) * ipc]
         if decoder.name == "identity":
             return images
-        f, (_, height, width) = decoder.factor, self.run.dataset.shape  # type: ignore[attr-defined]
+        assert isinstance(decoder, MosaicConfig)
+        f, (_, height, width) = decoder.factor, self.run.dataset.shape
         tall, wide = -(-height // f), -(-width // f)
         images = F.pad(images, (0, wide * f - width, 0, tall * f - height), value=0.5)
         tiles = [images[:, :, i * tall : (i + 1) * tall, j * wide : (j + 1) * wide] for i in range(f) for j in range(f)]
@@ -198,8 +200,7 @@ def test_a_network_serves_its_steps_and_then_the_images_are_clamped(
 ) -> None:
     method = ready(make_run, steps_per_network=2, pretrain_epochs=1)
     trained: list[int] = []
-    train = method._train
-    monkeypatch.setattr(method, "_train", lambda count: trained.append(count) or train(count))
+    monkeypatch.setattr(method, "_train", watched(method._train, lambda count: trained.append(count)))
     synthetic = method.start()
     weights = []
     for index in range(4):
@@ -255,11 +256,13 @@ def test_cmi_beside_idc_weighs_the_number_of_classes_times_the_published_weight(
     terms = [{"name": "cmi", "weight": 300.0, "teacher": teacher}]
     method = ready(make_run, ipc=3, decoder="identity", regularizers=terms)
     run, synthetic = method.run, method.start()
-    cmi = build_regularizer(run.spec.regularizers[0], run)
+    (config,) = run.spec.regularizers
+    assert isinstance(config, CMIConfig)
+    cmi = build_regularizer(config, run)
     cmi.prepare()
     step = method.draw(0, synthetic)
     cmi.backward(step, 3 * 100.0)
-    pool = teachers(run.spec.regularizers[0].teacher, run)  # type: ignore[attr-defined]
+    pool = teachers(config.teacher, run)
     images = synthetic.images.detach().clone().requires_grad_()
     loss = torch.zeros(())
     for of_class in images.split(3):
@@ -300,7 +303,9 @@ def test_defaults_are_those_of_the_papers() -> None:
     )  # fmt: skip
     assert (dream.decoder, dream.augmentation) == (idc.decoder, idc.augmentation)
     assert (dream.sampler.name, dream.init) == ("representative", "k_means")
-    assert (idc.method.batch_real, dream.method.batch_real) == (64, 128)  # type: ignore[attr-defined]
+    assert isinstance(idc.method, IDCConfig)
+    assert isinstance(dream.method, DREAMConfig)
+    assert (idc.method.batch_real, dream.method.batch_real) == (64, 128)
     assert parse({"dataset": "cifar10", "ipc": 10, "method": "idc", "decoder": "identity"}).images_per_class == 10
     # 10 classes of 64 real and 40 decoded images, and some 2000 images to train on.
     cifar10 = DataSizes((3, 32, 32), (5000,) * 10, 10_000)

@@ -21,6 +21,7 @@ from ddcore.nets.functional import Functional
 from ddcore.runtime.context import Run
 from ddcore.spec import ConvNetConfig, DMConfig, IDMConfig, SpecError, parse
 from ddcore.spec.work import DataSizes, Load
+from tests.ddcore.watching import watched
 
 CPU = torch.device("cpu")
 Make = Callable[..., Run]
@@ -255,7 +256,7 @@ def test_whole_classes_are_matched_a_group_at_a_time(make_run: Make, monkeypatch
     step, sizes = idm.draw(0, idm.start()), []
     assert [len(rows) for rows in step.rows] == [24] * 3
     fetch = idm.run.real_images
-    monkeypatch.setattr(idm.run, "real_images", lambda rows: sizes.append(len(rows)) or fetch(rows))
+    monkeypatch.setattr(idm.run, "real_images", watched(fetch, lambda rows: sizes.append(len(rows))))
     idm.backward(step)
     assert sizes == [24] * 3
 

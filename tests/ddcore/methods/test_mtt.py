@@ -24,9 +24,11 @@ from ddcore.methods.mtt import TESLA, TrajectoryMatching, trajectory_loss, traje
 from ddcore.methods.shared.student_training import StudentStep, training_on
 from ddcore.nets import build
 from ddcore.runtime.context import Run
-from ddcore.spec import SpecError, all_presets, parse
+from ddcore.spec import MTTConfig, SpecError, all_presets, parse
 from ddcore.synthetic.set import SyntheticSet
 from tests.ddcore.autograd.test_adjoint import PRINTED_ROW, Printed, close, printed, whole
+from tests.ddcore.recorder import Recorder
+from tests.ddcore.watching import watched
 
 Make = Callable[..., Run]
 SMALL = {"student_steps": 4, "max_start": 3, "lr_init": 0.05, "experts": {"count": 3, "batch_size": 24}}
@@ -75,8 +77,9 @@ def plain(step: StudentStep, images: Tensor, rate: Tensor, run: Run, *, tesla: b
             theta = {name: value.detach().requires_grad_() for name, value in theta.items()}
     end = {name: start[name].detach() - rate * total[name] for name in theta}
     assert step.expert is not None
-    way = sum((start[n].detach() - step.expert[n]).square().sum() for n in end)
-    off = sum((end[n] - step.expert[n]).square().sum() for n in end)
+    none = torch.zeros(())
+    way = sum(((start[n].detach() - step.expert[n]).square().sum() for n in end), none)
+    off = sum(((end[n] - step.expert[n]).square().sum() for n in end), none)
     return off / way
 
 
@@ -121,7 +124,8 @@ def released_slope(step: StudentStep, images: Tensor, rate: float, run: Run) -> 
     distance, slope = sum(float(value.square().sum()) for value in way.values()), torch.zeros_like(images)
     for index in range(step.sgd.steps):
         found = gradient(index)
-        product = sum(((rate * way[n] + rate**2 * total[n]) * found[n]).sum() for n in found) / distance
+        terms = (((rate * way[n] + rate**2 * total[n]) * found[n]).sum() for n in found)
+        product = sum(terms, torch.zeros(())) / distance
         slope += (2 * torch.autograd.grad(product, images))[0]
     return slope
 
@@ -190,7 +194,8 @@ def test_every_image_and_step_has_an_augmentation_of_its_own(make_run: Make) -> 
     step = method.draw(0, method.start())
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(
-            "ddcore.methods.shared.student_training.siamese.apply", lambda d, x: draws.append(d) or original(d, x)
+            "ddcore.methods.shared.student_training.siamese.apply",
+            watched(original, lambda *given, **_: draws.append(given[0])),
         )
         method.backward(step)
     forwards, back = draws[:12], draws[12:]
@@ -207,6 +212,7 @@ def test_soft_labels_are_what_the_expert_says(make_run: Make) -> None:
     assert synthetic.soft_labels.argmax(dim=1).tolist() == synthetic.labels.tolist()
     step = method.draw(0, synthetic)
     network = build(method.run.spec.network, method.run.dataset.shape, 3)
+    assert step.expert is not None
     network.load_state_dict(step.expert)
     expected = network(synthetic.images.detach()).softmax(dim=1)
     torch.testing.assert_close(step.labels, expected.detach(), rtol=1e-4, atol=1e-5)
@@ -264,6 +270,7 @@ def test_a_window_beyond_the_trajectory_is_refused(make_run: Make, fields: dict[
     with pytest.raises(SpecError, match="`experts` is a recipe, not files"):
         parse({**job, "method": {"name": "mtt", "experts": "buffers/cifar100"}})
     run = make_run(method={"name": "mtt", **SMALL})
+    assert isinstance(run.spec.method, MTTConfig)
     config = run.spec.method.model_copy(update={"max_start": 60, "experts": run.spec.method.experts})
     too_short = config.model_copy(update={"experts": config.experts.model_copy(update={"epochs": 50})})
     with pytest.raises(ConfigurationError, match="at least 61"):
@@ -285,7 +292,7 @@ def test_batches_are_rows_with_their_labels_and_draws() -> None:
     assert batch(1, images, labels)[0].flatten().tolist() == [2, 3]
 
 
-def test_the_bundle_keeps_the_learned_rate_and_labels_and_trains_with_them(tmp_path: Path, recorder: Any) -> None:
+def test_the_bundle_keeps_the_learned_rate_and_labels_and_trains_with_them(tmp_path: Path) -> None:
     job = {
         "dataset": "digits",
         "ipc": 1,
@@ -294,7 +301,7 @@ def test_the_bundle_keeps_the_learned_rate_and_labels_and_trains_with_them(tmp_p
         "evaluation": {"repeats": 1, "epochs": 4},
         "metrics": {"probe": "random"},
     }
-    seen = recorder()
+    seen = Recorder()
     engine.run(parse(job), tmp_path / "out", run_dir=tmp_path / "run", callback=seen)
     content = bundle.read(tmp_path / "out")
     assert content.learning_rate is not None
@@ -363,7 +370,7 @@ def test_a_student_that_follows_its_gradient_comes_closer(make_run: Make) -> Non
 class TestDefaults:
     """Plain defaults on the set that ships with the product, whose experts take 12 steps where the student takes 30."""
 
-    def run(self, out: Path, cache: Path, recorder: Any, name: str, **fields: Any) -> Any:
+    def run(self, out: Path, cache: Path, name: str, **fields: Any) -> Recorder:
         job = {
             "dataset": "digits",
             "ipc": 1,
@@ -372,13 +379,13 @@ class TestDefaults:
             "evaluation": {"repeats": 0},
             "metrics": {"every": 1, "probe": "random"},
         }
-        seen = recorder()
+        seen = Recorder()
         engine.run(parse(job), out / "out", run_dir=out / "run", cache=cache, callback=seen)
         return seen
 
     @pytest.mark.parametrize("name", ["mtt", "tesla"])
-    def test_finish_on_digits(self, tmp_path: Path, recorder: Any, name: str) -> None:
-        seen = self.run(tmp_path, tmp_path / "cache", recorder, name)
+    def test_finish_on_digits(self, tmp_path: Path, name: str) -> None:
+        seen = self.run(tmp_path, tmp_path / "cache", name)
         losses = [seen.metrics[step]["loss/base"] for step in range(1, 5)]
         rates = [seen.metrics[step]["lr"] for step in range(1, 5)]
         assert losses[0] > 2, "the student overshoots at first"
@@ -386,17 +393,15 @@ class TestDefaults:
         assert rates[0] == pytest.approx(0.01)
         assert all(0.499 * one < other for one, other in pairwise(rates))
 
-    def test_rates_that_are_given_have_no_limit_and_the_message_says_what_helps(
-        self, tmp_path: Path, recorder: Any
-    ) -> None:
+    def test_rates_that_are_given_have_no_limit_and_the_message_says_what_helps(self, tmp_path: Path) -> None:
         cache = tmp_path / "cache"
         with pytest.raises(DivergedError, match=r"at step 1, below its floor") as failed:
-            self.run(tmp_path / "given", cache, recorder, "mtt", lr_img=100.0, lr_lr=1e-5)
+            self.run(tmp_path / "given", cache, "mtt", lr_img=100.0, lr_lr=1e-5)
         advice = dict(re.findall(r"`method\.(max_\w+)`: ([\d.]+)", str(failed.value)))
         assert advice.keys() == {"max_move", "max_change"}
         assert "`method.lr_img`" in str(failed.value)
         limits = {name: float(value) for name, value in advice.items()}
-        seen = self.run(tmp_path / "advised", cache, recorder, "mtt", lr_img=100.0, lr_lr=1e-5, **limits)
+        seen = self.run(tmp_path / "advised", cache, "mtt", lr_img=100.0, lr_lr=1e-5, **limits)
         assert seen.metrics[4]["loss/base"] < 0.5 * seen.metrics[1]["loss/base"]
 
     def test_under_limits_the_message_names_the_rates(self, make_run: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ddcore.data.sampling import batches
 from ddcore.errors import ConfigurationError, DivergedError, Interrupted
 from ddcore.formulas import gradient_distances
 from ddcore.methods import build_method
+from ddcore.methods.dc import AlongTraining
 from ddcore.methods.mtt import TrajectoryMatching, trajectory_loss, trajectory_slope
 from ddcore.methods.shared.student_training import training_on
 from ddcore.nets import build
@@ -31,6 +33,7 @@ from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet
 from tests.ddcore.autograd.test_adjoint import PRINTED_ROW, Printed, close, printed
+from tests.ddcore.recorder import Recorder
 from tests.ddcore.staging import BASES, STEPS, Make, by_class, method_fields, staged, steps
 
 
@@ -65,12 +68,15 @@ def test_a_step_on_frozen_images_alone_costs_no_slope() -> None:
 @pytest.mark.parametrize("base", ["mtt", "tesla", "dc", "dsa"])
 def test_the_first_stage_is_the_base_alone(make_run: Make, base: str) -> None:
     """Byte for byte: the same images, networks, batches and augmentations."""
-    fields = {"augmentation": "none"} if base == "dc" else {}
+    fields: dict[str, Any] = {"augmentation": "none"} if base == "dc" else {}
     ours = staged(make_run, base, init="real", **fields)
     run = make_run(ipc=2, method=BASES[base], init="real", **fields)
     alone = build_method(run.spec.method, run)
     if base in ("dc", "dsa"):  # their loops follow the images of the whole set
-        ours._base._steps_per_network = alone._steps_per_network  # type: ignore[attr-defined]
+        inner: object = ours._base
+        assert isinstance(inner, AlongTraining)
+        assert isinstance(alone, AlongTraining)
+        inner._steps_per_network = alone._steps_per_network
     alone.prepare()
     first, other = ours.start(), alone.start()
     assert len(list(steps(ours, first, STEPS))) == len(list(steps(alone, other, STEPS)))
@@ -175,7 +181,7 @@ def test_experts_of_a_stage_are_those_of_the_whole_chain(make_run: Make, name: s
         if index % STEPS == STEPS - 1:
             rates.append(index)
     assert len(method._rates) == stages - 1 == len(set(method._rates)), "every stage has learned a rate of its own"
-    base = method._base
+    base: object = method._base
     assert isinstance(base, TrajectoryMatching)
     assert len(base._experts) == 2
     for expert in range(2):
@@ -262,10 +268,10 @@ def digest(out: Path) -> bytes:
 
 @pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("base", ["mtt", "idc"])
-def test_an_interruption_anywhere_changes_no_byte(base: str, cached: bool, tmp_path: Path, recorder: Any) -> None:
+def test_an_interruption_anywhere_changes_no_byte(base: str, cached: bool, tmp_path: Path) -> None:
     """Within each stage, and at both borders while the networks of the next stage are in training."""
     spec = parse(small_job(base))
-    whole = recorder()
+    whole = Recorder()
     result = engine.run(spec, tmp_path / "whole", run_dir=tmp_path / "run", callback=whole)
     assert result.steps == 3 * STEPS
     assert [whole.metrics[step]["stage"] for step in range(1, 10)] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
@@ -273,7 +279,7 @@ def test_an_interruption_anywhere_changes_no_byte(base: str, cached: bool, tmp_p
     assert phases[-1] == "distilling"
     assert phases.count("distilling") == 3, "the phase goes on when the networks of a stage are trained"
 
-    class Stopping(recorder):  # type: ignore[misc]
+    class Stopping(Recorder):
         """Asks for a stop when a phase has begun, or a step been taken, so many times."""
 
         def __init__(self, phase: str, at: int) -> None:
@@ -290,21 +296,21 @@ def test_an_interruption_anywhere_changes_no_byte(base: str, cached: bool, tmp_p
             return Stop.CHECKPOINT if due else None
 
     cache = tmp_path / "cache" if cached else None
-    run = {"run_dir": tmp_path / "parts", "cache": cache}
+    run = partial(engine.run, spec, tmp_path / "out", run_dir=tmp_path / "parts", cache=cache)
     stops = [("distilling", 2), ("pretraining", 3), ("distilling", 5), ("pretraining", 6), ("distilling", 7)]
-    resumed = []
+    resumed: list[int] = []
     seen: dict[int, Any] = {}
     for phase, at in stops:
         part = Stopping(phase, at)
         if resumed:
             part.metrics[resumed[-1]] = whole.metrics[resumed[-1]]
         with pytest.raises(Interrupted) as stopped:
-            engine.run(spec, tmp_path / "out", callback=part, **run)
+            run(callback=part)
         assert (stopped.value.step, part.now) == (at, phase)
         resumed.append(at)
         seen |= part.metrics
-    last = recorder()
-    engine.run(spec, tmp_path / "out", callback=last, **run)
+    last = Recorder()
+    run(callback=last)
     assert digest(tmp_path / "out") == digest(tmp_path / "whole")
     assert {**seen, **last.metrics} == whole.metrics
 
@@ -335,8 +341,8 @@ def test_the_bundle_knows_the_stages_and_trains_on_them_alike(tmp_path: Path) ->
     assert bundle.train_on(tmp_path / "out")["controls"] == result.results["controls"]
 
 
-def test_finishing_early_delivers_stages_as_they_are(tmp_path: Path, recorder: Any) -> None:
-    class Hasty(recorder):  # type: ignore[misc]
+def test_finishing_early_delivers_stages_as_they_are(tmp_path: Path) -> None:
+    class Hasty(Recorder):
         def should_stop(self) -> Stop | None:
             return Stop.FINALIZE if max([*self.metrics, 0]) >= STEPS + 1 else None
 

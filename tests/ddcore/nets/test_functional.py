@@ -297,6 +297,7 @@ def image_gradients(counts: Sequence[int]) -> str:
     for count in counts:
         x = images(count).requires_grad_()
         f.features(params, x).square().sum().backward()
+        assert x.grad is not None
         parts[count] = x.grad.numpy().tobytes()
     return hashlib.sha256(b"".join(parts[count] for count in sorted(parts))).hexdigest()
 

@@ -24,6 +24,7 @@ from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import ExpertsConfig, TeacherConfig
 from ddcore.training import trainer
 from tests.ddcore.conftest import blobs
+from tests.ddcore.recorder import Recorder
 
 CONFIG = ExpertsConfig(count=2, lr=0.05, batch_size=24)
 
@@ -60,7 +61,7 @@ def test_snapshots_are_those_of_plain_sgd(make_run: Callable[..., Run]) -> None:
             with torch.no_grad():
                 for weight in network.parameters():
                     assert weight.grad is not None
-                    weight -= 0.05 * weight.grad
+                    weight.sub_(0.05 * weight.grad)
         for name, value in network.state_dict().items():
             torch.testing.assert_close(trained.snapshot(1, epoch)[name], value, rtol=1e-4, atol=1e-5)
 
@@ -124,13 +125,13 @@ def test_without_a_folder_they_stay_in_memory(make_run: Callable[..., Run], run:
         assert all(torch.equal(v, stored.snapshot(1, epoch)[k]) for k, v in kept.snapshot(1, epoch).items())
 
 
-def test_a_damaged_file_is_trained_again_and_said_so(run: Run, recorder: Any) -> None:
+def test_a_damaged_file_is_trained_again_and_said_so(run: Run) -> None:
     prepared(run)
     before = files(run)
     assert run.cache is not None
     (path,) = run.cache.glob("experts/*/0001.safetensors")
     path.write_bytes(path.read_bytes()[:100])
-    run.callback = heard = recorder()
+    run.callback = heard = Recorder()
     prepared(run)
     assert "a cached expert is damaged" in heard.logs[0]
     assert files(run) == before
@@ -194,10 +195,10 @@ def test_experts_that_do_not_fit_are_refused_before_training(run: Run, monkeypat
         teachers(TeacherConfig(network=run.spec.network), run)
 
 
-def test_progress_counts_epochs_and_is_silent_where_all_is_there(run: Run, recorder: Any) -> None:
+def test_progress_counts_epochs_and_is_silent_where_all_is_there(run: Run) -> None:
     seen: list[tuple[int, int]] = []
 
-    class Heard(recorder):  # type: ignore[misc]
+    class Heard(Recorder):
         def on_progress(self, done: int, total: int) -> None:
             seen.append((done, total))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from ddcore.pretrained.stage_networks import StageNetworks, StagesSoFar
 from ddcore.runtime.context import Run
+from tests.ddcore.recorder import Recorder
 from tests.ddcore.staging import Make
 
 
@@ -53,10 +53,10 @@ class TestStageNetworks:
         other = make_run(replace(run.dataset, mean=(0.1, 0.2, 0.3)))
         assert self.pool(run).digest() != self.pool(other).digest()
 
-    def test_progress_counts_epochs(self, make_run: Make, recorder: Any) -> None:
+    def test_progress_counts_epochs(self, make_run: Make) -> None:
         run, seen = make_run(), []
 
-        class Heard(recorder):  # type: ignore[misc]
+        class Heard(Recorder):
             def on_progress(self, done: int, total: int) -> None:
                 seen.append((done, total))
 

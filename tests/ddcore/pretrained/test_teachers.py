@@ -13,10 +13,12 @@ import torch
 
 from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.machine.compute import Compute
+from ddcore.nets import Params
 from ddcore.pretrained.teachers import TeacherPool, teachers
 from ddcore.runtime.context import Run
 from ddcore.spec import TeacherConfig
 from ddcore.training import trainer
+from tests.ddcore.recorder import Recorder
 
 
 def config(**fields: Any) -> TeacherConfig:
@@ -44,9 +46,18 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return made
 
 
+def members(pool: TeacherPool) -> list[Params]:
+    return [pool[index] for index in range(len(pool))]
+
+
 def files(run: Run) -> list[Path]:
     assert run.cache is not None
     return sorted(path for path in run.cache.rglob("*") if path.is_file())
+
+
+def networks(run: Run) -> list[Path]:
+    assert run.cache is not None
+    return sorted(run.cache.glob("teachers/*/*.safetensors"))
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -58,12 +69,13 @@ def test_teachers_learn_and_differ_and_stay_frozen(run: Run) -> None:
     pool.prepare()
     data = run.dataset
     scores = [
-        trainer.accuracy(pool.functional, p, data.test.images, data.test.labels, normalize=data.normalize) for p in pool
+        trainer.accuracy(pool.functional, p, data.test.images, data.test.labels, normalize=data.normalize)
+        for p in members(pool)
     ]
     assert min(scores) > 80
-    first, second = pool
+    first, second = members(pool)
     assert not torch.equal(first["classifier.weight"], second["classifier.weight"])
-    assert not any(tensor.requires_grad for params in pool for tensor in params.values())
+    assert not any(tensor.requires_grad for params in members(pool) for tensor in params.values())
 
 
 def test_a_second_job_reads_what_the_first_trained(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +94,7 @@ def test_a_larger_pool_keeps_the_teachers_there_are(run: Run) -> None:
     small.prepare()
     large.prepare()
     assert torch.equal(small[0]["classifier.weight"], large[0]["classifier.weight"])
-    assert len(list(run.cache.glob("teachers/*/*.safetensors"))) == 3  # type: ignore[union-attr]
+    assert len(networks(run)) == 3
 
 
 @pytest.mark.parametrize("change", [{"epochs": 4}, {"weight_decay": 0.0}, {"network": {"name": "convnet", "width": 4}}])
@@ -110,12 +122,12 @@ def test_what_was_trained_compiled_is_not_read_by_an_eager_run(make_run: Callabl
     assert len({TeacherPool(config(), make_run(compute=compute)).digest() for compute in computes}) == 2
 
 
-def test_a_damaged_file_is_trained_again_and_said_so(run: Run, recorder: Any) -> None:
+def test_a_damaged_file_is_trained_again_and_said_so(run: Run) -> None:
     first = TeacherPool(config(), run)
     first.prepare()
-    (path,) = run.cache.glob("teachers/*/*.safetensors")  # type: ignore[union-attr]
+    (path,) = networks(run)
     path.write_bytes(path.read_bytes()[:100])
-    run.callback = heard = recorder()
+    run.callback = heard = Recorder()
     second = TeacherPool(config(), run)
     second.prepare()
     assert "damaged" in heard.logs[0]
@@ -135,7 +147,7 @@ def test_a_stop_while_pretraining_keeps_the_finished_teachers(run: Run) -> None:
     pool = TeacherPool(config(pool=2, batch_size=24), run)
     with pytest.raises(Interrupted):
         pool.prepare()
-    assert len(list(run.cache.glob("teachers/*/*.safetensors"))) == 1  # type: ignore[union-attr]
+    assert len(networks(run)) == 1
 
 
 def test_one_is_drawn_uniformly(run: Run) -> None:
@@ -145,15 +157,15 @@ def test_one_is_drawn_uniformly(run: Run) -> None:
     counts = [0, 0, 0]
     for _ in range(300):
         drawn = pool.draw(generator)
-        counts[[params is drawn for params in pool].index(True)] += 1
+        counts[[params is drawn for params in members(pool)].index(True)] += 1
     assert all(70 <= count <= 130 for count in counts)
 
 
-def test_progress_counts_the_epochs_of_what_is_missing(run: Run) -> None:
+def test_progress_counts_the_epochs_of_what_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     TeacherPool(config(pool=1, epochs=2), run).prepare()
     told: list[Any] = []
-    run.callback.on_phase = lambda *phase: told.append(phase)  # type: ignore[method-assign]
-    run.callback.on_progress = lambda *done: told.append(done)  # type: ignore[method-assign]
+    monkeypatch.setattr(run.callback, "on_phase", lambda *phase: told.append(phase))
+    monkeypatch.setattr(run.callback, "on_progress", lambda *done: told.append(done))
     TeacherPool(config(pool=3, epochs=2), run).prepare()
     assert told == [("pretraining", 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
@@ -167,12 +179,12 @@ class TestLargePools:
         assert (functional.parameter_count, functional.parameter_bytes) == (self.size, 4 * self.size)
 
     def test_teachers_beyond_the_memory_are_read_as_they_are_drawn(
-        self, run: Run, recorder: Any, trained: list[int], monkeypatch: pytest.MonkeyPatch
+        self, run: Run, trained: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         whole = TeacherPool(config(pool=5, epochs=1), run)
         whole.prepare()
         monkeypatch.setattr("ddcore.machine.capacity.free_memory", lambda _: 2 * 2 * 4 * self.size)
-        run.callback = heard = recorder()
+        run.callback = heard = Recorder()
         pool = TeacherPool(config(pool=5, epochs=1), run)
         pool.prepare()
         assert "5 teachers of 3.76 kB" in heard.logs[0]
@@ -246,7 +258,7 @@ class TestTwoJobsAtOnce:
         monkeypatch.setattr("ddcore.training.trainer.train", overtaken)
         slow.prepare()
         assert len(trained) == 1 + 4
-        assert all(equal(one, other) for one, other in zip(slow, fast, strict=True))
+        assert all(equal(one, other) for one, other in zip(members(slow), members(fast), strict=True))
         assert [path.name for path in files(run)] == [f"{index:04d}.safetensors" for index in range(4)]
 
     def test_the_first_to_finish_decides(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,4 +282,6 @@ class TestTwoJobsAtOnce:
             list(threads.map(TeacherPool.prepare, pools))
         assert [path.name for path in files(run)] == [f"{index:04d}.safetensors" for index in range(3)]
         fresh = TeacherPool(config(pool=3, epochs=1), run)
-        assert all(equal(one, other) for pool in pools for one, other in zip(pool, fresh, strict=True))
+        assert all(
+            equal(one, other) for pool in pools for one, other in zip(members(pool), members(fresh), strict=True)
+        )

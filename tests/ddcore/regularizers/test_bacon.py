@@ -18,6 +18,7 @@ from ddcore.nets import build
 from ddcore.regularizers import build_regularizer
 from ddcore.runtime.context import Run
 from ddcore.spec import SpecError, parse
+from tests.ddcore.watching import watched
 
 Make = Callable[..., Run]
 
@@ -67,8 +68,7 @@ def test_real_images_pass_once_for_method_and_term(
     base, term = build_method(run.spec.method, run), build_regularizer(run.spec.regularizers[0], run)
     step = base.draw(0, base.start())
     passed: list[int] = []
-    fetch = run.real_images
-    monkeypatch.setattr(run, "real_images", lambda rows: passed.append(len(rows)) or fetch(rows))
+    monkeypatch.setattr(run, "real_images", watched(run.real_images, lambda rows: passed.append(len(rows))))
     base.backward(step)
     term.backward(step, 1.0)
     assert sum(passed) == 24

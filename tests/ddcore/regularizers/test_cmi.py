@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,13 +15,16 @@ from ddcore.machine.compute import Compute
 from ddcore.regularizers.cmi import CMI
 from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Step
-from ddcore.spec import parse
+from ddcore.spec import CMIConfig, parse
+from tests.ddcore.recorder import Recorder
 
 TEACHER = {"network": {"name": "convnet", "width": 8}, "epochs": 2, "pool": 2}
 
 
 def ready(run: Run) -> CMI:
-    cmi = CMI(run.spec.regularizers[0], run)
+    (config,) = run.spec.regularizers
+    assert isinstance(config, CMIConfig)
+    cmi = CMI(config, run)
     cmi.prepare()
     return cmi
 
@@ -59,7 +61,8 @@ def test_following_the_gradient_lowers_the_term(make_run: Callable[..., Run]) ->
 
 def test_one_image_a_class_is_refused_with_the_reason(make_run: Callable[..., Run]) -> None:
     run = make_run(ipc=2, regularizers=[{"name": "cmi", "weight": 1}])
-    config = run.spec.regularizers[0]
+    (config,) = run.spec.regularizers
+    assert isinstance(config, CMIConfig)
     run.spec = run.spec.model_copy(update={"ipc": 1})
     with pytest.raises(ConfigurationError, match="identically zero"):
         CMI(config, run)
@@ -76,9 +79,7 @@ def test_the_teacher_stays_as_long_as_the_network_of_the_method(make_run: Callab
     assert len(set(seen)) == 3
 
 
-def test_a_teacher_kept_over_an_interruption_gives_the_same_readings(
-    tmp_path: Path, cache: Path, recorder: Any
-) -> None:
+def test_a_teacher_kept_over_an_interruption_gives_the_same_readings(tmp_path: Path, cache: Path) -> None:
     """Stopped in the middle of an outer iteration, among enough teachers that another would be drawn."""
     spec = parse(
         {
@@ -91,7 +92,7 @@ def test_a_teacher_kept_over_an_interruption_gives_the_same_readings(
             "evaluation": {"repeats": 0},
         }
     )
-    whole, first, second = recorder(), recorder(stop_after=2), recorder()
+    whole, first, second = Recorder(), Recorder(stop_after=2), Recorder()
     engine.run(spec, tmp_path / "whole", run_dir=tmp_path / "a", cache=cache, callback=whole)
     with pytest.raises(Interrupted):
         engine.run(spec, tmp_path / "parts", run_dir=tmp_path / "b", cache=cache, callback=first)

@@ -18,7 +18,7 @@ from ddcore.nets import build
 from ddcore.regularizers.iid import IID, covariance_distance, covariances, scatter
 from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Step
-from ddcore.spec import SpecError, parse
+from ddcore.spec import DMConfig, IIDConfig, SpecError, parse
 
 Make = Callable[..., Run]
 TEACHER = {"network": {"name": "convnet", "width": 8}, "epochs": 2, "pool": 2}
@@ -29,8 +29,11 @@ def ready(make_run: Make, compute: Compute | None = None, **fields: Any) -> tupl
     run = make_run(
         compute=compute, **{"ipc": 3, "method": {"name": "dm", "batch_real": 6}, **fields, "regularizers": [term]}
     )
-    iid = IID(run.spec.regularizers[0], run)
+    (config,) = run.spec.regularizers
+    assert isinstance(config, IIDConfig)
+    iid = IID(config, run)
     iid.prepare()
+    assert isinstance(run.spec.method, DMConfig)
     dm = DM(run.spec.method, run)
     return iid, dm.draw(0, dm.start())
 
@@ -59,7 +62,7 @@ def plain(iid: IID, step: MatchingStep) -> tuple[float, float, Tensor]:
     run, n = step.run, step.synthetic.per_class
     network = build(run.spec.network, run.dataset.shape, 3)
     network.load_state_dict(step.params)
-    teacher = build(run.spec.regularizers[0].teacher.network, run.dataset.shape, 3)  # type: ignore[attr-defined]
+    teacher = build(iid.config.teacher.network, run.dataset.shape, 3)
     assert iid._teacher is not None
     teacher.load_state_dict(iid._teacher._pool[int(iid.state()["teacher"])])
     stored = step.synthetic.stored.detach().clone().requires_grad_()

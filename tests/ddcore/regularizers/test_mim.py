@@ -29,7 +29,9 @@ def ready(make_run: Callable[..., Run], dataset: Dataset | None = None, **fields
     paper = {"objective": "nce", "layers": "blocks"}
     term = {"name": "mim", "weight": 2.0, "teacher": TEACHER, "batch_real": 6, "projection": 16, **paper, **fields}
     run = make_run(dataset=dataset, ipc=2, regularizers=[term])
-    mim = MIM(run.spec.regularizers[0], run)
+    (config,) = run.spec.regularizers
+    assert isinstance(config, MIMConfig)
+    mim = MIM(config, run)
     mim.prepare()
     return mim, run
 
@@ -92,6 +94,7 @@ def test_images_get_the_weighted_sum_and_heads_the_plain_sum(make_run: Callable[
     rows = run.sampler.draw(6, run.random.host_stream("mim/real"))
     labels = torch.arange(3).repeat_interleave(6)
     images = synthetic.images.detach().clone().requires_grad_()
+    assert mim._pool is not None
     params = mim._pool[0]
     pairs = Pairs.of(synthetic.labels, labels)
     heads = [[head.detach().clone().requires_grad_() for head in c.heads] for c in mim._critics]
@@ -103,9 +106,10 @@ def test_images_get_the_weighted_sum_and_heads_the_plain_sum(make_run: Callable[
         z = F.normalize(a @ g_s.T, dim=1) @ F.normalize(b @ g_r.T, dim=1).T
         logits = z / 0.1 - math.log(2 / len(run.dataset.train))  # eq. 15
         losses.append(nce_loss(logits, pairs, 2))
-    total = sum(2.0 ** -(len(losses) - 1 - k) * loss for k, loss in enumerate(losses, start=1))
+    weighted = (2.0 ** -(len(losses) - 1 - k) * loss for k, loss in enumerate(losses, start=1))
+    total = sum(weighted, torch.zeros(()))
     flat = [head for pair in heads for head in pair]
-    expected_heads = torch.autograd.grad(sum(losses), flat, retain_graph=True)
+    expected_heads = torch.autograd.grad(sum(losses, torch.zeros(())), flat, retain_graph=True)
     (expected_images,) = torch.autograd.grad(2.0 * total, [images])
     assert reported == pytest.approx(total.item(), rel=1e-5)
     assert torch.allclose(
@@ -177,6 +181,7 @@ def test_the_blocks_of_every_network_can_be_compared(
     mim, run = ready(make_run, data, teacher={"network": network, "epochs": 1}, batch_real=2)
     assert len(mim._critics) == layers
     synthetic = run.synthetic_set(1.0, 0.0)
+    assert mim._pool is not None
     before = {name: value.clone() for name, value in mim._pool[0].items()}
     reading = mim.backward(Step(0, synthetic), 1.0)["loss/mim"]
     assert math.isfinite(reading)
@@ -194,7 +199,9 @@ def beside(make_run: Callable[..., Run], method: str, **fields: Any) -> tuple[MI
     """The term beside a method that trains networks."""
     term = {"name": "mim", "weight": 2.0, "batch_real": 6, "projection": 16, **fields}
     run = make_run(ipc=2, method=STUDENTS[method], regularizers=[term], augmentation="color")
-    other, mim = build_method(run.spec.method, run), MIM(run.spec.regularizers[0], run)
+    (config,) = run.spec.regularizers
+    assert isinstance(config, MIMConfig)
+    other, mim = build_method(run.spec.method, run), MIM(config, run)
     other.prepare()
     mim.prepare()
     return mim, other
@@ -230,7 +237,8 @@ def test_beside_a_student_both_sides_are_seen_by_networks_of_the_step(
     for critic_, a, b in zip(mim._critics, taps_s[chosen], taps_r[chosen], strict=True):
         a, b = (F.adaptive_avg_pool2d(x, 4) if x.ndim == 4 and x.shape[-1] > 4 else x for x in (a, b))
         losses.append(critic_.loss(a.flatten(1), b.flatten(1), pairs))
-    total = sum(2.0 ** -(len(losses) - 1 - k) * loss for k, loss in enumerate(losses, start=1))
+    weighted = (2.0 ** -(len(losses) - 1 - k) * loss for k, loss in enumerate(losses, start=1))
+    total = sum(weighted, torch.zeros(()))
     (expected,) = torch.autograd.grad(2.0 * total, [images])
     assert reported == pytest.approx(total.item(), rel=1e-4)
     torch.testing.assert_close(synthetic.gradient, expected, rtol=2e-3, atol=1e-3 * expected.abs().max().item())

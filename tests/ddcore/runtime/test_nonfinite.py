@@ -30,9 +30,9 @@ def step(pulls: Pulls, number: int, gradients: dict[str, float], **readings: flo
     pulls.check(number)
 
 
-def failure(pulls: Pulls, *args: Any, **readings: float) -> str:
+def failure(pulls: Pulls, number: int, gradients: dict[str, float], **readings: float) -> str:
     with pytest.raises(DivergedError) as caught:
-        step(pulls, *args, **readings)
+        step(pulls, number, gradients, **readings)
     return str(caught.value)
 
 

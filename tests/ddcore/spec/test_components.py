@@ -18,15 +18,16 @@ from ddcore.spec import (
     nearest,
     parse,
 )
+from ddcore.spec.catalog import Component
 from ddcore.spec.errors import pointer
 
 
-def components() -> list[type]:
+def components() -> list[type[Component]]:
     return [cls for catalog in (METHODS, REGULARIZERS, NETWORKS, DECODERS) for cls in catalog.values()]
 
 
 @pytest.mark.parametrize("cls", components(), ids=lambda cls: cls.__name__)
-def test_every_component_says_what_it_is_and_describes_every_field(cls: type) -> None:
+def test_every_component_says_what_it_is_and_describes_every_field(cls: type[Component]) -> None:
     assert cls.title
     assert cls.citation
     assert cls.cost

@@ -17,7 +17,7 @@ GROUP = "ddservice.toys"
 
 
 class GoodConfig(DMConfig):
-    name: Literal["good"] = "good"  # type: ignore[assignment]
+    name: Literal["good"] = "good"  # type: ignore[assignment] # a component of its own, under its own name
 
 
 class NamelessConfig(MethodConfig):

@@ -13,6 +13,7 @@ from ddcore.spec import (
     NETWORK_POOLS,
     PROTOCOLS,
     Condition,
+    ConvNetConfig,
     DMConfig,
     EvaluationConfig,
     SpecError,
@@ -70,9 +71,10 @@ def test_a_specification_that_was_written_out_keeps_its_evaluation() -> None:
 def test_a_pool_of_networks_is_written_out(value: Any) -> None:
     networks = EvaluationConfig(networks=value).networks
     assert networks == NETWORK_POOLS["B"]
-    assert [(n.name, n.norm) for n in networks] == [
+    assert [(n.name, n.model_dump()["norm"]) for n in networks] == [
         ("convnet", "batch"), ("convnet", "batch"), ("alexnet", "batch"), ("vgg11", "batch"), ("resnet18", "batch"),
     ]  # fmt: skip
+    assert isinstance(networks[1], ConvNetConfig)
     assert networks[1].activation == "swish"
 
 
@@ -141,7 +143,7 @@ def test_augmentation_may_be_cutmix_alone() -> None:
 def toy() -> Iterator[str]:
     @method_config
     class ToyConfig(DMConfig):
-        name: Literal["toy"] = "toy"  # type: ignore[assignment]
+        name: Literal["toy"] = "toy"  # type: ignore[assignment] # a component of its own, under its own name
         learns_lr: ClassVar[bool] = True
         job_defaults: ClassVar[dict[str, Any]] = {"evaluation": {"protocol": "mtt", "epochs": 300, "repeats": 3}}
 

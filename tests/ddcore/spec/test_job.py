@@ -57,7 +57,7 @@ def test_specification_survives_json() -> None:
 def test_specification_is_frozen() -> None:
     spec = parse(JOB)
     with pytest.raises(ValueError, match="frozen"):
-        spec.ipc = 3  # type: ignore[misc]
+        spec.ipc = 3  # type: ignore[misc] # read-only: what is tested
 
 
 @pytest.mark.parametrize(

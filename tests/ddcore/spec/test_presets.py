@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,7 +191,7 @@ def test_a_preset_adds_to_the_job_of_its_base() -> None:
 
 
 def test_bases_have_bases() -> None:
-    others = {"a": {"job": {"ipc": 1, "seed": 2}}, "b": {"base": "a", "job": {"seed": 3}}}
+    others: dict[str, dict[str, Any]] = {"a": {"job": {"ipc": 1, "seed": 2}}, "b": {"base": "a", "job": {"seed": 3}}}
     assert _completed({"base": "b", "title": "c", "job": {"init": "noise"}}, others) == {
         "title": "c", "job": {"ipc": 1, "seed": 3, "init": "noise"},
     }  # fmt: skip

@@ -91,7 +91,7 @@ def test_a_score_without_a_mean_is_none() -> None:
 
 def test_results_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Results(steps=3).steps = 4  # type: ignore[misc]
+        Results(steps=3).steps = 4  # type: ignore[misc] # read-only: what is tested
 
 
 def test_the_schema_describes_the_fields() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import NotRequired, TypedDict
 
 import pytest
 import torch
@@ -10,9 +13,29 @@ from torch import Tensor
 
 from ddcore.synthetic.class_sgd import Bounds, coast_, coast_before_, step_and_coast_
 
+Gradient = Callable[[Tensor, int, int], Tensor]
+"""Of the images of class c in a sweep."""
+
+
+class Sweeps(TypedDict):
+    """What both sides of a comparison are told."""
+
+    classes: int
+    lr: float
+    momentum: float
+    sweeps: int
+    bounds: NotRequired[Bounds]
+
 
 def sequential(
-    x: Tensor, gradient: object, *, classes: int, lr: float, momentum: float, sweeps: int, bounds: Bounds | None = None
+    x: Tensor,
+    gradient: Gradient,
+    *,
+    classes: int,
+    lr: float,
+    momentum: float,
+    sweeps: int,
+    bounds: Bounds | None = None,
 ) -> Tensor:
     """The published loop: an optimiser on the whole tensor, called after the loss of each class."""
     images = x.clone().requires_grad_()
@@ -22,7 +45,7 @@ def sequential(
         for c in range(classes):
             rows = slice(c * per_class, (c + 1) * per_class)
             images.grad = torch.zeros_like(images)
-            images.grad[rows] = gradient(images.detach()[rows], c, sweep)  # type: ignore[operator]
+            images.grad[rows] = gradient(images.detach()[rows], c, sweep)
             optimizer.step()
             if bounds is not None:
                 images.data.clamp_(*bounds)
@@ -31,7 +54,7 @@ def sequential(
 
 def in_sweeps(
     x: Tensor,
-    gradient: object,
+    gradient: Gradient,
     *,
     classes: int,
     lr: float | Tensor,
@@ -40,11 +63,12 @@ def in_sweeps(
     bounds: Bounds | None = None,
 ) -> Tensor:
     images, velocity = x.clone(), torch.zeros_like(x)
-    how = {"classes": classes, "lr": lr, "momentum": momentum, "bounds": bounds}
+    coast = partial(coast_before_, classes=classes, lr=lr, momentum=momentum, bounds=bounds)
+    step_and_coast = partial(step_and_coast_, classes=classes, lr=lr, momentum=momentum, bounds=bounds)
     for sweep in range(sweeps):
-        coast_before_(images, velocity, **how)  # type: ignore[arg-type]
-        parts = [gradient(part, c, sweep) for c, part in enumerate(images.chunk(classes))]  # type: ignore[operator]
-        step_and_coast_(images, velocity, torch.cat(parts), **how)  # type: ignore[arg-type]
+        coast(images, velocity)
+        parts = [gradient(part, c, sweep) for c, part in enumerate(images.chunk(classes))]
+        step_and_coast(images, velocity, torch.cat(parts))
     return images
 
 
@@ -79,7 +103,7 @@ def test_the_printed_example_of_idc() -> None:
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 1.0])
 def test_sweeps_equal_the_loop_over_classes(classes: int, momentum: float) -> None:
     x = torch.randn(classes * 2, 3, 4, generator=torch.Generator().manual_seed(classes), dtype=torch.float64)
-    how = {"classes": classes, "lr": 0.07, "momentum": momentum, "sweeps": 5}
+    how: Sweeps = {"classes": classes, "lr": 0.07, "momentum": momentum, "sweeps": 5}
     torch.testing.assert_close(in_sweeps(x, pull, **how), sequential(x, pull, **how), rtol=1e-12, atol=1e-13)
     how["sweeps"] = 2
     single = in_sweeps(x.float(), pull, **how)
@@ -89,7 +113,7 @@ def test_sweeps_equal_the_loop_over_classes(classes: int, momentum: float) -> No
 @pytest.mark.parametrize("momentum", [0.5, 0.9])
 def test_clamping_after_every_step_equals_the_clamped_loop(momentum: float) -> None:
     x = torch.rand(8, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    how = {"classes": 4, "lr": 0.3, "momentum": momentum, "sweeps": 6, "bounds": (0.0, 1.0)}
+    how: Sweeps = {"classes": 4, "lr": 0.3, "momentum": momentum, "sweeps": 6, "bounds": (0.0, 1.0)}
     expected = sequential(x, push, **how)
     assert ((expected == 0) | (expected == 1)).any()
     assert ((expected > 0) & (expected < 1)).any()
@@ -99,7 +123,8 @@ def test_clamping_after_every_step_equals_the_clamped_loop(momentum: float) -> N
 def test_clamping_between_sweeps_falls_between_the_two_coasts() -> None:
     """IDC clamps once an outer iteration, while every class but the last still coasts from its own step."""
     x = torch.rand(6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    how = {"classes": 3, "lr": 0.4, "momentum": 0.9}
+    coast = partial(coast_before_, classes=3, lr=0.4, momentum=0.9)
+    step_and_coast = partial(step_and_coast_, classes=3, lr=0.4, momentum=0.9)
     images, velocity = x.clone(), torch.zeros_like(x)
     reference = x.clone().requires_grad_()
     optimizer = torch.optim.SGD([reference], lr=0.4, momentum=0.9)
@@ -109,9 +134,9 @@ def test_clamping_between_sweeps_falls_between_the_two_coasts() -> None:
             images.clamp_(0, 1)
             clamped += int(((reference.data < 0) | (reference.data > 1)).sum())
             reference.data.clamp_(0, 1)
-        coast_before_(images, velocity, **how)
+        coast(images, velocity)
         gradient = torch.cat([pull(part, c, sweep) for c, part in enumerate(images.chunk(3))])
-        step_and_coast_(images, velocity, gradient, **how)
+        step_and_coast(images, velocity, gradient)
         for c in range(3):
             rows = slice(2 * c, 2 * c + 2)
             reference.grad = torch.zeros_like(reference)

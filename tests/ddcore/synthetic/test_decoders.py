@@ -212,7 +212,7 @@ def test_a_bound_splits_a_class_as_the_released_code(rows: int, factor: int, bou
 
 @pytest.mark.parametrize("scales", ["single", "multi", "bound"])
 def test_the_specification_counts_what_the_decoder_makes(scales: str) -> None:
-    config = MosaicConfig(factor=3, scales=scales, bound=5)  # type: ignore[arg-type]
+    config = MosaicConfig(factor=3, scales=scales, bound=5)
     decoder = decoders.build(config, (1, 9, 9), 0.5)
     assert (config.views, config.tiles) == (decoder.finished.count(1), decoder.tiles)
     assert isinstance(decoder, Mosaic)

@@ -17,7 +17,7 @@ SHAPE, CLASSES = (3, 8, 8), 4
 
 
 def student(norm: str = "instance", seed: int = 0) -> Student:
-    config = ConvNetConfig(depth=2, width=8, norm=norm)  # type: ignore[arg-type]
+    config = ConvNetConfig(depth=2, width=8, norm=norm)
     functional = Functional(build(config, SHAPE, CLASSES), Compute(torch.device("cpu"), training_piece=0))
     return Student(functional, Generator().manual_seed(seed), lr=0.1, momentum=0.9, weight_decay=0.01)
 
@@ -32,7 +32,7 @@ def batch(n: int, seed: int, *, soft: bool) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("soft", [True, False])
 def test_steps_are_those_of_the_framework(norm: str, soft: bool) -> None:
     ours = student(norm)
-    network = build(ConvNetConfig(depth=2, width=8, norm=norm), SHAPE, CLASSES).train()  # type: ignore[arg-type]
+    network = build(ConvNetConfig(depth=2, width=8, norm=norm), SHAPE, CLASSES).train()
     network.load_state_dict({name: value.clone() for name, value in ours.params.items()})
     sgd = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
     for seed in range(4):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
@@ -138,7 +139,9 @@ def framework_training(
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_schedule_without_restart_is_that_of_the_framework(optimizer: str, batch: tuple[Tensor, Tensor]) -> None:
+def test_a_schedule_without_restart_is_that_of_the_framework(
+    optimizer: Literal["sgd", "adam"], batch: tuple[Tensor, Tensor]
+) -> None:
     """Two drops to a fifth, as IDC scores, with the momentum kept.
 
     Without normalisation: before it, the slopes of biases are rounding errors, which Adam would blow up.
@@ -149,7 +152,7 @@ def test_a_schedule_without_restart_is_that_of_the_framework(optimizer: str, bat
         lr=0.02,
         weight_decay=1e-3,
         batch_size=8,
-        optimizer=optimizer,  # type: ignore[arg-type]
+        optimizer=optimizer,
         drops=(2, 4),
         drop_factor=0.2,
         restarts=False,
@@ -257,7 +260,8 @@ def test_epochs_are_counted_and_a_stop_leaves_plain_parameters(batch: tuple[Tens
     class Stopped(Exception):
         pass
 
-    steps, epochs = [], []
+    steps: list[int] = []
+    epochs: list[int] = []
 
     def check_stop() -> None:
         steps.append(1)

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from ddcore.data import readers
+from ddcore.data.dataset import ImageSet
 from ddcore.data.readers import GROUP, Found
 from ddcore.spec import discovery
 
 
+def never_read(_: Sequence[str] | None) -> tuple[ImageSet, ImageSet]:
+    raise AssertionError("the test asks only which reader answers")
+
+
 def theirs(folder: Path) -> Found | None:
-    return Found((), lambda _: None) if (folder / "theirs").exists() else None  # type: ignore[arg-type, return-value]
+    return Found((), never_read) if (folder / "theirs").exists() else None
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from ddcore.machine.compute import Compute
 from ddcore.methods.shared.feature_matching import MatchingStep, draw_step, feature_distance, require_spread
 from ddcore.runtime.context import Run
 from tests.ddcore.conftest import blobs
+from tests.ddcore.watching import watched
 
 Make = Callable[..., Run]
 
@@ -40,9 +41,9 @@ def test_moments_are_those_of_each_class_and_few_real_images_are_in_memory(
 ) -> None:
     run = make_run(compute=Compute(torch.device("cpu"), graph=graph), network={"name": "convnet", "width": 4})
     most = max(12, run.functional.graph_images)
-    step, sizes = drawn(run), []
-    fetch = run.real_images
-    monkeypatch.setattr(run, "real_images", lambda rows: sizes.append(len(rows)) or fetch(rows))
+    step = drawn(run)
+    sizes: list[int] = []
+    monkeypatch.setattr(run, "real_images", watched(run.real_images, lambda rows: sizes.append(len(rows))))
     means, deviations = step.real_moments
     assert sum(sizes) == 36
     assert max(sizes) <= most
@@ -63,9 +64,9 @@ def test_real_images_pass_once_where_a_regulariser_reads_their_features(
 ) -> None:
     term: dict[str, Any] = {"regularizers": {"bacon": 1.0}} if compared else {}
     run = make_run(**term)
-    step, passed = drawn(run), []
-    fetch = run.real_images
-    monkeypatch.setattr(run, "real_images", lambda rows: passed.append(len(rows)) or fetch(rows))
+    step, fetch = drawn(run), run.real_images
+    passed: list[int] = []
+    monkeypatch.setattr(run, "real_images", watched(fetch, lambda rows: passed.append(len(rows))))
     assert step.real_means.shape == (3, run.functional.features(step.params, fetch(torch.zeros(1).long())).shape[1])
     features = step.real_features_of(range(1, 3))
     assert [len(of_class) for of_class in features] == [12, 12]
@@ -95,7 +96,7 @@ def test_named_distances_are_sums_over_the_classes(make_run: Make, trade_off: fl
     step = drawn(make_run())
     classes = range(1, 3)
     own, real = step.synthetic_features(classes).detach(), by_class(step)[1:]
-    expected = {"mean": 0.0, "bacon": 0.0, "bacon_paper": 0.0}
+    expected: dict[Literal["mean", "bacon", "bacon_paper"], float] = {"mean": 0.0, "bacon": 0.0, "bacon_paper": 0.0}
     for r, s in zip(real, own, strict=True):
         difference, deviation = s.mean(0) - r.mean(0), r.std(0)
         expected["mean"] += float(difference.square().sum())
