@@ -123,7 +123,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("tree")
     for folder in ("ddcore", "app", "ddclient", "migrations"):
         shutil.copytree(ROOT / folder, copy / folder)
-    for file in ("pyproject.toml", "tests/conftest.py", "tests/ddcore/conftest.py", "tests/ddcore/test_contract.py"):
+    suite = ("conftest", "recorder", "watching", "test_contract")
+    for file in ("pyproject.toml", "tests/conftest.py", *(f"tests/ddcore/{name}.py" for name in suite)):
         (copy / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, copy / file)
     toys.put_into(copy / "ddcore")
