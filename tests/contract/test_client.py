@@ -13,7 +13,8 @@ from tests.contract.conftest import TINY, Live, until
 
 pytestmark = pytest.mark.slow
 SMALLEST_CLASS = DATASETS["digits"].smallest_class
-LONG = TINY | {"method": {"name": "dm", "iterations": 1_000_000, "batch_real": 8}}
+# Compiling passes of this length takes longer than the test has to wait for.
+LONG = TINY | {"method": {"name": "dm", "iterations": 1_000_000, "batch_real": 8}, "compile": "off"}
 
 
 def test_a_job_from_submission_to_tensors(client: Client, tmp_path: Path) -> None:
