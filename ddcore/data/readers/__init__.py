@@ -1,75 +1,146 @@
-"""Readers of dataset folders, one layout a file.
+"""Readers of users' files, one layout a file.
 
-A file here that decorates a function with :func:`reader` is found; nothing lists it. Another distribution names such a
-function by an entry point in the group ``ddservice.datasets``, under the name of its layout. Readers are asked in the
-order of the names of their layouts, ours before those of others.
+A class decorated with :func:`reader` in a file here is found; nothing lists it. Another distribution names such a class
+by an entry point in the group ``ddservice.datasets``, under the name of its layout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from ddcore.data.dataset import ImageSet
+from ddcore.data.listing import listed
+from ddcore.data.source import Choices, Guess, Source
+from ddcore.errors import DataError
 from ddcore.spec import discovery
 
 GROUP = "ddservice.datasets"
 """Entry points that name the readers of other distributions."""
 
+_DEPTH = 3
+_SHOWN = 8
+
+
+class Reader(Protocol):
+    """Reads one layout; it is made without arguments and keeps nothing."""
+
+    def sniff(self, place: Path) -> Guess | None:
+        """How sure it is that a folder or a file is of its layout; nothing where it is not.
+
+        It looks at names and at a few bytes, never at every image, and raises nothing for files that are not its own.
+        """
+        ...
+
+    def read(self, place: Path, choices: Choices) -> Source:
+        """What lies there.
+
+        Raises:
+            DataError: something is missing or unfit; the message names file, value and way out.
+        """
+        ...
+
 
 @dataclass(frozen=True)
-class Found:
-    """A dataset that a reader knows how to read.
+class Match:
+    """A reader that knows what lies at a place.
 
     Attributes:
-        files: what it is made of; it is decoded again when one of them changes.
-        read: gives the training and the test split; its argument names the classes, where they are known, for files
-            that do not.
+        layout: the name of its layout.
+        reader: itself.
+        place: where the files lie: what was given, or the only folder in it.
+        why: what it saw.
     """
 
-    files: Sequence[Path]
-    read: Callable[[Sequence[str] | None], tuple[ImageSet, ImageSet]]
+    layout: str
+    reader: Reader
+    place: Path
+    why: str
 
 
-Reader = Callable[[Path], Found | None]
-"""Looks into a folder: what it can read there, nothing where the layout is another, or ``DataError``."""
+C = TypeVar("C", bound=type[Reader])
 
-R = TypeVar("R", bound=Reader)
-
-_READERS: dict[str, Reader] = {}
+_READERS: dict[str, type[Reader]] = {}
 
 
-def reader(layout: str) -> Callable[[R], R]:
-    """Decorator: this function reads folders of a layout.
+def reader(layout: str) -> Callable[[C], C]:
+    """Decorator: this class reads files of a layout.
 
     Raises:
         ValueError: another one already does.
     """
 
-    def register(function: R) -> R:
+    def register(cls: C) -> C:
         known = _READERS.get(layout)
-        if known is not None and (known.__module__, known.__qualname__) != (function.__module__, function.__qualname__):
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"the layout {layout!r} is already read by {known.__qualname__} of {known.__module__}")
-        _READERS[layout] = function
-        return function
+        _READERS[layout] = cls
+        return cls
 
     return register
 
 
-def find(folder: Path) -> Found | None:
-    """What the first reader that knows the layout of a folder finds there; nothing where none does.
+def match(place: Path, layout: str | None = None) -> Match:
+    """The reader that is surest of a place, which may be wrapped in a folder of its own.
+
+    Args:
+        place: a folder or a file.
+        layout: the only reader to ask, where the user has named one.
 
     Raises:
-        DataError: the layout is known, but something is missing.
+        DataError: no reader knows what lies there, or two are equally sure.
     """
-    return next((found for read in readers().values() if (found := read(folder)) is not None), None)
+    known = readers()
+    if layout is not None and layout not in known:
+        raise DataError(f"there is no layout '{layout}'; known: {', '.join(known)}")
+    asked = known if layout is None else {layout: known[layout]}
+    for inner in _wrapped(place):
+        guesses = [(name, cls, guess) for name, cls in asked.items() if (guess := cls().sniff(inner)) is not None]
+        guesses.sort(key=lambda one: -one[2].sureness)
+        if len(guesses) > 1 and guesses[0][2].sureness == guesses[1][2].sureness:
+            both = " or ".join(f"'{name}' ({guess.why})" for name, _, guess in guesses[:2])
+            raise DataError(f"{inner} can be read as {both}; say which with `layout`")
+        if guesses:
+            name, cls, guess = guesses[0]
+            return Match(name, cls(), inner, guess.why)
+    raise DataError(f"{place} holds nothing that can be read as labelled images; {_present(place)}. {layouts_known()}")
+
+
+def layouts_known() -> str:
+    """One sentence on every layout that can be read."""
+    return (
+        "Known are folders with a folder of images for each class, parquet files, .npz arrays, a table (CSV, TSV or JSONL) "
+        "of image paths and labels, and the archives of well-known sets; each also as a .zip or .tar"
+    )
+
+
+def _wrapped(place: Path) -> list[Path]:
+    """A place, and what is left of it when folders that hold a single folder and nothing else are opened."""
+    places = [place]
+    while place.is_dir() and len(places) <= _DEPTH:
+        listing = listed(place)
+        tops = {path.parts[0] for path in listing.files}
+        inner = place / next(iter(tops), "")
+        if len(tops) != 1 or not inner.is_dir():
+            break
+        places.append(inner)
+        place = inner
+    return places
+
+
+def _present(place: Path) -> str:
+    if not place.exists():
+        return "there is no such folder or file"
+    if place.is_file():
+        return f"a file of {place.stat().st_size:,} bytes"
+    names = sorted(path.name + ("/" if path.is_dir() else "") for path in place.iterdir())
+    return f"present: {', '.join(names[:_SHOWN]) or 'nothing'}{' …' if len(names) > _SHOWN else ''}"
 
 
 @cache
-def readers() -> dict[str, Reader]:
+def readers() -> dict[str, type[Reader]]:
     """Every reader by the name of its layout; those of others that cannot be loaded are in ``discovery.broken()``."""
     discovery.import_modules(__name__, __path__)
     ours = {layout: _READERS[layout] for layout in sorted(_READERS)}
@@ -79,7 +150,8 @@ def readers() -> dict[str, Reader]:
 
 def _admit(layout: str, load: Callable[[], Any]) -> None:
     """Take in the reader that an entry point offers."""
-    function = load()
-    if not callable(function):
-        raise TypeError(f"{function!r} is no function that looks into a folder")
-    reader(layout)(function)
+    cls = load()
+    missing = [name for name in ("sniff", "read") if not callable(getattr(cls, name, None))]
+    if not isinstance(cls, type) or missing:
+        raise TypeError(f"{cls!r} is no class with `sniff` and `read`")
+    reader(layout)(cls)

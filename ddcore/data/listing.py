@@ -1,0 +1,62 @@
+"""Which files of a folder are a user's images and tables, and which are what systems and tools leave behind."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddcore.errors import DataError
+
+IMAGES = frozenset(
+    (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+     ".heic", ".heif", ".avif", ".mpo")
+)  # fmt: skip
+"""Suffixes of images, in small letters."""
+
+_JUNK_FOLDERS = frozenset(("__MACOSX", "__pycache__", "node_modules", "$RECYCLE.BIN", "System Volume Information"))
+_JUNK_FILES = frozenset(("Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r"))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a folder, at any depth.
+
+    Attributes:
+        root: the folder.
+        files: paths relative to it, sorted by their parts.
+        ignored: how many files of each kind were left out.
+    """
+
+    root: Path
+    files: tuple[Path, ...]
+    ignored: Mapping[str, int]
+
+
+def listed(root: Path) -> Listing:
+    """All files of a folder but hidden ones and what systems and tools leave behind.
+
+    Links to files are followed, links to folders are not: they could lead in a circle.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    files: list[Path] = []
+    ignored: Counter[str] = Counter()
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}); allow it, or leave it out") from error
+
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        place = Path(folder)
+        for name in [name for name in folders if name in _JUNK_FOLDERS or name.startswith(".")]:
+            folders.remove(name)
+            ignored[name] += sum(len(inner) for _, _, inner in os.walk(place / name))
+        for name in names:
+            if name in _JUNK_FILES or name.startswith("."):
+                ignored[name if not name.startswith("._") else "._*"] += 1
+            else:
+                files.append((place / name).relative_to(root))
+    return Listing(root, tuple(sorted(files, key=lambda path: path.parts)), dict(ignored))
