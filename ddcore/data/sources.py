@@ -1,39 +1,49 @@
-"""Where a dataset comes from: scikit-learn, parquet files in a folder, or torchvision."""
+"""Where a dataset comes from: a user's own files, scikit-learn, or the archives that torchvision knows."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ddcore.data import readers
+from ddcore.data import archives, intake, stored
 from ddcore.data.dataset import Dataset, ImageSet, describe
-from ddcore.data.decoded_cache import cached
-from ddcore.data.inspection import inspected
-from ddcore.data.readers import published
+from ddcore.data.listing import listed
+from ddcore.data.readers import layouts_known, published
+from ddcore.data.stored import StoredSet
 from ddcore.errors import DataError
+from ddcore.machine.cache import note_use
 from ddcore.spec.datasets import DATASETS
 from ddcore.spec.errors import nearest
+from ddcore.spec.ingest import IngestOptions
 
+_logger = logging.getLogger(__name__)
 _DIGITS_TRAIN = 1437
 """scikit-learn's digits come without a split: the first 1437 train, the last 360 test."""
+_AS_THEY_ARE = IngestOptions(size="keep")
+_IDENTITY = re.compile(r"ds_[0-9a-f]{20}")
+_FILES = (".parquet", ".npz", ".csv", ".tsv", ".jsonl")
 
 
 def load(name: str, data_root: Path | None = None, cache: Path | None = None) -> Dataset:
     """Load a dataset by name.
 
-    It is looked for in ``data_root/name`` by every reader (:mod:`ddcore.data.readers`); ours knows Hugging Face-layout
-    parquet (``train-*.parquet`` and ``test-*.parquet``, there or in the subfolder ``data``). A folder of the user's own
-    goes before a built-in name. ``digits`` ships with scikit-learn. mnist, fashion_mnist, svhn, cifar10 and cifar100
-    are then looked for in the files of torchvision's own loaders in ``data_root`` or ``cache/torchvision``, where they
-    are downloaded if need be.
+    A folder, archive or file of that name in ``data_root`` is read by the reader that knows its layout
+    (:mod:`ddcore.data.readers`); it goes before a built-in name. ``ds_…`` is a set that was taken in before. ``digits``
+    ships with scikit-learn. mnist, fashion_mnist, svhn, cifar10 and cifar100 are then looked for in the files of
+    torchvision's own loaders in ``data_root`` or ``cache/torchvision``, where they are downloaded if need be.
 
     Args:
         name: name of the dataset.
         data_root: folder of named datasets.
-        cache: folder shared by jobs; parquet is decoded once and then memory-mapped from here.
+        cache: folder shared by jobs; files are decoded once and then memory-mapped from here.
 
     Raises:
         DataError: nothing by that name was found, or what was found is unfit; the message says where
@@ -41,18 +51,110 @@ def load(name: str, data_root: Path | None = None, cache: Path | None = None) ->
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise DataError(f"'{name}' cannot name a dataset; names consist of letters, digits and . _ -")
-    if data_root is not None:
-        found = readers.find(data_root / name)
-        if found is not None:
-            facts = DATASETS.get(name)
-            known = facts.classes if facts is not None else None
-            decoded = cached(cache, found.files, lambda: inspected(*found.read(known)))
-            return describe(name, decoded.train, decoded.test, decoded.digest)
+    if _IDENTITY.fullmatch(name):
+        return _as_dataset(_taken_in(name, cache))
+    place = None if data_root is None else _place(name, data_root)
+    if place is not None:
+        return _as_dataset(own(place, name, _AS_THEY_ARE, cache))
     if name == "digits":
         return _digits()
     if name in published.LOADERS:
         return describe(name, *published.read(name, data_root, cache), published=True)
     raise DataError(_not_found(name, data_root))
+
+
+def own(place: Path, name: str, options: IngestOptions, cache: Path | None = None) -> StoredSet:
+    """A user's own files as a set; decoded once, as long as neither they nor the options change.
+
+    The set lies in ``cache/datasets`` under its identity. Several processes may take the same files in at once; one of
+    them wins. A cache that cannot be written is reported to the log and done without.
+
+    Args:
+        place: a folder, an archive or a file.
+        name: what the user calls it.
+        options: what the user decides.
+        cache: folder shared by jobs; without one, the set is held in memory.
+
+    Raises:
+        DataError: the files cannot be understood, or are unfit.
+    """
+    facts = DATASETS.get(name)
+    known = facts.classes if facts is not None else None
+    if cache is not None:
+        shelf, note = cache / "datasets", cache / "sources" / _key(place, name, options)
+        found = _noted(shelf, note)
+        if found is not None:
+            return found
+        try:
+            return _note(note, intake.take_in(place, shelf, name=name, options=options, known_classes=known))
+        except OSError as error:
+            _logger.warning("cannot keep the decoded dataset in %s: %s", shelf, error)
+    with tempfile.TemporaryDirectory(prefix="ddcore-") as shelf_in_passing:
+        taken = intake.take_in(place, Path(shelf_in_passing), name=name, options=options, known_classes=known)
+        return StoredSet(_in_memory(taken.train), _in_memory(taken.test), taken.report)
+
+
+def _in_memory(split: ImageSet) -> ImageSet:
+    return replace(split, images=split.images.clone())
+
+
+def _noted(shelf: Path, note: Path) -> StoredSet | None:
+    """The set that these files were taken in as before."""
+    try:
+        identity = note.read_text("utf-8").strip()
+    except OSError:
+        return None
+    found = stored.read(shelf / identity) if _IDENTITY.fullmatch(identity) else None
+    if found is not None:
+        for entry in (note, shelf / identity):
+            note_use(entry)
+    return found
+
+
+def _note(note: Path, taken: StoredSet) -> StoredSet:
+    """Remember which set files were taken in as."""
+    note.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=note.parent, ignore_cleanup_errors=True) as scratch:
+        written = Path(scratch) / "note"
+        stored.write_safely(written, taken.report.id)
+        written.replace(note)
+    return taken
+
+
+def _key(place: Path, name: str, options: IngestOptions) -> str:
+    """What a set is made of: every file's path, size and time, the options, and our own format."""
+    digest = hashlib.sha256(f"taken in {stored.FORMAT}\n{name}\n{options.model_dump_json()}\n".encode())
+    files: Sequence[Path] = [place / file for file in listed(place).files] if place.is_dir() else [place]
+    for file in files:
+        facts = file.stat()
+        digest.update(f"{file.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _place(name: str, data_root: Path) -> Path | None:
+    """Where the data root holds files of a name: a folder, or an archive or file with a suffix."""
+    folder = data_root / name
+    if folder.is_dir():
+        return folder
+    files = sorted(data_root.glob(f"{name}.*")) if data_root.is_dir() else []
+    fit = [file for file in files if file.is_file() and (file.suffix in _FILES or archives.is_archive(file))]
+    if len(fit) > 1:
+        raise DataError(f"{data_root} holds several files of the name {name} ({', '.join(f.name for f in fit)}); keep one")
+    return fit[0] if fit else None
+
+
+def _taken_in(identity: str, cache: Path | None) -> StoredSet:
+    found = None if cache is None else stored.read(cache / "datasets" / identity)
+    if found is None:
+        raise DataError(
+            f"the set {identity} is not here: it was taken in elsewhere, or removed to make room; take its files in again"
+        )
+    note_use((cache or Path()) / "datasets" / identity)
+    return found
+
+
+def _as_dataset(found: StoredSet) -> Dataset:
+    return describe(found.report.name, found.train, found.test, found.report.digest)
 
 
 def _digits() -> Dataset:
@@ -72,13 +174,7 @@ def _not_found(name: str, data_root: Path | None) -> str:
     built_in = f"built in: {', '.join(sorted(DATASETS))}"
     if data_root is None:
         return f"no dataset '{name}', and no data root to look for a folder of that name in; {built_in}"
-    folder = data_root / name
     siblings = [path.name for path in data_root.iterdir() if path.is_dir()] if data_root.is_dir() else []
     guess = nearest(name, {*DATASETS, *siblings} - {name})
     hint = f" Did you mean '{guess}'?" if guess else ""
-    if folder.is_dir():
-        present = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-        return f"{folder} holds no train-*.parquet, nor does its subfolder data; present: {present}"
-    return (
-        f"no dataset '{name}': there is no folder {folder} with train-*.parquet and test-*.parquet; {built_in}.{hint}"
-    )
+    return f"no dataset '{name}': there is no folder or file {data_root / name}; {built_in}. {layouts_known()}.{hint}"

@@ -1,0 +1,435 @@
+"""From a user's files to a stored set: read, decide, decode, look at, keep.
+
+Everything streams. What is held in memory is one number for each image (its label, hashes and place) and a few blocks of
+pixels, so that a set may be larger than memory. Nothing is seen at its final place before it is whole.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ddcore.data import archives, examination, readers, stored
+from ddcore.data.classes import agree, check_counts
+from ddcore.data.dataset import ImageSet, channel_statistics, constant_channels, digest_of
+from ddcore.data.decoding import Decoded, Decoder, Size, stacked
+from ddcore.data.image_files import Fit, Picture, Pixels
+from ddcore.data.readers import Match
+from ddcore.data.source import Choices, Part, Source
+from ddcore.data.splits import Division, cut, divide
+from ddcore.data.spool import Spool
+from ddcore.data.stored import StoredSet
+from ddcore.errors import DataError
+from ddcore.spec.ingest import LARGE, DatasetReport, IngestOptions, LargestIpc, SizeCount, SplitReport, Unreadable
+from ddcore.spec.job import parse
+from ddcore.spec.cost import Cost
+from ddcore.spec.work import DataSizes
+
+Progress = Callable[[int, int], None]
+"""Told how many images of how many have been decoded."""
+
+_PLACES_SHOWN = 20
+_UNLABELLED_SHOWN = 5
+_SIZES_SHOWN = 6
+_SIZES_REPORTED = 50
+_SPLITS = ("train", "test")
+
+
+def take_in(
+    place: Path,
+    shelf: Path,
+    *,
+    name: str,
+    options: IngestOptions,
+    known_classes: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> StoredSet:
+    """Take a user's files in as a set of one size, in a folder that is called by its content.
+
+    Args:
+        place: a folder, an archive or a file.
+        shelf: folder that receives the set, as ``ds_…``.
+        name: what the user calls it.
+        options: what the user decides.
+        known_classes: names of the classes, where files only number them.
+        progress: told how far decoding is.
+
+    Raises:
+        DataError: the files cannot be understood or are unfit; the message says how they could be taken in.
+        OSError: the shelf cannot be written.
+    """
+    shelf.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=shelf, ignore_cleanup_errors=True) as made:
+        scratch = Path(made)
+        entry = scratch / "entry"
+        entry.mkdir()
+        intake = _Intake(_opened(place, scratch), name, options, entry, progress or (lambda _done, _total: None))
+        try:
+            report = intake.run(known_classes)
+        finally:
+            intake.close()
+        stored.write_facts(entry, report)
+        return _shelved(entry, shelf / report.id, scratch / "damaged")
+
+
+def set_id(digest: str) -> str:
+    """The identity of a set by the SHA-256 of its content.
+
+    >>> set_id("0123456789abcdef0123456789abcdef")
+    'ds_0123456789abcdef0123'
+    """
+    return f"ds_{digest[:20]}"
+
+
+def _opened(place: Path, scratch: Path) -> Path:
+    """A place that readers can look into: an archive is unpacked first."""
+    if not place.exists():
+        raise DataError(f"there is no folder or file {place}")
+    if not archives.is_archive(place):
+        return place
+    into = scratch / "unpacked"
+    into.mkdir()
+    archives.unpack(place, into, archives.Limits())
+    return into
+
+
+def _shelved(entry: Path, folder: Path, aside: Path) -> StoredSet:
+    """Move a set to its place in one step; where another process was faster, its own is as good."""
+    try:
+        entry.rename(folder)
+    except OSError:
+        there = stored.read(folder)
+        if there is not None:
+            return there
+        folder.rename(aside)
+        entry.rename(folder)
+    found = stored.read(folder)
+    if found is None:
+        raise DataError(f"the set in {folder} was removed while it was being read; take it in again")
+    return found
+
+
+@dataclass
+class _Split:
+    """What has been taken in of a split so far."""
+
+    spool: Spool
+    labels: list[NDArray[np.int64]] = field(default_factory=list)
+    parts: list[NDArray[np.int64]] = field(default_factory=list)
+    rows: list[NDArray[np.int64]] = field(default_factory=list)
+    see_through: int = 0
+
+    def joined(self, values: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        return np.concatenate(values) if values else np.zeros(0, dtype=np.int64)
+
+
+class _Intake:
+    """One set on its way in."""
+
+    def __init__(self, place: Path, name: str, options: IngestOptions, entry: Path, progress: Progress) -> None:
+        self._options, self._name, self._entry, self._progress = options, name, entry, progress
+        self._match: Match = readers.match(place, options.layout)
+        self._source: Source = self._match.reader.read(self._match.place, _choices(options))
+        self._division: Division = divide(self._source.parts, options)
+        self._parts: tuple[Part, ...] = (*self._division.train, *self._division.test)
+        self._splits = {split: _Split(Spool(entry / f"{split}-images.npy")) for split in _SPLITS}
+        self._remarks = [*self._source.notes, *self._division.remarks]
+        self._sizes: Counter[Size] = Counter()
+        self._modes: Counter[str] = Counter()
+        self._place_of_size: dict[Size, str] = {}
+        self._place_of_depth: dict[str, str] = {}
+        self._unreadable: list[Unreadable] = []
+        self._unlabelled = 0
+
+    def run(self, known_classes: Sequence[str] | None) -> DatasetReport:
+        """Take the set in, and report."""
+        self._check_labelled()
+        agreement = agree(self._division.train, self._division.test, known_classes)
+        self._remarks += agreement.remarks
+        labels = agreement.numbers
+        self._decode(labels, self._tests(labels))
+        self._check_images(np.concatenate(labels))
+        classes = agreement.classes
+        check_counts(classes, self._joined_labels("train"))
+        for split in self._splits.values():
+            split.spool.widen(max(other.spool.channels for other in self._splits.values()))
+        levels = self._to_eight_bits()
+        return self._report(classes, levels)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for split in self._splits.values():
+            split.spool.close()
+
+    def _check_labelled(self) -> None:
+        """Images without a label are refused, or left out by choice."""
+        bare = [(part, np.flatnonzero(part.labels.numbers < 0)) for part in self._parts]
+        self._unlabelled = sum(len(rows) for _, rows in bare)
+        if not self._unlabelled:
+            return
+        if not self._options.drop_unlabelled:
+            places = [part.place(int(row)) for part, rows in bare for row in rows[:_UNLABELLED_SHOWN]]
+            shown = ", ".join(places[:_UNLABELLED_SHOWN]) + (" …" if self._unlabelled > _UNLABELLED_SHOWN else "")
+            raise DataError(
+                f"{self._unlabelled} of {sum(map(len, self._parts))} images have no label ({shown}); label them, or leave "
+                "them out with `drop_unlabelled`"
+            )
+        self._remarks.append(f"{self._unlabelled} images have no label and were left out")
+
+    def _tests(self, labels: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.bool_], ...]:
+        """Of every part, which images test."""
+        learned = len(self._division.train)
+        if not self._division.is_cut:
+            return tuple(np.full(len(own), index >= learned) for index, own in enumerate(labels))
+        wanted = np.concatenate(labels) >= 0
+        groups = [part.groups for part in self._parts]
+        of_all = None if None in groups else [name for names in groups if names is not None for name in names]
+        kept = None if of_all is None else [name for name, is_kept in zip(of_all, wanted, strict=True) if is_kept]
+        chosen, sentence = cut(np.concatenate(labels)[wanted], kept, self._options)
+        self._remarks.append(sentence)
+        tests = np.zeros(len(wanted), dtype=np.bool_)
+        tests[wanted] = chosen
+        return tuple(np.split(tests, np.cumsum([len(own) for own in labels])[:-1]))
+
+    def _decode(self, labels: Sequence[NDArray[np.int64]], tests: Sequence[NDArray[np.bool_]]) -> None:
+        total, done = sum(int((own >= 0).sum()) for own in labels), 0
+        with Decoder(self._fit()) as decoder:
+            for index, (part, own, is_test) in enumerate(zip(self._parts, labels, tests, strict=True)):
+                for decoded in decoder.decode(part, own >= 0):
+                    self._note(part, decoded)
+                    decoder.measure_only = decoder.measure_only or self._size_is_open()
+                    if not decoder.measure_only:
+                        self._keep(index, decoded, own, is_test)
+                    done += len(decoded.sizes) + len(decoded.unreadable)
+                    self._progress(done, total)
+
+    def _fit(self) -> Fit | None:
+        size = self._options.size
+        if size is None or size == "keep":
+            return None
+        height, width = size if isinstance(size, tuple) else (size, size)
+        return Fit(height, width, self._options.fit)
+
+    def _note(self, part: Part, decoded: Decoded) -> None:
+        """Add to what is reported of the images as they are stored."""
+        self._sizes.update(decoded.sizes.values())
+        for row, size in decoded.sizes.items():
+            if size not in self._place_of_size:
+                self._place_of_size[size] = part.place(row)
+        self._modes.update(decoded.modes)
+        self._unreadable += [
+            Unreadable(place=part.place(row), reason=reason) for row, reason in decoded.unreadable.items()
+        ]
+        for row, picture in decoded.pictures.items():
+            self._place_of_depth.setdefault(picture.pixels.dtype.name, part.place(row))
+        deep, flat = map(self._place_of_depth.get, ("uint16", "uint8"))
+        if deep is not None and flat is not None:
+            raise DataError(
+                f"{deep} has 16 bits a pixel, but {flat} has 8; their values do not compare, so store all images alike"
+            )
+
+    def _size_is_open(self) -> bool:
+        """Whether the user has to name a size: the images differ in theirs, or are large and nobody said to keep them."""
+        if self._fit() is not None:
+            return False
+        large = self._options.size is None and any(max(size) > LARGE for size in self._sizes)
+        return large or len(self._sizes) > 1
+
+    def _keep(
+        self, index: int, decoded: Decoded, labels: NDArray[np.int64], is_test: NDArray[np.bool_]
+    ) -> None:
+        rows = np.fromiter(decoded.pictures, dtype=np.int64)
+        for name, split in self._splits.items():
+            own = rows[is_test[rows] == (name == "test")]
+            if not len(own):
+                continue
+            pictures: list[Picture] = [decoded.pictures[int(row)] for row in own]
+            split.spool.append(stacked(pictures))
+            split.labels.append(labels[own])
+            split.parts.append(np.full(len(own), index))
+            split.rows.append(own)
+            split.see_through += sum(picture.see_through for picture in pictures)
+
+    def _check_images(self, labels: NDArray[np.int64]) -> None:
+        """Refuse what cannot become a set, with every fault at once."""
+        faults = []
+        if self._unreadable and not self._options.skip_unreadable:
+            shown = "; ".join(f"{bad.place}: {bad.reason}" for bad in self._unreadable[:_PLACES_SHOWN])
+            rest = len(self._unreadable) - _PLACES_SHOWN
+            them = "it" if len(self._unreadable) == 1 else "them"
+            faults.append(
+                f"{shown}{f'; and {rest} more' if rest > 0 else ''}; mend or remove {them}, or leave {them} out with "
+                "`skip_unreadable`"
+            )
+        elif self._unreadable:
+            self._remarks.append(f"{len(self._unreadable)} images cannot be decoded and were left out")
+        if self._size_is_open():
+            faults.append(self._ask_for_size(labels))
+        if faults:
+            raise DataError(". ".join(faults))
+        empty = [name for name, split in self._splits.items() if not len(split.spool)]
+        if empty:
+            raise DataError(f"no image of {' and '.join(empty)} can be decoded; see that they are images")
+
+    def _ask_for_size(self, labels: NDArray[np.int64]) -> str:
+        common = self._sizes.most_common(_SIZES_SHOWN)
+        shown = ", ".join(f"{w} x {h} ({count}, the first {self._place_of_size[w, h]})" for (w, h), count in common)
+        shown += f" and {len(self._sizes) - len(common)} more sizes" if len(self._sizes) > len(common) else ""
+        side = min(64, *(min(size) for size in self._sizes))
+        ways = (
+            f"`size` {side} cuts out their middle, with `fit` 'pad' it adds bars, with `fit` 'stretch' it stretches them "
+            f"(--size {side}, --size {side} --fit pad, --size {side} --fit stretch)"
+        )
+        if len(self._sizes) > 1:
+            return f"images must agree in size, but theirs are {shown}; {ways}"
+        ((width, height),) = self._sizes
+        cost = _cost(labels, height, width)
+        return (
+            f"the images have {width} x {height} pixels; distilling 1 image per class of them by `dm` would take about "
+            f"{cost.peak_bytes / 1e9:.2g} GB of memory and {cost.flop:.1e} operations, against "
+            f"{_cost(labels, side, side).flop:.1e} at {side} x {side}; {ways}; `size` 'keep' takes them as they are"
+        )
+
+    def _joined_labels(self, name: str) -> NDArray[np.int64]:
+        return self._splits[name].joined(self._splits[name].labels)
+
+    def _to_eight_bits(self) -> tuple[int, int] | None:
+        """Scale 16-bit pixels by the range of the training images; test images may leave it, and are cut off there."""
+        if "uint16" not in self._place_of_depth:
+            return None
+        ranges = [(int(block.min()), int(block.max())) for _, block in self._splits["train"].spool.blocks()]
+        low, high = min(least for least, _ in ranges), max(most for _, most in ranges)
+        for name, split in self._splits.items():
+            outside = sum(
+                int(((block < low) | (block > high)).any(axis=(1, 2, 3)).sum()) for _, block in split.spool.blocks()
+            )
+            split.spool.rewrite(lambda block, _: _scaled(block, low, high))
+            self._remarks.append(
+                f"the images of {name} have 16 bits a pixel; {low} to {high} (the range of train) was scaled to 0 to 255"
+            )
+            if outside:
+                self._remarks.append(
+                    f"{outside} of {len(split.spool)} images of {name} leave that range and were cut off there"
+                )
+        return low, high
+
+    def _report(self, classes: tuple[str, ...], levels: tuple[int, int] | None) -> DatasetReport:
+        for name, split in self._splits.items():
+            if split.see_through:
+                self._remarks.append(
+                    f"{split.see_through} of {len(split.spool)} images of {name} are partly transparent and were laid on "
+                    "white"
+                )
+        train = self._image_set("train", classes)
+        train_keys = examination.keys_of(train.images)
+        examination.check_differ(train, train_keys)
+        test, test_keys = self._tested(train_keys, classes)
+        found = examination.duplicates(train, test, (train_keys, test_keys), self._place)
+        self._remarks += examination.remarks(train, test, found)
+        mean, std = channel_statistics(train.images)
+        digest = digest_of(train, test)
+        smallest = min(train.class_counts)
+        return DatasetReport(
+            id=set_id(digest),
+            digest=digest,
+            name=self._name,
+            layout=self._match.layout,
+            why=self._match.why,
+            options=self._options,
+            shape=train.shape,
+            classes=list(classes),
+            splits={
+                name: SplitReport(images=len(split), per_class=dict(zip(classes, split.class_counts, strict=True)))
+                for name, split in (("train", train), ("test", test))
+            },
+            sizes=[
+                SizeCount(width=width, height=height, images=count)
+                for (width, height), count in self._sizes.most_common(_SIZES_REPORTED)
+            ],
+            modes=dict(self._modes.most_common()),
+            levels=levels,
+            mean=list(mean),
+            std=list(std),
+            constant_channels=constant_channels(train.images),
+            unreadable=self._unreadable,
+            unlabelled=self._unlabelled,
+            ignored=dict(self._source.ignored),
+            duplicates=found,
+            largest_ipc=[
+                LargestIpc(kind="starting from real images", most=smallest),
+                LargestIpc(kind="starting from mosaics of four real images", most=smallest // 4),
+                LargestIpc(kind="starting from noise", most=10_000),
+            ],
+            remarks=self._remarks,
+        )
+
+    def _image_set(self, name: str, classes: tuple[str, ...]) -> ImageSet:
+        """A split as it will be read, memory-mapped, with its labels written."""
+        split = self._splits[name]
+        split.spool.save()
+        labels = self._joined_labels(name)
+        with (self._entry / f"{name}-labels.npy").open("wb") as file:
+            np.save(file, labels, allow_pickle=False)
+        images = np.load(split.spool.path, mmap_mode="c", allow_pickle=False)
+        return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), classes)
+
+    def _tested(self, learned: examination.Keys, classes: tuple[str, ...]) -> tuple[ImageSet, examination.Keys]:
+        """The test split and its hashes, without images that are learned from, where the user wants that."""
+        test = self._image_set("test", classes)
+        keys = examination.keys_of(test.images)
+        leaked = examination.leaks(learned, keys)
+        if not (self._options.drop_leaks and leaked.any()):
+            return test, keys
+        if leaked.all():
+            raise DataError(
+                f"all {len(test)} test images are training images too, so none would be left; give others, or remove the "
+                "test split and let one be cut"
+            )
+        self._remarks.append(f"{int(leaked.sum())} of {len(test)} test images are training images too and were left out")
+        del test
+        split = self._splits["test"]
+        split.spool.rewrite(lambda block, start: block[~leaked[start : start + len(block)]])
+        for values in (split.labels, split.parts, split.rows):
+            values[:] = [split.joined(values)[~leaked]]
+        return self._image_set("test", classes), examination.Keys(keys.exact[~leaked], keys.rough[~leaked])
+
+    def _place(self, number: int) -> str:
+        """Where an image lies, counted through both splits."""
+        for split in self._splits.values():
+            if number < len(split.spool):
+                part, row = split.joined(split.parts)[number], split.joined(split.rows)[number]
+                return self._parts[int(part)].place(int(row))
+            number -= len(split.spool)
+        raise IndexError(number)
+
+
+def _cost(labels: NDArray[np.int64], height: int, width: int) -> Cost:
+    """What a small job on images of that size would take."""
+    counts = np.bincount(labels[labels >= 0])
+    return Cost(
+        parse({"dataset": "images", "ipc": 1, "method": "dm"}), DataSizes((3, height, width), tuple(counts.tolist()), 0)
+    )
+
+
+def _choices(options: IngestOptions) -> Choices:
+    return Choices(
+        image_column=options.image_column,
+        label_column=options.label_column,
+        group_column=options.group_column,
+        group_folders=options.group_folders,
+        channels=options.channels,
+    )
+
+
+def _scaled(pixels: Pixels, low: int, high: int) -> Pixels:
+    """16-bit pixels as shares of a range, in 256 levels."""
+    shares = (pixels.astype(np.float32) - low) * (255 / max(1, high - low))
+    scaled: NDArray[np.uint8] = np.rint(shares.clip(0, 255)).astype(np.uint8)
+    return scaled
