@@ -96,8 +96,8 @@ def _renumbered(part: Part, first: Part, classes: tuple[str, ...]) -> NDArray[np
     strange = [names[number] for number in used if names[number] not in set(classes)]
     if strange or len(set(names)) < len(names):
         raise DataError(
-            f"{part.name} has other classes ({_listed(names)}) than {first.name} ({_listed(classes)}); the files of a set "
-            "must agree in the names of their classes, and every class needs images to learn from"
+            f"{part.name} has other classes ({_listed(names)}) than {first.name} ({_listed(classes)}); the files of a "
+            "set must agree in the names of their classes, and every class needs images to learn from"
         )
     place = {name: number for number, name in enumerate(classes)}
     numbers = np.array([place.get(name, UNLABELLED) for name in names] + [UNLABELLED], dtype=np.int64)

@@ -16,6 +16,7 @@ from ddcore.data.image_files import Fit, Picture, Pixels
 from ddcore.data.source import Part, RawImage
 
 _IMAGES_A_TASK = 128
+_BYTES_A_TASK = 4 * 1024 * 1024
 _TASKS_AHEAD = 2
 """Tasks that wait for each thread: enough to keep it busy, few enough to hold little in memory."""
 
@@ -52,6 +53,7 @@ class Decoder:
     def __init__(self, fit: Fit | None) -> None:
         self.measure_only = False
         self._fit = fit
+        self._images_a_task = 1
         self._threads = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads)
 
@@ -71,15 +73,25 @@ class Decoder:
         waiting: deque[Future[Decoded]] = deque()
         first = 0
         for batch in part.images():
-            for start in range(0, len(batch), _IMAGES_A_TASK):
-                piece = batch[start : start + _IMAGES_A_TASK]
+            start = 0
+            while start < len(batch):
+                piece = batch[start : start + self._images_a_task]
                 place = first + start
                 waiting.append(self._pool.submit(self._piece, place, piece, wanted[place : place + len(piece)]))
+                start += len(piece)
                 if len(waiting) > _TASKS_AHEAD * self._threads:
-                    yield waiting.popleft().result()
+                    yield self._done(waiting.popleft())
             first += len(batch)
         while waiting:
-            yield waiting.popleft().result()
+            yield self._done(waiting.popleft())
+
+    def _done(self, task: Future[Decoded]) -> Decoded:
+        """What a task has decoded; tasks hold fewer images where these are large."""
+        decoded = task.result()
+        largest = max((picture.pixels.nbytes for picture in decoded.pictures.values()), default=0)
+        if largest:
+            self._images_a_task = max(1, min(_IMAGES_A_TASK, _BYTES_A_TASK // largest))
+        return decoded
 
     def _piece(self, first: int, images: Sequence[RawImage], wanted: NDArray[np.bool_]) -> Decoded:
         done = Decoded(first)
@@ -110,5 +122,5 @@ class Decoder:
 def stacked(pictures: Sequence[Picture]) -> Pixels:
     """Pictures of one size and type as an array (n, C, H, W); grey ones beside coloured ones get three channels."""
     channels = max(len(picture.pixels) for picture in pictures)
-    return np.stack([picture.pixels if len(picture.pixels) == channels else picture.pixels.repeat(channels, axis=0)
-                     for picture in pictures])  # fmt: skip
+    repeated = [picture.pixels.repeat(channels // len(picture.pixels), axis=0) for picture in pictures]
+    return np.stack(repeated)  # type: ignore[return-value]

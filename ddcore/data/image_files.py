@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 MAX_PIXELS = 4096 * 4096
 """Largest image that is decoded; a small file may unpack to any size."""
@@ -140,7 +141,7 @@ def of_array(values: NDArray[Any], fit: Fit | None = None) -> Picture:
     if channels == 4 or (fit is not None and (height, width) != (fit.height, fit.width)):
         pixels, see_through = _fitted_array(stored, fit)
         return Picture(pixels, see_through, (width, height), mode)
-    return Picture(np.ascontiguousarray(stored.transpose(2, 0, 1)), False, (width, height), mode)
+    return Picture(stored.transpose(2, 0, 1), False, (width, height), mode)
 
 
 def _eight_or_sixteen(values: NDArray[Any]) -> Pixels:
@@ -159,11 +160,14 @@ def _eight_or_sixteen(values: NDArray[Any]) -> Pixels:
 
 
 def _fitted_array(stored: Pixels, fit: Fit | None) -> tuple[Pixels, bool]:
-    if stored.dtype == np.uint8:
+    if stored.dtype == np.uint8 or fit is None:
         return _pixels(Image.fromarray(stored[:, :, 0] if stored.shape[2] == 1 else np.ascontiguousarray(stored)), fit)
-    assert fit is not None
-    planes = [fit.apply(Image.fromarray(stored[:, :, channel].astype(np.float32))) for channel in range(stored.shape[2])]
-    deep: NDArray[np.uint16] = np.rint(np.stack([np.asarray(plane) for plane in planes])).clip(0, 65535).astype(np.uint16)
+    planes = [
+        fit.apply(Image.fromarray(stored[:, :, channel].astype(np.float32))) for channel in range(stored.shape[2])
+    ]
+    deep: NDArray[np.uint16] = (
+        np.rint(np.stack([np.asarray(plane) for plane in planes])).clip(0, 65535).astype(np.uint16)
+    )
     return deep, False
 
 
@@ -192,11 +196,8 @@ def _pixels(image: Image.Image, fit: Fit | None) -> tuple[Pixels, bool]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, which TIFF files keep among their own tags; 0 where there is none."""
-    if "exif" in image.info:
-        return int(image.getexif().get(_ORIENTATION, 0) or 0)
-    tags = getattr(image, "tag_v2", None)
-    return int(tags.get(_ORIENTATION, 0) or 0) if tags is not None else 0
+    """The EXIF orientation; 0 where there is none, and for TIFF, which Pillow turns upright by itself."""
+    return int(image.getexif().get(_ORIENTATION, 0) or 0) if "exif" in image.info else 0
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
@@ -204,17 +205,15 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if _orientation(image) in _TURNED else (width, height)
 
 
-def _opened(encoded: bytes | Path) -> Image.Image:
+def _opened(encoded: bytes | Path) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=_formats())
 
 
 @cache
 def _formats() -> tuple[str, ...]:
     """What can be read here: Pillow may be built without AVIF, and HEIC needs the extra of that name."""
-    try:
+    with suppress(ImportError):
         import_module("pillow_heif").register_heif_opener()
-    except ImportError:
-        pass
     Image.init()
     return (*_FORMATS, *(name for name in _WHERE_INSTALLED if name in Image.OPEN))
 

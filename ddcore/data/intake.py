@@ -1,7 +1,7 @@
 """From a user's files to a stored set: read, decide, decode, look at, keep.
 
-Everything streams. What is held in memory is one number for each image (its label, hashes and place) and a few blocks of
-pixels, so that a set may be larger than memory. Nothing is seen at its final place before it is whole.
+Everything streams. What is held in memory is one number for each image (its label, hashes and place) and a few blocks
+of pixels, so that a set may be larger than memory. Nothing is seen at its final place before it is whole.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ddcore.data.splits import Division, cut, divide
 from ddcore.data.spool import Spool
 from ddcore.data.stored import StoredSet
 from ddcore.errors import DataError
+from ddcore.spec.cost import Cost
 from ddcore.spec.ingest import LARGE, DatasetReport, IngestOptions, LargestIpc, SizeCount, SplitReport, Unreadable
 from ddcore.spec.job import parse
-from ddcore.spec.cost import Cost
 from ddcore.spec.work import DataSizes
 
 Progress = Callable[[int, int], None]
@@ -178,8 +178,8 @@ class _Intake:
             places = [part.place(int(row)) for part, rows in bare for row in rows[:_UNLABELLED_SHOWN]]
             shown = ", ".join(places[:_UNLABELLED_SHOWN]) + (" …" if self._unlabelled > _UNLABELLED_SHOWN else "")
             raise DataError(
-                f"{self._unlabelled} of {sum(map(len, self._parts))} images have no label ({shown}); label them, or leave "
-                "them out with `drop_unlabelled`"
+                f"{self._unlabelled} of {sum(map(len, self._parts))} images have no label ({shown}); label them, or "
+                "leave them out with `drop_unlabelled`"
             )
         self._remarks.append(f"{self._unlabelled} images have no label and were left out")
 
@@ -236,15 +236,13 @@ class _Intake:
             )
 
     def _size_is_open(self) -> bool:
-        """Whether the user has to name a size: the images differ in theirs, or are large and nobody said to keep them."""
+        """Whether the user has to name a size: the images differ, or are large and nobody said to keep them."""
         if self._fit() is not None:
             return False
         large = self._options.size is None and any(max(size) > LARGE for size in self._sizes)
         return large or len(self._sizes) > 1
 
-    def _keep(
-        self, index: int, decoded: Decoded, labels: NDArray[np.int64], is_test: NDArray[np.bool_]
-    ) -> None:
+    def _keep(self, index: int, decoded: Decoded, labels: NDArray[np.int64], is_test: NDArray[np.bool_]) -> None:
         rows = np.fromiter(decoded.pictures, dtype=np.int64)
         for name, split in self._splits.items():
             own = rows[is_test[rows] == (name == "test")]
@@ -284,8 +282,8 @@ class _Intake:
         shown += f" and {len(self._sizes) - len(common)} more sizes" if len(self._sizes) > len(common) else ""
         side = min(64, *(min(size) for size in self._sizes))
         ways = (
-            f"`size` {side} cuts out their middle, with `fit` 'pad' it adds bars, with `fit` 'stretch' it stretches them "
-            f"(--size {side}, --size {side} --fit pad, --size {side} --fit stretch)"
+            f"`size` {side} cuts out their middle, with `fit` 'pad' it adds bars, with `fit` 'stretch' it stretches "
+            f"them (--size {side}, --size {side} --fit pad, --size {side} --fit stretch)"
         )
         if len(self._sizes) > 1:
             return f"images must agree in size, but theirs are {shown}; {ways}"
@@ -312,7 +310,8 @@ class _Intake:
             )
             split.spool.rewrite(lambda block, _: _scaled(block, low, high))
             self._remarks.append(
-                f"the images of {name} have 16 bits a pixel; {low} to {high} (the range of train) was scaled to 0 to 255"
+                f"the images of {name} have 16 bits a pixel; {low} to {high} (the range of train) was scaled to 0 to "
+                "255"
             )
             if outside:
                 self._remarks.append(
@@ -323,9 +322,9 @@ class _Intake:
     def _report(self, classes: tuple[str, ...], levels: tuple[int, int] | None) -> DatasetReport:
         for name, split in self._splits.items():
             if split.see_through:
+                clear, count = split.see_through, len(split.spool)
                 self._remarks.append(
-                    f"{split.see_through} of {len(split.spool)} images of {name} are partly transparent and were laid on "
-                    "white"
+                    f"{clear} of {count} images of {name} are partly transparent and were laid on white"
                 )
         train = self._image_set("train", classes)
         train_keys = examination.keys_of(train.images)
@@ -389,10 +388,12 @@ class _Intake:
             return test, keys
         if leaked.all():
             raise DataError(
-                f"all {len(test)} test images are training images too, so none would be left; give others, or remove the "
-                "test split and let one be cut"
+                f"all {len(test)} test images are training images too, so none would be left; give others, or remove "
+                "the test split and let one be cut"
             )
-        self._remarks.append(f"{int(leaked.sum())} of {len(test)} test images are training images too and were left out")
+        self._remarks.append(
+            f"{int(leaked.sum())} of {len(test)} test images are training images too and were left out"
+        )
         del test
         split = self._splits["test"]
         split.spool.rewrite(lambda block, start: block[~leaked[start : start + len(block)]])

@@ -77,7 +77,7 @@ class Labels:
     """Labels of some images.
 
     Attributes:
-        numbers: int64 (N,). Places in ``names``; where there are none, the labels as they are stored, any whole numbers.
+        numbers: int64 (N,). Places in ``names``; where there are none, the labels as they are stored.
             A negative one marks an image without a label.
         names: what the numbers stand for.
         declared: whether the file lists its classes by itself, in this order; else they are those that occur, sorted.
@@ -104,16 +104,17 @@ class Labels:
         >>> Labels.of(["dog", "cat", None], "label")
         Labels(numbers=array([ 1,  0, -1]), names=('cat', 'dog'), declared=False)
         """
-        array = values if isinstance(values, np.ndarray) else _array(values, column)
+        array = np.atleast_1d(values) if isinstance(values, np.ndarray) else _array(values, column)
         if array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         if array.ndim != 1:
             shown = " ".join(str(row) for row in np.asarray(array[:_FLAGS_SHOWN]).tolist())
             raise DataError(
-                f"`{column}` holds {array.shape[-1]} values for each image ({shown} …), so an image can belong to several "
-                "classes at once; only one label an image can be distilled, so name a column with one, or derive one"
+                f"`{column}` holds {array.shape[-1]} values for each image ({shown} …), so an image can belong to "
+                "several classes at once; only one label an image can be distilled, so name a column with one, or "
+                "derive one"
             )
-        if array.dtype.kind in "OUS":
+        if array.dtype.kind in "OU":
             return cls._named(array, column)
         if array.dtype.kind == "b":
             return cls(array.astype(np.int64), ("false", "true"))
@@ -132,7 +133,7 @@ class Labels:
 
 def _array(values: Sequence[Any], column: str) -> NDArray[Any]:
     """Values of a column as an array; what is absent becomes ``UNLABELLED`` among numbers."""
-    present = [value for value in values if value is not None]
+    present = [value for value in values if value is not None and value == value]
     if all(isinstance(value, str) for value in present):
         return np.array(list(values), dtype=object)
     if all(isinstance(value, bool) for value in present) and len(present) == len(values):
@@ -151,16 +152,18 @@ def _array(values: Sequence[Any], column: str) -> NDArray[Any]:
 
 def _whole(array: NDArray[Any], column: str) -> NDArray[np.int64]:
     if array.dtype.kind in "iu":
+        if array.dtype == np.uint64 and len(array) and array.max() > np.iinfo(np.int64).max:
+            raise DataError(f"`{column}` holds {array.max()}, which is too large for a label; number the classes")
         return array.astype(np.int64)
     if array.dtype.kind != "f":
         raise DataError(f"`{column}` holds values of type {array.dtype}; labels are words or whole numbers")
     absent = np.isnan(array)
     numbers = np.where(absent, float(UNLABELLED), array)
-    odd = np.flatnonzero(numbers != np.rint(numbers))
+    odd = np.flatnonzero((numbers != np.rint(numbers)) | (np.abs(numbers) > 2**53))
     if len(odd):
         raise DataError(
-            f"`{column}` holds {array[odd[0]]} (row {odd[0]}), a measured quantity rather than a class; labels are words "
-            "or whole numbers"
+            f"`{column}` holds {array[odd[0]]} (row {odd[0]}), a measured quantity rather than a class; labels are "
+            "words or whole numbers"
         )
     return numbers.astype(np.int64)
 
@@ -188,6 +191,18 @@ class Part:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @classmethod
+    def of_array(cls, split: str | None, name: str, images: NDArray[Any], labels: Labels) -> Part:
+        """Images that lie in one array, in memory or mapped from a file.
+
+        Args:
+            split: ``train``, ``test``, ``validation`` or unknown.
+            name: what the user calls the array.
+            images: (N, H, W) or (N, H, W, C).
+            labels: of all of them.
+        """
+        return cls(split, name, labels, lambda: batches(images), lambda number: f"{name}[{number}]")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -213,7 +228,7 @@ def split_named(text: str) -> str | None:
     return SPLITS.get(text.lower())
 
 
-def batches(images: Sequence[RawImage], size: int = 1024) -> Iterator[Sequence[RawImage]]:
-    """A sequence in pieces."""
+def batches(images: Sequence[RawImage] | NDArray[Any], size: int = 1024) -> Iterator[Sequence[RawImage]]:
+    """A sequence, or an array of images, in pieces."""
     for start in range(0, len(images), size):
-        yield images[start : start + size]
+        yield list(images[start : start + size])

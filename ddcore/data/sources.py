@@ -139,7 +139,9 @@ def _place(name: str, data_root: Path) -> Path | None:
     files = sorted(data_root.glob(f"{name}.*")) if data_root.is_dir() else []
     fit = [file for file in files if file.is_file() and (file.suffix in _FILES or archives.is_archive(file))]
     if len(fit) > 1:
-        raise DataError(f"{data_root} holds several files of the name {name} ({', '.join(f.name for f in fit)}); keep one")
+        raise DataError(
+            f"{data_root} holds several files of the name {name} ({', '.join(f.name for f in fit)}); keep one"
+        )
     return fit[0] if fit else None
 
 
@@ -147,7 +149,7 @@ def _taken_in(identity: str, cache: Path | None) -> StoredSet:
     found = None if cache is None else stored.read(cache / "datasets" / identity)
     if found is None:
         raise DataError(
-            f"the set {identity} is not here: it was taken in elsewhere, or removed to make room; take its files in again"
+            f"the set {identity} is not here: it was taken in elsewhere, or removed to make room; take it in again"
         )
     note_use((cache or Path()) / "datasets" / identity)
     return found

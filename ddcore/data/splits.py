@@ -82,7 +82,7 @@ def cut(
     Raises:
         DataError: a class is too small to give any image away.
     """
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
+    from sklearn.model_selection import StratifiedGroupKFold
 
     share, seed = options.test_split, options.seed
     chosen = np.zeros(len(labels), dtype=np.bool_)
@@ -90,11 +90,15 @@ def cut(
         counts = np.bincount(labels)
         if counts.min() < 2:
             raise DataError(
-                f"a class has a single image, so none can be set aside for scoring; add images, or a folder or file named "
-                f"test with images of its own ({int((counts < 2).sum())} such classes)"
+                f"a class has a single image, so none can be set aside for scoring; add images, or a folder or file "
+                f"named test with images of its own ({int((counts < 2).sum())} such classes)"
             )
-        size = min(max(round(share * len(labels)), len(counts)), len(labels) - len(counts))
-        _, rows = next(StratifiedShuffleSplit(1, test_size=size, random_state=seed).split(labels, labels))
+        # scikit-learn's stratified cut can take all of a small class; each of ours gives one image and keeps one.
+        rng = np.random.default_rng(seed)
+        sizes = np.rint(share * counts).astype(np.int64).clip(1, counts - 1)
+        rows = np.concatenate(
+            [rng.permutation(np.flatnonzero(labels == number))[:size] for number, size in enumerate(sizes)]
+        )
     else:
         folds = max(2, round(1 / share))
         if len(set(groups)) < folds:

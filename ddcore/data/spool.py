@@ -11,7 +11,7 @@ import numpy as np
 
 from ddcore.data.image_files import Pixels
 
-_BLOCK = 64 * 1024 * 1024
+_BLOCK = 16 * 1024 * 1024
 
 
 class Spool:
@@ -57,7 +57,7 @@ class Spool:
             self.rewrite(lambda block, _: block.repeat(channels, axis=1))
 
     def rewrite(self, change: Callable[[Pixels, int], Pixels]) -> None:
-        """Change the images in blocks; ``change`` gets a block and the number of its first image, and must leave some."""
+        """Change the images in blocks; ``change`` gets a block and the number of its first image, and leaves some."""
         changed = Spool(self.path.with_name(self.path.name + ".new"))
         for start, block in self.blocks():
             images = change(block, start)
@@ -66,8 +66,13 @@ class Spool:
         if self._file is None or changed._file is None:
             return
         self._file.close()
-        os.replace(changed.path, self.path)
-        self._file, self._image, self._dtype, self._count = changed._file, changed._image, changed._dtype, changed._count
+        changed.path.replace(self.path)
+        self._file, self._image, self._dtype, self._count = (
+            changed._file,
+            changed._image,
+            changed._dtype,
+            changed._count,
+        )
 
     def blocks(self) -> Iterator[tuple[int, Pixels]]:
         """The images in blocks, each with the number of its first one."""

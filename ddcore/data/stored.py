@@ -1,7 +1,7 @@
 """Sets as they are kept: uint8 arrays that are memory-mapped, and the report of what was taken in.
 
-A folder holds ``dataset.json`` and for each split ``<split>-images.npy`` (N, C, H, W) and ``<split>-labels.npy`` (N,): one
-file a split, so that it can be mapped as one tensor, however large it is.
+A folder holds ``dataset.json`` and for each split ``<split>-images.npy`` (N, C, H, W) and ``<split>-labels.npy`` (N,):
+one file a split, so that it can be mapped as one tensor, however large it is.
 """
 
 from __future__ import annotations

@@ -20,16 +20,19 @@ class IngestOptions(SpecModel):
 
     size: Side | tuple[Side, Side] | Literal["keep"] | None = Field(
         None,
-        description="Pixels a side, or (height, width), that every image is brought to; `keep` takes images of one size "
-        "as they are, however large.",
+        description="Pixels a side, or (height, width), that every image is brought to; `keep` takes images of one "
+        "size as they are, however large.",
     )
     fit: Literal["crop", "pad", "stretch"] = Field(
         "crop",
-        description="How an image of another shape is brought to `size`: its middle is cut out, black bars are added, or "
-        "it is stretched.",
+        description="How an image of another shape is brought to `size`: its middle is cut out, black bars are added, "
+        "or it is stretched.",
     )
     test_split: float = Field(
-        0.2, gt=0, lt=1, description="Share of each class that is set aside for scoring where the files have no test split."
+        0.2,
+        gt=0,
+        lt=1,
+        description="Share of each class that is set aside for scoring where the files have no test split.",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Decides which images are set aside.")
     validation: Literal["auto", "join", "drop"] = Field(

@@ -32,7 +32,7 @@ JOBS: Mapping[str, Mapping[str, Any]] = {
     "linear": {"network": "linear"},
     "mirrored": {"decoder": "mirrored"},
     "steady": {"sampler": "steady"},
-    "arrays": {"dataset": "dusk"},
+    "dusk": {"dataset": "dusk"},
 }
 """What a job says to have each toy."""
 
@@ -90,9 +90,9 @@ print(json.dumps(answers))
 def ask(home: Path, cwd: Path, path: tuple[Path, ...], names: tuple[str, ...]) -> dict[str, Any]:
     """What the engine, the service, the client and the doctor say in a process of their own."""
     (home / "data" / "dusk").mkdir(parents=True)
-    pixels = np.tile(np.array([40, 200], dtype=np.uint8), 20)[:, None, None, None] + np.zeros((40, 1, 8, 8), np.uint8)
-    pixels[:, :, ::2] += 20
-    np.savez(home / "data" / "dusk" / "arrays.npz", train=pixels, test=pixels)
+    pixels = np.tile(np.array([40, 200], dtype=np.uint8), 20)[:, None, None] + np.zeros((40, 8, 8), np.uint8)
+    pixels[:, ::2] += 20
+    np.savez(home / "data" / "dusk" / "dusk.npz", train=pixels, test=pixels)
     plain = {
         "dataset": "digits",
         "ipc": 1,
@@ -202,7 +202,7 @@ def test_a_sampler(answers: dict[str, Any]) -> None:
 
 def test_a_reader_of_datasets(answers: dict[str, Any]) -> None:
     assert answers["datasets"][-1] == "dusk"
-    assert (answers["validate"]["arrays"], answers["ran"]["arrays"]) == (200, True)
+    assert (answers["validate"]["dusk"], answers["ran"]["dusk"]) == (200, True)
 
 
 @pytest.mark.parametrize("toy", CASES)
@@ -245,8 +245,11 @@ def test_nothing_else_is_said_at_the_start(installed: dict[str, Any]) -> None:
 def test_what_only_the_engine_loads_is_named_by_the_doctor(installed: dict[str, Any]) -> None:
     text = installed["doctor"][1]
     assert "`dull` in `ddservice.implementations` of dd-broken 1.0 is left out: ModuleNotFoundError" in text
-    assert "`tape` in `ddservice.datasets` of dd-broken 1.0 is left out: TypeError: 42 is no function" in text
-    for name, group in (("grey", "methods"), ("grey", "implementations"), ("arrays", "datasets"), ("dull", "methods")):
+    assert (
+        "`tape` in `ddservice.datasets` of dd-broken 1.0 is left out: TypeError: 42 is no class with `sniff` and `read`"
+        in text
+    )
+    for name, group in (("grey", "methods"), ("grey", "implementations"), ("dusk", "datasets"), ("dull", "methods")):
         assert f"{name} (ddservice.{group}, dd-" in text
 
 

@@ -137,20 +137,19 @@ class Steady(RealBatches):
     def rows(self, index, params, batch):
         return self.run.sampler.draw_each(batch, torch.Generator().manual_seed(0))
 """,
-    "data/readers/arrays": """
+    "data/readers/dusk": """
 import numpy as np
-import torch
-from ddcore.data.dataset import ImageSet
-from ddcore.data.readers import Found, reader
+from ddcore.data.readers import reader
+from ddcore.data.source import Guess, Labels, Part, Source
 
-@reader("arrays")
-def arrays(folder):
-    file = folder / "arrays.npz"
-    return Found((file,), lambda known: read(np.load(file))) if file.is_file() else None
+@reader("dusk")
+class Dusk:
+    def sniff(self, place):
+        return Guess(1.0, "it holds dusk.npz") if (place / "dusk.npz").is_file() else None
 
-def read(file):
-    split = lambda name: ImageSet(torch.tensor(file[name]), torch.arange(40) % 2, ("dark", "light"))
-    return split("train"), split("test")
+    def read(self, place, choices):
+        images, labels = np.load(place / "dusk.npz"), Labels(np.arange(40) % 2, ("dark", "light"))
+        return Source([Part.of_array(split, split, images[split], labels) for split in ("train", "test")])
 """,
 }
 """By the place of a file below `ddcore`."""

@@ -111,8 +111,8 @@ def match(place: Path, layout: str | None = None) -> Match:
 def layouts_known() -> str:
     """One sentence on every layout that can be read."""
     return (
-        "Known are folders with a folder of images for each class, parquet files, .npz arrays, a table (CSV, TSV or JSONL) "
-        "of image paths and labels, and the archives of well-known sets; each also as a .zip or .tar"
+        "Known are folders with a folder of images for each class, parquet files, .npz arrays, a table (CSV, TSV or "
+        "JSONL) of image paths and labels, and the archives of well-known sets; each also as a .zip or .tar"
     )
 
 

@@ -23,6 +23,7 @@ from ddcore.errors import DataError
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "category")
 _ROWS_AT_ONCE = 1024
+_BYTES_AT_ONCE = 32 * 1024 * 1024
 _MOST_ROWS = 100_000_000
 _LFS = b"version https://git-lfs"
 _NAMED_AFTER_SPLIT = re.compile(rf"^({'|'.join(sorted(SPLITS, key=len, reverse=True))})(?![A-Za-z])", re.IGNORECASE)
@@ -32,8 +33,8 @@ _NAMED_AFTER_SPLIT = re.compile(rf"^({'|'.join(sorted(SPLITS, key=len, reverse=T
 class Parquet:
     """A file, or a folder of files that are named after their split or lie in a folder that is.
 
-    Known are ``train-*.parquet`` in the folder, in ``data`` or in the folder of a configuration; ``train/*.parquet``; and
-    ``train.parquet``. Files that name no split are taken together, where no other file does.
+    Known are ``train-*.parquet`` in the folder, in ``data`` or in the folder of a configuration; ``train/*.parquet``;
+    and ``train.parquet``. Files that name no split are taken together, where no other file does.
     """
 
     def sniff(self, place: Path) -> Guess | None:
@@ -90,10 +91,15 @@ def _part(file: Path, split: str | None, choices: Choices) -> Part:
         with pq.ParquetFile(file) as parquet:
             rows = parquet.metadata.num_rows
             if rows > _MOST_ROWS:
-                raise DataError(f"{file} says that it has {rows:,} rows, more than the {_MOST_ROWS:,} allowed; split it")
+                raise DataError(
+                    f"{file} says that it has {rows:,} rows, more than the {_MOST_ROWS:,} allowed; split it"
+                )
             schema = parquet.schema_arrow
             features = _features(file, schema)
-            image, label = _image_column(file, schema, features, choices), _label_column(file, schema, features, choices)
+            image, label = (
+                _image_column(file, schema, features, choices),
+                _label_column(file, schema, features, choices),
+            )
             labels = _labels(file, parquet.read([label]).column(0), features.get(label), label)
             groups = _groups(file, parquet, choices)
     except (pa.ArrowException, OSError) as error:
@@ -172,7 +178,8 @@ def _holds_images(kind: pa.DataType) -> bool:
         return _holds_images(kind.value_type)
     if pa.types.is_struct(kind):
         place = kind.get_field_index("bytes")
-        return place >= 0 and _holds_images(kind.field(place).type)
+        inner = kind.field(place).type if place >= 0 else None
+        return inner is not None and (pa.types.is_null(inner) or _holds_images(inner))
     return any(check(kind) for check in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
 
 
@@ -207,7 +214,9 @@ def _images(file: Path, column: str) -> Iterator[Sequence[RawImage]]:
     """Encoded images in the order of their rows, or the paths of those that lie beside the file."""
     try:
         with pq.ParquetFile(file) as parquet:
-            for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=[column]):
+            of_a_row = file.stat().st_size // max(1, parquet.metadata.num_rows)
+            rows = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // max(1, of_a_row)))
+            for batch in parquet.iter_batches(rows, columns=[column]):
                 yield _cells(file, batch.column(0))
     except (pa.ArrowException, OSError) as error:
         raise DataError(_unreadable(file, error)) from error

@@ -2,12 +2,15 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ddcore.data import image_files
+from ddcore.data.image_files import Fit
 from ddcore.data.image_files import decode as decode_picture
 
 RNG = np.random.default_rng(0)
@@ -144,3 +147,115 @@ def flip_a_bit(data: bytes) -> bytes:
 def test_unfit_files_are_refused(spoil: Callable[[bytes], bytes], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         decode(spoil(encoded(Image.fromarray(RGB))))
+
+
+class TestFit:
+    @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "1", "CMYK", "I;16"])
+    @pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
+    def test_images_of_every_kind_are_brought_to_a_size(self, mode: str, how: Any) -> None:
+        image = Image.new("RGB", (31, 17), (200, 100, 50))
+        image = Image.fromarray(np.full((17, 31), 4000, np.uint16)) if mode == "I;16" else image.convert(mode)
+        buffer = io.BytesIO()
+        image.save(buffer, "TIFF")
+        picture = image_files.decode(buffer.getvalue(), Fit(8, 12, how))
+        assert picture.pixels.shape[1:] == (8, 12)
+        assert (picture.size, picture.mode) == ((31, 17), mode)
+        assert picture.pixels.dtype == (np.uint16 if mode == "I;16" else np.uint8)
+        if mode == "I;16" and how != "pad":
+            assert (picture.pixels == 4000).all()
+
+    def test_bars_are_black_and_lie_where_the_image_is_short(self) -> None:
+        buffer = io.BytesIO()
+        Image.new("RGB", (40, 20), "white").save(buffer, "PNG")
+        pixels = image_files.decode(buffer.getvalue(), Fit(8, 8, "pad")).pixels
+        assert (pixels[:, 2:6] == 255).all()
+        assert not pixels[:, :2].any()
+        assert not pixels[:, 6:].any()
+
+    def test_an_image_of_the_size_is_not_touched(self) -> None:
+        values = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(values).save(buffer, "PNG")
+        assert np.array_equal(image_files.decode(buffer.getvalue(), Fit(6, 5)).pixels, values.transpose(2, 0, 1))
+        assert np.array_equal(image_files.of_array(values, Fit(6, 5)).pixels, values.transpose(2, 0, 1))
+
+    def test_the_size_is_that_of_the_upright_image(self) -> None:
+        for kind, how in (("JPEG", {"exif": turned()}), ("PNG", {"exif": turned()}), ("TIFF", {"tiffinfo": {274: 6}})):
+            buffer = io.BytesIO()
+            Image.new("RGB", (20, 10)).save(buffer, kind, **how)
+            assert image_files.measure(buffer.getvalue()) == (10, 20)
+            picture = image_files.decode(buffer.getvalue())
+            assert (picture.size, picture.pixels.shape[1:]) == ((10, 20), (20, 10))
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[274] = 6
+    return exif
+
+
+class TestArrays:
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            (np.array([[0, 200]], np.uint8), [[[0, 200]]]),
+            (np.array([[[0], [200]]], np.uint8), [[[0, 200]]]),
+            (np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8), [[[1, 4]], [[2, 5]], [[3, 6]]]),
+            (np.array([[0, 60000]], np.uint16), [[[0, 60000]]]),
+            (np.array([[False, True]]), [[[0, 255]]]),
+            (np.array([[0.0, 0.5, 1.0]], np.float32), [[[0, 128, 255]]]),
+            (np.array([[[9, 9, 9, 255], [9, 9, 9, 0]]], np.uint8), [[[9, 255]], [[9, 255]], [[9, 255]]]),
+        ],
+    )
+    def test_numbers_become_pixels(self, values: Any, expected: Any) -> None:
+        pixels = image_files.of_array(values).pixels
+        assert pixels.tolist() == expected
+        assert pixels.dtype == (np.uint16 if values.dtype == np.uint16 else np.uint8)
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            (np.zeros((2, 2, 2), np.uint8), r"an array of shape \(2, 2, 2\); images are \(H, W\) or"),
+            (np.zeros(4, np.uint8), "an array of shape"),
+            (np.zeros((2, 2), np.int32), "pixels of type int32; store uint8"),
+            (np.array([[0.0, 255.0]]), "floating-point pixels from 0 to 255; they run from 0 to 1"),
+            (np.array([[-0.1, 0.5]]), "floating-point pixels from -0.1 to 0.5"),
+            (np.array([[np.nan, 0.5]]), "floating-point pixels from nan"),
+            (np.zeros((2, 2, 4), np.uint16), "16 bits a channel in colour or beside transparency"),
+        ],
+    )
+    def test_numbers_that_are_no_pixels_are_refused(self, values: Any, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            image_files.of_array(values)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"", "an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a pointer of git-lfs, .* `git lfs pull`"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", r"a HEIC image; install the extra .*ddservice\[heic\]"),
+        (b"<html>", "not a readable image"),
+    ],
+)
+@pytest.mark.parametrize("as_file", [True, False])
+def test_what_is_no_image_says_what_it_is(tmp_path: Path, head: bytes, message: str, as_file: bool) -> None:
+    if "HEIC" in message and "HEIF" in image_files._formats():
+        pytest.skip("HEIC can be read here")
+    (tmp_path / "file").write_bytes(head)
+    for read in (image_files.decode, image_files.measure):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path / "file" if as_file else head)
+
+
+def test_a_file_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cannot be read \(No such file or directory\)"):
+        image_files.decode(tmp_path / "absent.png")
+    with pytest.raises(ValueError, match=r"cannot be read \(Is a directory\)"):
+        image_files.decode(tmp_path)
+
+
+def test_avif_is_read() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (12, 8), (250, 40, 40)).save(buffer, "AVIF")
+    assert image_files.decode(buffer.getvalue()).pixels.shape == (3, 8, 12)

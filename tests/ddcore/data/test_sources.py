@@ -1,3 +1,8 @@
+import logging
+import os
+import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -6,9 +11,11 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from ddcore.data import load
+from ddcore.data import intake, load
+from ddcore.data.sources import own
 from ddcore.errors import DataError
 from ddcore.spec import DATASETS
+from ddcore.spec.ingest import IngestOptions
 
 
 def test_digits_need_no_files_and_keep_their_fixed_split() -> None:
@@ -94,7 +101,7 @@ def test_unknown_name_says_where_it_looked_and_what_is_near(toy: Any) -> None:
         load("toyy", toy.root)
     message = str(caught.value)
     assert str(toy.root / "toyy") in message
-    assert "train-*.parquet and test-*.parquet" in message
+    assert "folders with a folder of images for each class, parquet files, .npz arrays" in message
     assert message.endswith("Did you mean 'toy'?")
     with pytest.raises(DataError, match=r"Did you mean 'cifar10'\?$"):
         load("cifar_10", toy.root)
@@ -110,11 +117,119 @@ def test_absent_data_root_is_no_crash(tmp_path: Path) -> None:
         load("toy", tmp_path / "absent")
 
 
-def test_folder_without_parquet_lists_what_it_holds(toy: Any) -> None:
+def test_a_folder_that_nobody_can_read_lists_what_it_holds(toy: Any) -> None:
     (toy.root / "photos").mkdir()
     (toy.root / "photos" / "cat.jpg").touch()
-    with pytest.raises(DataError, match=r"photos holds no train-\*\.parquet, .*present: cat\.jpg"):
+    with pytest.raises(DataError, match=r"photos holds nothing that can be read as labelled images; present: cat\.jpg"):
         load("photos", toy.root)
+
+
+def test_a_file_or_an_archive_in_the_data_root_is_a_dataset(toy: Any) -> None:
+    (toy.folder / "train-00000-of-00001.parquet").rename(toy.root / "lone.parquet")
+    assert load("lone", toy.root).class_counts == (2, 2)
+    shutil.make_archive(str(toy.root / "packed"), "zip", toy.root, "toy")
+    (toy.folder / "test-00000-of-00001.parquet").unlink()
+    with pytest.raises(DataError, match="there are only test images"):
+        load("toy", toy.root)
+    toy.write("train", toy.images(6), [0, 1] * 3, classes=["cat", "dog"])
+    toy.write("test", toy.images(4, seed=50), [0, 1] * 2, classes=["cat", "dog"])
+    shutil.make_archive(str(toy.root / "packed"), "gztar", toy.root, "toy")
+    with pytest.raises(DataError, match=r"several files of the name packed \(packed\.tar\.gz, packed\.zip\); keep one"):
+        load("packed", toy.root)
+    (toy.root / "packed.zip").unlink()
+    assert load("packed", toy.root).digest == load("toy", toy.root).digest
+
+
+class TestCache:
+    @pytest.fixture
+    def cache(self, tmp_path: Path) -> Path:
+        """One that no other test has filled."""
+        return tmp_path / "cache"
+
+    def entries(self, cache: Path) -> list[str]:
+        return sorted(path.name for path in (cache / "datasets").iterdir())
+
+    def test_a_set_is_taken_in_once_and_then_known_to_be_in_use(
+        self, toy: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cold = load("toy", toy.root, cache)
+        (entry,) = (cache / "datasets").iterdir()
+        os.utime(entry, (0, 0))
+        monkeypatch.setattr(intake, "take_in", never)
+        warm = load("toy", toy.root, cache)
+        assert torch.equal(cold.train.images, warm.train.images)
+        assert (cold.digest, cold.remarks) == (warm.digest, warm.remarks)
+        assert entry.stat().st_mtime > time.time() - 600
+        assert entry.name == intake.set_id(cold.digest)
+
+    def test_a_replaced_file_or_another_option_is_taken_in_anew(self, toy: Any, cache: Path) -> None:
+        load("toy", toy.root, cache)
+        toy.write("test", toy.images(4, seed=90), [0, 1] * 2, classes=["cat", "dog"])
+        load("toy", toy.root, cache)
+        assert len(self.entries(cache)) == 2
+        assert own(toy.folder, "toy", IngestOptions(size=4), cache).train.shape == (3, 4, 4)
+        assert len(self.entries(cache)) == 3
+
+    def test_a_set_can_be_named_by_its_identity(self, toy: Any, cache: Path) -> None:
+        named = load("toy", toy.root, cache)
+        again = load(intake.set_id(named.digest), None, cache)
+        assert (again.name, again.digest) == ("toy", named.digest)
+        with pytest.raises(DataError, match=r"the set ds_0{20} is not here.*take it in again"):
+            load("ds_" + 20 * "0", None, cache)
+
+    def test_images_are_mapped_and_changing_them_changes_no_file(self, toy: Any, cache: Path) -> None:
+        load("toy", toy.root, cache).train.images.zero_()
+        images = load("toy", toy.root, cache).train.images
+        assert images.any()
+        assert str(cache / "datasets") in Path("/proc/self/maps").read_text()
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda entry: (entry / "train-images.npy").write_bytes((entry / "train-images.npy").read_bytes()[:-7]),
+            lambda entry: (entry / "test-labels.npy").unlink(),
+            lambda entry: (entry / "dataset.json").write_text("{"),
+            lambda entry: np.save(entry / "train-labels.npy", np.array([0, 1, 0, 1, 0, 77])),
+            lambda entry: np.save(entry / "train-labels.npy", np.array([{}] * 6, dtype=object), allow_pickle=True),
+        ],
+    )
+    def test_a_damaged_entry_is_made_anew(self, toy: Any, cache: Path, damage: Any) -> None:
+        whole = load("toy", toy.root, cache)
+        expected = whole.train.images.clone()
+        (entry,) = (cache / "datasets").iterdir()
+        damage(entry)
+        for _ in range(2):
+            assert torch.equal(load("toy", toy.root, cache).train.images, expected)
+        assert self.entries(cache) == [entry.name]
+
+    def test_racing_processes_leave_one_whole_entry(self, toy: Any, cache: Path) -> None:
+        digests: list[str] = []
+        threads = [
+            threading.Thread(target=lambda: digests.append(load("toy", toy.root, cache).digest)) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert digests == [load("toy", toy.root).digest] * 4
+        assert self.entries(cache) == [intake.set_id(digests[0])]
+
+    def test_a_cache_that_cannot_be_written_is_done_without(
+        self, toy: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "no folder").write_text("a file where a folder should be")
+        with caplog.at_level(logging.WARNING):
+            assert len(load("toy", toy.root, tmp_path / "no folder").train) == 6
+        assert "cannot keep the decoded dataset" in caplog.text
+
+    def test_files_of_the_user_and_of_the_system_stay_as_they_are(self, toy: Any) -> None:
+        before = sorted(toy.root.rglob("*"))
+        load("toy", toy.root)
+        assert sorted(toy.root.rglob("*")) == before
+
+
+def never(*_: Any, **__: Any) -> None:
+    raise AssertionError("nothing is taken in again")
 
 
 @pytest.mark.parametrize("name", ["../toy", "/etc", "a/b", "..", "", ".hidden", "a\0b", "-x"])

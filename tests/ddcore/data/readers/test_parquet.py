@@ -24,7 +24,11 @@ NAMES = ["cat", "dog"]
 
 def read(toy: Any, known: tuple[str, ...] | None = None, **options: Any) -> tuple[ImageSet, ImageSet]:
     found = take_in(
-        toy.folder, toy.root / "taken", name="toy", options=IngestOptions(**{"size": "keep"} | options), known_classes=known
+        toy.folder,
+        toy.root / "taken",
+        name="toy",
+        options=IngestOptions(**{"size": "keep"} | options),
+        known_classes=known,
     )
     return found.train, found.test
 
@@ -138,7 +142,9 @@ def test_images_of_another_size_are_named_by_row_and_size(toy: Any, row: int) ->
     images[row] = toy.images(1, height=3, width=7)[0]
     toy.write("train", images, [0, 1] * 1000, classes=NAMES)
     toy.write("test", toy.images(2, height=2, width=2), [0, 1], classes=NAMES)
-    with pytest.raises(DataError, match=rf"theirs are 2 x 2 \(2001, the .*\), 7 x 3 \(1, the first train\S+ row {row}\)"):
+    with pytest.raises(
+        DataError, match=rf"theirs are 2 x 2 \(2001, the .*\), 7 x 3 \(1, the first train\S+ row {row}\)"
+    ):
         read(toy)
 
 
@@ -151,9 +157,15 @@ def test_test_images_of_another_size_are_refused(toy: Any) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"photo": "a.png", "label": 0}, r"no image column; columns present: photo \(string\), label \(int64\); name one"),
+        (
+            {"photo": "a.png", "label": 0},
+            r"no image column; columns present: photo \(string\), label \(int64\); name one",
+        ),
         ({"image": b"", "scan": b""}, r"no label column; columns present: image \(binary\), scan \(binary\); name one"),
-        ({"image": b"", "age": 3, "sex": 0}, r"2 columns that could hold the labels \(age, sex\); say which with `label_col"),
+        (
+            {"image": b"", "age": 3, "sex": 0},
+            r"2 columns that could hold the labels \(age, sex\); say which with `label_col",
+        ),
         ({"image": b"", "label": 0, "labels": 0}, r"2 columns that could hold the labels \(label, labels\); say which"),
         ({"scan": b"", "photo": b"", "label": 0}, r"2 columns that could hold the images \(scan, photo\); say which"),
     ],
@@ -182,9 +194,7 @@ def test_image_column_of_another_type_is_named(toy: Any) -> None:
     toy.write("test", toy.images(2), [0, 1])
     with pytest.raises(DataError, match=r"row 0: no image bytes; images must lie in the file, or beside it"):
         read(toy)
-    pq.write_table(
-        pa.table({"image": [[1, 2], [3, 4]], "label": [0, 1]}), toy.folder / "train-00000-of-00001.parquet"
-    )
+    pq.write_table(pa.table({"image": [[1, 2], [3, 4]], "label": [0, 1]}), toy.folder / "train-00000-of-00001.parquet")
     with pytest.raises(DataError, match=r"`image` must hold encoded images.*image \(list"):
         read(toy)
 
@@ -336,16 +346,16 @@ class TestClassesByName:
             read(toy)
 
 
-@pytest.mark.parametrize(
-    ("labels", "classes"), [([1, 2, 1, 2], ("1", "2")), ([0, 2, 5, 2, 0, 2], ("0", "2", "5"))]
-)
+@pytest.mark.parametrize(("labels", "classes"), [([1, 2, 1, 2], ("1", "2")), ([0, 2, 5, 2, 0, 2], ("0", "2", "5"))])
 def test_labels_that_do_not_count_from_zero_are_names(toy: Any, labels: list[int], classes: tuple[str, ...]) -> None:
     for split in ("train", "test"):
         toy.write(split, toy.images(len(labels), seed=9 * (split == "test")), labels)
     train, test = read(toy)
     assert train.classes == classes
     assert [classes[number] for number in test.labels.tolist()] == [str(label) for label in labels]
-    assert train.remarks == (f"labels are {', '.join(classes)}; they are taken for the names of {len(classes)} classes",)
+    assert train.remarks == (
+        f"labels are {', '.join(classes)}; they are taken for the names of {len(classes)} classes",
+    )
 
 
 def test_a_test_label_that_no_training_image_has_is_refused(toy: Any) -> None:
@@ -407,7 +417,9 @@ class TestLayouts:
 
     def test_only_test_images_are_refused(self, toy: Any) -> None:
         (toy.folder / "train-00000-of-00001.parquet").unlink()
-        with pytest.raises(DataError, match="there are only test images and none to learn from; call the split .*`train`"):
+        with pytest.raises(
+            DataError, match=r"there are only test images and none to learn from; call the split .*`train`"
+        ):
             read(toy)
 
 

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddcore.data import decoding
+from ddcore.data.decoding import Decoder, stacked
+from ddcore.data.image_files import Fit, Picture
+from ddcore.data.source import Labels, Part, RawImage, batches
+
+
+def encoded(number: int, size: tuple[int, int] = (3, 2)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (number % 256, number // 256, 7)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def part(images: Sequence[RawImage]) -> Part:
+    def of_files() -> Iterator[Sequence[RawImage]]:
+        return batches(images, 500)
+
+    return Part("train", "part", Labels(np.zeros(len(images), dtype=np.int64)), of_files, str)
+
+
+def test_images_come_in_their_order_whatever_the_threads_do() -> None:
+    with Decoder(None) as decoder:
+        done = list(decoder.decode(part([encoded(n) for n in range(1500)]), np.full(1500, True)))
+    numbers = [int(p.pixels[0, 0, 0]) + 256 * int(p.pixels[1, 0, 0]) for d in done for p in d.pictures.values()]
+    assert numbers == list(range(1500))
+    assert [place for d in done for place in d.pictures] == list(range(1500))
+
+
+def test_only_wanted_images_are_decoded_and_all_faults_are_told() -> None:
+    images: list[RawImage] = [encoded(0), b"no image", encoded(2), None, b"not wanted", np.zeros((2, 2, 2), np.uint8)]
+    with Decoder(None) as decoder:
+        done = list(decoder.decode(part(images), np.array([True, True, False, True, False, True])))
+    assert [place for d in done for place in d.pictures] == [0]
+    assert sorted(place for d in done for place in d.unreadable) == [1, 3, 5]
+    assert sum((d.modes for d in done), start=type(done[0].modes)()) == {"RGB": 1}
+
+
+def test_heads_alone_are_read_once_sizes_are_all_that_is_asked() -> None:
+    cut = encoded(1, (300, 200))[:60]
+    with Decoder(Fit(8, 8)) as decoder:
+        decoder.measure_only = True
+        done = list(decoder.decode(part([cut, encoded(2)]), np.array([True, True])))
+    assert {place: size for d in done for place, size in d.sizes.items()} == {0: (300, 200), 1: (3, 2)}
+    assert not any(d.pictures for d in done)
+
+
+def test_few_large_images_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_BYTES_A_TASK", 10 * 3 * 2 * 3)
+    with Decoder(None) as decoder:
+        done = list(decoder.decode(part([encoded(n) for n in range(200)]), np.full(200, True)))
+    assert max(len(d.pictures) for d in done) == 10
+
+
+def test_grey_and_coloured_pictures_are_stacked() -> None:
+    grey, coloured = np.full((1, 2, 2), 9, np.uint8), np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+    pixels: Any = stacked([Picture(grey), Picture(coloured)])
+    assert np.array_equal(pixels, np.stack([grey.repeat(3, axis=0), coloured]))
+    assert stacked([Picture(grey)]).shape == (1, 1, 2, 2)
