@@ -12,10 +12,20 @@ from app.core.dependencies import SettingsDep
 from app.core.errors import NotFound
 from app.core.pagination import Page
 from app.core.problems import responses
-from app.jobs.submission import local_datasets
 from app.keys.principals import JobReader
-from ddcore.spec import DATASETS, DECODERS, METHODS, NETWORKS, REGULARIZERS, Preset, all_presets, nearest
+from ddcore.spec import (
+    DATASETS,
+    DECODERS,
+    METHODS,
+    NETWORKS,
+    REGULARIZERS,
+    DatasetFacts,
+    Preset,
+    all_presets,
+    nearest,
+)
 from ddcore.spec.catalog import Component
+from ddcore.spec.local_sets import facts_of, names_in
 from ddcore.spec.readings import Reading, catalogue
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
@@ -69,24 +79,28 @@ def list_readings(_: JobReader) -> Page[Reading]:
 
 @router.get("/datasets")
 def list_datasets(_: JobReader, settings: SettingsDep) -> Page[DatasetDocument]:
-    """List the datasets that a job can name: the built-in ones, then the folders of this machine."""
-    builtin = [
-        DatasetDocument(
-            name=facts.name,
-            title=facts.title,
-            builtin=True,
-            shape=list(facts.shape),
-            classes=list(facts.classes),
-            train_size=facts.train_size,
-            smallest_class=facts.smallest_class,
-            local=not facts.download or (settings.data_root / facts.name).is_dir(),
-        )
-        for facts in DATASETS.values()
-    ]
-    found = [
-        DatasetDocument(name=name, title=name, builtin=False, local=True) for name in local_datasets(settings.data_root)
-    ]
-    return Page[DatasetDocument](data=builtin + found)
+    """List the datasets that a job can name: the built-in ones, then the folders and files of this machine."""
+    root = settings.data_root
+    own = names_in(root)
+    names = [*DATASETS, *(name for name in own if name not in DATASETS)]
+    return Page[DatasetDocument](data=[_dataset(name, facts_of(name, root), name in own) for name in names])
+
+
+def _dataset(name: str, facts: DatasetFacts | None, local: bool) -> DatasetDocument:
+    """A dataset by its name, with what is known of it."""
+    builtin = name in DATASETS
+    if facts is None:
+        return DatasetDocument(name=name, title=name, builtin=builtin, local=local)
+    return DatasetDocument(
+        name=name,
+        title=facts.title,
+        builtin=builtin,
+        shape=list(facts.shape),
+        classes=list(facts.classes),
+        train_size=facts.train_size,
+        smallest_class=facts.smallest_class,
+        local=local or not facts.download,
+    )
 
 
 def _component(kind: ComponentKind, cls: type[Component]) -> ComponentDocument:

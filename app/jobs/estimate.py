@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from app.jobs.schemas import Estimate, PlannedPhase, Seconds
-from ddcore.spec import DATASETS, JobSpec
+from ddcore.spec import DatasetFacts, JobSpec
 from ddcore.spec.cost import Cost, networks_scored, networks_trained
 from ddcore.spec.work import DataSizes
 
@@ -26,15 +26,20 @@ _BESIDE: Mapping[str, str] = {"loading": "pretraining", "finalizing": "evaluatin
 """Where the work of a phase is done that a job does not have: the probe looks at images while a job is loading."""
 
 
-def plan(spec: JobSpec) -> list[PlannedPhase]:
-    """The phases of a job in order, with their work where the dataset's size is known."""
+def plan(spec: JobSpec, facts: DatasetFacts | None) -> list[PlannedPhase]:
+    """The phases of a job in order, with their work where the dataset's size is known.
+
+    Args:
+        spec: the job.
+        facts: what is known of its dataset.
+    """
     units: Mapping[str, int] = {
         "pretraining": networks_trained(spec),
         "distilling": spec.method.iterations,
         "evaluating": networks_scored(spec),
     }
     phases = ["loading", *(phase for phase, work in units.items() if work), "finalizing"]
-    expected = _expected(spec)
+    expected = _expected(spec, facts)
     return [
         PlannedPhase(
             phase=phase,
@@ -45,9 +50,14 @@ def plan(spec: JobSpec) -> list[PlannedPhase]:
     ]
 
 
-def estimate(spec: JobSpec) -> Estimate | None:
-    """What the job should cost, or ``None`` where the dataset's size is not known beforehand."""
-    expected = _expected(spec)
+def estimate(spec: JobSpec, facts: DatasetFacts | None) -> Estimate | None:
+    """What the job should cost, or ``None`` where the dataset's size is not known beforehand.
+
+    Args:
+        spec: the job.
+        facts: what is known of its dataset.
+    """
+    expected = _expected(spec, facts)
     if expected is None:
         return None
     flop = expected.flop
@@ -60,9 +70,8 @@ def estimate(spec: JobSpec) -> Estimate | None:
     )
 
 
-def _expected(spec: JobSpec) -> Cost | None:
-    """The work of a job on a named dataset."""
-    facts = DATASETS.get(spec.dataset)
+def _expected(spec: JobSpec, facts: DatasetFacts | None) -> Cost | None:
+    """The work of a job on a dataset whose sizes are known."""
     return None if facts is None else Cost(spec, DataSizes.of(facts))
 
 

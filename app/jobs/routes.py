@@ -30,6 +30,7 @@ from app.jobs.transactions import Action, JobsToRead, JobsToWrite, JobTransactio
 from app.keys.principals import JobReader
 from app.models.states import State
 from ddcore.spec import nearest
+from ddcore.spec.local_sets import facts_of
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -78,11 +79,12 @@ def submit(
 def validate(body: Submitted, _: JobReader, settings: SettingsDep) -> Validation:
     """Check a submission, and say what it would do and cost; nothing is queued."""
     spec = submission.read(body, settings.data_root).spec
+    facts = facts_of(spec.dataset, settings.data_root)
     return Validation(
         spec=spec.model_dump(mode="json"),
-        warnings=submission.warnings(spec),
-        plan=estimate.plan(spec),
-        estimate=estimate.estimate(spec),
+        warnings=submission.warnings(spec, facts),
+        plan=estimate.plan(spec, facts),
+        estimate=estimate.estimate(spec, facts),
     )
 
 

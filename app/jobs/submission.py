@@ -17,8 +17,9 @@ from app.core.settings import Settings
 from app.jobs.schemas import Envelope
 from app.models.jobs import Job
 from app.models.states import State
-from ddcore.spec import DATASETS, JobSpec, Problem, SpecError, check_dataset_name, parse
+from ddcore.spec import DatasetFacts, JobSpec, Problem, SpecError, check_dataset_name, parse
 from ddcore.spec.errors import problems
+from ddcore.spec.local_sets import certain_facts_of, names_in
 
 MAX_SPEC_BYTES = 64 * 1024
 
@@ -55,21 +56,13 @@ def read(body: Mapping[str, Any], data_root: Path) -> Submission:
             ]
         )
     try:
-        spec = parse(rest)
-        check_dataset_name(spec.dataset, local_datasets(data_root))
+        spec = parse(rest, lambda name: certain_facts_of(name, data_root))
+        check_dataset_name(spec.dataset, names_in(data_root))
     except SpecError as error:
         found += error.problems
     if found or spec is None:
         raise Invalid(found)
     return Submission(spec, envelope)
-
-
-def local_datasets(data_root: Path) -> tuple[str, ...]:
-    """Names of the dataset folders of this machine beside the built-in ones."""
-    if not data_root.is_dir():
-        return ()
-    names = (entry.name for entry in data_root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    return tuple(sorted(name for name in names if name not in DATASETS))
 
 
 def new_job(submission: Submission, principal: Principal, settings: Settings, parent_id: str | None) -> Job:
@@ -147,8 +140,13 @@ def merge_patch(target: object, patch: object) -> Any:
     return merged
 
 
-def warnings(spec: JobSpec) -> list[str]:
-    """What a user may not have meant, though it can be run."""
+def warnings(spec: JobSpec, facts: DatasetFacts | None) -> list[str]:
+    """What a user may not have meant, though it can be run.
+
+    Args:
+        spec: the job.
+        facts: what is known of its dataset.
+    """
     found = []
     for regularizer in spec.regularizers:
         if not (regularizer.weight or regularizer.relative):
@@ -157,8 +155,7 @@ def warnings(spec: JobSpec) -> list[str]:
         found.append("`evaluation.repeats` is 0: the images will not be scored")
     if spec.evaluation.repeats and not spec.evaluation.controls:
         found.append("no control is scored: the accuracy will stand alone, without that of random real images")
-    found += _cost_of_the_full_set(spec)
-    facts = DATASETS.get(spec.dataset)
+    found += _cost_of_the_full_set(spec, facts)
     if facts is None:
         found.append(f"the images of `{spec.dataset}` are checked by the worker, when the job runs")
     elif not facts.flip and "flip" in spec.augmentation.split("_"):
@@ -166,9 +163,9 @@ def warnings(spec: JobSpec) -> list[str]:
     return found
 
 
-def _cost_of_the_full_set(spec: JobSpec) -> list[str]:
+def _cost_of_the_full_set(spec: JobSpec, facts: DatasetFacts | None) -> list[str]:
     """How many real images networks on the full training set see, where any are trained."""
-    scoring, facts = spec.evaluation, DATASETS.get(spec.dataset)
+    scoring = spec.evaluation
     indices = range(len(scoring.networks or (spec.network,)))
     networks = scoring.repeats * sum(condition.set == "full" for i in indices for condition in scoring.conditions(i))
     if not networks:

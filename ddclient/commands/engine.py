@@ -11,13 +11,16 @@ import typer
 
 from ddclient import output, submission
 from ddclient.bundle import Bundle
+from ddclient.commands import ingest_options as own
 from ddclient.commands.jobs import Ipc, Iterations, Method, Preset, Reg, Seed, Set
 from ddclient.discovery import home
 from ddclient.errors import BadInputError, ClientError, Exit
 from ddclient.live import RunView, classes_of, display
 from ddclient.output import JsonOption
 from ddcore.machine import torch_messages
-from ddcore.spec import check_dataset_name, parse
+from ddcore.spec import DATASETS, check_dataset_name, parse
+from ddcore.spec.ingest import DatasetReport, IngestOptions
+from ddcore.spec.local_sets import certain_facts_of, names_in, places_of
 from ddcore.spec.results import Results
 
 NEEDS_ENGINE = "this command needs the engine: pip install 'ddservice[engine]' (missing: {name})"
@@ -26,7 +29,8 @@ DataRoot = Annotated[Path | None, typer.Option(help="Folder of named datasets. D
 
 def run(
     source: Annotated[
-        str | None, typer.Argument(metavar="[SPEC.json|DATASET]", help="File with the job, or a dataset.")
+        str | None,
+        typer.Argument(metavar="[SPEC.json|DATASET|PATH]", help="File with the job, a dataset, or images of your own."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder that receives the bundle's files.")] = Path("out"),
     data_root: DataRoot = None,
@@ -38,27 +42,45 @@ def run(
     reg: Reg = None,
     preset: Preset = None,
     set_: Set = None,
+    size: own.Size = None,
+    fit: own.Fit = None,
+    test_split: own.TestSplit = None,
+    label_column: own.LabelColumn = None,
+    skip_unreadable: own.SkipUnreadable = False,
     as_json: JsonOption = False,
 ) -> None:
     """Distil in this process, without a service. Ctrl-C saves the state; the same command goes on."""
     is_file = source is not None and (source == "-" or source.endswith((".json", ".toml")))
+    folder = data_folder(data_root)
+    chosen = own.options(
+        size=size, fit=fit, test_split=test_split, label_column=label_column, skip_unreadable=skip_unreadable
+    )
+    report = None if source is None or is_file else _taken_in(source, folder, chosen)
+    if report is None and chosen.model_fields_set:
+        raise BadInputError(
+            f"--{min(chosen.model_fields_set).replace('_', '-')} says how images are taken in, but no path of images "
+            "is given; write ./photos for a folder here"
+        )
+    dataset = report.id if report is not None else None if is_file else source
     spec = parse(
         submission.build(
-            dataset=None if is_file else source, spec=Path(source) if is_file and source else None,
+            dataset=dataset, spec=Path(source) if is_file and source else None,
             method=method, ipc=ipc, iterations=iterations, seed=seed,
             regularizers=reg or (), preset=preset, settings=set_ or (),
-        )
+        ),
+        lambda name: report.facts if report is not None and name == report.id else certain_facts_of(name, folder),
     )  # fmt: skip
-    folder = data_folder(data_root)
-    check_dataset_name(spec.dataset, tuple(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else ())
-    engine = _import("ddcore.engine")
+    if report is None:
+        check_dataset_name(spec.dataset, names_in(folder))
+    engine = import_engine("ddcore.engine")
     from ddclient.local import EngineView, run_folder, stop_on_signals
     from ddcore.errors import Interrupted
 
     checkpoints = run_dir or run_folder(out)
     checkpoints.mkdir(parents=True, exist_ok=True)
     with display() as screen:
-        callback = EngineView(RunView(str(out), classes_of({"dataset": spec.dataset})), screen)
+        classes = classes_of({"dataset": spec.dataset}) if report is None else len(report.classes)
+        callback = EngineView(RunView(str(out), classes), screen)
         try:
             with stop_on_signals(callback):
                 result = engine.run(
@@ -76,6 +98,20 @@ def run(
     output.emit(document, text, as_json=as_json)
 
 
+def _taken_in(source: str, data_root: Path, chosen: IngestOptions) -> DatasetReport | None:
+    """The set that a path of images makes; nothing where the source is the name of a dataset."""
+    place = Path(source).expanduser()
+    if source in DATASETS or (os.sep not in source and (places_of(source, data_root) or not place.exists())):
+        return None
+    library, sources = import_engine("ddcore.data.library"), import_engine("ddcore.data.sources")
+    with own.progress() as told:
+        report: DatasetReport = sources.own(
+            place, library.usual_name(place), chosen, home() / "cache", progress=told
+        ).report
+    output.note(own.text_of(report))
+    return report
+
+
 def train_on(
     bundle: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with a bundle.", show_default=False)],
     repeats: Annotated[
@@ -87,7 +123,7 @@ def train_on(
     """Train fresh networks on a bundle by its stored recipe, and compare with the accuracy it reports."""
     if not (bundle / "manifest.json").is_file():
         raise BadInputError(f"{bundle} holds no manifest.json; name a folder that `ddctl get ID -o DIR` filled")
-    library = _import("ddcore.bundle")
+    library = import_engine("ddcore.bundle")
     from ddclient.local import EngineView
 
     reported = Results.model_validate(Bundle(bundle).manifest.get("results") or {})
@@ -115,7 +151,12 @@ def data_folder(given: Path | None) -> Path:
     return Path(configured).expanduser() if configured else home() / "data"
 
 
-def _import(module: str) -> Any:
+def import_engine(module: str) -> Any:
+    """A module of the engine, which not every installation has.
+
+    Raises:
+        ClientError: it is missing; the message says what to install.
+    """
     import importlib
 
     torch_messages.hide_useless()

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from ddcore.bundle.content import Distilled
 from ddcore.bundle.folder import read
+from ddcore.data import sources
 from ddcore.data.dataset import Dataset
-from ddcore.data.sources import load as load_dataset
-from ddcore.errors import DataError
 from ddcore.runtime.callback import Callback
 from ddcore.spec import EvaluationConfig
 from ddcore.spec.results import Results
@@ -83,14 +82,7 @@ def _same_run(
 
 def _same_dataset(content: Distilled, data_root: Path | None, cache: Path | None) -> Dataset:
     root = data_root or (Path(os.environ["DD_DATA_ROOT"]) if "DD_DATA_ROOT" in os.environ else None)
-    dataset = load_dataset(content.dataset.name, root, cache)
-    if dataset.digest != content.dataset.digest:
-        raise DataError(
-            f"the dataset '{dataset.name}' here (SHA-256 {dataset.digest[:12]}…) is not the one that was distilled "
-            f"({content.dataset.digest[:12]}…), so its test images would give another score; "
-            "provide the original files"
-        )
-    return dataset
+    return sources.same(content.dataset.name, content.dataset.digest, root, cache)
 
 
 def _same_compute(content: Distilled, cache: Path | None, callback: Callback) -> Compute:

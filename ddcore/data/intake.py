@@ -39,6 +39,7 @@ _PLACES_SHOWN = 20
 _UNLABELLED_SHOWN = 5
 _SIZES_SHOWN = 6
 _SIZES_REPORTED = 50
+_USUAL_SIDES = (8, 16, 28, 32, 48, 64)
 _SPLITS = ("train", "test")
 
 
@@ -277,22 +278,34 @@ class _Intake:
             raise DataError(f"no image of {' and '.join(empty)} can be decoded; see that they are images")
 
     def _ask_for_size(self, labels: NDArray[np.int64]) -> str:
-        common = self._sizes.most_common(_SIZES_SHOWN)
-        shown = ", ".join(f"{w} x {h} ({count}, the first {self._place_of_size[w, h]})" for (w, h), count in common)
-        shown += f" and {len(self._sizes) - len(common)} more sizes" if len(self._sizes) > len(common) else ""
-        side = min(64, *(min(size) for size in self._sizes))
+        least = min(min(size) for size in self._sizes)
+        side = max((usual for usual in _USUAL_SIDES if usual <= least), default=least)
         ways = (
             f"`size` {side} cuts out their middle, with `fit` 'pad' it adds bars, with `fit` 'stretch' it stretches "
             f"them (--size {side}, --size {side} --fit pad, --size {side} --fit stretch)"
         )
         if len(self._sizes) > 1:
-            return f"images must agree in size, but theirs are {shown}; {ways}"
+            return f"images must agree in size, but theirs are {self._listed_sizes()}; {ways}"
         ((width, height),) = self._sizes
         cost = _cost(labels, height, width)
         return (
             f"the images have {width} x {height} pixels; distilling 1 image per class of them by `dm` would take about "
             f"{cost.peak_bytes / 1e9:.2g} GB of memory and {cost.flop:.1e} operations, against "
             f"{_cost(labels, side, side).flop:.1e} at {side} x {side}; {ways}; `size` 'keep' takes them as they are"
+        )
+
+    def _listed_sizes(self) -> str:
+        """Few sizes with the place of each, many by their range."""
+        if len(self._sizes) <= _SIZES_SHOWN:
+            return ", ".join(
+                f"{width} x {height} ({count}, the first {self._place_of_size[width, height]})"
+                for (width, height), count in self._sizes.most_common()
+            )
+        common = ", ".join(f"{width} x {height} ({count})" for (width, height), count in self._sizes.most_common(3))
+        small, large = (choose(self._sizes, key=lambda size: size[0] * size[1]) for choose in (min, max))
+        return (
+            f"{len(self._sizes)} different ones from {small[0]} x {small[1]} to {large[0]} x {large[1]}, most often "
+            f"{common}"
         )
 
     def _joined_labels(self, name: str) -> NDArray[np.int64]:
@@ -352,6 +365,7 @@ class _Intake:
                 SizeCount(width=width, height=height, images=count)
                 for (width, height), count in self._sizes.most_common(_SIZES_REPORTED)
             ],
+            distinct_sizes=len(self._sizes),
             modes=dict(self._modes.most_common()),
             levels=levels,
             mean=list(mean),

@@ -8,13 +8,15 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ddcore.data import archives, intake, stored
+from ddcore.data import intake, stored
 from ddcore.data.dataset import Dataset, ImageSet, describe
+from ddcore.data.intake import Progress
 from ddcore.data.listing import listed
 from ddcore.data.readers import layouts_known, published
 from ddcore.data.stored import StoredSet
@@ -23,13 +25,13 @@ from ddcore.machine.cache import note_use
 from ddcore.spec.datasets import DATASETS
 from ddcore.spec.errors import nearest
 from ddcore.spec.ingest import IngestOptions
+from ddcore.spec.local_sets import STORED_FACTS, STORED_FORMAT, names_in, places_of
 
 _logger = logging.getLogger(__name__)
 _DIGITS_TRAIN = 1437
 """scikit-learn's digits come without a split: the first 1437 train, the last 360 test."""
 _AS_THEY_ARE = IngestOptions(size="keep")
 _IDENTITY = re.compile(r"ds_[0-9a-f]{20}")
-_FILES = (".parquet", ".npz", ".csv", ".tsv", ".jsonl")
 
 
 def load(name: str, data_root: Path | None = None, cache: Path | None = None) -> Dataset:
@@ -54,6 +56,8 @@ def load(name: str, data_root: Path | None = None, cache: Path | None = None) ->
     if _IDENTITY.fullmatch(name):
         return _as_dataset(_taken_in(name, cache))
     place = None if data_root is None else _place(name, data_root)
+    if place is not None and (place / STORED_FACTS).is_file():
+        return _as_dataset(_stored(place))
     if place is not None:
         return _as_dataset(own(place, name, _AS_THEY_ARE, cache))
     if name == "digits":
@@ -63,7 +67,9 @@ def load(name: str, data_root: Path | None = None, cache: Path | None = None) ->
     raise DataError(_not_found(name, data_root))
 
 
-def own(place: Path, name: str, options: IngestOptions, cache: Path | None = None) -> StoredSet:
+def own(
+    place: Path, name: str, options: IngestOptions, cache: Path | None = None, *, progress: Progress | None = None
+) -> StoredSet:
     """A user's own files as a set; decoded once, as long as neither they nor the options change.
 
     The set lies in ``cache/datasets`` under its identity. Several processes may take the same files in at once; one of
@@ -74,23 +80,25 @@ def own(place: Path, name: str, options: IngestOptions, cache: Path | None = Non
         name: what the user calls it.
         options: what the user decides.
         cache: folder shared by jobs; without one, the set is held in memory.
+        progress: told how far decoding is.
 
     Raises:
         DataError: the files cannot be understood, or are unfit.
     """
     facts = DATASETS.get(name)
     known = facts.classes if facts is not None else None
+    take_in = partial(intake.take_in, place, name=name, options=options, known_classes=known, progress=progress)
     if cache is not None:
         shelf, note = cache / "datasets", cache / "sources" / _key(place, name, options)
         found = _noted(shelf, note)
         if found is not None:
             return found
         try:
-            return _note(note, intake.take_in(place, shelf, name=name, options=options, known_classes=known))
+            return _note(note, take_in(shelf))
         except OSError as error:
             _logger.warning("cannot keep the decoded dataset in %s: %s", shelf, error)
     with tempfile.TemporaryDirectory(prefix="ddcore-") as shelf_in_passing:
-        taken = intake.take_in(place, Path(shelf_in_passing), name=name, options=options, known_classes=known)
+        taken = take_in(Path(shelf_in_passing))
         return StoredSet(_in_memory(taken.train), _in_memory(taken.test), taken.report)
 
 
@@ -123,7 +131,7 @@ def _note(note: Path, taken: StoredSet) -> StoredSet:
 
 def _key(place: Path, name: str, options: IngestOptions) -> str:
     """What a set is made of: every file's path, size and time, the options, and our own format."""
-    digest = hashlib.sha256(f"taken in {stored.FORMAT}\n{name}\n{options.model_dump_json()}\n".encode())
+    digest = hashlib.sha256(f"taken in {STORED_FORMAT}\n{name}\n{options.model_dump_json()}\n".encode())
     files: Sequence[Path] = [place / file for file in listed(place).files] if place.is_dir() else [place]
     for file in files:
         facts = file.stat()
@@ -132,17 +140,34 @@ def _key(place: Path, name: str, options: IngestOptions) -> str:
 
 
 def _place(name: str, data_root: Path) -> Path | None:
-    """Where the data root holds files of a name: a folder, or an archive or file with a suffix."""
-    folder = data_root / name
-    if folder.is_dir():
-        return folder
-    files = sorted(data_root.glob(f"{name}.*")) if data_root.is_dir() else []
-    fit = [file for file in files if file.is_file() and (file.suffix in _FILES or archives.is_archive(file))]
-    if len(fit) > 1:
+    """Where the data root holds a set of a name.
+
+    Raises:
+        DataError: several files have that name.
+    """
+    places = places_of(name, data_root)
+    if len(places) > 1:
+        named = ", ".join(path.name for path in places)
+        raise DataError(f"{data_root} holds several files of the name {name} ({named}); keep one")
+    return places[0] if places else None
+
+
+def same(name: str, digest: str, data_root: Path | None = None, cache: Path | None = None) -> Dataset:
+    """The set that a run has seen: of its content from the cache, where it was taken in, else by its name.
+
+    Raises:
+        DataError: it cannot be found, or what has its name now is another set.
+    """
+    kept = None if cache is None else stored.read(cache / "datasets" / intake.set_id(digest))
+    if kept is not None and kept.report.digest == digest:
+        return describe(name, kept.train, kept.test, digest)
+    found = load(name, data_root, cache)
+    if found.digest != digest:
         raise DataError(
-            f"{data_root} holds several files of the name {name} ({', '.join(f.name for f in fit)}); keep one"
+            f"the dataset '{name}' here (SHA-256 {found.digest[:12]}…) is not the one that was distilled "
+            f"({digest[:12]}…), so its test images would give another score; provide the original files"
         )
-    return fit[0] if fit else None
+    return found
 
 
 def _taken_in(identity: str, cache: Path | None) -> StoredSet:
@@ -152,6 +177,13 @@ def _taken_in(identity: str, cache: Path | None) -> StoredSet:
             f"the set {identity} is not here: it was taken in elsewhere, or removed to make room; take it in again"
         )
     note_use((cache or Path()) / "datasets" / identity)
+    return found
+
+
+def _stored(folder: Path) -> StoredSet:
+    found = stored.read(folder)
+    if found is None:
+        raise DataError(f"the set in {folder} is damaged, or of another version of ddservice; take its files in again")
     return found
 
 
@@ -176,7 +208,6 @@ def _not_found(name: str, data_root: Path | None) -> str:
     built_in = f"built in: {', '.join(sorted(DATASETS))}"
     if data_root is None:
         return f"no dataset '{name}', and no data root to look for a folder of that name in; {built_in}"
-    siblings = [path.name for path in data_root.iterdir() if path.is_dir()] if data_root.is_dir() else []
-    guess = nearest(name, {*DATASETS, *siblings} - {name})
+    guess = nearest(name, {*DATASETS, *names_in(data_root)} - {name})
     hint = f" Did you mean '{guess}'?" if guess else ""
     return f"no dataset '{name}': there is no folder or file {data_root / name}; {built_in}. {layouts_known()}.{hint}"

@@ -17,11 +17,9 @@ import torch
 
 from ddcore.data.dataset import ImageSet
 from ddcore.spec.ingest import DatasetReport
+from ddcore.spec.local_sets import STORED_FACTS, STORED_FORMAT
 
 _logger = logging.getLogger(__name__)
-FORMAT = 3
-"""1 dropped transparency and the lower half of 16-bit pixels; 2 had no report."""
-FACTS = "dataset.json"
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,8 @@ class StoredSet:
 def read(folder: Path) -> StoredSet | None:
     """The set in a folder, or ``None`` where there is none or it is damaged."""
     try:
-        facts = json.loads((folder / FACTS).read_text("utf-8"))
-        if facts["format"] != FORMAT:
+        facts = json.loads((folder / STORED_FACTS).read_text("utf-8"))
+        if facts["format"] != STORED_FORMAT:
             return None
         report = DatasetReport.model_validate(facts["report"])
         classes = tuple(report.classes)
@@ -65,7 +63,7 @@ def _read_split(folder: Path, split: str, classes: tuple[str, ...], remarks: tup
 
 def write_facts(folder: Path, report: DatasetReport) -> None:
     """Complete a folder that holds the arrays."""
-    write_safely(folder / FACTS, json.dumps({"format": FORMAT, "report": report.model_dump(mode="json")}))
+    write_safely(folder / STORED_FACTS, json.dumps({"format": STORED_FORMAT, "report": report.model_dump(mode="json")}))
 
 
 def write_safely(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from ddcore.spec.catalog import SpecModel
+from ddcore.spec.datasets import DatasetFacts
 
 LARGE = 128
 """Pixels a side from which a set is only taken in at a size that the user names."""
@@ -108,7 +109,8 @@ class DatasetReport(BaseModel):
     shape: tuple[int, int, int] = Field(description="(channels, height, width) of every image as it was taken in.")
     classes: list[str]
     splits: Mapping[str, SplitReport]
-    sizes: list[SizeCount] = Field(description="Sizes as the images are stored, the most frequent first.")
+    sizes: list[SizeCount] = Field(description="Sizes as the images are stored, the most frequent first, at most 50.")
+    distinct_sizes: int = Field(description="How many sizes there are.")
     modes: Mapping[str, int] = Field(description="Kinds of pixels as they are stored, such as `RGB`, `CMYK` or `I;16`.")
     levels: tuple[int, int] | None = Field(description="Range of 16-bit pixels that was scaled to 0 to 255.")
     mean: list[float] = Field(description="Of each channel of the training images, from 0 to 1.")
@@ -125,3 +127,20 @@ class DatasetReport(BaseModel):
     def smallest_class(self) -> int:
         """Training images of the smallest class."""
         return min(self.splits["train"].per_class.values())
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """What is known of the set without loading it. Mirrored images are not presumed to keep their class."""
+        return DatasetFacts(
+            name=self.name,
+            title=self.name,
+            shape=self.shape,
+            classes=tuple(self.classes),
+            train_size=self.splits["train"].images,
+            smallest_class=self.smallest_class,
+            mean=tuple(self.mean),
+            std=tuple(self.std),
+            flip=False,
+            download=False,
+            test_size=self.splits["test"].images,
+        )

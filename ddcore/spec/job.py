@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -20,7 +20,7 @@ from ddcore.spec.base import (
     features_unmatched,
 )
 from ddcore.spec.catalog import SpecModel
-from ddcore.spec.datasets import DATASETS
+from ddcore.spec.datasets import DATASETS, DatasetFacts
 from ddcore.spec.decoders import IdentityConfig
 from ddcore.spec.errors import Problem, SpecError, nearest, problems
 from ddcore.spec.evaluation import EvaluationConfig
@@ -174,12 +174,13 @@ def _laid_over(defaults: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str
     return merged
 
 
-def parse(data: object) -> JobSpec:
+def parse(data: object, facts_of: Callable[[str], DatasetFacts | None] = DATASETS.get) -> JobSpec:
     """Read a job specification in its short or full spelling, or as a preset with overrides.
 
     Args:
         data: a JSON object. ``{"preset": name, …}`` starts from a preset; other fields override it,
             objects field by field.
+        facts_of: what is known of a dataset by its name. Default: of the published ones.
 
     Returns:
         The normalised specification.
@@ -198,7 +199,7 @@ def parse(data: object) -> JobSpec:
         spec = JobSpec.model_validate(expanded)
     except ValidationError as error:
         raise SpecError(problems(error, (*JobSpec.model_fields, "preset"), JobSpec)) from error
-    found = list(_impossible(spec))
+    found = list(_impossible(spec, facts_of(spec.dataset)))
     if found:
         raise SpecError(found)
     return spec
@@ -218,10 +219,9 @@ def check_dataset_name(name: str, others: tuple[str, ...] = ()) -> None:
         raise SpecError([Problem("/dataset", "unknown_dataset", detail)])
 
 
-def _impossible(spec: JobSpec) -> list[Problem]:
+def _impossible(spec: JobSpec, facts: DatasetFacts | None) -> list[Problem]:
     """Combinations that cannot work, found before anything is queued."""
     found = []
-    facts = DATASETS.get(spec.dataset)
     if facts is not None and starts_from_more_than(spec, facts.smallest_class):
         detail = ipc_exceeds_class(spec, f"the smallest class of {spec.dataset}", facts.smallest_class)
         found.append(Problem("/ipc", "ipc_exceeds_class", detail))

@@ -201,7 +201,7 @@ def install(site: Path) -> None:
         family = next((found.split("/")[0] for found in CONFIGURATIONS if found.endswith(f"/{name}")), None)
         (package / f"{name}.py").write_text(text.replace(f"ddcore.spec.{family}.{name}", f"dd_toys.{name}_config"))
         if family is None:
-            groups["ddservice.datasets"] = {name: f"dd_toys.{name}:{name}"}
+            groups["ddservice.datasets"] = {name: f"dd_toys.{name}:{name.title()}"}
         else:
             groups["ddservice.implementations"][name] = f"dd_toys.{name}"
     distribution(site, "dd-toys", groups)

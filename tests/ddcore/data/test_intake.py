@@ -112,8 +112,15 @@ class TestSizes:
         message = str(caught.value)
         assert "40 x 30 (8, the first " in message
         assert "30 x 40 (4, the first " in message
-        assert "--size 30, --size 30 --fit pad, --size 30 --fit stretch" in message
+        assert "--size 28, --size 28 --fit pad, --size 28 --fit stretch" in message
         assert not list(photos.shelf.iterdir())
+
+    def test_many_sizes_are_told_by_their_range(self, photos: Photos) -> None:
+        for number in range(20):
+            photos.add(f"{'cats' if number % 2 else 'dogs'}/{number}.png", (9 + number, 30), number)
+        with pytest.raises(DataError, match=r"20 different ones from 9 x 30 to 28 x 30, most often .*`size` 8 cuts"):
+            photos.take_in()
+        assert photos.take_in(size=8).report.distinct_sizes == 20
 
     @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
     def test_a_size_is_applied_as_pillow_does(self, photos: Photos, fit: str) -> None:
@@ -277,4 +284,4 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     places = [str(tmp_path / name) for name in ("small", "large")]
     done = subprocess.run([sys.executable, "-c", PEAK, *places], capture_output=True, text=True, check=True)
     small, large = map(int, done.stdout.split())
-    assert large - small < 64
+    assert large - small < 128

@@ -1,0 +1,107 @@
+"""Options by which images of a user's own are taken in, and the report of them as text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress
+
+from ddclient.errors import BadInputError
+from ddcore.spec.errors import SpecError, problems
+from ddcore.spec.ingest import DatasetReport, IngestOptions
+
+Size = Annotated[
+    str | None, typer.Option(help="Pixels a side (64), height x width (48x64), or keep, for images of one size.")
+]
+Fit = Annotated[str | None, typer.Option(help="How images of another shape get there: crop (default), pad or stretch.")]
+TestSplit = Annotated[
+    float | None, typer.Option(help="Share set aside for scoring if there is no test split. Default: 0.2.")
+]
+SplitSeed = Annotated[int | None, typer.Option("--split-seed", help="Decides which images are set aside.")]
+Validation = Annotated[
+    str | None, typer.Option(help="Validation images: auto (they score where nothing else does), join or drop.")
+]
+Layout = Annotated[str | None, typer.Option(help="The reader to use, where several know the files.")]
+ImageColumn = Annotated[str | None, typer.Option(help="Column or array of the images.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Column or array of the labels.")]
+GroupColumn = Annotated[str | None, typer.Option(help="Column of what a cut must not part, such as the patient.")]
+GroupFolders = Annotated[bool, typer.Option("--group-folders", help="A cut must not part the images of a folder.")]
+Channels = Annotated[str | None, typer.Option(help="first or last: where arrays have their channels.")]
+SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out what cannot be decoded.")]
+DropUnlabelled = Annotated[bool, typer.Option("--drop-unlabelled", help="Leave out images without a label.")]
+DropLeaks = Annotated[bool, typer.Option("--drop-leaks", help="Leave out test images that are training images too.")]
+
+_CLASSES_SHOWN = 20
+_SIZES_SHOWN = 5
+_UNREADABLE_SHOWN = 10
+
+
+def options(**given: Any) -> IngestOptions:
+    """What the options of a command say; those that were not given keep their defaults.
+
+    Raises:
+        SpecError: a value is out of range.
+
+    >>> options(size="48x64", fit=None, skip_unreadable=True).size
+    (48, 64)
+    """
+    chosen = {name: value for name, value in given.items() if value not in (None, False)}
+    if isinstance(chosen.get("size"), str) and chosen["size"] != "keep":
+        chosen["size"] = _size(chosen["size"])
+    try:
+        return IngestOptions(**chosen)
+    except ValidationError as error:
+        raise SpecError(problems(error, tuple(IngestOptions.model_fields))) from error
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    sides = text.lower().split("x")
+    if not all(side.isdecimal() for side in sides) or len(sides) > 2:
+        raise BadInputError(f"--size is {text!r}, but must be a number (64), height x width (48x64) or keep")
+    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal while images are decoded; nothing where nobody looks."""
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("decoding", total=None)
+
+        def tell(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield tell
+
+
+def text_of(report: DatasetReport) -> str:
+    """A report for people."""
+    channels, height, width = report.shape
+    splits = " + ".join(f"{split.images:,} {name}" for name, split in report.splits.items())
+    lines = [
+        f"{report.name}  {report.id}",
+        f"  read as   {report.layout}: {report.why}",
+        f"  images    {splits}, {width} x {height}, {'grey' if channels == 1 else 'colour'}",
+        f"  classes   {len(report.classes)}",
+    ]
+    for name in report.classes[:_CLASSES_SHOWN]:
+        counts = " + ".join(f"{split.per_class.get(name, 0):,}" for split in report.splits.values())
+        lines.append(f"    {counts:>16}  {name}")
+    if len(report.classes) > _CLASSES_SHOWN:
+        lines.append(f"    … and {len(report.classes) - _CLASSES_SHOWN} more (--json shows all)")
+    sizes = ", ".join(f"{size.width} x {size.height} ({size.images:,})" for size in report.sizes[:_SIZES_SHOWN])
+    rest = report.distinct_sizes - _SIZES_SHOWN
+    lines.append(f"  as stored {sizes}{f' and {rest} more sizes' if rest > 0 else ''}")
+    lines.append(f"  pixels    {', '.join(f'{mode} ({count:,})' for mode, count in report.modes.items())}")
+    if report.ignored:
+        lines.append(f"  ignored   {', '.join(f'{count:,} {kind}' for kind, count in report.ignored.items())}")
+    lines.append(f"  ipc       {'; '.join(f'at most {most.most:,} {most.kind}' for most in report.largest_ipc)}")
+    lines += [f"  remark    {remark}" for remark in report.remarks]
+    shown = report.unreadable[:_UNREADABLE_SHOWN]
+    lines += [f"  left out  {bad.place}: {bad.reason}" for bad in shown]
+    return "\n".join(lines)
