@@ -19,7 +19,7 @@ STEPS = """
 import sys
 from pathlib import Path
 from ddcore import engine
-from ddcore.hooks import Callback
+from ddcore.runtime.callback import Callback
 from ddcore.spec import parse
 
 class Until(Callback):

@@ -17,11 +17,11 @@ def card(content: Distilled) -> str:
 
 
 def _header(content: Distilled) -> str:
-    """Features and files in the form that ``datasets`` reads; JSON strings are valid YAML."""
-    names = "\n".join(f"          '{i}': {json.dumps(name)}" for i, name in enumerate(content.dataset.classes))
+    """Features and files in the form that ``datasets`` reads."""
+    names = "\n".join(f"          '{i}': {_quoted(name)}" for i, name in enumerate(content.dataset.classes))
     soft = "\n  - name: soft_label\n    sequence: float32" if content.soft_labels is not None else ""
     stage = "\n  - name: stage\n    dtype: int64" if content.stages is not None else ""
-    return f"""pretty_name: {json.dumps(_title(content))}
+    return f"""pretty_name: {_quoted(_title(content))}
 task_categories:
 - image-classification
 tags:
@@ -41,6 +41,12 @@ dataset_info:
         names:
 {names}{soft}{stage}
 """
+
+
+def _quoted(text: str) -> str:
+    """A string in YAML. One in JSON would do, but for what lies beyond 16 bits: JSON's pairs of escapes are none there."""
+    plain = json.dumps(text, ensure_ascii=False)
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in plain)
 
 
 def _title(content: Distilled) -> str:

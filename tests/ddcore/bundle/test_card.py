@@ -19,7 +19,18 @@ def header(text: str) -> dict[str, Any]:
 
 
 def test_header_names_files_features_and_classes(distilled: Callable[..., Any]) -> None:
-    awkward = ("yes", "a: b", 'say "no"', "#1", "été")
+    awkward = (
+        "yes",
+        "a: b",
+        'say "no"',
+        "#1",
+        "été",
+        "\U0001f431 cat",
+        "שלום",
+        "two\nlines",
+        "\x7f\x85\u2028\xa0",
+        "\\",
+    )
     fields = header(card(distilled(classes=awkward)))
     assert fields["configs"] == [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*"}]}]
     image, label = fields["dataset_info"]["features"]
