@@ -47,7 +47,7 @@ def _decoded(images: Sequence[Path | bytes]) -> None:
 
 def _by_pillow(images: Sequence[Path | bytes]) -> Sequence[Tensor]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(_decoded, batches(images, _AT_ONCE)))  # type: ignore[arg-type]
+        list(pool.map(_decoded, batches(images, _AT_ONCE)))
     return [torch.tensor([float(len(images))])]
 
 
@@ -71,7 +71,8 @@ def _cifar10() -> Sequence[Way]:
     files = sorted(place.rglob("*.parquet"))
 
     def decode_all() -> Sequence[Tensor]:
-        rows = [row["bytes"] for file in files for row in pq.read_table(file, columns=["img"])["img"].to_pylist()]
+        tables = [pq.read_table(file, columns=["image"])["image"] for file in files]
+        rows = [row["bytes"] for table in tables for row in table.to_pylist()]
         return _by_pillow(rows)
 
     return [

@@ -44,7 +44,7 @@ dataset_info:
 
 
 def _quoted(text: str) -> str:
-    """A string in YAML. One in JSON would do, but for what lies beyond 16 bits: JSON's pairs of escapes are none there."""
+    """A string in YAML, which takes one in JSON but for characters beyond 16 bits: it knows no pairs of escapes."""
     plain = json.dumps(text, ensure_ascii=False)
     return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in plain)
 

@@ -232,9 +232,14 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     >>> channel_statistics(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
     ((0.5,), (0.5,))
     """
+    return statistics_of(levels_of(images))
+
+
+def statistics_of(histograms: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """:func:`channel_statistics` of images whose :func:`levels_of` are known."""
     means, deviations = [], []
     levels = torch.arange(256, dtype=torch.float64) / 255
-    for histogram in _histograms(images):
+    for histogram in histograms:
         share = histogram / histogram.sum()
         mean = (share * levels).sum()
         deviation = float((share * (levels - mean).square()).sum().sqrt())
@@ -243,17 +248,24 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     return tuple(means), tuple(deviations)
 
 
-def constant_channels(images: Tensor) -> list[int]:
-    """Channels that have one value in all pixels of all images.
+def constant_channels(histograms: Tensor) -> list[int]:
+    """Channels that have one value in all pixels of all images, of which :func:`levels_of` are known.
 
-    >>> constant_channels(torch.tensor([[[[0, 255]], [[7, 7]]]], dtype=torch.uint8))
+    >>> constant_channels(levels_of(torch.tensor([[[[0, 255]], [[7, 7]]]], dtype=torch.uint8)))
     [1]
     """
-    return [channel for channel, histogram in enumerate(_histograms(images)) if int((histogram > 0).sum()) == 1]
+    return [channel for channel, histogram in enumerate(histograms) if int((histogram > 0).sum()) == 1]
 
 
-def _histograms(images: Tensor) -> Tensor:
-    """How many pixels of each channel have each of 256 levels: exact float64 moments without a copy of the images."""
+def levels_of(images: Tensor) -> Tensor:
+    """How many pixels of each channel have each of 256 levels: exact float64 moments without a copy of the images.
+
+    Args:
+        images: uint8 (N, C, H, W).
+
+    Returns:
+        float64 (C, 256).
+    """
     found = torch.zeros(images.shape[1], 256, dtype=torch.float64)
     at_once = max(1, _BLOCK // max(1, images[0].numel())) if len(images) else 1
     for start in range(0, len(images), at_once):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from ddcore.data.dataset import ImageSet
 from ddcore.errors import DataError
 from ddcore.spec.ingest import Duplicates
 
-_BLOCK = 16 * 1024 * 1024
+_BLOCK = 4 * 1024 * 1024
 _NEAR = 0.03
 """Mean squared difference of two images, as a share of the variance of one, up to which it is taken for a copy of the
 other: about what a second compression as JPEG, of quality 70, changes. The variance makes digits on black as hard to
@@ -41,18 +42,20 @@ def keys_of(images: Tensor) -> Keys:
     Args:
         images: uint8 (N, C, H, W).
     """
-    exact, rough = [], []
-    for block in _blocks(images):
-        for image in block.numpy():
-            # 64 bits tell two of a million images apart with odds of one in 40 million.
-            exact.append(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest())
-        rough.append(_difference_hashes(block))
-    return Keys(np.frombuffer(b"".join(exact), dtype="<u8"), np.concatenate(rough))
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda block: (_exact_hashes(block), _difference_hashes(block)), _blocks(images)))
+    return Keys(np.concatenate([exact for exact, _ in found]), np.concatenate([rough for _, rough in found]))
+
+
+def _exact_hashes(images: Tensor) -> NDArray[np.uint64]:
+    """64 bits tell two of a million images apart but for odds of one in 40 million."""
+    hashes = (hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest() for image in images.numpy())
+    return np.frombuffer(b"".join(hashes), dtype="<u8")
 
 
 def _difference_hashes(images: Tensor) -> NDArray[np.uint64]:
     """Whether brightness rises from each of 8 x 9 fields of an image to the next one on its right."""
-    fields = F.adaptive_avg_pool2d(images.float().mean(dim=1, keepdim=True), (8, 9))[:, 0]
+    fields = F.adaptive_avg_pool2d(images.sum(dim=1, keepdim=True, dtype=torch.float32), (8, 9))[:, 0]
     rises = (fields[:, :, 1:] > fields[:, :, :-1]).flatten(1).numpy()
     hashes: NDArray[np.uint64] = np.packbits(rises, axis=1).view("<u8")[:, 0]
     return hashes

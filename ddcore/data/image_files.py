@@ -188,7 +188,9 @@ def _pixels(image: Image.Image, fit: Fit | None) -> tuple[Pixels, bool]:
         if see_through:
             upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
         upright = upright.convert("RGB")
-    upright = upright.convert("L" if grey else "RGB")
+    wanted = "L" if grey else "RGB"
+    if upright.mode != wanted:
+        upright = upright.convert(wanted)
     if fit is not None:
         upright = fit.apply(upright)
     array = np.asarray(upright)

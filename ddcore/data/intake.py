@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from ddcore.data import archives, examination, readers, stored
 from ddcore.data.classes import agree, check_counts
-from ddcore.data.dataset import ImageSet, channel_statistics, constant_channels, digest_of
-from ddcore.data.decoding import Decoded, Decoder, Size, stacked
-from ddcore.data.image_files import Fit, Picture, Pixels
+from ddcore.data.dataset import ImageSet, constant_channels, digest_of, levels_of, statistics_of
+from ddcore.data.decoding import Decoded, Decoder, Size
+from ddcore.data.image_files import Fit, Pixels
+from ddcore.data.listing import looked_at_once
 from ddcore.data.readers import Match
 from ddcore.data.source import Choices, Part, Source
 from ddcore.data.splits import Division, cut, divide
@@ -136,8 +137,9 @@ class _Intake:
 
     def __init__(self, place: Path, name: str, options: IngestOptions, entry: Path, progress: Progress) -> None:
         self._options, self._name, self._entry, self._progress = options, name, entry, progress
-        self._match: Match = readers.match(place, options.layout)
-        self._source: Source = self._match.reader.read(self._match.place, _choices(options))
+        with looked_at_once():
+            self._match: Match = readers.match(place, options.layout)
+            self._source: Source = self._match.reader.read(self._match.place, _choices(options))
         self._division: Division = divide(self._source.parts, options)
         self._parts: tuple[Part, ...] = (*self._division.train, *self._division.test)
         self._splits = {split: _Split(Spool(entry / f"{split}-images.npy")) for split in _SPLITS}
@@ -228,8 +230,9 @@ class _Intake:
         self._unreadable += [
             Unreadable(place=part.place(row), reason=reason) for row, reason in decoded.unreadable.items()
         ]
-        for row, picture in decoded.pictures.items():
-            self._place_of_depth.setdefault(picture.pixels.dtype.name, part.place(row))
+        for kind, row in decoded.kinds.items():
+            if kind not in self._place_of_depth:
+                self._place_of_depth[kind] = part.place(row)
         deep, flat = map(self._place_of_depth.get, ("uint16", "uint8"))
         if deep is not None and flat is not None:
             raise DataError(
@@ -244,17 +247,19 @@ class _Intake:
         return large or len(self._sizes) > 1
 
     def _keep(self, index: int, decoded: Decoded, labels: NDArray[np.int64], is_test: NDArray[np.bool_]) -> None:
-        rows = np.fromiter(decoded.pictures, dtype=np.int64)
+        if decoded.pixels is None:
+            return
+        tests = is_test[decoded.rows]
         for name, split in self._splits.items():
-            own = rows[is_test[rows] == (name == "test")]
-            if not len(own):
+            own = tests == (name == "test")
+            if not own.any():
                 continue
-            pictures: list[Picture] = [decoded.pictures[int(row)] for row in own]
-            split.spool.append(stacked(pictures))
-            split.labels.append(labels[own])
-            split.parts.append(np.full(len(own), index))
-            split.rows.append(own)
-            split.see_through += sum(picture.see_through for picture in pictures)
+            rows = decoded.rows[own]
+            split.spool.append(decoded.pixels if own.all() else decoded.pixels[own])
+            split.labels.append(labels[rows])
+            split.parts.append(np.full(len(rows), index))
+            split.rows.append(rows)
+            split.see_through += int(decoded.see_through[own].sum())
 
     def _check_images(self, labels: NDArray[np.int64]) -> None:
         """Refuse what cannot become a set, with every fault at once."""
@@ -345,7 +350,8 @@ class _Intake:
         test, test_keys = self._tested(train_keys, classes)
         found = examination.duplicates(train, test, (train_keys, test_keys), self._place)
         self._remarks += examination.remarks(train, test, found)
-        mean, std = channel_statistics(train.images)
+        histograms = levels_of(train.images)
+        mean, std = statistics_of(histograms)
         digest = digest_of(train, test)
         smallest = min(train.class_counts)
         return DatasetReport(
@@ -370,7 +376,7 @@ class _Intake:
             levels=levels,
             mean=list(mean),
             std=list(std),
-            constant_channels=constant_channels(train.images),
+            constant_channels=constant_channels(histograms),
             unreadable=self._unreadable,
             unlabelled=self._unlabelled,
             ignored=dict(self._source.ignored),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,19 @@ class Listing:
     ignored: Mapping[str, int]
 
 
+_remembered: ContextVar[dict[Path, Listing] | None] = ContextVar("_remembered", default=None)
+
+
+@contextmanager
+def looked_at_once() -> Iterator[None]:
+    """Within this, :func:`listed` looks at each folder once, however many readers ask; it may hold a million files."""
+    token = _remembered.set({})
+    try:
+        yield
+    finally:
+        _remembered.reset(token)
+
+
 def listed(root: Path) -> Listing:
     """All files of a folder but hidden ones and what systems and tools leave behind.
 
@@ -43,20 +58,30 @@ def listed(root: Path) -> Listing:
     Raises:
         DataError: a folder cannot be read.
     """
-    files: list[Path] = []
+    known = _remembered.get()
+    if known is None:
+        return _listed(root)
+    if root not in known:
+        known[root] = _listed(root)
+    return known[root]
+
+
+def _listed(root: Path) -> Listing:
+    files: list[str] = []
     ignored: Counter[str] = Counter()
 
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename} cannot be read ({error.strerror}); allow it, or leave it out") from error
 
     for folder, folders, names in os.walk(root, onerror=refuse):
-        place = Path(folder)
         for name in [name for name in folders if name in _JUNK_FOLDERS or name.startswith(".")]:
             folders.remove(name)
-            ignored[name] += sum(len(inner) for _, _, inner in os.walk(place / name))
+            ignored[name] += sum(len(inner) for _, _, inner in os.walk(Path(folder, name)))
+        inside = os.path.relpath(folder, root)
+        prefix = "" if inside == "." else inside + os.sep
         for name in names:
             if name in _JUNK_FILES or name.startswith("."):
                 ignored[name if not name.startswith("._") else "._*"] += 1
             else:
-                files.append((place / name).relative_to(root))
-    return Listing(root, tuple(sorted(files, key=lambda path: path.parts)), dict(ignored))
+                files.append(prefix + name)
+    return Listing(root, tuple(sorted(map(Path, files), key=lambda path: path.parts)), dict(ignored))

@@ -82,8 +82,6 @@ def cut(
     Raises:
         DataError: a class is too small to give any image away.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     share, seed = options.test_split, options.seed
     chosen = np.zeros(len(labels), dtype=np.bool_)
     if groups is None:
@@ -106,6 +104,8 @@ def cut(
                 f"there are {len(set(groups))} groups, too few to set a share of {share:g} aside without parting one; "
                 "choose a larger `test_split`"
             )
+        from sklearn.model_selection import StratifiedGroupKFold
+
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         _, rows = next(splitter.split(labels, labels, np.asarray(groups)))
     chosen[rows] = True

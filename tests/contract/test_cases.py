@@ -56,7 +56,7 @@ def accuracy(folder: Path, tmp_path: Path) -> float:
     spec = parse({"dataset": folder.name, **LEARNABLE}, lambda _: None)
     results = run(spec, tmp_path / "out", run_dir=tmp_path / "run", data_root=folder.parent).results
     assert results.accuracy is not None
-    return results.accuracy.mean
+    return float(results.accuracy.mean)
 
 
 @pytest.mark.parametrize(

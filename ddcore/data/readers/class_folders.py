@@ -108,7 +108,8 @@ class _Found:
     def _empty(self) -> list[Path]:
         """Folders that could be splits or classes but hold no image."""
         above = [Path(), *(Path(top) for top in self.tops if self.split)]
-        filled = {parent for path in self.images for parent in path.parents}
+        folders = {path.parent for path in self.images}
+        filled = folders.union(*(folder.parents for folder in folders))
         present = [place / inner.name for place in above for inner in (self.root / place).iterdir() if inner.is_dir()]
         return sorted(path for path in present if path not in filled and path.name not in self.listing.ignored)
 

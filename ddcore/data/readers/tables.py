@@ -404,7 +404,7 @@ class _Rows:
             row, other = splits.index(None), next(row for row, split in enumerate(splits) if split)
             raise DataError(
                 f"{self.name} line {self.table.lines[other]} names an image of the split folder '{tops[other]}', but "
-                f"line {self.table.lines[row]} one that lies in none; add a column `{_SPLIT_COLUMN}`, or move the images"
+                f"line {self.table.lines[row]} one that lies in none; add a column `{_SPLIT_COLUMN}`, or move it"
             )
         self.notes.append(f"the splits of {self.name} are those of the folders ({_some(sorted(set(tops)))})")
         return splits

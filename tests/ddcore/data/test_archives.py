@@ -235,7 +235,7 @@ NAMES = [
 PAIRS = [
     (("cat/1.png", "cat/1.PNG"), "differ only in case"),
     (("cat/1.png", "Cat/2.png"), "differ only in case"),
-    (("caf\xe9/1.png", "cafe\u0301/2.png"), "how accents are stored"),
+    (("\xe9/1.png", "e\u0301/2.png"), "how accents are stored"),
     (("cat", "cat/1.png"), "both a file and a folder"),
     (("cat/1.png", "cat"), "both a file and a folder"),
 ]
@@ -259,7 +259,7 @@ class TestEntries:
         place.refused(zipped({"cat_png": b"x"}).replace(b"cat_png", b"cat\0png"), "zero byte")
 
     def test_names_that_are_no_text(self, place: Place) -> None:
-        info = tarfile.TarInfo(os.fsdecode(b"caf\xe9.png"))
+        info = tarfile.TarInfo(os.fsdecode(b"\xe9t\xe9.png"))
         place.refused(members((info, b"x"), kind=tarfile.GNU_FORMAT), "not UTF-8; rename it")
 
     @pytest.mark.filterwarnings("ignore:Duplicate name")

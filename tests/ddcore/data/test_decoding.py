@@ -30,16 +30,16 @@ def part(images: Sequence[RawImage]) -> Part:
 def test_images_come_in_their_order_whatever_the_threads_do() -> None:
     with Decoder(None) as decoder:
         done = list(decoder.decode(part([encoded(n) for n in range(1500)]), np.full(1500, True)))
-    numbers = [int(p.pixels[0, 0, 0]) + 256 * int(p.pixels[1, 0, 0]) for d in done for p in d.pictures.values()]
-    assert numbers == list(range(1500))
-    assert [place for d in done for place in d.pictures] == list(range(1500))
+    pixels = np.concatenate([d.pixels for d in done if d.pixels is not None]).astype(np.int64)
+    assert (pixels[:, 0, 0, 0] + 256 * pixels[:, 1, 0, 0]).tolist() == list(range(1500))
+    assert np.concatenate([d.rows for d in done]).tolist() == list(range(1500))
 
 
 def test_only_wanted_images_are_decoded_and_all_faults_are_told() -> None:
     images: list[RawImage] = [encoded(0), b"no image", encoded(2), None, b"not wanted", np.zeros((2, 2, 2), np.uint8)]
     with Decoder(None) as decoder:
         done = list(decoder.decode(part(images), np.array([True, True, False, True, False, True])))
-    assert [place for d in done for place in d.pictures] == [0]
+    assert np.concatenate([d.rows for d in done]).tolist() == [0]
     assert sorted(place for d in done for place in d.unreadable) == [1, 3, 5]
     assert sum((d.modes for d in done), start=type(done[0].modes)()) == {"RGB": 1}
 
@@ -50,18 +50,24 @@ def test_heads_alone_are_read_once_sizes_are_all_that_is_asked() -> None:
         decoder.measure_only = True
         done = list(decoder.decode(part([cut, encoded(2)]), np.array([True, True])))
     assert {place: size for d in done for place, size in d.sizes.items()} == {0: (300, 200), 1: (3, 2)}
-    assert not any(d.pictures for d in done)
+    assert all(d.pixels is None for d in done)
 
 
 def test_few_large_images_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "_BYTES_A_TASK", 10 * 3 * 2 * 3)
     with Decoder(None) as decoder:
         done = list(decoder.decode(part([encoded(n) for n in range(200)]), np.full(200, True)))
-    assert max(len(d.pictures) for d in done) == 10
+    assert max(len(d.rows) for d in done) == 10
 
 
 def test_grey_and_coloured_pictures_are_stacked() -> None:
     grey, coloured = np.full((1, 2, 2), 9, np.uint8), np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
     pixels: Any = stacked([Picture(grey), Picture(coloured)])
     assert np.array_equal(pixels, np.stack([grey.repeat(3, axis=0), coloured]))
-    assert stacked([Picture(grey)]).shape == (1, 1, 2, 2)
+    alone: Any = stacked([Picture(grey)])
+    assert alone.shape == (1, 1, 2, 2)
+
+
+def test_pictures_that_differ_in_size_or_type_are_not_stacked() -> None:
+    small, large = Picture(np.zeros((3, 2, 2), np.uint8)), Picture(np.zeros((3, 2, 4), np.uint8))
+    assert stacked([small, large]) is stacked([small, Picture(np.zeros((3, 2, 2), np.uint16))]) is stacked([]) is None

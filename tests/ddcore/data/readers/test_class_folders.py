@@ -123,9 +123,9 @@ class TestRefused:
             read(tmp_path)
 
     def test_names_that_differ_in_normalisation(self, tmp_path: Path) -> None:
-        names = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
+        names = [unicodedata.normalize(form, "é") for form in ("NFC", "NFD")]
         put(tmp_path, f"train/{names[0]}/1.png", f"test/{names[1]}/1.png")
-        with pytest.raises(DataError, match=r"'cafe\\u0301' and 'caf\\xe9' differ only in how accents"):
+        with pytest.raises(DataError, match=r"'e\\u0301' and '\\xe9' differ only in how accents"):
             read(tmp_path)
 
     def test_names_that_differ_in_blanks_at_the_end(self, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ class TestRefused:
             read(tmp_path)
 
     def test_names_that_are_no_text(self, tmp_path: Path) -> None:
-        put(tmp_path, os.fsdecode(b"caf\xe9/1.png"), "dog/1.png")
+        put(tmp_path, os.fsdecode(b"\xe9t\xe9/1.png"), "dog/1.png")
         with pytest.raises(DataError, match=r"not UTF-8; rename"):
             read(tmp_path)
 
