@@ -15,7 +15,7 @@ from tests.contract.conftest import until
 from tests.ddcore.test_contract import job
 
 pytestmark = pytest.mark.slow
-STEPS = 120
+STEPS = 30
 
 
 @pytest.fixture(scope="module")

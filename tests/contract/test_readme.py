@@ -8,7 +8,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.contract.conftest import ROOT, Live
 
@@ -55,7 +57,8 @@ CHECKS: dict[str, Callable[[str], bool]] = {
     "sha256sum": downloaded,
     "client.distill": lambda out: "'mean'" in out,
     "ddctl submit": lambda out: "succeeded" in out and "random real images" in out and "lr_img" in out,
-    "ddctl train-on": lambda out: out.count("accuracy  ") == 2 and "reported" in out,
+    "ddctl datasets add": lambda out: "480 train + 120 test, 16 x 16, colour" in out and out.count("accuracy  ") == 2,
+    "ddctl train-on distilled": lambda out: out.count("accuracy  ") == 2 and "reported" in out,
     "load_file": lambda out: out == "",
 }
 
@@ -72,8 +75,24 @@ def test_every_block_is_checked() -> None:
     assert len(runnable()) == len(CHECKS)
 
 
+def photographs(folder: Path) -> None:
+    """600 images of mixed formats and sizes in three classes, which differ in their colours."""
+    rng = np.random.default_rng(0)
+    for number in range(600):
+        kind = number % 3
+        path = (
+            folder / ("birds", "trees", "sea and sky")[kind] / f"{number}.{('jpg', 'png', 'webp', 'bmp')[number % 4]}"
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        width, height = rng.integers(40, 120, 2).tolist()
+        rough = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        rough[:, :, kind] //= 4
+        Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC).save(path)
+
+
 @pytest.mark.slow
 def test_the_readme_runs_as_printed(live: Live, tmp_path: Path) -> None:
+    photographs(tmp_path / "photos")
     script = ["set -euo pipefail"]
     for language, text in runnable():
         text = text.replace("http://127.0.0.1:8000", live.service.url)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,8 +33,7 @@ _MOST_IMAGES = 1_000_000
 class Svhn:
     """Reads ``train_32x32.mat`` and ``test_32x32.mat``; ``extra_32x32.mat`` is left out.
 
-    MATLAB's format keeps the images of a file in one piece, so that they are in memory while they are fetched (220 MB
-    for the training images).
+    MATLAB's format keeps the images of a file in one piece, so that they pass through a file beside it.
     """
 
     def sniff(self, place: Path) -> Guess | None:
@@ -58,8 +61,9 @@ class Svhn:
 
 
 def _part(file: Path) -> Part:
-    count = _count(file)
-    values = np.asarray(_loaded(file, "y"))
+    with tempfile.TemporaryDirectory(prefix="svhn-") as made:
+        count = _count(file, _converted(file, ["y"], Path(made)))
+        values = np.array(_loaded(file, "y", Path(made)))
     if values.dtype.kind not in "iuf" or values.size != count:
         raise DataError(
             f"{file}: `y` holds {values.size} values of {values.dtype} for {count} images; copy or download it again"
@@ -82,40 +86,71 @@ def _part(file: Path) -> Part:
     )
 
 
-def _count(file: Path) -> int:
-    """How many images a file claims, without loading them."""
-    from scipy.io import whosmat
+_PROGRAM = """
+import json, sys
+import numpy as np
+from scipy.io import loadmat, whosmat
 
-    try:
-        found = {name: (shape, kind) for name, shape, kind in whosmat(file)}
-    except Exception as error:  # a parser of damaged files raises whatever it runs into
-        raise _unreadable(file, error) from error
+file, names, out = sys.argv[1], sys.argv[2].split(), sys.argv[3]
+try:
+    found = {name: [list(map(int, shape)), kind] for name, shape, kind in whosmat(file)}
+    if all(name in found for name in names):
+        for name, values in loadmat(file, variable_names=names).items():
+            if name in names:
+                np.save(f"{out}/{name}.npy", values, allow_pickle=False)
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+json.dump(found, open(f"{out}/found.json", "w"))
+"""
+
+
+def _converted(file: Path, names: Sequence[str], out: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Write arrays of a MATLAB file as ``.npy``, in a process of its own: damaged files make SciPy's parser crash.
+
+    Returns:
+        Shape and type of every array of the file.
+    """
+    done = subprocess.run(  # noqa: S603 - our own program, with paths as its arguments
+        [sys.executable, "-c", _PROGRAM, str(file), " ".join(names), str(out)],
+        capture_output=True, text=True, errors="replace", check=False,
+    )  # fmt: skip
+    if done.returncode > 0:
+        raise _unreadable(file, done.stderr.strip().rpartition("\n")[2])
+    if done.returncode:
+        raise _unreadable(file, "it makes its reader crash")
+    found = json.loads((out / "found.json").read_text("utf-8"))
+    return {name: (tuple(shape), kind) for name, (shape, kind) in found.items()}
+
+
+def _count(file: Path, found: dict[str, tuple[tuple[int, ...], str]]) -> int:
+    """How many images a file claims."""
     shown = ", ".join(f"{name} {shape} {kind}" for name, (shape, kind) in found.items()) or "nothing"
     shape, kind = found.get("X", ((), ""))
     # MATLAB drops a last axis of one image.
-    shape = (*shape, 1) if tuple(shape) == _SIDE else shape
-    if "y" not in found or len(shape) != 4 or tuple(shape[:3]) != _SIDE or kind != "uint8":
+    shape = (*shape, 1) if shape == _SIDE else shape
+    if "y" not in found or len(shape) != 4 or shape[:3] != _SIDE or kind != "uint8":
         raise DataError(f"{file} must hold `X` (32, 32, 3, N) of uint8 and `y`, but holds {shown}; get it anew")
-    count = int(shape[3])
+    count = shape[3]
     if not 0 < count <= _MOST_IMAGES:
         raise DataError(f"{file} claims {count:,} images; 1 to {_MOST_IMAGES:,} are allowed, so cut it in pieces")
     return count
 
 
-def _loaded(file: Path, name: str) -> Any:
-    from scipy.io import loadmat
-
+def _loaded(file: Path, name: str, out: Path) -> NDArray[Any]:
     try:
-        return loadmat(file, variable_names=[name])[name]
-    except Exception as error:  # a parser of damaged files raises whatever it runs into
-        raise _unreadable(file, error) from error
+        values: NDArray[Any] = np.load(out / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise _unreadable(file, f"`{name}` is no array of numbers") from error
+    return values
 
 
-def _unreadable(file: Path, error: Exception) -> DataError:
-    return DataError(f"{file} is not a readable MATLAB file of version 5 to 7 ({error}); copy or download it again")
+def _unreadable(file: Path, reason: str) -> DataError:
+    return DataError(f"{file} is not a readable MATLAB file of version 5 to 7 ({reason}); copy or download it again")
 
 
 def _images(file: Path) -> Iterator[Sequence[RawImage]]:
-    pixels: NDArray[np.uint8] = np.asarray(_loaded(file, "X")).reshape(*_SIDE, -1)
-    for start in range(0, pixels.shape[3], _ROWS):
-        yield list(np.ascontiguousarray(pixels[..., start : start + _ROWS].transpose(3, 0, 1, 2)))
+    with tempfile.TemporaryDirectory(prefix="svhn-") as made:
+        _converted(file, ["X"], Path(made))
+        pixels = _loaded(file, "X", Path(made)).reshape(*_SIDE, -1)
+        for start in range(0, pixels.shape[3], _ROWS):
+            yield list(np.ascontiguousarray(pixels[..., start : start + _ROWS].transpose(3, 0, 1, 2)))
