@@ -125,10 +125,10 @@ def export(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(name="datasets", help="Images of your own: take them in, look at them.", no_args_is_help=True)
+    group = typer.Typer(help="Images of your own: take them in, look at them.", no_args_is_help=True)
     group.command()(add)
     group.command("list")(list_)
     group.command()(show)
     group.command("rm")(remove)
     group.command()(export)
-    app.add_typer(group)
+    app.add_typer(group, name="datasets")

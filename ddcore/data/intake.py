@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -150,6 +151,9 @@ class _Intake:
         self._place_of_depth: dict[str, str] = {}
         self._unreadable: list[Unreadable] = []
         self._unlabelled = 0
+        # A disk that writes in the background costs little; one that is waited for, seconds a gigabyte.
+        self._disk = ThreadPoolExecutor(1)
+        self._writing: list[Future[None]] = []
 
     def run(self, known_classes: Sequence[str] | None) -> DatasetReport:
         """Take the set in, and report."""
@@ -164,12 +168,25 @@ class _Intake:
         for split in self._splits.values():
             split.spool.widen(max(other.spool.channels for other in self._splits.values()))
         levels = self._to_eight_bits()
-        return self._report(classes, levels)
+        report = self._report(classes, levels)
+        self._await_disk()
+        return report
 
     def close(self) -> None:
         """Let go of the files."""
+        self._disk.shutdown()
         for split in self._splits.values():
             split.spool.close()
+
+    def _await_disk(self) -> None:
+        """Return when the pixels are safe on disk.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        for written in self._writing:
+            written.result()
+        self._writing.clear()
 
     def _check_labelled(self) -> None:
         """Images without a label are refused, or left out by choice."""
@@ -393,6 +410,7 @@ class _Intake:
         """A split as it will be read, memory-mapped, with its labels written."""
         split = self._splits[name]
         split.spool.save()
+        self._writing.append(self._disk.submit(split.spool.sync))
         labels = self._joined_labels(name)
         with (self._entry / f"{name}-labels.npy").open("wb") as file:
             np.save(file, labels, allow_pickle=False)
@@ -415,6 +433,7 @@ class _Intake:
             f"{int(leaked.sum())} of {len(test)} test images are training images too and were left out"
         )
         del test
+        self._await_disk()
         split = self._splits["test"]
         split.spool.rewrite(lambda block, start: block[~leaked[start : start + len(block)]])
         for values in (split.labels, split.parts, split.rows):

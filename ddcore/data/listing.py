@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ddcore.errors import DataError
@@ -35,6 +36,11 @@ class Listing:
     root: Path
     files: tuple[Path, ...]
     ignored: Mapping[str, int]
+
+    @cached_property
+    def images(self) -> tuple[Path, ...]:
+        """Those that are images by their names."""
+        return tuple(path for path in self.files if path.suffix.lower() in IMAGES)
 
 
 _remembered: ContextVar[dict[Path, Listing] | None] = ContextVar("_remembered", default=None)

@@ -90,13 +90,17 @@ class Spool:
                 yield start, values.reshape(count, *self._image)
 
     def save(self) -> None:
-        """Leave a whole ``.npy`` file, safe on disk, that more images can still be added to."""
+        """Leave a whole ``.npy`` file, that more images can still be added to."""
         if self._file is not None:
             end = self._file.tell()
             self._file.seek(0)
             self._write_head(self._file)
             self._file.seek(end)
             self._file.flush()
+
+    def sync(self) -> None:
+        """Return when all that was saved is safe on disk."""
+        if self._file is not None:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:

@@ -12,7 +12,15 @@ from ddclient.cli import app as ddctl
 from tests.contract.conftest import ROOT
 
 DECISIONS = tuple(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs/decisions").glob("*.md")))
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/api.md", "docs/operations.md", *DECISIONS)
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/api.md",
+    "docs/datasets.md",
+    "docs/operations.md",
+    *DECISIONS,
+)
 LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]+)")
 SETTING = re.compile(r"\bDD_[A-Z_]+\b")
 ELSEWHERE = {"DD_URL", "DD_API_KEY", "DD_PUBLISH", "DD_REQUIRE"}
@@ -36,7 +44,11 @@ def test_every_command_exists() -> None:
     known = {command.name or str(getattr(command.callback, "__name__", "")) for command in ddctl.registered_commands}
     text = "\n".join((ROOT / page).read_text("utf-8") for page in PAGES)
     named = set(re.findall(r"\bddctl ([a-z][a-z-]+)", text))
-    assert named <= known
+    groups = {str(group.name): group.typer_instance or ddctl for group in ddctl.registered_groups}
+    assert named <= known | groups.keys()
+    for name, group in groups.items():
+        inner = {one.name or str(getattr(one.callback, "__name__", "")) for one in group.registered_commands}
+        assert set(re.findall(rf"\bddctl {name} ([a-z][a-z-]+)", text)) <= inner
 
 
 def test_the_table_of_refusals_is_complete() -> None:

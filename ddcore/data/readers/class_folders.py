@@ -66,9 +66,9 @@ class _Found:
     def root(self) -> Path:
         return self.listing.root
 
-    @cached_property
-    def images(self) -> list[Path]:
-        return [path for path in self.listing.files if path.suffix.lower() in IMAGES]
+    @property
+    def images(self) -> tuple[Path, ...]:
+        return self.listing.images
 
     @cached_property
     def tops(self) -> list[str]:

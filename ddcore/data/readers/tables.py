@@ -93,9 +93,9 @@ class _Found:
 
     listing: Listing
 
-    @cached_property
-    def images(self) -> list[Path]:
-        return [path for path in self.listing.files if path.suffix.lower() in IMAGES]
+    @property
+    def images(self) -> tuple[Path, ...]:
+        return self.listing.images
 
     @cached_property
     def metadata(self) -> list[Path]:
