@@ -84,15 +84,13 @@ def duplicates(train: ImageSet, test: ImageSet, keys: tuple[Keys, Keys], place: 
     """
     labels = np.concatenate([train.labels.numpy(), test.labels.numpy()])
     exact = np.concatenate([keys[0].exact, keys[1].exact])
-    pairs = np.unique(np.stack([exact, labels.astype(np.uint64)]), axis=1)
-    _, occurrences = np.unique(pairs[0], return_counts=True)
-    own = np.unique(np.stack([keys[0].exact, train.labels.numpy().astype(np.uint64)]), axis=1)
+    _, occurrences = np.unique(_distinct(exact, labels), return_counts=True)
     near = _near_pairs(train, test, keys)
     learned = len(train)
     same = labels[near[0]] == labels[near[1]]
     both_learned, across = near[1] < learned, (near[0] < learned) & (near[1] >= learned)
     return Duplicates(
-        within_classes=learned - own.shape[1],
+        within_classes=learned - len(_distinct(keys[0].exact, train.labels.numpy())),
         contradictory=int((occurrences > 1).sum()),
         leaked=int(leaks(*keys).sum()),
         near_within_classes=len(np.unique(near[1][both_learned & same])),
@@ -100,6 +98,15 @@ def duplicates(train: ImageSet, test: ImageSet, keys: tuple[Keys, Keys], place: 
         near_leaked=len(np.unique(near[1][across])),
         examples=[(place(first), place(second)) for first, second in near.T[:_EXAMPLES].tolist()],
     )
+
+
+def _distinct(hashes: NDArray[np.uint64], labels: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Each image once for each label that it occurs with, by its hash."""
+    order = np.lexsort((labels, hashes))
+    image, label = hashes[order], labels[order]
+    first = np.ones(len(order), dtype=np.bool_)
+    first[1:] = (image[1:] != image[:-1]) | (label[1:] != label[:-1])
+    return image[first]
 
 
 def _near_pairs(train: ImageSet, test: ImageSet, keys: tuple[Keys, Keys]) -> NDArray[np.int64]:
