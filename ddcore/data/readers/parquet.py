@@ -78,7 +78,8 @@ def _splits(place: Path) -> dict[str | None, list[Path]]:
         names = ", ".join("/".join(configuration) or "the folder itself" for configuration in sorted(found))
         raise DataError(f"{place} holds parquet files in several places ({names}); give the path of one of them")
     (only,) = found.values()
-    return only
+    # Training files first, since they are those that others are compared with.
+    return {split: only[split] for split in ("train", "validation", "test", None) if split in only}
 
 
 def _split_of(stem: str) -> str | None:
