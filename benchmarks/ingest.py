@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.harness import Benchmark, Way
-from ddcore.data.intake import take_in
+from ddcore.data.ingest.intake import take_in
 from ddcore.data.source import batches
 from ddcore.spec.ingest import IngestOptions
 

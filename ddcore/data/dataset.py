@@ -132,11 +132,11 @@ _DEVIATION = 0.07
 
 
 def describe(
-    name: str, train: ImageSet, test: ImageSet, digest: str | None = None, *, published: bool | None = None
+    name: str, train: ImageSet, test: ImageSet, digest: str | None = None, *, published: bool = False
 ) -> Dataset:
     """Complete a dataset with its normalisation, digest and what is known about its name.
 
-    Where it is the published set of that name, by size and shape, its statistics are those of
+    Where it is a published set, by size, shape and statistics and under whatever name, its statistics are those of
     :data:`ddcore.spec.DATASETS`, as far as these give them, and mirrored images keep their class where the facts say
     so. Any other set has the statistics of its training images, and mirroring is not presumed to keep the class.
 
@@ -145,15 +145,15 @@ def describe(
         train: images to learn from.
         test: images to score on.
         digest: SHA-256 of :func:`digest_of`, where it is known.
-        published: whether it is the published set of that name; judged by its numbers where that is not known.
+        published: whether it is known to be the published set of that name; else its numbers tell.
     """
-    facts = DATASETS.get(name)
-    if facts is not None and not (_is_published(facts, train, test) if published is None else published):
+    facts = DATASETS.get(name) if published else _published_as(train, test)
+    if facts is None and name in DATASETS:
         other = (
             f"`{name}` is a set of your own, not the published one of that name: it is normalised by its own "
             "statistics, and mirrored images are not taken for the same class"
         )
-        facts, train = None, replace(train, remarks=(*train.remarks, other))
+        train = replace(train, remarks=(*train.remarks, other))
     if facts is not None and facts.mean is not None and facts.std is not None:
         mean, std = facts.mean, facts.std
     else:
@@ -162,8 +162,13 @@ def describe(
     return Dataset(name, train, test, mean, std, flip, digest or digest_of(train, test))
 
 
+def _published_as(train: ImageSet, test: ImageSet) -> DatasetFacts | None:
+    """The published set that these images are."""
+    return next((facts for facts in DATASETS.values() if _is_published(facts, train, test)), None)
+
+
 def _is_published(facts: DatasetFacts, train: ImageSet, test: ImageSet) -> bool:
-    """Whether these are the images that were published under a name, as far as numbers tell.
+    """Whether these are the images of a published set, as far as numbers tell.
 
     Names of classes are spelled in several ways, so statistics near the published ones have to speak for them.
     """

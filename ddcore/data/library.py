@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from ddcore.data import stored
-from ddcore.data.intake import Progress, take_in
+from ddcore.data.ingest.intake import Progress, take_in
 from ddcore.errors import DataError
 from ddcore.spec.ingest import DatasetReport, IngestOptions
 from ddcore.spec.local_sets import places_of, report_in

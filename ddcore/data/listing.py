@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -41,6 +41,18 @@ class Listing:
     def images(self) -> tuple[Path, ...]:
         """Those that are images by their names."""
         return tuple(path for path in self.files if path.suffix.lower() in IMAGES)
+
+    def left_alone(self, used: Iterable[Path]) -> dict[str, int]:
+        """How many files of each kind a reader did not need, by suffix, or by name where there is none.
+
+        Args:
+            used: those that it needed, relative to the folder.
+        """
+        needed = set(used)
+        others = (path for path in self.files if path not in needed)
+        return dict(
+            Counter(f"*{path.suffix.lower()}" if path.suffix else path.name for path in others) + Counter(self.ignored)
+        )
 
 
 _remembered: ContextVar[dict[Path, Listing] | None] = ContextVar("_remembered", default=None)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ddcore.errors import DataError
+from ddcore.spec.ingest import Choices as Choices
 
 UNLABELLED = -1
 """The number of an image that nobody has labelled."""
@@ -51,25 +52,6 @@ class Guess:
 
     sureness: float
     why: str
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a user says of the files where they could be read in several ways.
-
-    Attributes:
-        image_column: name of the column (or array) that holds the images.
-        label_column: name of the column (or array) that holds the labels.
-        group_column: name of a column whose equal values must not be parted by a cut.
-        group_folders: whether images of one innermost folder must not be parted by a cut.
-        channels: where the axis of the channels lies in an array, first (C, H, W) or last (H, W, C).
-    """
-
-    image_column: str | None = None
-    label_column: str | None = None
-    group_column: str | None = None
-    group_folders: bool = False
-    channels: Literal["first", "last"] | None = None
 
 
 @dataclass(frozen=True)

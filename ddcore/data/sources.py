@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
-from ddcore.data import intake, stored
+from ddcore.data import stored
 from ddcore.data.dataset import Dataset, ImageSet, describe
-from ddcore.data.intake import Progress
+from ddcore.data.ingest import intake
+from ddcore.data.ingest.intake import Progress
 from ddcore.data.listing import listed
 from ddcore.data.readers import layouts_known, published
 from ddcore.data.stored import StoredSet
@@ -24,7 +26,7 @@ from ddcore.errors import DataError
 from ddcore.machine.cache import note_use
 from ddcore.spec.datasets import DATASETS
 from ddcore.spec.errors import nearest
-from ddcore.spec.ingest import IngestOptions
+from ddcore.spec.ingest import DatasetReport, IngestOptions
 from ddcore.spec.local_sets import STORED_FACTS, STORED_FORMAT, names_in, places_of
 
 _logger = logging.getLogger(__name__)
@@ -107,24 +109,25 @@ def _in_memory(split: ImageSet) -> ImageSet:
 
 
 def _noted(shelf: Path, note: Path) -> StoredSet | None:
-    """The set that these files were taken in as before."""
+    """The set that these files were taken in as before, with what was reported of them then."""
     try:
-        identity = note.read_text("utf-8").strip()
-    except OSError:
+        report = DatasetReport.model_validate_json(note.read_bytes())
+    except (OSError, ValidationError):
         return None
-    found = stored.read(shelf / identity) if _IDENTITY.fullmatch(identity) else None
-    if found is not None:
-        for entry in (note, shelf / identity):
-            note_use(entry)
-    return found
+    found = stored.read(shelf / report.id) if _IDENTITY.fullmatch(report.id) else None
+    if found is None:
+        return None
+    for entry in (note, shelf / report.id):
+        note_use(entry)
+    return found.told_by(report)
 
 
 def _note(note: Path, taken: StoredSet) -> StoredSet:
-    """Remember which set files were taken in as."""
+    """Remember which set files were taken in as. Others may hold the same images under another name."""
     note.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=note.parent, ignore_cleanup_errors=True) as scratch:
         written = Path(scratch) / "note"
-        stored.write_safely(written, taken.report.id)
+        stored.write_safely(written, taken.report.model_dump_json())
         written.replace(note)
     return taken
 
@@ -134,7 +137,10 @@ def _key(place: Path, name: str, options: IngestOptions) -> str:
     digest = hashlib.sha256(f"taken in {STORED_FORMAT}\n{name}\n{options.model_dump_json()}\n".encode())
     files: Sequence[Path] = [place / file for file in listed(place).files] if place.is_dir() else [place]
     for file in files:
-        facts = file.stat()
+        try:
+            facts = file.stat()
+        except OSError as error:
+            raise DataError(f"{file} cannot be read ({error.strerror}); allow it, or leave it out") from error
         digest.update(f"{file.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,10 @@ class StoredSet:
     train: ImageSet
     test: ImageSet
     report: DatasetReport
+
+    def told_by(self, report: DatasetReport) -> StoredSet:
+        """The same pixels with the report of other files that held them, or of the same files under another name."""
+        return StoredSet(replace(self.train, remarks=tuple(report.remarks)), self.test, report)
 
 
 def read(folder: Path) -> StoredSet | None:

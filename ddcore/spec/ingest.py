@@ -16,7 +16,21 @@ LARGE = 128
 Side = Annotated[int, Field(ge=1, le=4096)]
 
 
-class IngestOptions(SpecModel):
+class Choices(SpecModel):
+    """What a user says of files that could be read in several ways; readers need no more of the options."""
+
+    image_column: str | None = Field(None, description="Column or array of the images, where several could be it.")
+    label_column: str | None = Field(None, description="Column or array of the labels, where several could be it.")
+    group_column: str | None = Field(
+        None, description="Column of what a cut must not part, such as the patient of several pictures."
+    )
+    group_folders: bool = Field(False, description="Images of one innermost folder must not be parted by a cut.")
+    channels: Literal["first", "last"] | None = Field(
+        None, description="Where arrays have the axis of their channels, where it could be either."
+    )
+
+
+class IngestOptions(Choices):
     """What a user decides about images of their own; everything else is read from the files, and nothing is guessed."""
 
     size: Side | tuple[Side, Side] | Literal["keep"] | None = Field(
@@ -42,15 +56,6 @@ class IngestOptions(SpecModel):
         "there is one (auto), join the training images, or are left out.",
     )
     layout: str | None = Field(None, description="The reader to use, where several know the files.")
-    image_column: str | None = Field(None, description="Column or array of the images, where several could be it.")
-    label_column: str | None = Field(None, description="Column or array of the labels, where several could be it.")
-    group_column: str | None = Field(
-        None, description="Column of what a cut must not part, such as the patient of several pictures."
-    )
-    group_folders: bool = Field(False, description="Images of one innermost folder must not be parted by a cut.")
-    channels: Literal["first", "last"] | None = Field(
-        None, description="Where arrays have the axis of their channels, where it could be either."
-    )
     skip_unreadable: bool = Field(False, description="Leave out images that cannot be decoded, and count them.")
     drop_unlabelled: bool = Field(False, description="Leave out images without a label, and count them.")
     drop_leaks: bool = Field(False, description="Leave out test images that are training images too, and count them.")

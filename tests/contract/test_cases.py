@@ -16,7 +16,7 @@ import pytest
 from ddcore import run
 from ddcore.data import load
 from ddcore.data.dataset import Dataset
-from ddcore.data.intake import take_in
+from ddcore.data.ingest.intake import take_in
 from ddcore.data.stored import StoredSet
 from ddcore.errors import DistillationError
 from ddcore.spec import DATASETS, parse
@@ -211,7 +211,7 @@ def test_b23_photographs_do_not_fill_the_memory(cases: Path, tmp_path: Path) -> 
         + """
 def held():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) / 1024
-from ddcore.data import intake
+from ddcore.data.ingest import intake
 from ddcore.spec.ingest import IngestOptions
 from ddcore.errors import DataError
 before, most = held(), 0

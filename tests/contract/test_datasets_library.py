@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddcore.data.intake import take_in
+from ddcore.data.ingest.intake import take_in
 from ddcore.data.stored import StoredSet
 from ddcore.spec.ingest import IngestOptions
 

@@ -20,7 +20,6 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ddcore.data.image_files import MAX_PIXELS
-from ddcore.data.leftovers import left_alone
 from ddcore.data.listing import listed
 from ddcore.data.readers import reader
 from ddcore.data.source import SPLITS, Choices, Guess, Labels, Part, RawImage, Source
@@ -92,7 +91,7 @@ class Arrays:
         used = {name for pair in pairs for name in (pair.images, pair.labels)}
         unused = [f"`{name}`" for name in members if name not in used]
         notes = [f"{file.name}: left out {', '.join(unused[:_SHOWN])}"] if unused else []
-        ignored = left_alone(listed(place), [file.relative_to(place)]) if place.is_dir() else {}
+        ignored = listed(place).left_alone([file.relative_to(place)]) if place.is_dir() else {}
         return Source(parts, ignored, notes)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddcore.data.leftovers import left_alone
 from ddcore.data.listing import listed
 from ddcore.data.plain_pickle import load_plain
 from ddcore.data.readers import reader
@@ -118,7 +117,7 @@ class Cifar:
         parts = [_part(folder / name, version, names) for name in version.files]
         listing = listed(place)
         used = [(folder / name).relative_to(place) for name in (*version.files, version.meta)]
-        return Source(parts, left_alone(listing, used))
+        return Source(parts, listing.left_alone(used))
 
 
 def _found(place: Path) -> list[tuple[Path, _Version]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,7 +53,7 @@ class ClassFolders:
                 f"{place} holds no images ({', '.join(sorted(IMAGES))}); put them in a folder for each class"
             )
         found.check()
-        return Source(list(_parts(found, choices)), left_alone(found.listing), found.notes)
+        return Source(list(_parts(found, choices)), found.listing.left_alone(found.images), found.notes)
 
 
 @dataclass(frozen=True)
@@ -145,13 +145,6 @@ class _Found:
                 f"{self.root}: {_some(astray)} {'lies' if len(astray) == 1 else 'lie'} in no class ({len(astray):,} "
                 "such images); move them into the folder of their class, or out of the dataset"
             )
-
-
-def left_alone(listing: Listing, used: frozenset[Path] = frozenset()) -> dict[str, int]:
-    """How many files of each kind are neither images nor among those that were used."""
-    others = (path for path in listing.files if path.suffix.lower() not in IMAGES and path not in used)
-    kinds = Counter(f"*{path.suffix.lower()}" if path.suffix else path.name for path in others)
-    return dict(kinds + Counter(listing.ignored))
 
 
 def _check_names(names: set[str]) -> None:

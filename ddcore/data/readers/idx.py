@@ -14,7 +14,6 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from ddcore.data.image_files import MAX_PIXELS
-from ddcore.data.leftovers import left_alone
 from ddcore.data.listing import listed
 from ddcore.data.readers import reader
 from ddcore.data.source import Choices, Guess, Labels, Part, RawImage, Source
@@ -62,7 +61,7 @@ class Idx:
                 raise DataError(f"{place} holds {(images or labels or place).name} but no {absent}; add it")
         if not parts:
             raise DataError(f"{place} holds no train-images-idx3-ubyte; give the folder with MNIST's four files")
-        return Source(parts, left_alone(listed(place), [file.relative_to(place) for file in files.values()]))
+        return Source(parts, listed(place).left_alone([file.relative_to(place) for file in files.values()]))
 
 
 def _files(place: Path) -> dict[tuple[str, str], Path]:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddcore.data.leftovers import left_alone
 from ddcore.data.listing import listed
 from ddcore.data.readers import reader
 from ddcore.data.source import Choices, Guess, Labels, Part, RawImage, Source
@@ -57,7 +56,7 @@ class Svhn:
         notes = ["the digit 0, which SVHN labels 10, was given the label 0"]
         if (place / _EXTRA).is_file():
             notes.append(f"{_EXTRA} was left out, as it is in published results")
-        return Source(parts, left_alone(listed(place), [file.relative_to(place) for file in files]), notes)
+        return Source(parts, listed(place).left_alone([file.relative_to(place) for file in files]), notes)
 
 
 def _part(file: Path) -> Part:

@@ -13,10 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ddcore.data.archives import UNPACKED
+from ddcore.data.ingest.archives import UNPACKED
 from ddcore.data.listing import IMAGES, Listing, listed
 from ddcore.data.readers import reader
-from ddcore.data.readers.class_folders import left_alone
 from ddcore.data.source import Choices, Guess, Labels, Part, RawImage, Source, split_named
 from ddcore.data.table_files import TABLES, Table, read_table
 from ddcore.errors import DataError
@@ -80,7 +79,7 @@ class Tables:
         if unnamed:
             names = _some([path.as_posix() for path in found.tables])
             notes.append(f"{unnamed:,} images are not named in {names} and were left out")
-        return Source(parts, left_alone(found.listing, frozenset(found.tables)), notes)
+        return Source(parts, found.listing.left_alone([*found.tables, *found.images]), notes)
 
 
 def _split_of(path: Path) -> str | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ddcore.data.leftovers import left_alone
 from ddcore.data.listing import IMAGES, Listing, listed
 from ddcore.data.readers import reader
 from ddcore.data.source import Choices, Guess, Labels, Part, Source, batches
@@ -54,7 +53,7 @@ class TinyImageNet:
             parts.append(_validation(place, folders.get(_VALIDATION, []), names))
         unlabelled = len(folders.get(_TEST, []))
         notes = [f"{unlabelled:,} images in test have no labels and were left out"] if unlabelled else []
-        return Source(parts, left_alone(listing, _used(listing, names)), notes)
+        return Source(parts, listing.left_alone(_used(listing, names)), notes)
 
 
 def _used(listing: Listing, names: Sequence[str]) -> list[Path]:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ddcore.data import library, load
-from ddcore.data.intake import take_in
+from ddcore.data.ingest.intake import take_in
 from ddcore.errors import DataError
 from ddcore.spec.ingest import IngestOptions
 from ddcore.spec.local_sets import names_in

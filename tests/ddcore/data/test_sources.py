@@ -11,7 +11,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from ddcore.data import intake, load
+from ddcore.data import load
+from ddcore.data.ingest import intake
 from ddcore.data.sources import own
 from ddcore.errors import DataError
 from ddcore.spec import DATASETS
@@ -87,6 +88,28 @@ def test_the_published_sets_keep_their_published_constants(name: str, data_root:
     dataset, facts = load(name, data_root, cache), DATASETS[name]
     assert (dataset.mean, dataset.std, dataset.flip) == (facts.mean, facts.std, facts.flip)
     assert not any("not the published one" in remark for remark in dataset.remarks)
+
+
+def test_a_copy_of_a_published_set_is_treated_as_that_set_under_any_name(tmp_path: Path) -> None:
+    digits = load("digits")
+    train, test = digits.train, digits.test
+    np.savez(
+        tmp_path / "mine.npz",
+        train_images=train.images[:, 0].numpy(),
+        train_labels=train.labels.numpy(),
+        test_images=test.images[:, 0].numpy(),
+        test_labels=test.labels.numpy(),
+    )
+    mine = load("mine", tmp_path)
+    assert (mine.digest, mine.mean, mine.std, mine.flip) == (digits.digest, digits.mean, digits.std, digits.flip)
+
+
+@pytest.mark.data
+def test_so_is_a_copy_of_cifar10(data_root: Path, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "mine").symlink_to(data_root / "cifar10")
+    mine, theirs = load("mine", tmp_path, cache), load("cifar10", data_root, cache)
+    assert (mine.mean, mine.std, mine.flip) == (theirs.mean, theirs.std, True)
+    assert torch.equal(mine.train.images[::999], theirs.train.images[::999])
 
 
 def test_remarks_come_out_of_the_cache_too(toy: Any, tmp_path: Path) -> None:
@@ -173,6 +196,20 @@ class TestCache:
         assert (again.name, again.digest) == ("toy", named.digest)
         with pytest.raises(DataError, match=r"the set ds_0{20} is not here.*take it in again"):
             load("ds_" + 20 * "0", None, cache)
+
+    def test_the_same_images_under_two_names_share_pixels_and_nothing_else(self, toy: Any, cache: Path) -> None:
+        shutil.copytree(toy.folder, toy.root / "twin")
+        for name in ("toy", "twin", "toy"):
+            assert load(name, toy.root, cache).name == name
+        joined = own(toy.folder, "toy", IngestOptions(size="keep", validation="join"), cache)
+        assert own(toy.folder, "toy", IngestOptions(size="keep"), cache).report.options.validation == "auto"
+        assert joined.report.options.validation == "join"
+        assert len(self.entries(cache)) == 1
+
+    def test_a_link_that_leads_nowhere_is_named(self, toy: Any, cache: Path) -> None:
+        (toy.folder / "lost.parquet").symlink_to(toy.root / "nothing")
+        with pytest.raises(DataError, match=r"lost\.parquet cannot be read \(No such file"):
+            load("toy", toy.root, cache)
 
     def test_images_are_mapped_and_changing_them_changes_no_file(self, toy: Any, cache: Path) -> None:
         load("toy", toy.root, cache).train.images.zero_()

@@ -378,7 +378,7 @@ def test_folder_with_one_file_is_read(tmp_path: Path) -> None:
     for name in ("README.md", "LICENSE", ".DS_Store"):
         (tmp_path / name).touch()
     assert Arrays().sniff(tmp_path) is not None
-    assert Arrays().read(tmp_path, Choices()).ignored == {".DS_Store": 1, ".md": 1, "LICENSE": 1}
+    assert Arrays().read(tmp_path, Choices()).ignored == {".DS_Store": 1, "*.md": 1, "LICENSE": 1}
 
 
 @pytest.mark.parametrize("other", ["more.npz", "train.csv", "cat.png", "cats/"])

@@ -104,7 +104,7 @@ def test_archive_beside_its_folder_is_left_alone(tmp_path: Path, name: str) -> N
     assert Cifar().sniff(tmp_path) is not None
     source = read(tmp_path)
     check(source, folder, tuple(FINE if "100" in name else NAMES))
-    assert source.ignored == {".gz": 1, ".html": 1}
+    assert source.ignored == {"*.gz": 1, "*.html": 1}
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -73,7 +73,7 @@ def test_unpacked_files_go_before_packed_ones(tmp_path: Path) -> None:
     write(tmp_path / "raw", packed=".gz")
     source = read(tmp_path)
     assert [part.name for part in source.parts] == ["train-images-idx3-ubyte", "t10k-images-idx3-ubyte"]
-    assert source.ignored == {".gz": 4}
+    assert source.ignored == {"*.gz": 4}
 
 
 def test_one_split_is_enough(tmp_path: Path) -> None:

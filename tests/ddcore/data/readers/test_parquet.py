@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from ddcore.data.dataset import ImageSet
-from ddcore.data.intake import take_in
+from ddcore.data.ingest.intake import take_in
 from ddcore.data.readers import parquet
 from ddcore.data.readers.parquet import Parquet
 from ddcore.errors import DataError

@@ -52,7 +52,7 @@ def test_extra_images_are_left_out(tmp_path: Path) -> None:
     source = read(tmp_path)
     assert [part.name for part in source.parts] == ["train_32x32.mat"]
     assert source.notes[1] == "extra_32x32.mat was left out, as it is in published results"
-    assert source.ignored == {".mat": 1}
+    assert source.ignored == {"*.mat": 1}
 
 
 def test_one_image_is_enough(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_training_and_validation_images_are_read(place: Path) -> None:
     assert {(part.labels.names, part.labels.declared) for part in source.parts} == {(WNIDS, True)}
     assert train.place(2) == "train/n01/images/n01_0.JPEG"
     assert source.notes == ["1 images in test have no labels and were left out"]
-    assert source.ignored == {".jpeg": 1}
+    assert source.ignored == {"*.jpeg": 1}
 
 
 @pytest.mark.parametrize("absent", ["val", "test"])

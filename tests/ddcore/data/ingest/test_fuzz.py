@@ -7,8 +7,9 @@ import pickle
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddcore.data.intake import take_in
+from ddcore.data.ingest.intake import take_in
 from ddcore.errors import DataError
 from ddcore.spec.ingest import IngestOptions
 
@@ -116,10 +117,11 @@ def packed(place: Path, kind: str) -> None:
     shutil.rmtree(inner)
 
 
-LAYOUTS: dict[str, Callable[[Path], None]] = {
-    make.__name__: make
-    for make in (parquet, npz, folders, table, json_lines, idx, cifar_binary, cifar_python, svhn, tiny_imagenet)
-} | {kind: lambda place, kind=kind: packed(place, kind) for kind in ("zip", "tar", "gztar", "xztar")}  # type: ignore[misc]
+PLAIN = (parquet, npz, folders, table, json_lines, idx, cifar_binary, cifar_python, svhn, tiny_imagenet)
+LAYOUTS: Mapping[str, Callable[[Path], None]] = {
+    **{make.__name__: make for make in PLAIN},
+    **{kind: partial(packed, kind=kind) for kind in ("zip", "tar", "gztar", "xztar")},
+}
 
 KEEP = IngestOptions(size="keep")
 

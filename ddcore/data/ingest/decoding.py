@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,4 +149,4 @@ def stacked(pictures: Sequence[Picture]) -> Pixels | None:
         # Decoders give channels last: copied so, and turned all at once, they need a fraction of the time.
         last = np.stack([picture.pixels.transpose(1, 2, 0) for picture in pictures])
         pixels = np.ascontiguousarray(last.transpose(0, 3, 1, 2))
-    return pixels  # type: ignore[return-value]
+    return cast("Pixels", pixels)

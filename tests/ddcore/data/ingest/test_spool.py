@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddcore.data import spool as module
-from ddcore.data.spool import Spool
+from ddcore.data.ingest import spool as module
+from ddcore.data.ingest.spool import Spool
 
 
 @pytest.fixture

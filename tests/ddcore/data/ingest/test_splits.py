@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddcore.data.ingest.splits import cut, divide
 from ddcore.data.source import Labels, Part
-from ddcore.data.splits import cut, divide
 from ddcore.errors import DataError
 from ddcore.spec.ingest import IngestOptions
 

@@ -17,31 +17,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ddcore.data import archives, examination, readers, stored
-from ddcore.data.classes import agree, check_counts
+from ddcore.data import readers, stored
 from ddcore.data.dataset import ImageSet, constant_channels, digest_of, levels_of, statistics_of
-from ddcore.data.decoding import Decoded, Decoder, Size
-from ddcore.data.image_files import Fit, Pixels
+from ddcore.data.image_files import Pixels
+from ddcore.data.ingest import archives, examination
+from ddcore.data.ingest.classes import agree, check_counts
+from ddcore.data.ingest.decoding import Decoded, Decoder
+from ddcore.data.ingest.sizes import Sizes
+from ddcore.data.ingest.splits import Division, cut, divide
+from ddcore.data.ingest.spool import Spool
 from ddcore.data.listing import looked_at_once
 from ddcore.data.readers import Match
-from ddcore.data.source import Choices, Part, Source
-from ddcore.data.splits import Division, cut, divide
-from ddcore.data.spool import Spool
+from ddcore.data.source import Part, Source
 from ddcore.data.stored import StoredSet
 from ddcore.errors import DataError
-from ddcore.spec.cost import Cost
-from ddcore.spec.ingest import LARGE, DatasetReport, IngestOptions, LargestIpc, SizeCount, SplitReport, Unreadable
-from ddcore.spec.job import parse
-from ddcore.spec.work import DataSizes
+from ddcore.spec.ingest import DatasetReport, IngestOptions, LargestIpc, SplitReport, Unreadable
 
 Progress = Callable[[int, int], None]
 """Told how many images of how many have been decoded."""
 
 _PLACES_SHOWN = 20
 _UNLABELLED_SHOWN = 5
-_SIZES_SHOWN = 6
-_SIZES_REPORTED = 50
-_USUAL_SIDES = (8, 16, 28, 32, 48, 64)
 _SPLITS = ("train", "test")
 
 
@@ -79,7 +75,7 @@ def take_in(
         finally:
             intake.close()
         stored.write_facts(entry, report)
-        return _shelved(entry, shelf / report.id, scratch / "damaged")
+        return _shelved(entry, shelf / report.id, scratch / "damaged").told_by(report)
 
 
 def set_id(digest: str) -> str:
@@ -95,7 +91,11 @@ def _opened(place: Path, scratch: Path) -> Path:
     """A place that readers can look into: an archive is unpacked first."""
     if not place.exists():
         raise DataError(f"there is no folder or file {place}")
-    if not archives.is_archive(place):
+    try:
+        packed = archives.is_archive(place)
+    except OSError as error:
+        raise DataError(f"{place} cannot be read ({error.strerror}); allow it") from error
+    if not packed:
         return place
     into = scratch / "unpacked"
     into.mkdir()
@@ -140,14 +140,13 @@ class _Intake:
         self._options, self._name, self._entry, self._progress = options, name, entry, progress
         with looked_at_once():
             self._match: Match = readers.match(place, options.layout)
-            self._source: Source = self._match.reader.read(self._match.place, _choices(options))
+            self._source: Source = self._match.reader.read(self._match.place, options)
         self._division: Division = divide(self._source.parts, options)
         self._parts: tuple[Part, ...] = (*self._division.train, *self._division.test)
         self._splits = {split: _Split(Spool(entry / f"{split}-images.npy")) for split in _SPLITS}
         self._remarks = [*self._source.notes, *self._division.remarks]
-        self._sizes: Counter[Size] = Counter()
+        self._sizes = Sizes(options)
         self._modes: Counter[str] = Counter()
-        self._place_of_size: dict[Size, str] = {}
         self._place_of_depth: dict[str, str] = {}
         self._unreadable: list[Unreadable] = []
         self._unlabelled = 0
@@ -220,29 +219,19 @@ class _Intake:
 
     def _decode(self, labels: Sequence[NDArray[np.int64]], tests: Sequence[NDArray[np.bool_]]) -> None:
         total, done = sum(int((own >= 0).sum()) for own in labels), 0
-        with Decoder(self._fit()) as decoder:
+        with Decoder(self._sizes.fit) as decoder:
             for index, (part, own, is_test) in enumerate(zip(self._parts, labels, tests, strict=True)):
                 for decoded in decoder.decode(part, own >= 0):
                     self._note(part, decoded)
-                    decoder.measure_only = decoder.measure_only or self._size_is_open()
+                    decoder.measure_only = decoder.measure_only or self._sizes.open
                     if not decoder.measure_only:
                         self._keep(index, decoded, own, is_test)
                     done += len(decoded.sizes) + len(decoded.unreadable)
                     self._progress(done, total)
 
-    def _fit(self) -> Fit | None:
-        size = self._options.size
-        if size is None or size == "keep":
-            return None
-        height, width = size if isinstance(size, tuple) else (size, size)
-        return Fit(height, width, self._options.fit)
-
     def _note(self, part: Part, decoded: Decoded) -> None:
         """Add to what is reported of the images as they are stored."""
-        self._sizes.update(decoded.sizes.values())
-        for row, size in decoded.sizes.items():
-            if size not in self._place_of_size:
-                self._place_of_size[size] = part.place(row)
+        self._sizes.note(part, decoded.sizes)
         self._modes.update(decoded.modes)
         self._unreadable += [
             Unreadable(place=part.place(row), reason=reason) for row, reason in decoded.unreadable.items()
@@ -255,13 +244,6 @@ class _Intake:
             raise DataError(
                 f"{deep} has 16 bits a pixel, but {flat} has 8; their values do not compare, so store all images alike"
             )
-
-    def _size_is_open(self) -> bool:
-        """Whether the user has to name a size: the images differ, or are large and nobody said to keep them."""
-        if self._fit() is not None:
-            return False
-        large = self._options.size is None and any(max(size) > LARGE for size in self._sizes)
-        return large or len(self._sizes) > 1
 
     def _keep(self, index: int, decoded: Decoded, labels: NDArray[np.int64], is_test: NDArray[np.bool_]) -> None:
         if decoded.pixels is None:
@@ -291,44 +273,13 @@ class _Intake:
             )
         elif self._unreadable:
             self._remarks.append(f"{len(self._unreadable)} images cannot be decoded and were left out")
-        if self._size_is_open():
-            faults.append(self._ask_for_size(labels))
+        if self._sizes.open:
+            faults.append(self._sizes.question(labels))
         if faults:
             raise DataError(". ".join(faults))
         empty = [name for name, split in self._splits.items() if not len(split.spool)]
         if empty:
             raise DataError(f"no image of {' and '.join(empty)} can be decoded; see that they are images")
-
-    def _ask_for_size(self, labels: NDArray[np.int64]) -> str:
-        least = min(min(size) for size in self._sizes)
-        side = max((usual for usual in _USUAL_SIDES if usual <= least), default=least)
-        ways = (
-            f"`size` {side} cuts out their middle, with `fit` 'pad' it adds bars, with `fit` 'stretch' it stretches "
-            f"them (--size {side}, --size {side} --fit pad, --size {side} --fit stretch)"
-        )
-        if len(self._sizes) > 1:
-            return f"images must agree in size, but theirs are {self._listed_sizes()}; {ways}"
-        ((width, height),) = self._sizes
-        cost = _cost(labels, height, width)
-        return (
-            f"the images have {width} x {height} pixels; distilling 1 image per class of them by `dm` would take about "
-            f"{cost.peak_bytes / 1e9:.2g} GB of memory and {cost.flop:.1e} operations, against "
-            f"{_cost(labels, side, side).flop:.1e} at {side} x {side}; {ways}; `size` 'keep' takes them as they are"
-        )
-
-    def _listed_sizes(self) -> str:
-        """Few sizes with the place of each, many by their range."""
-        if len(self._sizes) <= _SIZES_SHOWN:
-            return ", ".join(
-                f"{width} x {height} ({count}, the first {self._place_of_size[width, height]})"
-                for (width, height), count in self._sizes.most_common()
-            )
-        common = ", ".join(f"{width} x {height} ({count})" for (width, height), count in self._sizes.most_common(3))
-        small, large = (choose(self._sizes, key=lambda size: size[0] * size[1]) for choose in (min, max))
-        return (
-            f"{len(self._sizes)} different ones from {small[0]} x {small[1]} to {large[0]} x {large[1]}, most often "
-            f"{common}"
-        )
 
     def _joined_labels(self, name: str) -> NDArray[np.int64]:
         return self._splits[name].joined(self._splits[name].labels)
@@ -384,10 +335,7 @@ class _Intake:
                 name: SplitReport(images=len(split), per_class=dict(zip(classes, split.class_counts, strict=True)))
                 for name, split in (("train", train), ("test", test))
             },
-            sizes=[
-                SizeCount(width=width, height=height, images=count)
-                for (width, height), count in self._sizes.most_common(_SIZES_REPORTED)
-            ],
+            sizes=self._sizes.most_frequent(),
             distinct_sizes=len(self._sizes),
             modes=dict(self._modes.most_common()),
             levels=levels,
@@ -448,24 +396,6 @@ class _Intake:
                 return self._parts[int(part)].place(int(row))
             number -= len(split.spool)
         raise IndexError(number)
-
-
-def _cost(labels: NDArray[np.int64], height: int, width: int) -> Cost:
-    """What a small job on images of that size would take."""
-    counts = np.bincount(labels[labels >= 0])
-    return Cost(
-        parse({"dataset": "images", "ipc": 1, "method": "dm"}), DataSizes((3, height, width), tuple(counts.tolist()), 0)
-    )
-
-
-def _choices(options: IngestOptions) -> Choices:
-    return Choices(
-        image_column=options.image_column,
-        label_column=options.label_column,
-        group_column=options.group_column,
-        group_folders=options.group_folders,
-        channels=options.channels,
-    )
 
 
 def _scaled(pixels: Pixels, low: int, high: int) -> Pixels:

@@ -23,8 +23,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddcore.data import archives
-from ddcore.data.archives import Limits, is_archive, unpack
+from ddcore.data.ingest import archives
+from ddcore.data.ingest.archives import Limits, is_archive, unpack
 from ddcore.errors import DataError
 
 FILES = {"cat/1.png": b"one", "cat/2.png": b"two" * 400, "dog/3.png": b""}

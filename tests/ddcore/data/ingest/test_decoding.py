@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddcore.data import decoding
-from ddcore.data.decoding import Decoder, stacked
 from ddcore.data.image_files import Fit, Picture
+from ddcore.data.ingest import decoding
+from ddcore.data.ingest.decoding import Decoder, stacked
 from ddcore.data.source import Labels, Part, RawImage, batches
 
 

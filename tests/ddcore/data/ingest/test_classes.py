@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ddcore.data.classes import agree
+from ddcore.data.ingest.classes import agree
 from ddcore.data.source import Labels, Part
 from ddcore.errors import DataError
 

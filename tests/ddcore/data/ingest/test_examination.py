@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ddcore.data.dataset import ImageSet
-from ddcore.data.examination import check_differ, duplicates, keys_of, leaks, remarks
+from ddcore.data.ingest.examination import check_differ, duplicates, keys_of, leaks, remarks
 from ddcore.errors import DataError
 from ddcore.spec.ingest import Duplicates
 

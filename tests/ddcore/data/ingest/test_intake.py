@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddcore.data.intake import take_in
+from ddcore.data.ingest.intake import take_in
 from ddcore.data.stored import StoredSet, read
 from ddcore.errors import DataError
 from ddcore.spec.ingest import IngestOptions
@@ -255,7 +255,7 @@ def test_nothing_is_left_behind_by_a_failure(photos: Photos, tmp_path: Path, fau
 PEAK = """
 import sys
 from pathlib import Path
-from ddcore.data.intake import take_in
+from ddcore.data.ingest.intake import take_in
 from ddcore.spec.ingest import IngestOptions
 
 def held():

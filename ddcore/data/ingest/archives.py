@@ -55,6 +55,7 @@ _DAMAGE: tuple[type[Exception], ...] = (
     zipfile.BadZipFile, gzip.BadGzipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError,
     ValueError, OverflowError, MemoryError, RecursionError, IndexError, KeyError, NotImplementedError, RuntimeError,
 )  # fmt: skip
+"""What the standard library's parsers run into in damaged archives; forged sizes make them ask for too much memory."""
 
 
 Read = Callable[[int], bytes]
