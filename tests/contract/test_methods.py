@@ -15,7 +15,7 @@ from tests.contract.conftest import until
 from tests.ddcore.test_contract import job
 
 pytestmark = pytest.mark.slow
-STEPS = 30
+STEPS = 120
 
 
 @pytest.fixture(scope="module")
