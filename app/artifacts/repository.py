@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, delete, exists, select, update
+from sqlalchemy import Select, delete, exists, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.core.tables import clock
 from app.models.artifacts import Artifact, Blob
+from app.models.datasets import DatasetFile, DatasetPart
 from app.models.jobs import Job
 
 READY, DELETED = "ready", "deleted"
@@ -18,15 +19,20 @@ READY, DELETED = "ready", "deleted"
 
 def add(session: Session, artifact: Artifact, size: int) -> None:
     """Record an artifact and its content; an older one of the same job, kind, name and step gives way to it."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    blob = insert(Blob).values(sha256=artifact.sha256, size=size)
-    # Touching a known blob keeps it from the collector until this transaction is visible.
-    session.execute(blob.on_conflict_do_update(index_elements=["sha256"], set_={"created_at": clock()}))
+    if artifact.sha256 is not None:
+        keep(session, artifact.sha256, size)
     same = (Artifact.job_id == artifact.job_id, Artifact.kind == artifact.kind, Artifact.name == artifact.name)
     older = update(Artifact).where(*same, Artifact.step.is_not_distinct_from(artifact.step), Artifact.state == READY)
     session.execute(older.values(state=DELETED).execution_options(synchronize_session=False))
     session.add(artifact)
     session.flush()
+
+
+def keep(session: Session, sha256: str, size: int) -> None:
+    """Record stored content, before whatever points to it; touching it keeps it from the collector meanwhile."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    blob = insert(Blob).values(sha256=sha256, size=size)
+    session.execute(blob.on_conflict_do_update(index_elements=["sha256"], set_={"created_at": clock()}))
 
 
 def holder(session: Session, job_id: str) -> tuple[str, int, int] | None:
@@ -63,14 +69,18 @@ def discard(session: Session, artifact_ids: Sequence[str]) -> None:
 
 
 def unused(session: Session, grace_s: float, limit: int) -> Sequence[str]:
-    """Digests of content that no visible artifact of an existing job has pointed to for ``grace_s`` seconds."""
-    in_use = exists().where(
+    """Digests of content that nothing has pointed to for ``grace_s`` seconds.
+
+    What points are visible artifacts of existing jobs, and the files and uploads of users' own sets.
+    """
+    in_artifacts = exists().where(
         Artifact.sha256 == Blob.sha256,
         Artifact.state != DELETED,
         Artifact.job_id == Job.id,
         Job.deleted_at.is_(None),
     )
-    statement = select(Blob.sha256).where(Blob.created_at < clock(-grace_s), ~in_use).limit(limit)
+    in_sets = or_(exists().where(DatasetFile.sha256 == Blob.sha256), exists().where(DatasetPart.sha256 == Blob.sha256))
+    statement = select(Blob.sha256).where(Blob.created_at < clock(-grace_s), ~in_artifacts, ~in_sets).limit(limit)
     return session.execute(statement.with_for_update(skip_locked=True)).scalars().all()
 
 

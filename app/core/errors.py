@@ -89,6 +89,18 @@ class IllegalTransition(ServiceError):
     status, code, title = 409, "illegal_transition", "Not possible in this state"
 
 
+class DatasetInUse(ServiceError):
+    """The set cannot be deleted or changed while jobs need it; ``jobs`` names some of them."""
+
+    status, code, title = 409, "dataset_in_use", "The set is in use"
+
+
+class UploadConflict(ServiceError):
+    """The bytes that were sent do not follow those that are there; ``received`` says where to go on."""
+
+    status, code, title = 409, "upload_conflict", "These bytes do not come next"
+
+
 class PreconditionFailed(ServiceError):
     """The resource has changed since the version that ``If-Match`` names."""
 
@@ -99,6 +111,12 @@ class BodyTooLarge(ServiceError):
     """The request's body is larger than the service accepts."""
 
     status, code, title = 413, "body_too_large", "Body too large"
+
+
+class DatasetTooLarge(ServiceError):
+    """An upload is larger than the service takes, or than what is left of the tenant's quota."""
+
+    status, code, title = 413, "dataset_too_large", "The images need too much room"
 
 
 class UnsupportedMediaType(ServiceError):
@@ -154,6 +172,12 @@ class ChecksumMismatch(ServiceError):
     """A stored file is damaged: its content is no longer that of its checksum."""
 
     status, code, title = 500, "checksum_mismatch", "The stored file is damaged"
+
+
+class NoSpace(ServiceError):
+    """The service's disk is full. Nothing of the request was kept."""
+
+    status, code, title = 507, "no_space", "The disk is full"
 
 
 class Unavailable(ServiceError):

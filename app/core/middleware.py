@@ -78,15 +78,22 @@ class RequestContext:
 
 
 class BodyLimit:
-    """Refuses a request whose body is too large: by its announced length, or else by counting what comes."""
+    """Refuses a request whose body is too large: by its announced length, or else by counting what comes.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    Args:
+        app: what is protected.
+        limit: bytes.
+        uploads: paths whose ``PUT`` counts for itself what it takes, and keeps none of it in memory.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, uploads: re.Pattern[str]) -> None:
         self._app = app
         self._limit = limit
+        self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or (scope["method"] == "PUT" and self._uploads.fullmatch(scope["path"])):
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")

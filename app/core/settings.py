@@ -104,6 +104,16 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
 
+    upload_limit_gb: float = Field(50, gt=0, description="Largest upload of a user's own images, in gigabytes.")
+    upload_keep_s: int = Field(
+        604_800, ge=60, description="Seconds an upload is kept that is not complete or was not taken in."
+    )
+    dataset_quota_gb: float = Field(
+        200, gt=0, description="Gigabytes that a tenant's own sets and uploads may have together."
+    )
+    ingest_memory_gb: float = Field(8, gt=0, description="Memory that taking images in may use, in gigabytes.")
+    ingest_runtime_s: int = Field(21_600, ge=1, description="Seconds that taking images in may run.")
+
     max_queued: int = Field(1000, ge=1, description="Unfinished jobs a tenant may have.")
     max_attempts: int = Field(3, ge=1, le=100, description="Failures after which a job is given up.")
     max_runtime_s: int = Field(86_400, ge=1, description="Default and largest `limits.max_runtime_s` of a job.")

@@ -6,13 +6,15 @@ request can reach a file outside the store. Equal contents are stored once.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import secrets
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,9 +29,12 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 """Bytes read or written at a time."""
+ABANDONED_S = 60.0
+"""A file on its way in that nobody has written to for so long, and that nobody holds, is left over."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MULTIPART_ABOVE = 16 << 20
+_INCOMING = "incoming"
 
 
 class StorageError(Exception):
@@ -57,8 +62,28 @@ class Blob:
     size: int
 
 
+class Incoming(Protocol):
+    """A blob on its way in, piece by piece. What is not kept when its block ends is forgotten."""
+
+    def write(self, data: bytes) -> None:
+        """Add some bytes.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        ...
+
+    def keep(self) -> Blob:
+        """Store what has been written; nothing may be written afterwards."""
+        ...
+
+
 class ArtifactStore(Protocol):
     """Immutable blobs under their digest. Every method may raise :class:`StorageError`."""
+
+    def incoming(self) -> AbstractContextManager[Incoming]:
+        """Begin a blob whose bytes are still to come, such as an upload's."""
+        ...
 
     def put_file(self, path: Path) -> Blob:
         """Store the contents of a file; storing the same contents again changes nothing."""
@@ -90,6 +115,17 @@ class ArtifactStore(Protocol):
 
     def sign_url(self, sha256: str, expires_s: int) -> str | None:
         """A URL that reads the blob without our credentials for a while, or ``None`` where there is no such thing."""
+        ...
+
+    def remove_abandoned(self, age_s: float = ABANDONED_S) -> int:
+        """Remove what processes have left that were killed while they wrote.
+
+        Args:
+            age_s: seconds since something was written to it last.
+
+        Returns:
+            How many files were removed.
+        """
         ...
 
 
@@ -188,21 +224,18 @@ class LocalStore:
 
     def put_stream(self, chunks: Iterable[bytes]) -> Blob:
         """Store bytes as they come, hashing on the way."""
-        digest, size = hashlib.sha256(), 0
-        with _new_file(self._root / "incoming") as (temporary, handle):
+        with self.incoming() as coming:
             for chunk in chunks:
-                handle.write(chunk)
-                digest.update(chunk)
-                size += len(chunk)
-            _sync(handle)
-            blob = Blob(digest.hexdigest(), size)
-            final = self._root / key_of(blob.sha256)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            # Replacing rather than keeping an older file heals a blob that has rotted; its contents are the same.
-            temporary.replace(final)
-            for folder in (final.parent, final.parent.parent, final.parent.parent.parent):
-                _sync_folder(folder)
-        return blob
+                coming.write(chunk)
+            return coming.keep()
+
+    @contextmanager
+    def incoming(self) -> Iterator[Incoming]:
+        """Begin a blob whose bytes are still to come."""
+        with _new_file(self._root / _INCOMING) as (temporary, handle):
+            # Who holds the lock is alive; remove_abandoned takes the files of the others.
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield _LocalIncoming(self._root, temporary, handle)
 
     def iter_range(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Chunks of bytes ``start`` to ``end``."""
@@ -239,6 +272,21 @@ class LocalStore:
         """``None``: a folder has no URLs of its own."""
         return None
 
+    def remove_abandoned(self, age_s: float = ABANDONED_S) -> int:
+        """Remove the files of writers that are gone."""
+        removed = 0
+        for path in (self._root / _INCOMING).glob(".*"):
+            try:
+                with path.open("rb") as handle:
+                    if os.fstat(handle.fileno()).st_mtime > time.time() - age_s:  # its writer may be about to lock it
+                        continue
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+                    removed += 1
+            except (BlockingIOError, FileNotFoundError):  # still being written, or kept at this moment
+                continue
+        return removed
+
     def _open(self, sha256: str) -> int:
         *folders, name = key_of(sha256).split("/")
         try:
@@ -255,6 +303,30 @@ class LocalStore:
         except OSError as error:
             raise StorageError(f"sha256:{sha256} cannot be read: {error.strerror}") from error
         return descriptor
+
+
+class _LocalIncoming:
+    """A blob on its way into a folder."""
+
+    def __init__(self, root: Path, temporary: Path, handle: IO[bytes]) -> None:
+        self._root, self._temporary, self._handle = root, temporary, handle
+        self._digest, self._size = hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> None:
+        self._handle.write(data)
+        self._digest.update(data)
+        self._size += len(data)
+
+    def keep(self) -> Blob:
+        _sync(self._handle)
+        blob = Blob(self._digest.hexdigest(), self._size)
+        final = self._root / key_of(blob.sha256)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        # Replacing rather than keeping an older file heals a blob that has rotted; its contents are the same.
+        self._temporary.replace(final)
+        for folder in (final.parent, final.parent.parent, final.parent.parent.parent):
+            _sync_folder(folder)
+        return blob
 
 
 class RemoteStore:
@@ -283,12 +355,17 @@ class RemoteStore:
         return blob
 
     def put_stream(self, chunks: Iterable[bytes]) -> Blob:
-        """Store bytes as they come; they pass through a temporary file because the key is their digest."""
-        with tempfile.NamedTemporaryFile(prefix="dd-upload-") as spool:
+        """Store bytes as they come."""
+        with self.incoming() as coming:
             for chunk in chunks:
-                spool.write(chunk)
-            spool.flush()
-            return self.put_file(Path(spool.name))
+                coming.write(chunk)
+            return coming.keep()
+
+    @contextmanager
+    def incoming(self) -> Iterator[Incoming]:
+        """Begin a blob; it passes through a temporary file because the key is its digest."""
+        with tempfile.NamedTemporaryFile(prefix="dd-upload-") as spool:
+            yield _RemoteIncoming(self, spool)
 
     def iter_range(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Chunks of bytes ``start`` to ``end``."""
@@ -330,9 +407,27 @@ class RemoteStore:
             # obstore types sign() for its signing stores only; `_signs` says that this is one.
             return str(self._obstore.sign(self._store, "GET", key_of(sha256), timedelta(seconds=expires_s)))  # type: ignore[call-overload]
 
+    def remove_abandoned(self, age_s: float = ABANDONED_S) -> int:  # noqa: ARG002 - one signature for all stores
+        """Nothing to do: object stores show no object before it is whole."""
+        return 0
+
     def _put(self, key: str, path: Path, *, multipart: bool) -> None:
         with _translated(key.rpartition("/")[2]):
             self._obstore.put(self._store, key, path, use_multipart=multipart)
+
+
+class _RemoteIncoming:
+    """A blob on its way into an object store."""
+
+    def __init__(self, store: RemoteStore, spool: IO[bytes]) -> None:
+        self._store, self._spool = store, spool
+
+    def write(self, data: bytes) -> None:
+        self._spool.write(data)
+
+    def keep(self) -> Blob:
+        self._spool.flush()
+        return self._store.put_file(Path(self._spool.name))
 
 
 @contextmanager

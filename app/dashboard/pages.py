@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 
-from app.artifacts.routes import StoreDep
+from app.artifacts.downloads import StoreDep
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import Forbidden, InvalidCursor, NotFound, ServiceError
 from app.core.pagination import Cursors

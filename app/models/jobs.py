@@ -10,10 +10,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.tables import Base, Id, Json, Serial, Timestamp, clock
 from app.models.keys import Tenant
+from app.models.states import Kind
 
 
 class Job(Base):
-    """A distillation job, which is also its own place in the queue.
+    """A job, which is also its own place in the queue.
 
     ``status`` changes through :func:`app.queue.states.transition` only. Whoever changes anything that
     the job document shows also adds one to ``version``, which is the document's ETag.
@@ -36,6 +37,12 @@ class Job(Base):
             sqlite_where=text("lease_until IS NOT NULL"),
             postgresql_where=text("lease_until IS NOT NULL"),
         ),
+        Index(
+            "ix_jobs_dataset",
+            "dataset_id",
+            sqlite_where=text("dataset_id IS NOT NULL"),
+            postgresql_where=text("dataset_id IS NOT NULL"),
+        ),
         Index("ix_jobs_labels", "labels", postgresql_using="gin", info={"only": "postgresql"}),
         {"sqlite_autoincrement": True},
     )
@@ -46,12 +53,16 @@ class Job(Base):
     tenant_id: Mapped[str] = mapped_column(Id, ForeignKey(Tenant.id))
     parent_id: Mapped[str | None] = mapped_column(Id)
     """The job that this one was cloned from."""
+    kind: Mapped[str] = mapped_column(String(16), default=Kind.DISTILLATION, server_default=Kind.DISTILLATION)
+    """What a worker does with it, see :class:`app.models.states.Kind`."""
+    dataset_id: Mapped[str | None] = mapped_column(Id)
+    """The user's own set that it distils or takes in; ``None`` for a set that workers know by its name."""
     name: Mapped[str | None] = mapped_column(String(200))
     labels: Mapped[dict[str, str]] = mapped_column(Json)
     priority: Mapped[int]
     """0 to 9; higher runs first."""
     spec: Mapped[dict[str, Any]] = mapped_column(Json)
-    """The normalised :class:`ddcore.spec.JobSpec`."""
+    """The normalised :class:`ddcore.spec.JobSpec`; of an ingest, ``name``, ``file`` and ``options``."""
     dataset: Mapped[str] = mapped_column(String(200))
     method: Mapped[str] = mapped_column(String(100))
     device_class: Mapped[str] = mapped_column(String(16))

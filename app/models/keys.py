@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import BigInteger, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.tables import Base, Id, Json, Timestamp, clock
@@ -21,6 +21,8 @@ class Tenant(Base):
     """Jobs that may run at once; ``None``: as many as there are workers."""
     max_queued: Mapped[int | None]
     """Unfinished jobs; ``None``: the service's setting."""
+    max_dataset_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """Bytes of the tenant's own sets and uploads; ``None``: the service's setting."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())
 
 

@@ -1,8 +1,16 @@
-"""Where a job can be in its life."""
+"""What jobs there are, and where they can be in their lives."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a job is about."""
+
+    DISTILLATION = "distillation"
+    INGEST = "ingest"
+    """A user's own images are taken in as a set."""
 
 
 class State(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -240,5 +241,6 @@ def _head(path: Path) -> bytes:
 
 
 def _brief(error: Exception) -> str:
-    text = str(error).split("<")[0].strip()
+    """What Pillow says, without the file or the object that it says it of: whoever reports it names the file."""
+    text = re.sub(r"\s*('[^']*/[^']*'|<.*)$", "", str(error)).strip()
     return text or type(error).__name__

@@ -49,6 +49,7 @@ def take_in(
     options: IngestOptions,
     known_classes: Sequence[str] | None = None,
     progress: Progress | None = None,
+    limits: archives.Limits | None = None,
 ) -> StoredSet:
     """Take a user's files in as a set of one size, in a folder that is called by its content.
 
@@ -59,6 +60,7 @@ def take_in(
         options: what the user decides.
         known_classes: names of the classes, where files only number them.
         progress: told how far decoding is.
+        limits: how much may come out of an archive; by default, what is safe on a machine of one's own.
 
     Raises:
         DataError: the files cannot be understood or are unfit; the message says how they could be taken in.
@@ -69,11 +71,12 @@ def take_in(
         scratch = Path(made)
         entry = scratch / "entry"
         entry.mkdir()
-        intake = _Intake(_opened(place, scratch), name, options, entry, progress or (lambda _done, _total: None))
+        opened = _opened(place, scratch, limits or archives.Limits())
         try:
-            report = intake.run(known_classes)
-        finally:
-            intake.close()
+            report = _taken_in(opened, name, options, entry, known_classes, progress or (lambda _done, _total: None))
+        except DataError as error:
+            # The user knows the archive, not the folder that it was unpacked into.
+            raise DataError(str(error).replace(str(opened), str(place))) from error
         stored.write_facts(entry, report)
         return _shelved(entry, shelf / report.id, scratch / "damaged").told_by(report)
 
@@ -87,7 +90,22 @@ def set_id(digest: str) -> str:
     return f"ds_{digest[:20]}"
 
 
-def _opened(place: Path, scratch: Path) -> Path:
+def _taken_in(
+    place: Path,
+    name: str,
+    options: IngestOptions,
+    entry: Path,
+    known_classes: Sequence[str] | None,
+    progress: Progress,
+) -> DatasetReport:
+    intake = _Intake(place, name, options, entry, progress)
+    try:
+        return intake.run(known_classes)
+    finally:
+        intake.close()
+
+
+def _opened(place: Path, scratch: Path, limits: archives.Limits) -> Path:
     """A place that readers can look into: an archive is unpacked first."""
     if not place.exists():
         raise DataError(f"there is no folder or file {place}")
@@ -99,7 +117,7 @@ def _opened(place: Path, scratch: Path) -> Path:
         return place
     into = scratch / "unpacked"
     into.mkdir()
-    archives.unpack(place, into, archives.Limits())
+    archives.unpack(place, into, limits)
     return into
 
 
