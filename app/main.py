@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,6 +21,7 @@ from app.core.security import load_signer
 from app.core.settings import Settings
 from app.core.storage import open_store
 from app.dashboard import pages as dashboard
+from app.datasets import routes as datasets
 from app.events import routes as events
 from app.events.stream import Tailer
 from app.jobs import routes as jobs
@@ -30,6 +32,7 @@ from app.system import docs
 from app.system import routes as system
 from ddcore.version import __version__
 
+UPLOADS = re.compile(r"/v1/datasets/[^/]+/content")
 DESCRIPTION = "Turn a labelled image dataset into a few synthetic images per class that train a model almost as well."
 
 
@@ -62,10 +65,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.store = open_store(settings)
     app.state.tailer = Tailer(database)
     problems.install(app)
-    app.add_middleware(BodyLimit, limit=settings.body_limit)
+    app.add_middleware(BodyLimit, limit=settings.body_limit, uploads=UPLOADS)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     app.add_middleware(RequestContext)
-    for slice_ in (jobs, events, metrics, artifacts, catalog, keys, system, dashboard):
+    for slice_ in (jobs, datasets, events, metrics, artifacts, catalog, keys, system, dashboard):
         app.include_router(slice_.router)
     docs.install(app)
     return app

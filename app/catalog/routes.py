@@ -1,4 +1,4 @@
-"""What a job can ask for: methods, regularisers, networks, decoders, presets and datasets."""
+"""What a job can ask for: methods, regularisers, networks, decoders and presets."""
 
 from __future__ import annotations
 
@@ -7,25 +7,21 @@ import inspect
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app.catalog.schemas import ComponentDocument, ComponentKind, DatasetDocument
-from app.core.dependencies import SettingsDep
+from app.catalog.schemas import ComponentDocument, ComponentKind
 from app.core.errors import NotFound
 from app.core.pagination import Page
 from app.core.problems import responses
 from app.keys.principals import JobReader
 from ddcore.spec import (
-    DATASETS,
     DECODERS,
     METHODS,
     NETWORKS,
     REGULARIZERS,
-    DatasetFacts,
     Preset,
     all_presets,
     nearest,
 )
 from ddcore.spec.catalog import Component
-from ddcore.spec.local_sets import facts_of, names_in
 from ddcore.spec.readings import Reading, catalogue
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
@@ -75,32 +71,6 @@ def get_preset(name: str, _: JobReader) -> Preset:
 def list_readings(_: JobReader) -> Page[Reading]:
     """List the readings that jobs report as metrics: what each is, its unit, and the range that it can lie in."""
     return Page[Reading](data=list(catalogue().values()))
-
-
-@router.get("/datasets")
-def list_datasets(_: JobReader, settings: SettingsDep) -> Page[DatasetDocument]:
-    """List the datasets that a job can name: the built-in ones, then the folders and files of this machine."""
-    root = settings.data_root
-    own = names_in(root)
-    names = [*DATASETS, *(name for name in own if name not in DATASETS)]
-    return Page[DatasetDocument](data=[_dataset(name, facts_of(name, root), name in own) for name in names])
-
-
-def _dataset(name: str, facts: DatasetFacts | None, local: bool) -> DatasetDocument:
-    """A dataset by its name, with what is known of it."""
-    builtin = name in DATASETS
-    if facts is None:
-        return DatasetDocument(name=name, title=name, builtin=builtin, local=local)
-    return DatasetDocument(
-        name=name,
-        title=facts.title,
-        builtin=builtin,
-        shape=list(facts.shape),
-        classes=list(facts.classes),
-        train_size=facts.train_size,
-        smallest_class=facts.smallest_class,
-        local=local or not facts.download,
-    )
 
 
 def _component(kind: ComponentKind, cls: type[Component]) -> ComponentDocument:

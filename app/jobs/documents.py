@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from app.jobs.repository import JobRepository, LastValue
 from app.jobs.schemas import Condition, JobDocument, JobError, LastMetrics, LimitsDocument, Progress
 from app.models.jobs import Job
-from app.models.states import TERMINAL, State
+from app.models.states import TERMINAL, Kind, State
 from app.queue.states import actions
 from ddcore.spec.results import Results
 
@@ -22,6 +22,8 @@ def _document(job: Job, readings: Mapping[str, LastValue]) -> JobDocument:
     state = State(job.status)
     return JobDocument(
         id=job.id,
+        kind=Kind(job.kind),
+        dataset_id=job.dataset_id,
         name=job.name,
         status=state,
         phase=job.phase,
@@ -29,7 +31,7 @@ def _document(job: Job, readings: Mapping[str, LastValue]) -> JobDocument:
         limits=LimitsDocument(
             max_runtime_s=job.max_runtime_s,
             max_queue_s=job.max_queue_s,
-            checkpoint_every_s=job.spec["checkpoints"]["seconds"],
+            checkpoint_every_s=job.spec.get("checkpoints", {}).get("seconds"),
         ),
         labels=job.labels,
         priority=job.priority,
@@ -41,7 +43,7 @@ def _document(job: Job, readings: Mapping[str, LastValue]) -> JobDocument:
         conditions=_conditions(job, state),
         error=JobError.model_validate(job.error) if job.error else None,
         desired=job.desired,
-        actions=actions(state),
+        actions=actions(state, Kind(job.kind)),
         parent_id=job.parent_id,
         created_at=job.created_at,
         queued_at=job.queued_at,

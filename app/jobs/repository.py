@@ -16,7 +16,7 @@ from app.core.tables import clock
 from app.models.artifacts import Artifact
 from app.models.jobs import Job
 from app.models.metrics import MetricKey, MetricLast
-from app.models.states import TERMINAL, State
+from app.models.states import TERMINAL, Kind, State
 from ddcore.spec.readings import EVERY_JOB
 
 Order = Literal["created_desc", "created_asc"]
@@ -26,6 +26,7 @@ Order = Literal["created_desc", "created_asc"]
 class Filters:
     """Which jobs a list shows; what is empty or ``None`` does not restrict."""
 
+    kind: Kind = Kind.DISTILLATION
     status: tuple[State, ...] = ()
     method: str | None = None
     dataset: str | None = None
@@ -67,13 +68,6 @@ class JobRepository:
             statement = statement.order_by(Job.created_at, Job.id)
         return self._session.scalars(statement.limit(limit)).all()
 
-    def add(self, job: Job) -> Job:
-        """Insert a job; its defaults, the database's clock among them, are filled in."""
-        self._session.add(job)
-        self._session.flush()
-        self._session.refresh(job)
-        return job
-
     def amend(self, job_id: str, values: Mapping[str, Any], version: int | None) -> bool:
         """Change what the user may change at any time; ``False`` where the job's version is another."""
         statement = update(Job).where(*self._mine(), Job.id == job_id)
@@ -113,7 +107,7 @@ class JobRepository:
         return Job.tenant_id == self._principal.tenant_id, Job.deleted_at.is_(None)
 
     def _conditions(self, filters: Filters) -> list[ColumnElement[bool]]:
-        conditions: list[ColumnElement[bool]] = []
+        conditions: list[ColumnElement[bool]] = [Job.kind == filters.kind]
         if filters.status:
             conditions.append(Job.status.in_(filters.status))
         if filters.method is not None:

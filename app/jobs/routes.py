@@ -9,7 +9,7 @@ import anyio
 from fastapi import APIRouter, Body, Header, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.core.dependencies import SettingsDep, SignerDep
+from app.core.dependencies import SignerDep
 from app.core.errors import (
     IdempotencyMismatch,
     IllegalTransition,
@@ -27,10 +27,8 @@ from app.jobs import estimate, idempotency, submission
 from app.jobs.repository import Filters, Order
 from app.jobs.schemas import CancelRequest, CloneRequest, JobDocument, PatchRequest, RetryRequest, Validation
 from app.jobs.transactions import Action, JobsToRead, JobsToWrite, JobTransactions
-from app.keys.principals import JobReader
-from app.models.states import State
+from app.models.states import Kind, State
 from ddcore.spec import nearest
-from ddcore.spec.local_sets import facts_of
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -71,15 +69,17 @@ def submit(
     key: IdempotencyHeader = None,
 ) -> Response:
     """Submit a job."""
-    request = submission.read(body, jobs.settings.data_root)
+    with jobs.read() as service:
+        request = service.read(body)
     return _create(jobs, key, "submit", body, lambda service: service.submit(request))
 
 
 @router.post(":validate", response_model=Validation, responses=responses(Invalid))
-def validate(body: Submitted, _: JobReader, settings: SettingsDep) -> Validation:
+def validate(body: Submitted, jobs: JobsToRead) -> Validation:
     """Check a submission, and say what it would do and cost; nothing is queued."""
-    spec = submission.read(body, settings.data_root).spec
-    facts = facts_of(spec.dataset, settings.data_root)
+    with jobs.read() as service:
+        spec = service.read(body).spec
+        facts = service.names.facts(spec.dataset)
     return Validation(
         spec=spec.model_dump(mode="json"),
         warnings=submission.warnings(spec, facts),
@@ -92,6 +92,9 @@ def validate(body: Submitted, _: JobReader, settings: SettingsDep) -> Validation
 def list_jobs(
     jobs: JobsToRead,
     signer: SignerDep,
+    kind: Annotated[Kind, Query(description="Jobs that distil, or those that take users' own sets in.")] = (
+        Kind.DISTILLATION
+    ),
     status: Annotated[str | None, Query(description="One or more states, separated by commas.")] = None,
     method: Annotated[str | None, Query(max_length=100)] = None,
     dataset: Annotated[str | None, Query(max_length=200)] = None,
@@ -104,6 +107,7 @@ def list_jobs(
 ) -> Page[JobDocument]:
     """List jobs, newest first."""
     filters = Filters(
+        kind=kind,
         status=_states(status),
         method=method,
         dataset=dataset,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.models.states import State
+from app.models.states import Kind, State
 from ddcore.spec.results import Results
 
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
@@ -73,7 +73,7 @@ class LimitsDocument(BaseModel):
 
     max_runtime_s: float
     max_queue_s: float
-    checkpoint_every_s: float
+    checkpoint_every_s: float | None = Field(description="Null for jobs that save no state between.")
 
 
 class Progress(BaseModel):
@@ -116,10 +116,12 @@ class JobError(BaseModel):
 
 
 class JobDocument(BaseModel):
-    """A distillation job."""
+    """A job."""
 
     id: str
     object: Literal["job"] = "job"
+    kind: Kind = Field(Kind.DISTILLATION, description="What it does: distil a set, or take a user's own images in.")
+    dataset_id: str | None = Field(None, description="The user's own set that it distils or takes in, `set_…`.")
     name: str | None
     status: State
     phase: str | None = Field(description="validating, loading, pretraining, distilling, evaluating or finalizing.")

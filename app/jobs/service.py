@@ -12,7 +12,8 @@ from app.core.errors import IllegalTransition, Invalid, NotFound, PreconditionFa
 from app.core.pagination import Cursors, Page, Position
 from app.core.security import Principal
 from app.core.settings import Settings
-from app.events import repository as events
+from app.datasets.names import Names
+from app.datasets.repository import DatasetRepository
 from app.jobs import submission
 from app.jobs.documents import documents
 from app.jobs.repository import Filters, JobRepository, Order
@@ -20,8 +21,9 @@ from app.jobs.schemas import CancelRequest, JobDocument, PatchRequest, RetryRequ
 from app.jobs.submission import Submission
 from app.keys import repository as keys
 from app.models.jobs import Job
-from app.models.states import State
+from app.models.states import Kind, State
 from app.queue import outbox
+from app.queue.queueing import enqueue
 from app.queue.states import VERBS, Actor, actions, transition
 from ddcore.spec import Problem
 
@@ -36,6 +38,10 @@ class JobService:
     session: Session
     principal: Principal
     settings: Settings
+
+    @property
+    def _sets(self) -> DatasetRepository:
+        return DatasetRepository(self.session, self.principal)
 
     @property
     def _jobs(self) -> JobRepository:
@@ -64,12 +70,27 @@ class JobService:
         following = cursors.encode(Position(shown[-1].created_at, shown[-1].id)) if more else None
         return Page[JobDocument](data=documents(self._jobs, shown), next_cursor=following)
 
+    @property
+    def names(self) -> Names:
+        """The datasets that a job can name."""
+        return Names(self._sets, self.settings.data_root)
+
+    def read(self, body: Mapping[str, Any]) -> Submission:
+        """Read a submission.
+
+        Raises:
+            Invalid: with every fault of it.
+        """
+        return submission.read(body, self.names)
+
     def submit(self, request: Submission, parent_id: str | None = None) -> JobDocument:
         """Queue a new job: its row, its first event and the doorbell it owes, together.
 
         Raises:
             QuotaExceeded: the tenant has as many unfinished jobs as it may have.
+            Invalid: its set was deleted meanwhile.
         """
+        self._check_set(request)
         tenant = keys.tenant(self.session, self.principal, lock=True)
         limit = self.settings.max_queued if tenant.max_queued is None else tenant.max_queued
         unfinished = keys.unfinished_jobs(self.session, self.principal)
@@ -78,10 +99,8 @@ class JobService:
                 f"you have {unfinished} unfinished jobs, and may have {limit}; wait for some to end, or cancel some",
                 headers={"Retry-After": "30"},
             )
-        job = self._jobs.add(submission.new_job(request, self.principal, self.settings, parent_id))
-        about = {"dataset": job.dataset, "method": job.method, "parent_id": parent_id}
-        events.append(self.session, job.id, "job.created", "info", "submitted", about)
-        outbox.add(self.session, job.device_class)
+        job = submission.new_job(request, self.principal, self.settings, parent_id)
+        enqueue(self.session, job, {"dataset": job.dataset, "method": job.method, "parent_id": parent_id})
         return self.get(job.id)
 
     def clone(self, job_id: str, overrides: Mapping[str, Any]) -> JobDocument:
@@ -89,10 +108,13 @@ class JobService:
 
         Raises:
             NotFound: there is no such job.
+            IllegalTransition: it is none that distils.
             Invalid: the changed submission is not valid.
         """
-        body = submission.amended(self._find(job_id), overrides)
-        return self.submit(submission.read(body, self.settings.data_root), parent_id=job_id)
+        job = self._find(job_id)
+        if "clone" not in actions(State(job.status), Kind(job.kind)):
+            raise self._illegal("clone", job)
+        return self.submit(self.read(submission.amended(job, overrides)), parent_id=job_id)
 
     def cancel(self, job_id: str, request: CancelRequest) -> JobDocument:
         """End a job early; a job that is cancelled, or about to be, stays so.
@@ -130,8 +152,10 @@ class JobService:
         Raises:
             NotFound: there is no such job.
             IllegalTransition: it has not failed.
+            Invalid: its set was deleted, or was taken in otherwise.
         """
         about = {"from_scratch": request.from_scratch, "attempts_renewed": True}
+        self._check_set_of(self._find(job_id))
         return self._apply("retry", job_id, {"from_scratch": request.from_scratch}, about)
 
     def amend(self, job_id: str, request: PatchRequest, version: int | None) -> JobDocument:
@@ -158,10 +182,10 @@ class JobService:
 
         Raises:
             NotFound: there is no such job.
-            IllegalTransition: it has not ended.
+            IllegalTransition: it has not ended, or takes a set in.
         """
         job = self._find(job_id)
-        if not self._jobs.bury(job_id):
+        if job.kind != Kind.DISTILLATION or not self._jobs.bury(job_id):
             raise self._illegal("delete", job)
 
     def _apply(self, verb: str, job_id: str, values: Mapping[str, Any], about: Mapping[str, Any]) -> JobDocument:
@@ -177,10 +201,27 @@ class JobService:
         raise self._illegal(verb, self._find(job_id))
 
     def _illegal(self, verb: str, job: Job) -> IllegalTransition:
-        legal = actions(State(job.status))
+        legal = actions(State(job.status), Kind(job.kind))
         return IllegalTransition(
             f"a job that is {job.status} cannot be told to {verb}; it can: {', '.join(legal)}", extra={"allowed": legal}
         )
+
+    def _check_set(self, request: Submission) -> None:
+        """Refuse a set that was deleted since the submission was read; locked, it cannot be until the job is there."""
+        if request.dataset_id is not None and self._sets.get(request.dataset_id, lock=True) is None:
+            detail = f"the set {request.spec.dataset} was deleted a moment ago; name another"
+            raise Invalid([Problem("/dataset", "dataset_deleted", detail)])
+
+    def _check_set_of(self, job: Job) -> None:
+        """Refuse a job that cannot go on because of its set."""
+        if job.dataset_id is None or "retry" not in actions(State(job.status), Kind(job.kind)):
+            return
+        found = self._sets.get(job.dataset_id, lock=True)
+        if found is None:
+            raise Invalid([Problem("/dataset", "dataset_deleted", f"its set {job.dataset} was deleted since")])
+        if job.kind == Kind.INGEST and found.job_id != job.id:
+            detail = f"{job.dataset} is, or was, taken in otherwise by {found.job_id}"
+            raise Invalid([Problem("/dataset", "superseded", detail)])
 
     def _find(self, job_id: str) -> Job:
         job = self._jobs.get(job_id)

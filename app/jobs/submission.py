@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,12 +13,13 @@ from app.core.errors import Invalid
 from app.core.ids import new_id
 from app.core.security import Principal
 from app.core.settings import Settings
+from app.datasets.documents import reference
+from app.datasets.names import Names
 from app.jobs.schemas import Envelope
 from app.models.jobs import Job
 from app.models.states import State
-from ddcore.spec import DatasetFacts, JobSpec, Problem, SpecError, check_dataset_name, parse
+from ddcore.spec import DatasetFacts, JobSpec, Problem, SpecError, parse
 from ddcore.spec.errors import problems
-from ddcore.spec.local_sets import certain_facts_of, names_in
 
 MAX_SPEC_BYTES = 64 * 1024
 
@@ -30,10 +30,18 @@ class Submission:
 
     spec: JobSpec
     envelope: Envelope
+    dataset_id: str | None = None
+    """The user's own set that it distils; ``None`` for a set that workers find by its name."""
 
 
-def read(body: Mapping[str, Any], data_root: Path) -> Submission:
+def read(body: Mapping[str, Any], names: Names) -> Submission:
     """Read a submission in either spelling of the specification, or as a preset with overrides.
+
+    A user's own set is pinned: ``photos`` becomes ``photos@2``, so that a job, its copies and its retries see one set.
+
+    Args:
+        body: of the request.
+        names: the datasets that it can name.
 
     Raises:
         Invalid: with every fault of the specification and of what stands beside it.
@@ -41,7 +49,7 @@ def read(body: Mapping[str, Any], data_root: Path) -> Submission:
     beside = {name: value for name, value in body.items() if name in Envelope.model_fields}
     rest = {name: value for name, value in body.items() if name not in Envelope.model_fields}
     found: list[Problem] = []
-    envelope, spec = Envelope(), None
+    envelope, spec, dataset_id = Envelope(), None, None
     try:
         envelope = Envelope.model_validate(beside)
     except ValidationError as error:
@@ -56,13 +64,15 @@ def read(body: Mapping[str, Any], data_root: Path) -> Submission:
             ]
         )
     try:
-        spec = parse(rest, lambda name: certain_facts_of(name, data_root))
-        check_dataset_name(spec.dataset, names_in(data_root))
-    except SpecError as error:
+        spec = parse(rest, names.certain_facts)
+        own = names.check(spec.dataset)
+        if own is not None:
+            spec, dataset_id = spec.model_copy(update={"dataset": reference(own)}), own.id
+    except (SpecError, Invalid) as error:
         found += error.problems
     if found or spec is None:
         raise Invalid(found)
-    return Submission(spec, envelope)
+    return Submission(spec, envelope, dataset_id)
 
 
 def new_job(submission: Submission, principal: Principal, settings: Settings, parent_id: str | None) -> Job:
@@ -73,6 +83,7 @@ def new_job(submission: Submission, principal: Principal, settings: Settings, pa
         id=new_id("job"),
         tenant_id=principal.tenant_id,
         parent_id=parent_id,
+        dataset_id=submission.dataset_id,
         name=envelope.name,
         labels=dict(envelope.labels),
         priority=envelope.priority,

@@ -5,7 +5,7 @@ Every function is one fenced transition; where the fence no longer holds, nothin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -24,12 +24,18 @@ from ddcore.spec.results import Results
 WORKER_LOST = Failure("worker_lost", "the worker stopped answering; another one takes over", retryable=True, lost=True)
 
 
-def succeed(session: Session, claimed: Claim, results: Results, steps: int) -> bool:
-    """The result is stored and complete, whatever the user has wished meanwhile."""
-    values = {"results": results.model_dump(mode="json"), "step": steps, "error": None}
+def succeed(session: Session, claimed: Claim, message: str, values: Mapping[str, Any]) -> bool:
+    """What was asked for is stored and complete, whatever the user has wished meanwhile.
+
+    Args:
+        session: a ``write()`` session.
+        claimed: the claim.
+        message: what the job's event says.
+        values: columns that say what came of it.
+    """
     return transition(
-        session, claimed.job_id, State.SUCCEEDED, Actor.WORKER, fence=claimed.fence, values=values,
-        message=f"finished after {steps} steps", data={"attempt": claimed.attempt},
+        session, claimed.job_id, State.SUCCEEDED, Actor.WORKER, fence=claimed.fence, values={**values, "error": None},
+        message=message, data={"attempt": claimed.attempt},
     )  # fmt: skip
 
 
@@ -63,7 +69,7 @@ def expire(session: Session, claimed: Claim) -> bool:
     state = _state(session, claimed.job_id, claimed.fence)
     if state is State.CANCELLING:
         return release(session, claimed, "cancelled")
-    message = "`limits.max_runtime_s` is used up; raise it and `:retry`, or take fewer iterations"
+    message = "its running time (`limits.max_runtime_s`) is used up; `:retry` goes on for as long once more"
     error = Failure("max_runtime_exceeded", message, retryable=False).describe(claimed.attempt)
     return transition(
         session, claimed.job_id, State.EXPIRED, Actor.WORKER, fence=claimed.fence, values={"error": error},

@@ -17,7 +17,7 @@ from app.core.tables import clock
 from app.events import repository as events
 from app.models.jobs import Job
 from app.models.keys import Tenant
-from app.models.states import HELD, TERMINAL, State
+from app.models.states import HELD, TERMINAL, Kind, State
 from app.queue import checkpoints, fleet
 from app.queue.checkpoints import SavedCheckpoint
 from app.queue.states import Actor, transition
@@ -32,6 +32,8 @@ class Claim:
         tenant_id: its owner.
         fence: token that every write of this attempt carries.
         attempt: 1, 2, …
+        kind: what it is about.
+        dataset_id: the user's own set that it distils or takes in, if it does.
         spec: the normalised specification.
         runtime_left_s: seconds the job may still run.
         total_steps: steps of the distillation.
@@ -41,6 +43,8 @@ class Claim:
     tenant_id: str
     fence: int
     attempt: int
+    kind: Kind
+    dataset_id: str | None
     spec: Mapping[str, Any]
     runtime_left_s: float
     total_steps: int
@@ -198,6 +202,8 @@ def _take(session: Session, job: Job, worker_id: str, lease_s: float) -> Claim |
         tenant_id=job.tenant_id,
         fence=fence,
         attempt=attempt,
+        kind=Kind(job.kind),
+        dataset_id=job.dataset_id,
         spec=job.spec,
         runtime_left_s=max(0.0, job.max_runtime_s - job.runtime_s),
         total_steps=job.total_steps,

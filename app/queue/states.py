@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.core.tables import clock
 from app.events import repository as events
 from app.models.jobs import Job
-from app.models.states import HELD, TERMINAL, State
+from app.models.states import HELD, TERMINAL, Kind, State
 
 
 class Actor(StrEnum):
@@ -64,15 +64,19 @@ def allowed(state: State, actor: Actor) -> frozenset[State]:
     return TRANSITIONS[actor].get(state, frozenset())
 
 
-def actions(state: State) -> list[str]:
-    """Verbs that a user can apply to a job in ``state``.
+def actions(state: State, kind: Kind = Kind.DISTILLATION) -> list[str]:
+    """Verbs that a user can apply to a job in ``state``; one that takes a set in comes and goes with the set.
 
     >>> actions(State.PAUSED)
     ['cancel', 'resume', 'clone']
     >>> actions(State.SUCCEEDED)
     ['clone', 'delete']
+    >>> actions(State.FAILED, Kind.INGEST)
+    ['retry']
     """
     verbs = [verb for verb, moves in VERBS.items() if state in moves]
+    if kind is Kind.INGEST:
+        return verbs
     return [*verbs, "clone", "delete"] if state in TERMINAL else [*verbs, "clone"]
 
 

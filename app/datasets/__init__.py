@@ -1,0 +1,1 @@
+"""Users' own sets: uploaded, taken in, named by jobs, deleted."""

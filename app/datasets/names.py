@@ -1,0 +1,85 @@
+"""What a job may call a dataset, and which set that is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.core.errors import Invalid
+from app.datasets.documents import facts, reference, state_of
+from app.datasets.repository import DatasetRepository
+from app.datasets.schemas import DatasetState
+from app.models.datasets import Dataset
+from ddcore.spec import DATASETS, DatasetFacts, Problem, nearest
+from ddcore.spec.local_sets import certain_facts_of, facts_of, names_in
+
+_CONTENT = re.compile(r"ds_[0-9a-f]{20}")
+
+
+@dataclass(frozen=True)
+class Names:
+    """The datasets that a principal's jobs can name: their own, then the data root's, then the built-in ones.
+
+    Own sets are named ``photos`` (the newest version), ``photos@2`` or by their content, ``ds_…``.
+    """
+
+    sets: DatasetRepository
+    data_root: Path
+
+    def own(self, name: str) -> Dataset | None:
+        """The user's own set of a name, ready to be distilled."""
+        if _CONTENT.fullmatch(name):
+            return self.sets.of_content(name)
+        bare, at, version = name.partition("@")
+        if not at:
+            return self.sets.named(bare)
+        return self.sets.named(bare, int(version)) if version.isdecimal() else None
+
+    def certain_facts(self, name: str) -> DatasetFacts | None:
+        """What is known for certain: what a job may be refused by."""
+        found = self.own(name)
+        return certain_facts_of(name, self.data_root) if found is None else facts(found)
+
+    def facts(self, name: str) -> DatasetFacts | None:
+        """What is known or presumed: what an estimate may rest on."""
+        found = self.own(name)
+        return facts_of(name, self.data_root) if found is None else facts(found)
+
+    def check(self, name: str) -> Dataset | None:
+        """The user's own set of a name; ``None`` for one that workers find by its name.
+
+        Raises:
+            Invalid: no set has the name, or the one that has cannot be distilled; with what ingest knows of it.
+        """
+        found = self.own(name)
+        if found is not None:
+            return found
+        others = (*DATASETS, *names_in(self.data_root))
+        if name in others:
+            return None
+        raise Invalid([self._unfit(name, others)])
+
+    def _unfit(self, name: str, others: tuple[str, ...]) -> Problem:
+        bare = name.partition("@")[0]
+        versions = self.sets.versions(bare)
+        if versions:
+            there = ", ".join(f"{bare}@{version}" for version in versions)
+            return Problem("/dataset", "unknown_dataset", f"there is no {name}; there is {there}")
+        announced = self.sets.newest(bare)
+        if announced is not None:
+            return Problem("/dataset", "dataset_not_ready", self._why_not(announced))
+        known = (*others, *self.sets.ready_names())
+        guess = nearest(name, known)
+        hint = f", did you mean '{guess}'?" if guess else ""
+        detail = f"unknown dataset '{name}'{hint}; known: {', '.join(sorted(set(known)))}"
+        return Problem("/dataset", "unknown_dataset", detail)
+
+    def _why_not(self, announced: Dataset) -> str:
+        job = self.sets.ingests([announced]).get(announced.job_id or "")
+        state = state_of(announced, job)
+        if state is DatasetState.FAILED and job is not None and job.error is not None:
+            return f"{announced.name} could not be taken in: {job.error['message']}"
+        if state is DatasetState.RECEIVING:
+            return f"{announced.name} is not complete: {announced.received:,} bytes of its upload have come"
+        return f"{reference(announced)} is {state}; submit the job again once it is ready"

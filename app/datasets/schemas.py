@@ -1,0 +1,126 @@
+"""Datasets as JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from ddcore.spec.ingest import IngestOptions
+
+SetName = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]{0,99}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class DatasetState(StrEnum):
+    """Where a set is in its life."""
+
+    RECEIVING = "receiving"
+    """Bytes of its upload are missing."""
+    QUEUED = "queued"
+    """It waits for a worker that takes it in."""
+    INGESTING = "ingesting"
+    """A worker takes it in."""
+    PAUSED = "paused"
+    READY = "ready"
+    """Jobs can name it."""
+    FAILED = "failed"
+    """It could not be taken in; ``error`` says why, and ``:ingest`` tries again with other options."""
+    CANCELLED = "cancelled"
+
+
+class NewDataset(BaseModel):
+    """The announcement of an upload."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: SetName = Field(description="What jobs call it: letters, digits and . _ -; a known name gets a new version.")
+    file: str = Field(
+        min_length=1,
+        max_length=255,
+        description="Name of the file that will be sent. Its ending matters where the content does not tell.",
+        examples=["photos.zip", "train.parquet"],
+    )
+    size: int | None = Field(None, ge=1, description="Bytes of the file, where they are known.")
+    sha256: Sha256 | None = Field(None, description="Digest of the file, where it is known.")
+    options: IngestOptions = Field(IngestOptions(), description="How the images are taken in.")
+
+    @field_validator("name")
+    @classmethod
+    def _no_identity(cls, name: str) -> str:
+        if name.startswith(("ds_", "set_")):
+            raise ValueError("names that begin with ds_ or set_ are identities; choose another")
+        return name
+
+    @field_validator("file")
+    @classmethod
+    def _no_path(cls, name: str) -> str:
+        if "/" in name or "\0" in name or name in (".", ".."):
+            raise ValueError("give the name of the file alone, without folders")
+        return name
+
+
+class IngestRequest(BaseModel):
+    """How to take an upload in once more."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    options: IngestOptions = Field(IngestOptions(), description="How the images are taken in.")
+
+
+class UploadDocument(BaseModel):
+    """What has come of the bytes of a set."""
+
+    file: str
+    size: int | None = Field(description="Bytes in all, where known.")
+    received: int = Field(description="Bytes that are stored; an upload that was cut goes on here.")
+    kept: bool = Field(description="Whether they can be taken in once more.")
+
+
+class IngestDocument(BaseModel):
+    """The job that takes a set in."""
+
+    id: str
+    status: str
+    phase: str | None
+    done: int = Field(description="Images that are decoded, or units of the current phase.")
+    total: int | None
+    attempt: int
+
+
+class DatasetError(BaseModel):
+    """Why a set could not be taken in."""
+
+    code: str
+    message: str
+
+
+class DatasetDocument(BaseModel):
+    """A dataset that a job can name, or will be able to."""
+
+    object: Literal["dataset"] = "dataset"
+    id: str | None = Field(None, description="`set_…`; null where it is built in or lies in the data root.")
+    name: str
+    version: int | None = Field(None, description="Counts the sets of one name that were taken in.")
+    reference: str = Field(description="What a job calls it, such as `photos@2`; the bare name means the newest.")
+    title: str
+    state: DatasetState = DatasetState.READY
+    builtin: bool
+    local: bool = Field(description="Whether its images are here, so that nothing has to be downloaded.")
+    content_id: str | None = Field(None, description="`ds_…`: identity of its content, once it is taken in.")
+    shape: list[int] | None = Field(None, description="Channels, height and width; null where not known beforehand.")
+    classes: list[str] | None = None
+    train_size: int | None = None
+    test_size: int | None = None
+    smallest_class: int | None = Field(None, description="Training images of the smallest class.")
+    bytes: int | None = Field(None, description="What it takes of the quota, its upload included while that is kept.")
+    upload: UploadDocument | None = None
+    options: IngestOptions | None = None
+    job: IngestDocument | None = None
+    error: DatasetError | None = None
+    actions: list[str] = Field([], description="What can be done with it now.")
+    created_at: datetime | None = None
+    ready_at: datetime | None = None
+    links: dict[str, str] = {}
