@@ -7,9 +7,6 @@ Where datasets and caches are comes from ``DD_DATA_ROOT`` and ``DD_CACHE_DIR``.
 
 from __future__ import annotations
 
-import argparse
-import errno
-import faulthandler
 import json
 import logging
 import os
@@ -19,24 +16,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ddcore.errors import (
-    CheckpointError,
-    ConfigurationError,
-    DataError,
-    DistillationError,
-    Interrupted,
-    OutOfMemoryError,
-)
 from ddcore.machine import torch_messages
 from ddcore.runtime.callback import Callback, Phase, Stop
-from ddcore.spec import SpecError, parse
+from ddcore.spec import parse
 from ddcore.version import __version__
-from worker import protocol
-from worker.engine_guard import StopRequest, die_with_parent
+from worker import child, protocol
+from worker.engine_guard import StopRequest
 from worker.faults import fault_point
 from worker.protocol import FrameWriter
 
-_LONGEST_MESSAGE = 10_000
 _PROGRESS_S = 0.5
 """Least seconds between two progress frames."""
 
@@ -104,30 +92,8 @@ class PipeCallback(Callback):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job of a run folder and return the exit code, see :mod:`worker.protocol`."""
-    parser = argparse.ArgumentParser(prog="python -m worker.engine_main")
-    parser.add_argument("--run-dir", type=Path, required=True, help="folder with spec.json")
-    parser.add_argument("--pipe-fd", type=int, required=True, help="descriptor on which frames are written")
-    options = parser.parse_args(arguments)
-    die_with_parent()
-    stop = StopRequest()
-    stop.listen()
-    faulthandler.enable()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     torch_messages.hide_useless()
-    writer = FrameWriter(options.pipe_fd)
-    try:
-        _run(options.run_dir, writer, stop)
-    except BrokenPipeError:
-        return protocol.EXIT_FAILED  # nobody is left to tell
-    except Interrupted as error:
-        _log.info("%s", error)
-        return protocol.EXIT_PREEMPTED
-    except Exception as error:
-        _log.exception("the run failed")
-        code, failed = report(error)
-        writer.send(failed)
-        return code
-    return protocol.EXIT_DONE
+    return child.run("worker.engine_main", _run, arguments)
 
 
 def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
@@ -151,35 +117,6 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
 def _folder(variable: str) -> Path | None:
     value = os.environ.get(variable)
     return Path(value) if value else None
-
-
-def report(error: Exception) -> tuple[int, protocol.Failed]:
-    """Exit code and final frame of a run that ended in an error.
-
-    Only errors made for users are shown to them; anything else is named as a fault of ours, with the
-    details in the log.
-    """
-    if isinstance(error, OutOfMemoryError | MemoryError):
-        message = str(error) or "the machine ran out of memory; use a smaller `ipc`, network or batch"
-        return protocol.EXIT_OUT_OF_MEMORY, _failed(OutOfMemoryError.code, message, True)
-    if isinstance(error, SpecError):
-        return protocol.EXIT_BAD_SPEC, _failed("bad_spec", str(error), False)
-    if isinstance(error, ConfigurationError):
-        return protocol.EXIT_BAD_SPEC, _failed(error.code, str(error), False)
-    if isinstance(error, DataError):
-        return protocol.EXIT_DATA_ERROR, _failed(error.code, str(error), False)
-    if isinstance(error, CheckpointError | DistillationError):
-        return protocol.EXIT_FAILED, _failed(error.code, str(error), error.retryable)
-    if isinstance(error, OSError):
-        code = "no_space" if error.errno == errno.ENOSPC else "io_error"
-        reason = error.strerror or type(error).__name__
-        return protocol.EXIT_FAILED, _failed(code, f"reading or writing files failed: {reason}", True)
-    message = f"the engine failed unexpectedly ({type(error).__name__}); the job's log has the details"
-    return protocol.EXIT_FAILED, _failed("internal_error", message, False)
-
-
-def _failed(code: str, message: str, retryable: bool) -> protocol.Failed:
-    return protocol.Failed(code=code, message=message[:_LONGEST_MESSAGE], retryable=retryable)
 
 
 if __name__ == "__main__":

@@ -70,9 +70,10 @@ class EngineProcess:
     Args:
         settings: what to run, and where its data are.
         folder: the attempt's folder.
+        module: what to run. Default: the engine that the settings name.
     """
 
-    def __init__(self, settings: Settings, folder: RunFolder) -> None:
+    def __init__(self, settings: Settings, folder: RunFolder, module: str | None = None) -> None:
         self.frames = SpooledQueue(folder.path / "spool.frames")
         self.heard_at = time.monotonic()
         self._closed = False
@@ -80,7 +81,7 @@ class EngineProcess:
         try:
             with folder.log.open("ab") as log:
                 self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    [sys.executable, "-m", settings.engine_module, "--run-dir", str(folder.path),
+                    [sys.executable, "-m", module or settings.engine_module, "--run-dir", str(folder.path),
                      "--pipe-fd", str(writing)],
                     pass_fds=(writing,), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                     start_new_session=True, env=environment(settings, os.environ),

@@ -8,7 +8,7 @@ from enum import Enum
 
 from app.queue.retries import Failure
 from worker import protocol
-from worker.protocol import Done, Failed
+from worker.protocol import Done, Failed, Last, TakenIn
 
 
 class Reason(Enum):
@@ -24,9 +24,9 @@ class Reason(Enum):
 
 @dataclass(frozen=True)
 class Finished:
-    """The bundle is there."""
+    """What was asked for is there."""
 
-    done: Done
+    done: Done | TakenIn
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Stopped:
 Outcome = Finished | Stopped | Failure
 
 
-def outcome(exit_code: int, last: Done | Failed | None, reason: Reason | None) -> Outcome:
+def outcome(exit_code: int, last: Last | None, reason: Reason | None) -> Outcome:
     """Judge how an engine ended.
 
     Args:
@@ -52,7 +52,7 @@ def outcome(exit_code: int, last: Done | Failed | None, reason: Reason | None) -
         last: the final frame, if one came.
         reason: why it was asked to stop, if it was.
     """
-    if exit_code == protocol.EXIT_DONE and isinstance(last, Done):
+    if exit_code == protocol.EXIT_DONE and isinstance(last, Done | TakenIn):
         return Finished(last)
     if reason is Reason.STALL:
         return Failure("stalled", "the engine gave no sign of life and was ended", retryable=True, lost=True)

@@ -17,12 +17,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from ddcore.runtime.callback import Phase
 from ddcore.spec.results import Results
 
+IngestPhase = Literal["reading", "decoding"]
+"""Of a job that takes a set in: its files are unpacked and understood, then its images are decoded."""
+
 HEADER = 4
 """Bytes of the length."""
 MAX_FRAME = 1 << 20
 """Longest body in bytes; files travel by name."""
 FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
 """A name inside the run folder, never a path."""
+
+UPLOAD, SHELF, SAMPLES = "upload", "shelf", "samples.png"
+"""In the run folder of a job that takes a set in: folder of the upload, folder of the set, picture beside the set."""
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -52,7 +58,7 @@ class PhaseStarted(_Frame):
     """A phase of the run begins; ``total`` counts its units of work where they are known."""
 
     type: Literal["phase"] = "phase"
-    phase: Phase
+    phase: Phase | IngestPhase
     total: int | None = Field(ge=0)
 
 
@@ -115,6 +121,13 @@ class Done(_Frame):
     results: Results
 
 
+class TakenIn(_Frame):
+    """A user's own images are a set now, in ``shelf/<identity>`` of the run folder."""
+
+    type: Literal["taken_in"] = "taken_in"
+    identity: str = Field(pattern=r"^ds_[0-9a-f]{20}$")
+
+
 class Failed(_Frame):
     """The run ended without a result; ``message`` is for the user."""
 
@@ -124,7 +137,9 @@ class Failed(_Frame):
     retryable: bool
 
 
-Frame = PhaseStarted | Progress | Metrics | Snapshot | CheckpointSaved | Resumed | Log | Done | Failed
+Frame = PhaseStarted | Progress | Metrics | Snapshot | CheckpointSaved | Resumed | Log | Done | TakenIn | Failed
+Last = Done | TakenIn | Failed
+"""Frames after which none comes."""
 
 _ADAPTER: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="type")])
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -24,9 +23,10 @@ from worker.engine_process import EngineProcess
 from worker.faults import fault_point
 from worker.lease import LeaseKeeper
 from worker.outcome import Finished, Outcome, Reason, Stopped, outcome
-from worker.protocol import Done, Failed, Frame
+from worker.protocol import Done, Failed, Frame, Last, TakenIn
 from worker.run_folder import RunFolder
 from worker.sink import LeaseLostError, Sink
+from worker.work import Ending, UnfitError, work_of
 
 BATCH = 500
 """Frames written in one transaction at most."""
@@ -81,6 +81,14 @@ class Supervisor:
             folder.remove()
 
 
+class _AskedToStop(Exception):  # noqa: N818 - a wish, not an error
+    """The user or the worker wants an end before the child process has begun."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
 class _Attempt:
     """State of one attempt."""
 
@@ -93,6 +101,7 @@ class _Attempt:
         self._claim = claimed
         self._folder = folder
         self._keeper = keeper
+        self._work = work_of(claimed, supervisor.settings, supervisor.database, supervisor.store)
         self._sink = Sink(supervisor.database, supervisor.store, claimed, folder)
         self._reason: Reason | None = None
         self._kill_at: float | None = None
@@ -100,7 +109,7 @@ class _Attempt:
         self._drain_look_at = 0.0
         self._write_at = 0.0
         self._unwritten: list[Frame] = []
-        self._last: Done | Failed | None = None
+        self._last: Last | None = None
         self._warned_of_silence = False
 
     def run(self) -> None:
@@ -114,6 +123,10 @@ class _Attempt:
             ended = self._run_engine()
         except (LeaseLostError, StaleFenceError):
             raise
+        except UnfitError as error:
+            ended = error.failure
+        except _AskedToStop as stop:
+            ended = Stopped(stop.reason)
         except Exception as error:
             _log.exception("supervising %s failed", self._claim.job_id)
             message = f"the worker failed to run the job ({type(error).__name__}); its own log has the details"
@@ -128,17 +141,31 @@ class _Attempt:
         fault_point("finish.after")
 
     def _prepare(self) -> None:
-        self._folder.create(self._claim.spec)
+        self._folder.create(self._work.spec())
         with self._database.read() as session:
             saved = checkpoints.newest_first(session, self._claim.job_id)
         step, complaints = self._folder.restore(self._store, saved)
         self._sink.start_from(step)
         self._sink.warn(complaints)
         self._folder.forget_earlier()
+        self._work.fetch(self._folder, self._proceed)
+
+    def _proceed(self) -> None:
+        """Whether what takes long may go on.
+
+        Raises:
+            LeaseLostError: somebody else has the job, or may have it by now.
+            _AskedToStop: the user or the worker wants an end.
+        """
+        if self._keeper.over:
+            raise LeaseLostError(self._claim.job_id)
+        reason = self._wanted(time.monotonic())
+        if reason is not None:
+            raise _AskedToStop(reason)
 
     def _run_engine(self) -> Outcome:
         fault_point("spawn.before")
-        engine = EngineProcess(self._settings, self._folder)
+        engine = EngineProcess(self._settings, self._folder, self._work.module)
         self._keeper.guard(engine.save, engine.kill)
         try:
             exit_code = self._accompany(engine)
@@ -230,7 +257,7 @@ class _Attempt:
         while self._unwritten or len(engine.frames):
             self._unwritten = self._unwritten or engine.frames.take(BATCH)
             for frame in self._unwritten:
-                if isinstance(frame, Done | Failed):
+                if isinstance(frame, Done | TakenIn | Failed):
                     self._last = frame
             self._sink.write(self._unwritten)
             self._unwritten = []
@@ -239,31 +266,33 @@ class _Attempt:
         """Store what is left behind and end the attempt, in one fenced transaction."""
         if isinstance(ended, Finished):
             try:
-                files = results.bundle_files(self._folder)
-            except FileNotFoundError as error:
-                missing = Path(error.filename or str(error)).name
-                ended = Failure("incomplete_bundle", f"the engine left no {missing}", retryable=True)
+                ending = self._work.collect(self._folder, ended.done, cancelled=self._reason is Reason.CANCEL)
+            except UnfitError as error:
+                ended = error.failure
             else:
-                self._end(files, lambda session: self._finish(session, ended.done))
+                self._end(ending)
+                self._after_success()
                 return
-        self._end([], lambda session: self._give_up(session, ended))
+        stop_or_failure = ended
+        self._end(lambda session: self._give_up(session, stop_or_failure))
 
-    def _end(self, files: Sequence[Output], ending: Callable[[Session], bool]) -> None:
-        stored = results.upload(self._store, files)
+    def _end(self, ending: Ending) -> None:
+        logs: list[Output] = []
         with suppress(StorageError, OSError):  # a log is not worth losing the ending for
-            stored += results.upload(self._store, results.log_file(self._folder))
+            logs = results.upload(self._store, results.log_file(self._folder))
         fault_point("finish.stored")
         with self._database.write() as session:
             if not leases.hold(session, self._claim.job_id, self._claim.fence, {}):
                 raise LeaseLostError(self._claim.job_id)
-            results.publish(session, self._store, self._claim, stored)
+            results.publish(session, self._store, self._claim, logs)
             if not ending(session):
                 raise LeaseLostError(self._claim.job_id)
 
-    def _finish(self, session: Session, done: Done) -> bool:
-        if done.finalized and self._reason is Reason.CANCEL:
-            return endings.cancel(session, self._claim, done.results)
-        return endings.succeed(session, self._claim, done.results, done.steps)
+    def _after_success(self) -> None:
+        try:
+            self._work.afterwards(self._folder)
+        except OSError as error:
+            _log.warning("%s has succeeded, but not what was to follow: %s", self._claim.job_id, _name(error))
 
     def _give_up(self, session: Session, ended: Stopped | Failure) -> bool:
         if isinstance(ended, Stopped):

@@ -18,8 +18,9 @@ from ddcore.runtime.callback import Stop
 from ddcore.spec import Problem, SpecError
 from tests.chaos.harness import ROOT
 from worker import protocol
+from worker.child import report
 from worker.engine_guard import StopRequest
-from worker.engine_main import PipeCallback, report
+from worker.engine_main import PipeCallback
 from worker.protocol import Decoder, Frame, FrameWriter
 
 

@@ -24,7 +24,6 @@ from app.queue.checkpoints import SavedCheckpoint
 from app.queue.leases import Claim
 from app.queue.retries import Failure
 from app.queue.states import Actor, transition
-from ddcore.spec.results import Results
 
 BACKENDS = ("sqlite", "postgres")
 
@@ -158,7 +157,7 @@ def test_an_old_fence_writes_nothing(database: Database, add_job: AddJob) -> Non
         assert leases.heartbeat(session, taken.job_id, taken.fence, 60) is None
         assert leases.wish(session, taken.job_id, taken.fence) is None
         assert not leases.hold(session, taken.job_id, taken.fence, {"step": 5})
-        assert not endings.succeed(session, taken, Results(), 5)
+        assert not endings.succeed(session, taken, "done", {})
         assert not endings.cancel(session, taken, None)
         assert not endings.release(session, taken, "drained")
         assert not endings.expire(session, taken)
@@ -336,7 +335,7 @@ def test_a_finish_wins_over_a_wish(database: Database, add_job: AddJob) -> None:
     taken = claimed_after(database, add_job)
     move(database, taken.job_id, State.CANCELLING)
     with database.write() as session:
-        assert endings.succeed(session, taken, Results(accuracy=None), 100)
+        assert endings.succeed(session, taken, "done", {"step": 100})
     row = job(database, taken.job_id)
     assert (row.status, row.results, row.step) == ("succeeded", {"accuracy": None}, 100)
 
@@ -368,7 +367,7 @@ def test_a_cancel_and_a_finish_at_once_end_legally(database: Database, add_job: 
         def finish(taken: Claim = taken, barrier: Barrier = barrier) -> bool:
             barrier.wait()
             with database.write() as session:
-                return endings.succeed(session, taken, Results(), 100)
+                return endings.succeed(session, taken, "done", {"step": 100})
 
         with ThreadPoolExecutor(2) as pool:
             wished, finished = pool.submit(wish), pool.submit(finish)

@@ -1,0 +1,96 @@
+"""What every child process of a worker does: it reads its run folder, works, and reports on a pipe.
+
+Started as ``python -m <module> --run-dir DIR --pipe-fd N``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import faulthandler
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ddcore.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DataError,
+    DistillationError,
+    Interrupted,
+    OutOfMemoryError,
+)
+from ddcore.spec import SpecError
+from worker import protocol
+from worker.engine_guard import StopRequest, die_with_parent
+from worker.protocol import FrameWriter
+
+_LONGEST_MESSAGE = 10_000
+
+_log = logging.getLogger(__name__)
+
+Act = Callable[[Path, FrameWriter, StopRequest], None]
+"""What the process does with its run folder, its pipe and the wishes of its supervisor."""
+
+
+def run(module: str, act: Act, arguments: Sequence[str] | None = None) -> int:
+    """Do the work of a run folder and return the exit code, see :mod:`worker.protocol`.
+
+    Args:
+        module: name of the module that was started.
+        act: the work; errors that it raises are reported.
+        arguments: of the command line, without the program.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}")
+    parser.add_argument("--run-dir", type=Path, required=True, help="folder with spec.json")
+    parser.add_argument("--pipe-fd", type=int, required=True, help="descriptor on which frames are written")
+    options = parser.parse_args(arguments)
+    die_with_parent()
+    stop = StopRequest()
+    stop.listen()
+    faulthandler.enable()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    writer = FrameWriter(options.pipe_fd)
+    try:
+        act(options.run_dir, writer, stop)
+    except BrokenPipeError:
+        return protocol.EXIT_FAILED  # nobody is left to tell
+    except Interrupted as error:
+        _log.info("%s", error)
+        return protocol.EXIT_PREEMPTED
+    except Exception as error:
+        _log.exception("the run failed")
+        code, failed = report(error)
+        writer.send(failed)
+        return code
+    return protocol.EXIT_DONE
+
+
+def report(error: Exception) -> tuple[int, protocol.Failed]:
+    """Exit code and final frame of a run that ended in an error.
+
+    Only errors made for users are shown to them; anything else is named as a fault of ours, with the
+    details in the log.
+    """
+    if isinstance(error, OutOfMemoryError | MemoryError):
+        message = str(error) or "the machine ran out of memory; use a smaller `ipc`, network or batch"
+        return protocol.EXIT_OUT_OF_MEMORY, _failed(OutOfMemoryError.code, message, True)
+    if isinstance(error, SpecError):
+        return protocol.EXIT_BAD_SPEC, _failed("bad_spec", str(error), False)
+    if isinstance(error, ConfigurationError):
+        return protocol.EXIT_BAD_SPEC, _failed(error.code, str(error), False)
+    if isinstance(error, DataError):
+        return protocol.EXIT_DATA_ERROR, _failed(error.code, str(error), False)
+    if isinstance(error, CheckpointError | DistillationError):
+        return protocol.EXIT_FAILED, _failed(error.code, str(error), error.retryable)
+    if isinstance(error, OSError):
+        code = "no_space" if error.errno == errno.ENOSPC else "io_error"
+        reason = error.strerror or type(error).__name__
+        return protocol.EXIT_FAILED, _failed(code, f"reading or writing files failed: {reason}", True)
+    message = f"the engine failed unexpectedly ({type(error).__name__}); the job's log has the details"
+    return protocol.EXIT_FAILED, _failed("internal_error", message, False)
+
+
+def _failed(code: str, message: str, retryable: bool) -> protocol.Failed:
+    return protocol.Failed(code=code, message=message[:_LONGEST_MESSAGE], retryable=retryable)

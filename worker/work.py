@@ -1,0 +1,291 @@
+"""What is special about each kind of job: what its child process needs, and what becomes of what that leaves behind."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy.orm import Session
+
+from app.core.database import Database
+from app.core.ids import new_id
+from app.core.settings import Settings
+from app.core.storage import ArtifactStore, Blob, BlobMissingError, ChecksumMismatchError, fetch, iter_verified
+from app.datasets import ingests
+from app.models.states import Kind
+from app.queue import endings
+from app.queue.leases import Claim
+from app.queue.retries import Failure
+from ddcore.machine.cache import note_use
+from ddcore.spec.local_sets import report_in
+from worker import results
+from worker.protocol import SAMPLES, SHELF, UPLOAD, Done, TakenIn
+from worker.run_folder import RunFolder
+
+Proceed = Callable[[], None]
+"""Called now and then while something takes long; raises where the job should not go on."""
+Ending = Callable[[Session], bool]
+"""Records what came of a job in the transaction that ends it; ``False`` where it is no longer the caller's."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class UnfitError(Exception):
+    """The job cannot be done, or not now."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Work(Protocol):
+    """One job, by its kind."""
+
+    @property
+    def module(self) -> str:
+        """What its child process runs."""
+        ...
+
+    def spec(self) -> Mapping[str, Any]:
+        """What the child process is told, as ``spec.json``.
+
+        Raises:
+            UnfitError: what it needs is gone.
+        """
+        ...
+
+    def fetch(self, folder: RunFolder, proceed: Proceed) -> None:
+        """Bring here what the child process needs.
+
+        Raises:
+            UnfitError: it is gone, damaged or too large.
+        """
+        ...
+
+    def collect(self, folder: RunFolder, done: Done | TakenIn, *, cancelled: bool) -> Ending:
+        """Store what the child process left.
+
+        Args:
+            folder: where it is.
+            done: the last frame.
+            cancelled: whether it was asked to end early.
+
+        Returns:
+            What then makes it visible, in the transaction that ends the job.
+
+        Raises:
+            UnfitError: it left too little, or too much.
+        """
+        ...
+
+    def afterwards(self, folder: RunFolder) -> None:
+        """Whatever is useful once the job has succeeded; it must not fail it."""
+        ...
+
+
+def work_of(claimed: Claim, settings: Settings, database: Database, store: ArtifactStore) -> Work:
+    """The work that a claim is about."""
+    kind = Ingest if claimed.kind is Kind.INGEST else Distillation
+    return kind(claimed, settings, database, store)
+
+
+class _Base:
+    def __init__(self, claimed: Claim, settings: Settings, database: Database, store: ArtifactStore) -> None:
+        self._claim, self._settings, self._database, self._store = claimed, settings, database, store
+
+
+class Distillation(_Base):
+    """A set is distilled; a user's own is brought into the cache first, where the engine finds it by its content."""
+
+    @property
+    def module(self) -> str:
+        """The engine."""
+        return self._settings.engine_module
+
+    def spec(self) -> Mapping[str, Any]:
+        """The specification, with the set's content for its name."""
+        found = self._own_set()
+        return self._claim.spec if found is None else {**self._claim.spec, "dataset": found.content_id}
+
+    def fetch(self, folder: RunFolder, proceed: Proceed) -> None:  # noqa: ARG002 - one signature for all kinds
+        """Bring the user's own set into the cache, unless it is there."""
+        found = self._own_set()
+        if found is None:
+            return
+        shelf = self._settings.cache_dir / "datasets"
+        needed = {name: blob for name, blob in found.files.items() if name != SAMPLES}
+        entry = shelf / found.content_id
+        if _is_whole(entry, needed):
+            note_use(entry)
+            return
+        shutil.rmtree(entry, ignore_errors=True)
+        writing = shelf / new_id(".writing")
+        with _space_or_unfit("the set"):
+            writing.mkdir(parents=True)
+            try:
+                for name, blob in needed.items():
+                    proceed()
+                    fetch(self._store, blob, writing / name)
+                _settle(writing, entry)
+            except (BlobMissingError, ChecksumMismatchError) as error:
+                message = f"the stored images of {self._claim.spec['dataset']} are damaged; upload them again"
+                raise UnfitError(Failure("dataset_damaged", message, retryable=False)) from error
+            finally:
+                shutil.rmtree(writing, ignore_errors=True)
+
+    def collect(self, folder: RunFolder, done: Done | TakenIn, *, cancelled: bool) -> Ending:
+        """Store the bundle's files."""
+        if not isinstance(done, Done):
+            raise UnfitError(Failure("incomplete_bundle", "the engine took a set in instead", retryable=False))
+        try:
+            files = results.bundle_files(folder)
+        except FileNotFoundError as error:
+            missing = Path(error.filename or str(error)).name
+            raise UnfitError(Failure("incomplete_bundle", f"the engine left no {missing}", retryable=True)) from error
+        stored = results.upload(self._store, files)
+
+        def end(session: Session) -> bool:
+            results.publish(session, self._store, self._claim, stored)
+            if done.finalized and cancelled:
+                return endings.cancel(session, self._claim, done.results)
+            values = {"results": done.results.model_dump(mode="json"), "step": done.steps}
+            return endings.succeed(session, self._claim, f"finished after {done.steps} steps", values)
+
+        return end
+
+    def afterwards(self, folder: RunFolder) -> None:
+        """Nothing."""
+
+    def _own_set(self) -> ingests.StoredFiles | None:
+        if self._claim.dataset_id is None:
+            return None
+        with self._database.read() as session:
+            found = ingests.files_of(session, self._claim.dataset_id)
+        if found is None:
+            message = f"the set {self._claim.spec['dataset']} was deleted; name another"
+            raise UnfitError(Failure("dataset_deleted", message, retryable=False))
+        return found
+
+
+class Ingest(_Base):
+    """A user's own images are taken in as a set."""
+
+    @property
+    def module(self) -> str:
+        """The ingest process."""
+        return "worker.ingest_main"
+
+    def spec(self) -> Mapping[str, Any]:
+        """What to take in, how, and within which limits."""
+        limits = {
+            "memory_bytes": int(self._settings.ingest_memory_gb * 1e9),
+            "file_bytes": self._upload().room,
+            "unpacked_bytes": int(self._settings.upload_limit_gb * 1e9),
+        }
+        return {**self._claim.spec, "limits": limits}
+
+    def fetch(self, folder: RunFolder, proceed: Proceed) -> None:
+        """Put the upload together from its parts, and check that it is what was sent."""
+        upload = self._upload()
+        target = folder.path / UPLOAD / upload.file
+        with _space_or_unfit("the upload"):
+            target.parent.mkdir(mode=0o700)
+            digest = hashlib.sha256()
+            with target.open("wb") as file:
+                for chunk in self._bytes(upload.parts):
+                    proceed()
+                    digest.update(chunk)
+                    file.write(chunk)
+        if upload.sha256 not in (None, digest.hexdigest()):
+            message = (
+                f"the SHA-256 of what was sent is {digest.hexdigest()}, not {upload.sha256} as was announced; send the "
+                "file again as a new set"
+            )
+            raise UnfitError(Failure("digest_mismatch", message, retryable=False))
+
+    def collect(self, folder: RunFolder, done: Done | TakenIn, *, cancelled: bool) -> Ending:  # noqa: ARG002
+        """Store the set's files, and the picture of its samples."""
+        entry = folder.path / SHELF / (done.identity if isinstance(done, TakenIn) else "")
+        report = report_in(entry)
+        if not isinstance(done, TakenIn) or report is None:
+            raise UnfitError(Failure("incomplete_set", "the process left no set", retryable=True))
+        files = [*sorted(entry.iterdir()), entry.parent / SAMPLES]
+        size, room = sum(path.stat().st_size for path in files), self._upload().room
+        if size > room:
+            message = (
+                f"the set has {size:,} bytes, and {room:,} are left of your quota; take it in at a smaller `size`, or "
+                "delete sets that you no longer need"
+            )
+            raise UnfitError(Failure("quota_exceeded", message, retryable=False))
+        stored = {path.name: self._store.put_file(path) for path in files}
+
+        def end(session: Session) -> bool:
+            made = ingests.complete(session, self._dataset_id, self._claim.job_id, report, stored)
+            if made is None:
+                return endings.release(session, self._claim, "its set was deleted")
+            message = f"taken in as {made.name}@{made.version}, {report.id}"
+            return endings.succeed(session, self._claim, message, {})
+
+        return end
+
+    def afterwards(self, folder: RunFolder) -> None:
+        """Keep the set in the cache, where the first job on this machine then finds it."""
+        shelf = self._settings.cache_dir / "datasets"
+        shelf.mkdir(parents=True, exist_ok=True)
+        for entry in (folder.path / SHELF).glob("ds_*"):
+            _settle(entry, shelf / entry.name)
+
+    @property
+    def _dataset_id(self) -> str:
+        if self._claim.dataset_id is None:
+            raise LookupError(f"{self._claim.job_id} takes in no set")
+        return self._claim.dataset_id
+
+    def _upload(self) -> ingests.StoredUpload:
+        with self._database.read() as session:
+            found = ingests.upload_of(session, self._settings, self._dataset_id)
+        if found is None or not found.parts:
+            raise UnfitError(Failure("dataset_deleted", "its upload was deleted; send it again", retryable=False))
+        return found
+
+    def _bytes(self, parts: Iterable[Blob]) -> Iterator[bytes]:
+        for blob in parts:
+            try:
+                yield from iter_verified(self._store, blob)
+            except (BlobMissingError, ChecksumMismatchError) as error:
+                message = "a stored part of the upload is damaged; send it again as a new set"
+                raise UnfitError(Failure("upload_damaged", message, retryable=False)) from error
+
+
+def _is_whole(entry: Path, files: Mapping[str, Blob]) -> bool:
+    """Whether a folder holds files with these names and sizes."""
+    try:
+        return all((entry / name).stat().st_size == blob.size for name, blob in files.items())
+    except OSError:
+        return False
+
+
+def _settle(made: Path, entry: Path) -> None:
+    """Move a set to its place; where another process was faster, its own is as good."""
+    try:
+        made.rename(entry)
+    except OSError:
+        if not entry.is_dir():
+            raise
+
+
+@contextmanager
+def _space_or_unfit(what: str) -> Iterator[None]:
+    """A full disk is no fault of the job: it is tried again later."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        message = f"the worker's disk is full, so {what} cannot be brought there"
+        raise UnfitError(Failure("no_space", message, retryable=True)) from error
