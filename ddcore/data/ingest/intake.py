@@ -140,7 +140,7 @@ class _Intake:
         self._options, self._name, self._entry, self._progress = options, name, entry, progress
         with looked_at_once():
             self._match: Match = readers.match(place, options.layout)
-            self._source: Source = self._match.reader.read(self._match.place, options)
+            self._source: Source = self._match.read(options)
         self._division: Division = divide(self._source.parts, options)
         self._parts: tuple[Part, ...] = (*self._division.train, *self._division.test)
         self._splits = {split: _Split(Spool(entry / f"{split}-images.npy")) for split in _SPLITS}

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -50,6 +50,8 @@ class Arrays:
     ``x_val``, ``x_test``), in either case, and a single pair ``images`` and ``labels``, ``x`` and ``y``, ``data`` and
     ``labels`` or ``image`` and ``label``. Others are named by ``image_column`` and ``label_column``.
     """
+
+    heeds: ClassVar[frozenset[str]] = frozenset(("image_column", "label_column", "channels"))
 
     def sniff(self, place: Path) -> Guess | None:
         """Sure where the names of the arrays are known, doubtful where it is some other .npz file."""
@@ -323,6 +325,8 @@ def _axis_of_channels(file: Path, header: _Header, chosen: Literal["first", "las
             f"{file.name}: in {header} the channels can be axis 1 ({shape[1]}) or axis 3 ({shape[3]}); say which with "
             "`channels` = 'first' or `channels` = 'last'"
         )
+    if (chosen == "first" and not first) or (chosen == "last" and not last):
+        raise DataError(_no_such_axis(file, header, chosen))
     axis = None if len(shape) == 3 else 1 if first and (not last or chosen == "first") else 3
     sides = [side for place, side in enumerate(shape) if place not in (0, axis)]
     if not 0 < math.prod(sides) <= MAX_PIXELS:
@@ -331,6 +335,16 @@ def _axis_of_channels(file: Path, header: _Header, chosen: Literal["first", "las
             "allowed, so scale them"
         )
     return axis
+
+
+def _no_such_axis(file: Path, header: _Header, chosen: Literal["first", "last"]) -> str:
+    """What is wrong with a choice of `channels` that the shape of an array does not leave."""
+    if len(header.shape) == 3:
+        why = "has no axis of channels: its images are grey, (N, H, W)"
+    else:
+        axis = 1 if chosen == "first" else 3
+        why = f"has {header.shape[axis]} on axis {axis}, where 1, 3 or 4 channels would be"
+    return f"{file.name}: `channels` is '{chosen}', but {header} {why}; leave it out"
 
 
 def _images(file: Path, header: _Header, channels: int | None) -> Iterator[Sequence[RawImage]]:

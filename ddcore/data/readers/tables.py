@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ddcore.data.ingest.archives import UNPACKED
 from ddcore.data.listing import IMAGES, Listing, listed
@@ -41,6 +41,8 @@ _METADATA_SURE, _TABLE_SURE, _UNSURE = 0.9, 0.7, 0.3
 @reader("table")
 class Tables:
     """Reads a table given itself, the only one of a folder, one for each split, or ``metadata.csv`` (``.jsonl``)."""
+
+    heeds: ClassVar[frozenset[str]] = frozenset(("image_column", "label_column", "group_column", "group_folders"))
 
     def sniff(self, place: Path) -> Guess | None:
         """Whether a table lies there whose first 64 KB name images."""
@@ -440,6 +442,11 @@ class _Rows:
 
     def _groups(self) -> list[str] | None:
         column = self._chosen(self.choices.group_column, "group_column")
+        if column is not None and self.choices.group_folders:
+            raise DataError(
+                f"{self.name}: `group_column` is '{column}' and `group_folders` is True, but an image is of one group "
+                "only; leave one of them out"
+            )
         if column is None:
             return [posixpath.dirname(path) for path in self.paths] if self.choices.group_folders else None
         cells = self.table.column(column)

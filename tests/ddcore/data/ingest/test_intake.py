@@ -93,6 +93,13 @@ def test_the_identity_follows_the_content_and_not_the_files(photos: Photos, tmp_
     assert photos.take_in().report.id != first.id
 
 
+def test_a_choice_that_the_files_do_not_leave_is_refused(photos: Photos) -> None:
+    photos.fill()
+    with pytest.raises(DataError, match="`label_column` is 'kind', but of files of the layout 'class folders' only"):
+        photos.take_in(label_column="kind")
+    assert not list(photos.shelf.iterdir())
+
+
 def test_progress_is_told_to_the_end(photos: Photos) -> None:
     photos.fill()
     told: list[tuple[int, int]] = []

@@ -171,7 +171,8 @@ def test_half_pairs_and_twins_are_refused(tmp_path: Path, names: tuple[str, ...]
         ((6, 3, 5, 3), "first", (0, 2, 3, 1)),
         ((6, 3, 5, 3), "last", (0, 1, 2, 3)),
         ((6, 1, 5, 4), "first", (0, 2, 3, 1)),
-        ((6, 5, 4, 3), "first", (0, 1, 2, 3)),
+        ((6, 3, 5, 7), "first", (0, 2, 3, 1)),
+        ((6, 5, 4, 3), "last", (0, 1, 2, 3)),
     ],
 )
 def test_channels_come_last(tmp_path: Path, shape: tuple[int, ...], choice: Any, axes: tuple[int, ...]) -> None:
