@@ -100,6 +100,17 @@ def test_a_choice_that_the_files_do_not_leave_is_refused(photos: Photos) -> None
     assert not list(photos.shelf.iterdir())
 
 
+def test_an_option_that_had_nothing_to_decide_is_in_the_report(photos: Photos) -> None:
+    photos.fill(splits=("train", "test"))
+    plain = photos.take_in().report
+    report = photos.take_in(test_split=0.5, fit="pad").report
+    assert set(report.remarks) - set(plain.remarks) == {
+        "`test_split` was not used: the files have a test split, so none was cut",
+        "`fit` was not used: no `size` in pixels was given, so the images keep theirs",
+    }
+    assert report.id == plain.id
+
+
 def test_progress_is_told_to_the_end(photos: Photos) -> None:
     photos.fill()
     told: list[tuple[int, int]] = []
