@@ -1,7 +1,7 @@
-"""Readers of users' files, one layout a file.
+"""Readers of users' files, one layout a file, or a package where it has several subjects.
 
-A class decorated with :func:`reader` in a file here is found; nothing lists it. Another distribution names such a class
-by an entry point in the group ``ddservice.datasets``, under the name of its layout.
+A class decorated with :func:`reader` in a module here is found; nothing lists it. Another distribution names such a
+class by an entry point in the group ``ddservice.datasets``, under the name of its layout.
 """
 
 from __future__ import annotations
