@@ -9,6 +9,7 @@ import pytest
 from app.core.errors import CODES
 from app.core.settings import FROM_FILE, Settings
 from ddclient.cli import app as ddctl
+from ddcore.data.readers import CHOICES, readers
 from tests.contract.conftest import ROOT
 
 DECISIONS = tuple(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs/decisions").glob("*.md")))
@@ -49,6 +50,17 @@ def test_every_command_exists() -> None:
     for name, group in groups.items():
         inner = {one.name or str(getattr(one.callback, "__name__", "")) for one in group.registered_commands}
         assert set(re.findall(rf"\bddctl {name} ([a-z][a-z-]+)", text)) <= inner
+
+
+def test_the_table_of_choices_says_which_readers_heed_them() -> None:
+    table = re.findall(r"^\| (`--.*) \| (.*) \|$", (ROOT / "docs/datasets.md").read_text("utf-8"), re.MULTILINE)
+    said = {
+        option.replace("-", "_"): set(re.findall("`([a-z ]+)`", layouts))
+        for options, layouts in table
+        for option in re.findall("`--([a-z-]+)`", options.partition(", where")[0].partition(", without")[0])
+    }
+    ours = {name: cls for name, cls in readers().items() if cls.__module__.startswith("ddcore.")}
+    assert said == {choice: {name for name, cls in ours.items() if choice in cls.heeds} for choice in CHOICES}
 
 
 def test_the_table_of_refusals_is_complete() -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ddcore.data import readers, stored
 from ddcore.data.dataset import ImageSet, constant_channels, digest_of, levels_of, statistics_of
 from ddcore.data.image_files import Pixels
-from ddcore.data.ingest import archives, examination
+from ddcore.data.ingest import archives, examination, unused
 from ddcore.data.ingest.classes import agree, check_counts
 from ddcore.data.ingest.decoding import Decoded, Decoder
 from ddcore.data.ingest.sizes import Sizes
@@ -158,11 +158,12 @@ class _Intake:
         self._options, self._name, self._entry, self._progress = options, name, entry, progress
         with looked_at_once():
             self._match: Match = readers.match(place, options.layout)
-            self._source: Source = self._match.reader.read(self._match.place, options)
+            self._source: Source = self._match.read(options)
         self._division: Division = divide(self._source.parts, options)
         self._parts: tuple[Part, ...] = (*self._division.train, *self._division.test)
         self._splits = {split: _Split(Spool(entry / f"{split}-images.npy")) for split in _SPLITS}
-        self._remarks = [*self._source.notes, *self._division.remarks]
+        idle = unused.remarks(options, self._source.parts, self._division)
+        self._remarks = [*self._source.notes, *self._division.remarks, *idle]
         self._sizes = Sizes(options)
         self._modes: Counter[str] = Counter()
         self._place_of_depth: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""Readers of users' files, one layout a file.
+"""Readers of users' files, one layout a file, or a package where it has several subjects.
 
-A class decorated with :func:`reader` in a file here is found; nothing lists it. Another distribution names such a class
-by an entry point in the group ``ddservice.datasets``, under the name of its layout.
+A class decorated with :func:`reader` in a module here is found; nothing lists it. Another distribution names such a
+class by an entry point in the group ``ddservice.datasets``, under the name of its layout.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from ddcore.data.listing import listed
 from ddcore.data.source import Choices, Guess, Source
@@ -20,12 +20,22 @@ from ddcore.spec import discovery
 GROUP = "ddservice.datasets"
 """Entry points that name the readers of other distributions."""
 
+CHOICES = tuple(Choices.model_fields)
+"""What a reader may heed."""
+
 _DEPTH = 3
 _SHOWN = 8
 
 
 class Reader(Protocol):
-    """Reads one layout; it is made without arguments and keeps nothing."""
+    """Reads one layout; it is made without arguments and keeps nothing.
+
+    Attributes:
+        heeds: the fields of :class:`Choices` that can decide how its files are read; empty where there is nothing to
+            choose. :meth:`Match.read` refuses all others, so that no choice is ignored.
+    """
+
+    heeds: ClassVar[frozenset[str]]
 
     def sniff(self, place: Path) -> Guess | None:
         """How sure it is that a folder or a file is of its layout; nothing where it is not.
@@ -36,6 +46,8 @@ class Reader(Protocol):
 
     def read(self, place: Path, choices: Choices) -> Source:
         """What lies there.
+
+        A choice that it heeds in general, but that these files do not leave, is refused and not ignored.
 
         Raises:
             DataError: something is missing or unfit; the message names file, value and way out.
@@ -59,6 +71,34 @@ class Match:
     place: Path
     why: str
 
+    def read(self, choices: Choices) -> Source:
+        """What lies there, read as the user chooses.
+
+        Raises:
+            DataError: a choice was made that files of this layout do not leave, or the reader refuses the files.
+        """
+        self._check(choices)
+        return self.reader.read(self.place, choices)
+
+    def _check(self, choices: Choices) -> None:
+        """Refuse choices that the reader does not heed."""
+        made = {name: getattr(choices, name) for name in CHOICES}
+        made = {name: value for name, value in made.items() if value != Choices.model_fields[name].default}
+        idle = [name for name in made if name not in self.reader.heeds]
+        if not idle:
+            return
+        given = " and ".join(f"`{name}` is {made[name]!r}" for name in idle)
+        heeded = [f"`{name}`" for name in CHOICES if name in self.reader.heeds]
+        left = f"only {', '.join(heeded)} can be" if heeded else "nothing can be"
+        others = [
+            name for name, cls in readers().items() if made.keys() <= cls.heeds and cls().sniff(self.place) is not None
+        ]
+        other = f", or read the files by another reader: `layout` = '{others[0]}'" if others else ""
+        raise DataError(
+            f"{given}, but of files of the layout '{self.layout}' {left} chosen; leave "
+            f"{'it' if len(idle) == 1 else 'them'} out{other}"
+        )
+
 
 C = TypeVar("C", bound=type[Reader])
 
@@ -69,10 +109,12 @@ def reader(layout: str) -> Callable[[C], C]:
     """Decorator: this class reads files of a layout.
 
     Raises:
-        ValueError: another one already does.
+        TypeError: it is no class with ``sniff`` and ``read``, or does not say which choices it heeds.
+        ValueError: another one already reads that layout.
     """
 
     def register(cls: C) -> C:
+        _check_complete(cls)
         known = _READERS.get(layout)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"the layout {layout!r} is already read by {known.__qualname__} of {known.__module__}")
@@ -150,8 +192,17 @@ def readers() -> dict[str, type[Reader]]:
 
 def _admit(layout: str, load: Callable[[], Any]) -> None:
     """Take in the reader that an entry point offers."""
-    cls = load()
+    reader(layout)(load())
+
+
+def _check_complete(cls: Any) -> None:
+    """Refuse what is no reader; others write them, and no type checker need have seen theirs."""
     missing = [name for name in ("sniff", "read") if not callable(getattr(cls, name, None))]
     if not isinstance(cls, type) or missing:
         raise TypeError(f"{cls!r} is no class with `sniff` and `read`")
-    reader(layout)(cls)
+    heeds = getattr(cls, "heeds", None)
+    if not isinstance(heeds, frozenset) or not heeds <= set(CHOICES):
+        raise TypeError(
+            f"{cls.__qualname__}.heeds is {heeds!r}, but must be a frozenset of the choices that it heeds, some of "
+            f"{', '.join(CHOICES)}; frozenset() for none"
+        )

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -35,6 +35,8 @@ _MOST_LABELS = 100_000_000
 _MOST_LABEL_BYTES = 2**30
 _SHOWN = 12
 _ENCRYPTED = 0x1
+_LAST_LETTER = 0x10FFFF
+_SURROGATES = (0xD800, 0xDFFF)
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _BAD_HEADER = (ValueError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
 _DAMAGED = (
@@ -50,6 +52,8 @@ class Arrays:
     ``x_val``, ``x_test``), in either case, and a single pair ``images`` and ``labels``, ``x`` and ``y``, ``data`` and
     ``labels`` or ``image`` and ``label``. Others are named by ``image_column`` and ``label_column``.
     """
+
+    heeds: ClassVar[frozenset[str]] = frozenset(("image_column", "label_column", "channels"))
 
     def sniff(self, place: Path) -> Guess | None:
         """Sure where the names of the arrays are known, doubtful where it is some other .npz file."""
@@ -130,11 +134,31 @@ def _npz(place: Path) -> Path | None:
     return files[0] if alone else None
 
 
+def _opened(file: Path) -> zipfile.ZipFile:
+    with _parsing(file):
+        return zipfile.ZipFile(file)
+
+
+def _member(file: Path, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    with _parsing(file):
+        return archive.open(_members(archive)[name])
+
+
+def _bytes(file: Path, member: IO[bytes], count: int) -> bytes:
+    """The next bytes of an array, fewer where they end; the zip is unpacked, and its checksums are compared, here."""
+    with _parsing(file):
+        return member.read(count)
+
+
 @contextmanager
-def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
+def _parsing(file: Path) -> Iterator[None]:
+    """What a damaged zip makes of the standard library's parser, in words; nothing of our own belongs in here.
+
+    Raises:
+        DataError: the file is damaged, or cannot be read.
+    """
     try:
-        with zipfile.ZipFile(file) as archive:
-            yield archive
+        yield
     except _DAMAGED as error:
         raise DataError(f"{file} is not a readable .npz file ({error}); write it again with numpy.savez") from error
 
@@ -218,16 +242,8 @@ def _header(file: Path, archive: zipfile.ZipFile, name: str) -> _Header:
     info = _members(archive)[name]
     if info.flag_bits & _ENCRYPTED:
         raise DataError(f"{file.name}: `{name}` is encrypted; write the file again without a password")
-    with archive.open(info) as member:
-        try:
-            version = npy.read_magic(member)
-            if version not in _HEADERS:
-                raise ValueError(f"version {version[0]}.{version[1]}, known are 1.0 and 2.0")
-            shape, fortran, dtype = _HEADERS[version](member)
-        except _BAD_HEADER as error:
-            raise DataError(
-                f"{file.name}: `{name}` has no readable .npy header ({error}); write it again with numpy.savez"
-            ) from error
+    with _member(file, archive, name) as member:
+        shape, fortran, dtype = _parsed(file, name, member)
         header = _Header(name, shape, dtype, fortran, member.tell())
     if dtype.hasobject:
         raise DataError(
@@ -242,6 +258,21 @@ def _header(file: Path, archive: zipfile.ZipFile, name: str) -> _Header:
             f"bytes, but holds {held:,}; write it again with numpy.savez"
         )
     return header
+
+
+def _parsed(file: Path, name: str, member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is in Fortran order, and type of an array, by NumPy's parser."""
+    with _parsing(file):
+        try:
+            version = npy.read_magic(member)
+            if version not in _HEADERS:
+                raise ValueError(f"version {version[0]}.{version[1]}, known are 1.0 and 2.0")
+            parsed: tuple[tuple[int, ...], bool, np.dtype[Any]] = _HEADERS[version](member)
+        except _BAD_HEADER as error:
+            raise DataError(
+                f"{file.name}: `{name}` has no readable .npy header ({error}); write it again with numpy.savez"
+            ) from error
+    return parsed
 
 
 def _part(file: Path, archive: zipfile.ZipFile, pair: _Pair, choices: Choices) -> Part:
@@ -276,17 +307,39 @@ def _labels(file: Path, archive: zipfile.ZipFile, name: str) -> Labels:
         )
     if not header.shape or header.dtype.kind not in "biufSU":
         raise DataError(f"{file.name}: {header} cannot be labels; store one whole number or word for each image")
-    with archive.open(_members(archive)[name]) as member:
-        member.read(header.start)
-        data = member.read(count * header.dtype.itemsize)
+    with _member(file, archive, name) as member:
+        _bytes(file, member, header.start)
+        data = _bytes(file, member, count * header.dtype.itemsize)
     _check_length(file, header, len(data), count * header.dtype.itemsize)
-    values: NDArray[Any] = np.ndarray(header.shape, header.dtype, data, order="F" if header.fortran else "C")
-    if header.dtype.kind == "S":
-        try:
-            values = np.char.decode(values, "utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file.name}: `{name}` holds bytes that are no text ({error}); store UTF-8") from error
-    return Labels.of(values, f"{file.name} {name}")
+    return Labels.of(_values(file, header, data), f"{file.name} {name}")
+
+
+def _values(file: Path, header: _Header, data: bytes) -> NDArray[Any]:
+    """Labels as they are stored, text decoded.
+
+    Raises:
+        DataError: the shape is none that NumPy can have, or text is none.
+    """
+    try:
+        # A damaged header can claim sides of any length beside one of 0, and any number of axes.
+        values: NDArray[Any] = np.ndarray(header.shape, header.dtype, data, order="F" if header.fortran else "C")
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{file.name}: {header} cannot be labels ({error}); store one for each image") from error
+    if header.dtype.kind == "U":
+        # Python takes a letter that is none for a fault of its own (SystemError), or cannot write it later.
+        letters = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(header.dtype.byteorder))
+        odd = letters[(letters > _LAST_LETTER) | ((letters >= _SURROGATES[0]) & (letters <= _SURROGATES[1]))]
+        if len(odd):
+            raise DataError(
+                f"{file.name}: `{header.name}` holds bytes that are no text (0x{odd[0]:x} is no letter of Unicode); "
+                "store it again"
+            )
+    if header.dtype.kind != "S":
+        return values
+    try:
+        return np.char.decode(values, "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file.name}: `{header.name}` holds bytes that are no text ({error}); store UTF-8") from error
 
 
 def _check_length(file: Path, header: _Header, read: int, wanted: int) -> None:
@@ -323,6 +376,8 @@ def _axis_of_channels(file: Path, header: _Header, chosen: Literal["first", "las
             f"{file.name}: in {header} the channels can be axis 1 ({shape[1]}) or axis 3 ({shape[3]}); say which with "
             "`channels` = 'first' or `channels` = 'last'"
         )
+    if (chosen == "first" and not first) or (chosen == "last" and not last):
+        raise DataError(_no_such_axis(file, header, chosen))
     axis = None if len(shape) == 3 else 1 if first and (not last or chosen == "first") else 3
     sides = [side for place, side in enumerate(shape) if place not in (0, axis)]
     if not 0 < math.prod(sides) <= MAX_PIXELS:
@@ -333,15 +388,25 @@ def _axis_of_channels(file: Path, header: _Header, chosen: Literal["first", "las
     return axis
 
 
+def _no_such_axis(file: Path, header: _Header, chosen: Literal["first", "last"]) -> str:
+    """What is wrong with a choice of `channels` that the shape of an array does not leave."""
+    if len(header.shape) == 3:
+        why = "has no axis of channels: its images are grey, (N, H, W)"
+    else:
+        axis = 1 if chosen == "first" else 3
+        why = f"has {header.shape[axis]} on axis {axis}, where 1, 3 or 4 channels would be"
+    return f"{file.name}: `channels` is '{chosen}', but {header} {why}; leave it out"
+
+
 def _images(file: Path, header: _Header, channels: int | None) -> Iterator[Sequence[RawImage]]:
     count, *shape = header.shape
     row = math.prod(shape) * header.dtype.itemsize
     step = max(1, min(_ROWS, _BATCH_BYTES // row))
-    with _opened(file) as archive, archive.open(_members(archive)[header.name]) as member:
-        member.read(header.start)
+    with _opened(file) as archive, _member(file, archive, header.name) as member:
+        _bytes(file, member, header.start)
         for first in range(0, count, step):
             rows = min(step, count - first)
-            data = member.read(rows * row)
+            data = _bytes(file, member, rows * row)
             _check_length(file, header, len(data), rows * row)
             batch: NDArray[Any] = np.ndarray((rows, *shape), header.dtype, data)
             yield list(_pixels(file, header, first, batch if channels != 1 else batch.transpose(0, 2, 3, 1)))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,8 @@ class Cifar:
     CIFAR-100 has its hundred fine classes. The Python version consists of pickles, from which numbers and text are
     taken and nothing is run.
     """
+
+    heeds: ClassVar[frozenset[str]] = frozenset()
 
     def sniff(self, place: Path) -> Guess | None:
         """Sure where the authors' names of files occur, and what they hold has the right length or first byte."""

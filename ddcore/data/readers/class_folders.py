@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from ddcore.data.listing import IMAGES, Listing, listed
 from ddcore.data.readers import reader
@@ -22,6 +23,8 @@ _SPLIT_FOLDERS, _CLASS_FOLDERS = 0.8, 0.6
 @reader("class folders")
 class ClassFolders:
     """Reads ``<class>/…`` and ``<split>/<class>/…``, with images at any depth below the folder of their class."""
+
+    heeds: ClassVar[frozenset[str]] = frozenset(("group_folders",))
 
     def sniff(self, place: Path) -> Guess | None:
         """Whether images lie at least two levels deep and no table of metadata says what they show."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, ClassVar, cast
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class Idx:
 
     A dot may stand before ``idx``. Either split may be absent. The digits name themselves.
     """
+
+    heeds: ClassVar[frozenset[str]] = frozenset()
 
     def sniff(self, place: Path) -> Guess | None:
         """Sure where a file has one of the four names."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,6 +36,8 @@ class Parquet:
     Known are ``train-*.parquet`` in the folder, in ``data`` or in the folder of a configuration; ``train/*.parquet``;
     and ``train.parquet``. Files that name no split are taken together, where no other file does.
     """
+
+    heeds: ClassVar[frozenset[str]] = frozenset(("image_column", "label_column", "group_column"))
 
     def sniff(self, place: Path) -> Guess | None:
         """Sure wherever there is a parquet file."""
@@ -156,8 +158,7 @@ def _chosen(
 ) -> str:
     """The column that the user names, else one of the usual name, else the only one that fits."""
     if asked is not None:
-        if asked not in schema.names:
-            raise DataError(f"{file} has no column `{asked}`; {_present(schema)}")
+        _check_present(file, schema, f"{what}_column", asked)
         return asked
     candidates = [name for name in usual if name in schema.names] or list(fit)
     if len(candidates) == 1:
@@ -168,6 +169,11 @@ def _chosen(
         f"{file} has {len(candidates)} columns that could hold the {what}s ({', '.join(candidates)}); "
         f"say which with `{what}_column`"
     )
+
+
+def _check_present(file: Path, schema: pa.Schema, choice: str, column: str) -> None:
+    if column not in schema.names:
+        raise DataError(f"{file} has no column `{column}`; name another as `{choice}`; {_present(schema)}")
 
 
 def _present(schema: pa.Schema) -> str:
@@ -206,8 +212,7 @@ def _labels(file: Path, column: pa.ChunkedArray, feature: Any, name: str) -> Lab
 def _groups(file: Path, parquet: pq.ParquetFile, choices: Choices) -> list[str] | None:
     if choices.group_column is None:
         return None
-    if choices.group_column not in parquet.schema_arrow.names:
-        raise DataError(f"{file} has no column `{choices.group_column}`; {_present(parquet.schema_arrow)}")
+    _check_present(file, parquet.schema_arrow, "group_column", choices.group_column)
     return [str(value) for value in parquet.read([choices.group_column]).column(0).to_pylist()]
 
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ class Svhn:
 
     MATLAB's format keeps the images of a file in one piece, so that they pass through a file beside it.
     """
+
+    heeds: ClassVar[frozenset[str]] = frozenset()
 
     def sniff(self, place: Path) -> Guess | None:
         """Sure where one of the two files is there."""

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ class TinyImageNet:
 
     The classes are the wnids in the order of ``wnids.txt``. ``test/images`` has no labels and is left out.
     """
+
+    heeds: ClassVar[frozenset[str]] = frozenset()
 
     def sniff(self, place: Path) -> Guess | None:
         """Sure where there are ``wnids.txt`` and ``train``."""

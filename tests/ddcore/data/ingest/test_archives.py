@@ -23,8 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddcore.data.ingest import archives
-from ddcore.data.ingest.archives import Limits, is_archive, unpack
+from ddcore.data.ingest.archives import Limits, is_archive, target, unpack
 from ddcore.errors import DataError
 
 FILES = {"cat/1.png": b"one", "cat/2.png": b"two" * 400, "dog/3.png": b""}
@@ -390,14 +389,14 @@ class TestLimits:
 
     @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     def test_ratio_of_a_zip(self, place: Place, method: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(archives, "_RATIO_COUNTS_FROM", 1 << 20)
+        monkeypatch.setattr(target, "_RATIO_COUNTS_FROM", 1 << 20)
         place.refused(zipped({"1.png": bytes(4 << 20)}, method), "bytes and unpacks to more than 200 times as many")
 
     @pytest.mark.parametrize(("name", "compress"), TARS[1:], ids=[name for name, _ in TARS[1:]])
     def test_ratio_of_a_tar(
         self, place: Place, name: str, compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(archives, "_RATIO_COUNTS_FROM", 1 << 20)
+        monkeypatch.setattr(target, "_RATIO_COUNTS_FROM", 1 << 20)
         place.refused(compress(tarred({"1.png": bytes(4 << 20)})), "more than 200 times as many", name=name)
 
     def test_a_ratio_does_not_count_for_little(self, place: Place) -> None:

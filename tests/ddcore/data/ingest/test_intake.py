@@ -93,6 +93,24 @@ def test_the_identity_follows_the_content_and_not_the_files(photos: Photos, tmp_
     assert photos.take_in().report.id != first.id
 
 
+def test_a_choice_that_the_files_do_not_leave_is_refused(photos: Photos) -> None:
+    photos.fill()
+    with pytest.raises(DataError, match="`label_column` is 'kind', but of files of the layout 'class folders' only"):
+        photos.take_in(label_column="kind")
+    assert not list(photos.shelf.iterdir())
+
+
+def test_an_option_that_had_nothing_to_decide_is_in_the_report(photos: Photos) -> None:
+    photos.fill(splits=("train", "test"))
+    plain = photos.take_in().report
+    report = photos.take_in(test_split=0.5, fit="pad").report
+    assert set(report.remarks) - set(plain.remarks) == {
+        "`test_split` was not used: the files have a test split, so none was cut",
+        "`fit` was not used: no `size` in pixels was given, so the images keep theirs",
+    }
+    assert report.id == plain.id
+
+
 def test_progress_is_told_to_the_end(photos: Photos) -> None:
     photos.fill()
     told: list[tuple[int, int]] = []

@@ -171,7 +171,8 @@ def test_half_pairs_and_twins_are_refused(tmp_path: Path, names: tuple[str, ...]
         ((6, 3, 5, 3), "first", (0, 2, 3, 1)),
         ((6, 3, 5, 3), "last", (0, 1, 2, 3)),
         ((6, 1, 5, 4), "first", (0, 2, 3, 1)),
-        ((6, 5, 4, 3), "first", (0, 1, 2, 3)),
+        ((6, 3, 5, 7), "first", (0, 2, 3, 1)),
+        ((6, 5, 4, 3), "last", (0, 1, 2, 3)),
     ],
 )
 def test_channels_come_last(tmp_path: Path, shape: tuple[int, ...], choice: Any, axes: tuple[int, ...]) -> None:
@@ -393,3 +394,40 @@ def test_folder_with_anything_else_of_use_is_not_ours(tmp_path: Path, other: str
 def test_foreign_places_are_left_to_others(tmp_path: Path, name: str) -> None:
     (tmp_path / "pets.npy").write_bytes(npy(PIXELS))
     assert Arrays().sniff(tmp_path / name) is None
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, EOFError, NotImplementedError])
+@pytest.mark.parametrize("place", ["_pairs", "_part", "_axis_of_channels", "_check_length", "_pixels"])
+def test_faults_of_our_own_are_no_damage_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: type[Exception]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("our own fault")
+
+    path = save(tmp_path / "pets.npz", x=PIXELS, y=NUMBERS)
+    monkeypatch.setattr(arrays, place, fail)
+    with pytest.raises(error, match="our own fault"):
+        read_all(path, Choices())
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("letter", [0x110000, 0xFFFFFFFF, 0xD800, 0xDFFF])
+def test_text_of_no_letters_is_refused(tmp_path: Path, letter: int, order: str) -> None:
+    labels = np.array([97, 98, letter, 97, 98, 98], f"{order}u4")
+    member = header((6,), f"{order}U1") + labels.tobytes()
+    path = pack(tmp_path / "pets.npz", x=npy(PIXELS), y=member)
+    refused(path, rf"`y` holds bytes that are no text \(0x{letter:x} is no letter of Unicode\); store it again")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_text_in_either_byte_order_is_read(tmp_path: Path, order: str) -> None:
+    labels = np.array([*"b\ud7ff\ue000\U0010ffffbb"], f"{order}U1")
+    (part,) = Arrays().read(save(tmp_path / "pets.npz", x=PIXELS, y=labels), Choices()).parts
+    assert part.labels.names == ("b", "\ud7ff", "\ue000", "\U0010ffff")
+
+
+@pytest.mark.parametrize("shape", [(0, 10**30), (6, *[1] * 70)])
+def test_shapes_that_numpy_cannot_have_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    labels = header(shape) + bytes(shape[0])
+    path = pack(tmp_path / "pets.npz", x=npy(PIXELS[: shape[0]]), y=labels)
+    refused(path, r"`y` \(.*\) uint8 cannot be labels \(.*\); store one for each image")

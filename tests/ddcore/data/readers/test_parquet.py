@@ -183,7 +183,7 @@ def test_the_user_can_name_columns(toy: Any) -> None:
         pq.write_table(pq.read_table(path).append_column("sex", pa.array(["f", "m", "m", "f"])), path)
     assert read(toy, label_column="sex", image_column="scan")[0].classes == ("f", "m")
     assert read(toy, label_column="age")[0].classes == ("0", "1", "2")
-    with pytest.raises(DataError, match=r"has no column `sexe`; columns present: scan"):
+    with pytest.raises(DataError, match=r"has no column `sexe`; name another as `label_column`; columns present: scan"):
         read(toy, label_column="sexe")
 
 

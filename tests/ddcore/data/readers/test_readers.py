@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -14,6 +15,8 @@ from ddcore.spec import discovery
 
 
 class Theirs:
+    heeds: ClassVar[frozenset[str]] = frozenset()
+
     def sniff(self, place: Path) -> Guess | None:
         return Guess(0.5, "it holds theirs") if (place / "theirs").exists() else None
 
@@ -23,6 +26,18 @@ class Theirs:
 
 class AsSure(Theirs):
     pass
+
+
+class Silent:
+    sniff, read = Theirs.sniff, Theirs.read
+
+
+class Misspelt(Theirs):
+    heeds = frozenset(("label_colum",))
+
+
+class Careless(Theirs):
+    heeds = "channels"  # type: ignore[assignment]
 
 
 @pytest.fixture
@@ -82,6 +97,12 @@ def test_what_nobody_can_read_is_described(tmp_path: Path, name: str, said: str)
         match(tmp_path / name)
 
 
+HEEDS = (
+    "but must be a frozenset of the choices that it heeds, some of image_column, label_column, group_column, "
+    "group_folders, channels; frozenset() for none"
+)
+
+
 @pytest.mark.parametrize(
     ("layout", "target", "reason"),
     [
@@ -92,11 +113,14 @@ def test_what_nobody_can_read_is_described(tmp_path: Path, name: str, said: str)
         ),
         ("tape", "GROUP", "TypeError: 'ddservice.datasets' is no class with `sniff` and `read`"),
         ("tape", "EntryPoint", f"TypeError: {EntryPoint!r} is no class with `sniff` and `read`"),
+        ("tape", "Silent", f"TypeError: Silent.heeds is None, {HEEDS}"),
+        ("tape", "Misspelt", f"TypeError: Misspelt.heeds is frozenset({{'label_colum'}}), {HEEDS}"),
+        ("tape", "Careless", f"TypeError: Careless.heeds is 'channels', {HEEDS}"),
     ],
 )
 def test_what_cannot_read_is_left_out_and_named(
     offers: list[EntryPoint], layout: str, target: str, reason: str
 ) -> None:
     offers.append(EntryPoint(layout, f"{__name__}:{target}", GROUP))
-    assert Theirs not in readers.readers().values()
+    assert {cls.__module__ for cls in readers.readers().values()}.isdisjoint((__name__, "importlib.metadata"))
     assert [one.reason for one in discovery.broken()] == [reason]
