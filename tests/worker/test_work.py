@@ -16,7 +16,7 @@ from PIL import Image
 from sqlalchemy import update
 
 from app.artifacts import service as artifacts
-from app.core.storage import LocalStore, key_of
+from app.core.storage import LocalStore, fetch, key_of
 from app.jobs.schemas import CancelRequest
 from app.models.datasets import Dataset
 from app.models.jobs import Job
@@ -264,13 +264,12 @@ class TestBringing:
     ) -> None:
         found = service.dataset(take_in(service, supervisor))
         fetched: list[str] = []
-        before = work.fetch
 
-        def fetch(store: Any, blob: Any, target: Path) -> None:
+        def noted(store: Any, blob: Any, target: Path) -> None:
             fetched.append(target.name)
-            before(store, blob, target)
+            fetch(store, blob, target)
 
-        monkeypatch.setattr(work, "fetch", fetch)
+        monkeypatch.setattr(work, "fetch", noted)
         assert (distil(service, supervisor).status, fetched) == ("succeeded", [])
         (service.settings.cache_dir / "datasets" / str(found.content_id) / "train-labels.npy").write_bytes(b"half")
         assert distil(service, supervisor).status == "succeeded"

@@ -167,13 +167,13 @@ class TestCut:
 class TestDigest:
     def test_another_digest_keeps_nothing(self, sets: Sets) -> None:
         set_id = sets.announce()
-        answer = sets.put(set_id, b"abc", repr_digest=digest_header(b"abd"))
+        answer = sets.put(set_id, b"abc", repr_digest=digest_header(b"xyz"))
         assert (answer.status_code, answer.json()["code"], answer.json()["received"]) == (409, "upload_conflict", 0)
         document = sets.get(set_id)
         assert (document["state"], document["upload"]["received"]) == ("receiving", 0)
 
     def test_another_file_than_announced(self, sets: Sets) -> None:
-        for announced in ({"size": 4}, {"sha256": hashlib.sha256(b"abd").hexdigest()}):
+        for announced in ({"size": 4}, {"sha256": hashlib.sha256(b"xyz").hexdigest()}):
             set_id = sets.announce(**announced)
             answer = sets.put(set_id, b"abc")
             assert (answer.status_code, answer.json()["code"]) == (409, "upload_conflict")

@@ -99,3 +99,15 @@ def test_a_job_is_refused_by_what_is_certain(root: Path) -> None:
     with pytest.raises(SpecError, match="the smallest class of digits has 7"):
         parse({"dataset": "digits", "method": "random", "ipc": 8}, known)
     assert parse({"dataset": "cifar10", "method": "random", "ipc": 9999}, known).ipc == 9999
+
+
+def test_a_report_that_changes_is_read_again(tmp_path: Path) -> None:
+    keep(tmp_path, "photos", smallest=7)
+    assert report_in(tmp_path / "photos") is report_in(tmp_path / "photos")
+    (tmp_path / "photos" / "dataset.json").unlink()
+    assert report_in(tmp_path / "photos") is None
+    (tmp_path / "photos").rmdir()
+    keep(tmp_path, "photos", smallest=9)
+    found = report_in(tmp_path / "photos")
+    assert found is not None
+    assert found.smallest_class == 9
