@@ -202,6 +202,38 @@ def test_the_api_is_killed_in_an_upload(request: pytest.FixtureRequest, topology
     assert made.files_left() == []
 
 
+def test_a_content_length_that_is_wrong(embedded: Cluster) -> None:
+    """Too long, and the client goes: it can go on. Too short: what follows it is no request, and is refused."""
+    server = Server(embedded)
+    announced = httpx.post(f"{server.url}/v1/datasets", json={"name": "photos", "file": "photos.zip"}, timeout=30)
+    path = f"/v1/datasets/{announced.json()['id']}"
+
+    def put(length: int, body: bytes, span: str) -> bytes:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            head = (
+                f"PUT {path}/content HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n"
+                f"Content-Range: bytes {span}/100\r\n\r\n"
+            )
+            connection.sendall(head.encode() + body)
+            connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+    assert put(50, b"x" * 20, "0-49") == b""
+    # The server may give up bytes that it had not handed on yet when the client went; it says how many it has.
+    come = httpx.get(server.url + path, timeout=30).json()["upload"]["received"]
+    assert come in (0, 20)
+    answer = put(10, b"x" * 30, f"{come}-{come + 9}")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"HTTP/1.1 400" in answer
+    assert httpx.get(server.url + path, timeout=30).json()["upload"]["received"] == come + 10
+    for length, status in (("-1", 400), ("many", 400)):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            connection.sendall(
+                f"PUT {path}/content HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n".encode()
+            )
+            assert connection.recv(1 << 16).startswith(f"HTTP/1.1 {status}".encode())
+
+
 def test_an_ingest_is_paused_and_goes_on(embedded: Cluster, content_id: str) -> None:
     set_id = embedded.upload(pictures(), ring=False)
     job = embedded.dataset(set_id).job
