@@ -75,7 +75,7 @@ class Picture:
     mode: str = ""
 
 
-def decode(encoded: bytes | Path, fit: Fit | None = None) -> Picture:
+def decode(encoded: bytes | str | Path, fit: Fit | None = None) -> Picture:
     """Decode one image as a viewer shows it.
 
     Grey images keep one channel, all others become RGB. What is transparent is laid on white, and the orientation of a
@@ -106,7 +106,7 @@ def decode(encoded: bytes | Path, fit: Fit | None = None) -> Picture:
     raise ValueError(f"{width} x {height} pixels, more than the {MAX_PIXELS:,} allowed")
 
 
-def measure(encoded: bytes | Path) -> tuple[int, int]:
+def measure(encoded: bytes | str | Path) -> tuple[int, int]:
     """(width, height) of an image as a viewer shows it, from its head alone.
 
     Raises:
@@ -208,7 +208,7 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if _orientation(image) in _TURNED else (width, height)
 
 
-def _opened(encoded: bytes | Path) -> ImageFile.ImageFile:
+def _opened(encoded: bytes | str | Path) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=_formats())
 
 
@@ -221,7 +221,7 @@ def _formats() -> tuple[str, ...]:
     return (*_FORMATS, *(name for name in _WHERE_INSTALLED if name in Image.OPEN))
 
 
-def _unreadable(encoded: bytes | Path, error: Exception) -> str:
+def _unreadable(encoded: bytes | str | Path, error: Exception) -> str:
     """What is wrong with a file that Pillow cannot read; often it is not an image at all, and says so in its head."""
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read ({error.strerror})"
@@ -235,8 +235,8 @@ def _unreadable(encoded: bytes | Path, error: Exception) -> str:
     return f"not a readable image ({_brief(error)})"
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
+def _head(path: str | Path) -> bytes:
+    with Path(path).open("rb") as file:
         return file.read(64)
 
 

@@ -20,7 +20,7 @@ from ddcore.spec.ingest import Choices as Choices
 UNLABELLED = -1
 """The number of an image that nobody has labelled."""
 
-RawImage = bytes | Path | NDArray[Any] | None
+RawImage = bytes | str | Path | NDArray[Any] | None
 """One image as it is stored: an encoded file, or its path; or pixels (H, W) or (H, W, C); nothing where there is none.
 
 Pixels are uint8, uint16, bool, or floating point from 0 to 1.

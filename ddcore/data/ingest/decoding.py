@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ddcore.data import image_files
 from ddcore.data.image_files import Fit, Picture, Pixels
+from ddcore.data.ingest.examination import Keys
 from ddcore.data.source import Part, RawImage
 
 _IMAGES_A_TASK = 128
 _BYTES_A_TASK = 4 * 1024 * 1024
+_HASHED_BELOW = 1 << 16
+"""Numbers of an image that is hashed where it is decoded."""
 _TASKS_AHEAD = 2
 """Tasks that wait for each thread: enough to keep it busy, few enough to hold little in memory."""
 
@@ -33,6 +37,7 @@ class Decoded:
     Attributes:
         rows: int64 (n,), places in the part of those that could be decoded and are wanted.
         pixels: of these, (n, C, H, W); nothing where they differ in size, or only heads were read.
+        keys: their hashes, made here because other threads are then decoding; only of small images of 8 bits.
         kinds: types of their pixels, with the first place of each.
         see_through: bool (n,), which were partly transparent.
         sizes: (width, height) as they are stored, by place.
@@ -42,6 +47,7 @@ class Decoded:
 
     rows: NDArray[np.int64]
     pixels: Pixels | None
+    keys: Keys | None
     kinds: dict[str, int]
     see_through: NDArray[np.bool_]
     sizes: dict[int, Size]
@@ -106,7 +112,7 @@ class Decoder:
             if not is_wanted:
                 continue
             try:
-                if self.measure_only and isinstance(image, bytes | Path):
+                if self.measure_only and isinstance(image, bytes | str | Path):
                     sizes[place] = image_files.measure(image)
                 else:
                     pictures[place] = picture = self._picture(image)
@@ -116,9 +122,11 @@ class Decoder:
         kinds: dict[str, int] = {}
         for place, picture in pictures.items():
             kinds.setdefault(picture.pixels.dtype.name, place)
+        pixels = stacked(list(pictures.values()))
         return Decoded(
             np.fromiter(pictures, dtype=np.int64),
-            stacked(list(pictures.values())),
+            pixels,
+            _keys_of(pixels),
             kinds,
             np.fromiter((picture.see_through for picture in pictures.values()), dtype=np.bool_),
             sizes,
@@ -132,6 +140,13 @@ class Decoder:
         if isinstance(image, np.ndarray):
             return image_files.of_array(image, self._fit)
         return image_files.decode(image, self._fit)
+
+
+def _keys_of(pixels: Pixels | None) -> Keys | None:
+    """Hashes of small images; large ones need more memory for it than several threads should take at once."""
+    if pixels is None or pixels.dtype != np.uint8 or pixels[0].size > _HASHED_BELOW:
+        return None
+    return Keys.of_block(torch.from_numpy(pixels))
 
 
 def stacked(pictures: Sequence[Picture]) -> Pixels | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -35,6 +35,19 @@ class Keys:
     exact: NDArray[np.uint64]
     rough: NDArray[np.uint64]
 
+    @classmethod
+    def of_block(cls, images: Tensor) -> Keys:
+        """Of a few images, uint8 (n, C, H, W)."""
+        return cls(_exact_hashes(images), _difference_hashes(images))
+
+    @classmethod
+    def joined(cls, blocks: Sequence[Keys]) -> Keys:
+        """Of blocks that follow each other, at least one."""
+        return cls(np.concatenate([block.exact for block in blocks]), np.concatenate([block.rough for block in blocks]))
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> Keys:
+        return Keys(self.exact[chosen], self.rough[chosen])
+
 
 def keys_of(images: Tensor) -> Keys:
     """Hash every image, a block at a time.
@@ -43,8 +56,7 @@ def keys_of(images: Tensor) -> Keys:
         images: uint8 (N, C, H, W).
     """
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda block: (_exact_hashes(block), _difference_hashes(block)), _blocks(images)))
-    return Keys(np.concatenate([exact for exact, _ in found]), np.concatenate([rough for _, rough in found]))
+        return Keys.joined(list(pool.map(Keys.of_block, _blocks(images))))
 
 
 def _exact_hashes(images: Tensor) -> NDArray[np.uint64]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ddcore.data import readers, stored
 from ddcore.data.dataset import ImageSet, constant_channels, digest_of, levels_of, statistics_of
@@ -23,6 +24,7 @@ from ddcore.data.image_files import Pixels
 from ddcore.data.ingest import archives, examination, unused
 from ddcore.data.ingest.classes import agree, check_counts
 from ddcore.data.ingest.decoding import Decoded, Decoder
+from ddcore.data.ingest.examination import Keys
 from ddcore.data.ingest.sizes import Sizes
 from ddcore.data.ingest.splits import Division, cut, divide
 from ddcore.data.ingest.spool import Spool
@@ -145,7 +147,15 @@ class _Split:
     labels: list[NDArray[np.int64]] = field(default_factory=list)
     parts: list[NDArray[np.int64]] = field(default_factory=list)
     rows: list[NDArray[np.int64]] = field(default_factory=list)
+    keys: list[Keys | None] = field(default_factory=list)
     see_through: int = 0
+
+    def keys_of(self, images: Tensor) -> Keys:
+        """Hashes of the images as they are stored, which are known where nothing has altered them since decoding."""
+        known = [keys for keys in self.keys if keys is not None]
+        if self.spool.altered or len(known) < len(self.keys):
+            return examination.keys_of(images)
+        return Keys.joined(known)
 
     def joined(self, values: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
         return np.concatenate(values) if values else np.zeros(0, dtype=np.int64)
@@ -277,6 +287,7 @@ class _Intake:
             split.labels.append(labels[rows])
             split.parts.append(np.full(len(rows), index))
             split.rows.append(rows)
+            split.keys.append(None if decoded.keys is None else decoded.keys[own])
             split.see_through += int(decoded.see_through[own].sum())
 
     def _check_images(self, labels: NDArray[np.int64]) -> None:
@@ -332,7 +343,7 @@ class _Intake:
                     f"{clear} of {count} images of {name} are partly transparent and were laid on white"
                 )
         train = self._image_set("train", classes)
-        train_keys = examination.keys_of(train.images)
+        train_keys = self._splits["train"].keys_of(train.images)
         examination.check_differ(train, train_keys)
         test, test_keys = self._tested(train_keys, classes)
         found = examination.duplicates(train, test, (train_keys, test_keys), self._place)
@@ -387,7 +398,7 @@ class _Intake:
     def _tested(self, learned: examination.Keys, classes: tuple[str, ...]) -> tuple[ImageSet, examination.Keys]:
         """The test split and its hashes, without images that are learned from, where the user wants that."""
         test = self._image_set("test", classes)
-        keys = examination.keys_of(test.images)
+        keys = self._splits["test"].keys_of(test.images)
         leaked = examination.leaks(learned, keys)
         if not (self._options.drop_leaks and leaked.any()):
             return test, keys
@@ -405,7 +416,7 @@ class _Intake:
         split.spool.rewrite(lambda block, start: block[~leaked[start : start + len(block)]])
         for values in (split.labels, split.parts, split.rows):
             values[:] = [split.joined(values)[~leaked]]
-        return self._image_set("test", classes), examination.Keys(keys.exact[~leaked], keys.rough[~leaked])
+        return self._image_set("test", classes), keys[~leaked]
 
     def _place(self, number: int) -> str:
         """Where an image lies, counted through both splits."""

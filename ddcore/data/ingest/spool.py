@@ -21,10 +21,14 @@ class Spool:
 
     Args:
         path: the file; it is made with the first images.
+
+    Attributes:
+        altered: whether images in it are not those that were appended: more channels, other values, or some left out.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.altered = False
         self._file: BinaryIO | None = None
         self._count = 0
         self._image: tuple[int, ...] = ()
@@ -48,6 +52,7 @@ class Spool:
             self.widen(images.shape[1])
         elif images.shape[1] < self.channels:
             images = images.repeat(self.channels, axis=1)
+            self.altered = True
         self._file.write(np.ascontiguousarray(images).data)
         self._count += len(images)
 
@@ -58,6 +63,7 @@ class Spool:
 
     def rewrite(self, change: Callable[[Pixels, int], Pixels]) -> None:
         """Change the images in blocks; ``change`` gets a block and the number of its first image, and leaves some."""
+        self.altered = True
         changed = Spool(self.path.with_name(self.path.name + ".new"))
         for start, block in self.blocks():
             images = change(block, start)

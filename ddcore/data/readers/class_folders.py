@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -181,11 +182,11 @@ def _parts(found: _Found, choices: Choices) -> Iterator[Part]:
 
 
 def _part(found: _Found, choices: Choices, split: str | None, name: str, paths: Sequence[Path]) -> Part:
-    root = found.root.absolute()
+    root = os.fspath(found.root.absolute())
 
     def images() -> Iterator[Sequence[RawImage]]:
-        for some in batches(paths):
-            yield [root / path for path in some if isinstance(path, Path)]
+        # Paths as text: making an object of each takes a tenth of the time that decoding it does.
+        return batches([f"{root}{os.sep}{path}" for path in paths])
 
     return Part(
         split=split,

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ddcore.data.ingest import examination
 from ddcore.data.ingest.intake import take_in
 from ddcore.data.stored import StoredSet, read
 from ddcore.errors import DataError
@@ -273,6 +274,7 @@ def test_nothing_is_left_behind_by_a_failure(photos: Photos, tmp_path: Path, fau
 PEAK = """
 import sys
 from pathlib import Path
+from ddcore.data.ingest import examination
 from ddcore.data.ingest.intake import take_in
 from ddcore.spec.ingest import IngestOptions
 
@@ -308,3 +310,33 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     )
     small, large = map(int, done.stdout.split())
     assert large - small < 180
+
+
+@pytest.mark.parametrize("kinds", ["RGB", "mixed", "deep"])
+def test_hashes_made_while_decoding_are_those_of_what_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kinds: str
+) -> None:
+    """They are made anew where images are altered after decoding: more channels, or 16 bits scaled to 8."""
+    rng = np.random.default_rng(0)
+    for number in range(300):
+        path = tmp_path / "set" / f"class {number % 2}" / f"{number:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kinds == "deep":
+            pixels = rng.integers(0, 5000, (6, 6), dtype=np.uint16)
+        else:
+            grey = kinds == "mixed" and number < 150
+            pixels = rng.integers(0, 256, (6, 6) if grey else (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    seen: list[tuple[examination.Keys, examination.Keys]] = []
+    before = examination.duplicates
+
+    def duplicates(train: Any, test: Any, keys: Any, place: Any) -> Any:
+        seen.append(keys)
+        return before(train, test, keys, place)
+
+    monkeypatch.setattr(examination, "duplicates", duplicates)
+    found = take_in(tmp_path / "set", tmp_path / "shelf", name="set", options=IngestOptions())
+    for keys, split in zip(seen[0], (found.train, found.test), strict=True):
+        expected = examination.keys_of(split.images)
+        assert np.array_equal(keys.exact, expected.exact)
+        assert np.array_equal(keys.rough, expected.rough)

@@ -45,7 +45,7 @@ class TestRead:
         assert (part.split, part.name, len(part)) == (None, tmp_path.name, 3)
         assert (part.labels.names, part.labels.declared) == (("cat", "dog"), False)
         assert part.labels.numbers.tolist() == [0, 0, 1]
-        assert [path for batch in part.images() for path in batch] == [
+        assert [Path(str(path)) for batch in part.images() for path in batch] == [
             tmp_path / "cat/1.png", tmp_path / "cat/2.JPG", tmp_path / "dog/1.png"
         ]  # fmt: skip
         assert [path for batch in part.images() for path in batch], "again each time"
