@@ -33,7 +33,7 @@ from ddclient.errors import BadInputError
 from ddclient.output import JsonOption
 from ddcore.spec import DATASETS
 from ddcore.spec.ingest import DatasetReport
-from ddcore.spec.local_sets import facts_of, names_in, report_in
+from ddcore.spec.local_sets import facts_of, names_in, report_in, usual_name
 
 Images = Annotated[Path, typer.Argument(metavar="PATH", help="Folder, archive or file of images.", show_default=False)]
 SetName = Annotated[str, typer.Argument(metavar="NAME", help="Name of a set.", show_default=False)]
@@ -68,7 +68,7 @@ def add(
         channels=channels, skip_unreadable=skip_unreadable, drop_unlabelled=drop_unlabelled, drop_leaks=drop_leaks,
     )  # fmt: skip
     library = import_engine("ddcore.data.library")
-    called = name or library.usual_name(path)
+    called = name or usual_name(path)
     with progress() as told:
         report: DatasetReport = (
             library.inspect(path, name=called, options=chosen, progress=told)

@@ -20,7 +20,7 @@ from ddclient.output import JsonOption
 from ddcore.machine import torch_messages
 from ddcore.spec import DATASETS, check_dataset_name, parse
 from ddcore.spec.ingest import DatasetReport, IngestOptions
-from ddcore.spec.local_sets import certain_facts_of, names_in, places_of
+from ddcore.spec.local_sets import certain_facts_of, names_in, places_of, usual_name
 from ddcore.spec.results import Results
 
 NEEDS_ENGINE = "this command needs the engine: pip install 'ddservice[engine]' (missing: {name})"
@@ -103,11 +103,9 @@ def _taken_in(source: str, data_root: Path, chosen: IngestOptions) -> DatasetRep
     place = Path(source).expanduser()
     if source in DATASETS or (os.sep not in source and (places_of(source, data_root) or not place.exists())):
         return None
-    library, sources = import_engine("ddcore.data.library"), import_engine("ddcore.data.sources")
+    sources = import_engine("ddcore.data.sources")
     with own.progress() as told:
-        report: DatasetReport = sources.own(
-            place, library.usual_name(place), chosen, home() / "cache", progress=told
-        ).report
+        report: DatasetReport = sources.own(place, usual_name(place), chosen, home() / "cache", progress=told).report
     output.note(own.text_of(report))
     return report
 

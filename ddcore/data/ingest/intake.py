@@ -26,12 +26,12 @@ from ddcore.data.ingest.decoding import Decoded, Decoder
 from ddcore.data.ingest.sizes import Sizes
 from ddcore.data.ingest.splits import Division, cut, divide
 from ddcore.data.ingest.spool import Spool
-from ddcore.data.listing import looked_at_once
 from ddcore.data.readers import Match
 from ddcore.data.source import Part, Source
 from ddcore.data.stored import StoredSet
 from ddcore.errors import DataError
 from ddcore.spec.ingest import DatasetReport, IngestOptions, LargestIpc, SplitReport, Unreadable
+from ddcore.spec.listing import looked_at_once
 
 Progress = Callable[[int, int], None]
 """Told how many images of how many have been decoded."""
