@@ -363,7 +363,7 @@ class _Intake:
             constant_channels=constant_channels(histograms),
             unreadable=self._unreadable,
             unlabelled=self._unlabelled,
-            ignored=dict(self._source.ignored),
+            ignored={kind: count for kind, count in self._source.ignored.items() if kind != archives.UNPACKED},
             duplicates=found,
             largest_ipc=[
                 LargestIpc(kind="starting from real images", most=smallest),
