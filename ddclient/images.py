@@ -16,6 +16,7 @@ from ddclient.packing import Content, PlainFile, Tar
 from ddcore.spec.local_sets import usual_name
 
 _NESTED = 8
+_TABLES = frozenset((".csv", ".tsv", ".jsonl"))
 NEEDS = "this needs the engine's libraries: pip install 'ddservice[engine]' (missing: {name})"
 
 
@@ -84,6 +85,10 @@ def is_table(images: Any) -> bool:
 def _of_path(place: Path, test: Any) -> Content:
     if not place.exists():
         raise BadInputError(f"there is no folder or file {place}; a set that the service has is named without a /")
+    if place.suffix.lower() in _TABLES:
+        raise BadInputError(
+            f"{place} is a table, and the images that it names would stay behind; give the folder that holds both"
+        )
     if test is None:
         return packing.folder(place) if place.is_dir() else PlainFile(place)
     if not isinstance(test, str | os.PathLike):

@@ -24,8 +24,8 @@ from ddclient import Client, Dataset, DatasetFailedError, ProblemError
 from ddcore.data import library
 from ddcore.data.ingest.intake import take_in
 from ddcore.spec.ingest import IngestOptions
-from tests.contract.conftest import TINY, Live
-from tests.contract.test_readme import photographs
+from tests.contract.conftest import ROOT, TINY, Live
+from tests.contract.test_readme import BLOCK, photographs
 
 pytestmark = pytest.mark.slow
 QUICK: dict[str, Any] = {name: TINY[name] for name in ("method", "network", "metrics", "evaluation")}
@@ -260,3 +260,23 @@ def test_without_a_service_sets_stay_on_this_machine(live: Live, ddctl: Terminal
     added = alone("datasets", "add", "photos", "--size", "16").stdout
     assert f"as photos in the data root {tmp_path / 'home' / 'data'}" in added
     assert "next: ddctl run photos --ipc 1" in added
+
+
+def test_the_documentation_runs_as_printed(live: Live, photos: Path, client: Client) -> None:
+    blocks = [found for found in BLOCK.finditer((ROOT / "docs/datasets.md").read_text("utf-8")) if not found["skip"]]
+    assert [found["language"] for found in blocks] == ["python", "bash"]
+    key = f"URL={live.service.url} AUTH='Authorization: Bearer {live.service.api_key}'"
+    script = ["set -euo pipefail", key, f"python - <<'DOCS'\n{blocks[0]['text']}DOCS", blocks[1]["text"]]
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(script)], cwd=photos.parent, env=live.environment, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    newest = client.datasets.get("photos").document
+    assert newest.version is not None
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"photos@{newest.version - 1} (3, 16, 16) 480"
+    assert {"noise@1 ready", "digits ready", "(48, 3, 16, 16)"} <= set(lines)
+    assert lines[-3:-1] == ["200", "202"]
+    assert json.loads(lines[-1]) == client.datasets.report("photos").model_dump(mode="json")
+    assert list(client.datasets.list("noise")) == []

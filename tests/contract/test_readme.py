@@ -56,8 +56,8 @@ CHECKS: dict[str, Callable[[str], bool]] = {
     "metrics:query": queried,
     "sha256sum": downloaded,
     "client.distill": lambda out: "'mean'" in out,
-    "ddctl submit": lambda out: "succeeded" in out and "random real images" in out and "lr_img" in out,
-    "ddctl datasets add": lambda out: "480 train + 120 test, 16 x 16, colour" in out and out.count("accuracy  ") == 2,
+    "ddctl submit digits": lambda out: "succeeded" in out and "random real images" in out and "lr_img" in out,
+    "ddctl submit ./photos": lambda out: "photos@1, 2 images a class" in out and out.count("accuracy  ") == 2,
     "ddctl train-on distilled": lambda out: out.count("accuracy  ") == 2 and "reported" in out,
     "load_file": lambda out: out == "",
 }

@@ -216,6 +216,18 @@ def test_what_cannot_be_sent_is_told(tmp_path: Path, given: Any, how: dict[str, 
     assert said in str(caught.value)
 
 
+def test_a_table_of_paths_goes_with_its_images(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    lines = ["file,label"]
+    for number, (image, label) in enumerate(zip(COLOUR, LABELS, strict=True)):
+        pillow(image).save(tmp_path / "set" / f"{number}.png")
+        lines.append(f"{number}.png,{NAMES[label]}")
+    (tmp_path / "set" / "labels.csv").write_text("\n".join(lines))
+    with pytest.raises(BadInputError, match=r"labels\.csv is a table, .*give the folder that holds both"):
+        taken(tmp_path, tmp_path / "set" / "labels.csv")
+    assert content(taken(tmp_path, tmp_path / "set")) == expected(COLOUR, NAMES)
+
+
 def test_images_without_a_path_need_a_name(client: Client) -> None:
     with pytest.raises(BadInputError, match="`name` is missing"):
         client.datasets.add((COLOUR, LABELS))

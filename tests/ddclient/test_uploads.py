@@ -225,7 +225,7 @@ def test_an_option_that_is_none_is_named_before_anything_is_sent(
     client: Client, service: DatasetsService, file: Path
 ) -> None:
     with pytest.raises(SpecError, match="did you mean `size`"):
-        client.datasets.add(file, sise=3)
+        client.datasets.add(file, sizes=3)
     with pytest.raises(SpecError, match="size"):
         client.datasets.add(file, size=0)
     with pytest.raises(BadInputError, match=r"there is no folder or file .*nowhere"):
