@@ -83,14 +83,19 @@ class Dataset:
                 raise BadInputError(f"{self.reference} is not complete; send it with `datasets.add` before waiting")
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"{self.reference} is still {self.state} after {timeout:g} seconds")
+            self._tell(tell)
             time.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
-            job = self.refresh().document.job
-            tell(self.state, job.done if job else 0, job.total if job else None)
+            self.refresh()
+        self._tell(tell)
         if self.state != "ready":
             failure = self.document.error
             raise DatasetFailedError(self.id, self.name, self.state, failure.message if failure else None)
         return self
+
+    def _tell(self, tell: Tell) -> None:
+        job = self.document.job
+        tell(self.state, job.done if job else 0, job.total if job else None)
 
     def ingest(self, *, wait: bool = True, tell: Tell = nothing, **options: Any) -> Dataset:
         """Take the upload in once more with other options; its bytes are not sent again.

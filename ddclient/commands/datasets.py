@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ddclient import output
+from ddclient import discovery, output
+from ddclient.commands.data_root import DataRoot as Here
+from ddclient.commands.data_root import typed
 from ddclient.commands.ingest_options import (
     Channels,
     DropLeaks,
@@ -31,8 +33,9 @@ from ddclient.commands.ingest_options import (
     progress,
     text_of,
 )
-from ddclient.commands.shelves import Service, shelf, typed
-from ddclient.commands.this_machine import DataRoot, import_engine
+from ddclient.commands.service_sets import Service
+from ddclient.commands.shelves import Shelf
+from ddclient.commands.this_machine import DataRoot, data_folder, import_engine
 from ddclient.output import JsonOption
 from ddcore.spec.ingest import DatasetReport
 from ddcore.spec.local_sets import usual_name
@@ -83,7 +86,7 @@ def add(
             report: DatasetReport = library.inspect(path.expanduser(), name=called, options=chosen, progress=told)
         output.emit(report, f"{text_of(report)}\nnothing was kept", as_json=as_json)
         return
-    place = shelf(local=local, data_root=data_root)
+    place = _shelf(local=local, data_root=data_root)
     document, text = place.add(path.expanduser(), called, chosen, replace=replace)
     output.emit(document, text, as_json=as_json)
 
@@ -118,7 +121,7 @@ def ingest(
 
 def list_(local: Local = False, data_root: DataRoot = None, as_json: JsonOption = False) -> None:
     """List the sets that a job can name: your own, and the built-in ones."""
-    place = shelf(local=local, data_root=data_root)
+    place = _shelf(local=local, data_root=data_root)
     documents, rows = place.list()
     table = Table("name", "where", "images", "shape", "classes", "smallest class", box=None, pad_edge=False)
     for row in rows:
@@ -129,13 +132,13 @@ def list_(local: Local = False, data_root: DataRoot = None, as_json: JsonOption 
 
 def show(name: SetName, local: Local = False, data_root: DataRoot = None, as_json: JsonOption = False) -> None:
     """Show the report of a set that was taken in, or why it was not."""
-    document, text = shelf(local=local, data_root=data_root).show(name)
+    document, text = _shelf(local=local, data_root=data_root).show(name)
     output.emit(document, text, as_json=as_json)
 
 
 def remove(name: SetName, local: Local = False, data_root: DataRoot = None, as_json: JsonOption = False) -> None:
     """Remove a set that was taken in. Jobs that have begun in the data root go on; the service refuses meanwhile."""
-    place = shelf(local=local, data_root=data_root)
+    place = _shelf(local=local, data_root=data_root)
     place.remove(name)
     output.emit({"removed": name, "from": place.where}, f"removed {name} from {place.where}", as_json=as_json)
 
@@ -148,7 +151,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a set that was taken in as PNG files, in a folder for each split and class."""
-    place = shelf(local=local, data_root=data_root)
+    place = _shelf(local=local, data_root=data_root)
     count = place.export(name, out)
     document = {"out": out, "images": count, "from": place.where}
     output.emit(document, f"{count:,} images of {place.where} in {out}", as_json=as_json)
@@ -164,3 +167,15 @@ def register(app: typer.Typer) -> None:
     group.command("rm")(remove)
     group.command()(export)
     app.add_typer(group, name="datasets")
+
+
+def _shelf(*, local: bool, data_root: Path | None) -> Shelf:
+    """The service where one can be found, else the data root of this machine.
+
+    Args:
+        local: the data root, whatever else there is.
+        data_root: the data root, and where it is.
+    """
+    if local or data_root is not None:
+        return Here(data_folder(data_root), data_root)
+    return Service() if discovery.is_named() else Here(data_folder(None), None)

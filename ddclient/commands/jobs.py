@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from ddclient import output, submission
 from ddclient.client import Client
 from ddclient.commands import ingest_options as own
-from ddclient.commands.shelves import send
+from ddclient.commands.sending import send
 from ddclient.errors import BadInputError, Exit
 from ddclient.images import is_path
 from ddclient.job import Job

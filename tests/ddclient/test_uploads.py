@@ -290,3 +290,22 @@ def test_a_word_is_a_name_whatever_lies_here(
     assert [request.url.path for request in service.requests] == ["/v1/jobs"]
     with pytest.raises(BadInputError, match=r"`ingest` says .*'photos.npz', which is no path"):
         client.distill("photos.npz", ingest={"size": 16})
+
+
+def test_taking_in_can_be_stopped(client: Client, service: DatasetsService, file: Path) -> None:
+    service.outcome = {"state": "ingesting"}
+    service.others["POST", "/v1/jobs/job_1:cancel"] = {}
+    dataset = client.datasets.add(file, wait=False)
+    dataset.refresh()
+    service.outcome = {}
+    dataset.cancel()
+    assert [r.url.path for r in service.requests if r.method == "POST"][-1] == "/v1/jobs/job_1:cancel"
+    service.sets[dataset.id]["state"] = "cancelled"
+    dataset.cancel()
+    assert sum(r.url.path.endswith(":cancel") for r in service.requests) == 1
+
+
+def test_a_set_that_is_not_complete_cannot_be_waited_for(client: Client, service: DatasetsService) -> None:
+    service.sets["set_a"] = {"id": "set_a", "name": "half", "reference": "half", "state": "receiving"}
+    with pytest.raises(BadInputError, match=r"half is not complete; send it with `datasets\.add`"):
+        client.datasets.get("set_a").wait()
