@@ -66,7 +66,7 @@ class Datasets:
         if own.encoded(images, classes):
             options.pop("channels", None)
         chosen, called = options_of(options), name or own.usual(images)
-        with own.opened(images, test, called, classes, channels) as content, _told(progress) as tell:
+        with _told(progress) as tell, own.opened(images, test, called, classes, channels) as content:
             document = self._announced(called, content, chosen)
             dataset = Dataset(self._transport, Upload(self._transport, document, content, tell).run())
             return dataset.wait(tell=tell) if wait else dataset

@@ -128,7 +128,7 @@ def members_of(place: Path, prefix: str = "") -> list[tuple[str, Path]]:
     return [(prefix + path.as_posix(), place / path) for path in listing.files]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Watched:
     """A file, and how it was when its size was read."""
 
@@ -164,7 +164,7 @@ class _Watched:
         return data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Member:
     """A file in a tar: its header, its bytes, and zeros up to the next block."""
 

@@ -216,6 +216,14 @@ def test_what_cannot_be_sent_is_told(tmp_path: Path, given: Any, how: dict[str, 
     assert said in str(caught.value)
 
 
+def test_two_parquet_files_are_two_splits(tmp_path: Path) -> None:
+    table().select(range(14)).to_parquet(str(tmp_path / "learn.parquet"))
+    table().select(range(14, 20)).to_parquet(str(tmp_path / "score.parquet"))
+    found = taken(tmp_path, str(tmp_path / "learn.parquet"), tmp_path / "score.parquet")
+    assert (len(found.train), len(found.test), found.train.classes) == (14, 6, tuple(NAMES))
+    assert content(found) == expected(COLOUR, NAMES)
+
+
 def test_a_table_of_paths_goes_with_its_images(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     lines = ["file,label"]
