@@ -21,6 +21,7 @@ from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import check_class_sizes, reserve
 from ddcore.data.whitening import whitened
 from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
+from ddcore.evaluation.during import During
 from ddcore.evaluation.evaluation import Evaluation, NetworkScore
 from ddcore.evaluation.probe import Probe
 from ddcore.machine.compute import Compute
@@ -137,6 +138,9 @@ class _Engine:
         self.regularizers = [WeightedTerm(build_regularizer(r, self.context)) for r in spec.regularizers]
         self._pulls = Pulls(self.context.steps_path)
         self.evaluation = Evaluation(self.context)
+        during, looks = spec.evaluation.during, Cost(spec, _sizes(dataset)).looks
+        self.during = None if during is None else During(self.context, during, looks, self.evaluation)
+        self.at_step: int | None = None
 
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
         spec = self.spec
@@ -146,7 +150,7 @@ class _Engine:
             spec.device,
             spec.precision,
             spec.compile,
-            expected_images_forwarded=expected.passes(),
+            expected_images_forwarded=expected.passes_without_looks,
             macs_per_image=expected.flop / 2 / expected.passes(),
             cache=cache,
             log=self.callback.on_log,
@@ -175,7 +179,10 @@ class _Engine:
         except _FinishNow:
             self.callback.on_log("info", f"finishing early, unscored, with the images of step {self.step}")
         self.callback.on_phase("finalizing", None)
-        results = results.model_copy(update={"steps": self.step, "probe": self.probe.report(self._reading)})
+        own = {"steps": self.step, "probe": self.probe.report(self._reading)}
+        if self.at_step is not None:
+            own |= {"checkpoint": "best", "at_step": self.at_step}
+        results = results.model_copy(update=own)
         bundle.write(out, self._distilled(results))
         return Result(out, results, self.step)
 
@@ -200,14 +207,36 @@ class _Engine:
         self._check_stop()
         if isinstance(self.producer, Method):
             self._learn(self.producer, total)
+        if self.during is not None:
+            self._choose(self.during)
+
+    def _choose(self, during: During) -> None:
+        """Deliver the images of the best scoring where the job asks for that; the last ones stay otherwise."""
+        if during.plateau:
+            message = f"no scoring after step {during.best.step if during.best else 0} was better: a plateau"
+            self.callback.on_log("info", f"the distillation ends at step {self.step}; {message}")
+        self.at_step = during.restore_best(self.synthetic)
+        if self.at_step is not None:
+            self.callback.on_log("info", f"the images of step {self.at_step} are delivered, the best on validation")
+
+    def _look(self, during: During | None) -> bool:
+        """Score the images where that is due; whether it ends the distillation."""
+        if during is None:
+            return False
+        if during.due(self.step):
+            self.callback.on_metrics(self.step, during.look(self.step, self.synthetic))
+        return during.plateau
 
     def _learn(self, method: Method[Any, Step], total: int) -> None:
         """The loop: one step of the images at a time, until all are taken or the method is done."""
-        while self.step < total and not method.finished():
+        # An interruption may have come between a step and its scoring.
+        ended = self._look(self.during)
+        while self.step < total and not ended and not method.finished():
             method.enter(self.step, self.synthetic)
             readings = self._take_step(method)
             self.step += 1
-            last = self.step == total or method.finished()
+            ended = self._look(self.during)
+            last = ended or self.step == total or method.finished()
             if last or self.step == 1 or self.step % self.spec.metrics.every == 0:
                 self._report(readings)
             if last or self.step % self.spec.snapshots.every == 0:
@@ -275,13 +304,15 @@ class _Engine:
         if stop is not None:
             raise Interrupted(self.step, self._save() if self._ready else None)
 
-    def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | WeightedTerm | Randomness]]:
+    def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | WeightedTerm | Randomness | During]]:
         yield "synthetic", self.synthetic
         yield "random", self.context.random
         yield "real_batches", self.context.real_batches
         yield "method", self.producer
         for weighted in self.regularizers:
             yield f"regularizer/{weighted.name}", weighted
+        if self.during is not None:
+            yield "during", self.during
 
     def _save(self) -> Path:
         tensors = {f"{name}/{key}": value for name, part in self._stateful() for key, value in part.state().items()}

@@ -54,7 +54,7 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
     # Messages then name files as the user does, and not where they lie here.
     os.chdir(run_dir / UPLOAD)
     try:
-        identity = _take_in(job, Path("..") / SHELF, _Told(writer, stop))
+        identity = _take_in(job, Path("..") / SHELF, _Told(writer, stop, run_dir.name))
     except OSError as error:
         if error.errno != errno.EFBIG:
             raise
@@ -95,8 +95,8 @@ def _first_of(members: Tensor) -> list[int]:
 class _Told:
     """Passes progress on, and ends the work where that is wished."""
 
-    def __init__(self, writer: FrameWriter, stop: StopRequest) -> None:
-        self._writer, self._stop = writer, stop
+    def __init__(self, writer: FrameWriter, stop: StopRequest, fence: str) -> None:
+        self._writer, self._stop, self._fence = writer, stop, fence
         self._said_at: float | None = None
 
     def __call__(self, done: int, total: int) -> None:
@@ -105,7 +105,7 @@ class _Told:
         Raises:
             Interrupted: the supervisor asked for an end.
         """
-        fault_point("ingest.progress")
+        fault_point(f"ingest.{self._fence}.progress")
         if self._stop.wish is not None:
             raise Interrupted(0, None)
         now = time.monotonic()

@@ -26,6 +26,7 @@ from app.core.database import Database
 from app.core.ids import new_id
 from app.core.settings import Settings, explain
 from app.core.storage import ArtifactStore, StorageError, open_store
+from app.datasets import ingests
 from app.events import repository as events
 from app.migrate import SchemaError
 from app.queue import endings, fleet, leases, outbox
@@ -125,9 +126,12 @@ class Reconciler:
             return
         self._collect_at = time.monotonic() + _COLLECT_S
         with self._database.write() as session:
+            expired = ingests.expire_uploads(session, self._settings.upload_keep_s)
+        with self._database.write() as session:
             deleted = artifacts.collect(session, self._store)
-        if deleted:
-            _log.info("%s unused files deleted", deleted)
+        deleted += self._store.remove_abandoned()
+        if deleted or expired:
+            _log.info("%s unused files deleted, %s uploads given up", deleted, expired)
 
     def _prune(self) -> None:
         """Remove old events about progress."""

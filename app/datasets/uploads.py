@@ -181,9 +181,9 @@ class Receiver:
                 piece += chunk
                 come += len(chunk)
                 self._check(come)
-                if len(piece) >= _PIECE:
-                    yield bytes(piece)
-                    piece.clear()
+                while len(piece) >= _PIECE:
+                    yield bytes(piece[:_PIECE])
+                    del piece[:_PIECE]
         except ClientDisconnect:
             self._cut = True
             log.info("upload cut", dataset=self._dataset_id, received=come)

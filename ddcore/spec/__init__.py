@@ -22,6 +22,7 @@ from ddcore.spec.base import (
 )
 from ddcore.spec.datasets import DATASETS, DatasetFacts
 from ddcore.spec.decoders import AddressedConfig, IdentityConfig, MosaicConfig
+from ddcore.spec.during import DuringConfig
 from ddcore.spec.errors import Problem, SpecError, nearest
 from ddcore.spec.evaluation import DISTILLED, NETWORK_POOLS, Condition, EvaluationConfig, Labels, RobustScore
 from ddcore.spec.job import JobSpec, check_dataset_name, parse
@@ -91,6 +92,7 @@ __all__ = [
     "DSAConfig",
     "DatasetFacts",
     "DecoderConfig",
+    "DuringConfig",
     "EvaluationConfig",
     "ExpertsConfig",
     "FeatureCoresetConfig",

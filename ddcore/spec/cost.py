@@ -9,11 +9,12 @@ taken off, and a run that adapts its work (``cafe``) is taken at the least of it
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from ddcore.spec.during import MOST_LOOKS, SHARE_OF_JOB
 from ddcore.spec.job import JobSpec
 from ddcore.spec.memory import NUMBER, Batch, parameter_bytes
 from ddcore.spec.networks import ConvNetConfig
@@ -51,7 +52,29 @@ class Cost:
     @cached_property
     def works(self) -> tuple[Work, ...]:
         """All images through networks, by phase and architecture."""
+        return (*self._without_looks, *_of_looks(self.job, self.data, self.looks))
+
+    @cached_property
+    def _without_looks(self) -> tuple[Work, ...]:
         return (*_of_job(self.job, self.data), *_of_probe(self.job, self.data, self.probe))
+
+    @property
+    def passes_without_looks(self) -> float:
+        """Passes of the job without accuracies on the way, which decide nothing that the images depend on."""
+        return sum(work.passes for work in self._without_looks)
+
+    @cached_property
+    def looks(self) -> tuple[int, ...]:
+        """Steps after which the images are scored on the way; none where `evaluation.during` is null."""
+        during, steps = self.job.evaluation.during, self.job.method.iterations
+        if during is None or steps == 0:
+            return ()
+        every = during.every
+        if every is None:
+            one = sum(work.passes for work in _of_looks(self.job, self.data, (0, 1))) / 2
+            most = min(MOST_LOOKS, SHARE_OF_JOB * self.passes_without_looks / one - 1)
+            every = math.ceil(steps / max(1, int(most)))
+        return tuple(sorted({*range(every, steps, every), steps}))
 
     @cached_property
     def probe(self) -> ProbeKind:
@@ -140,6 +163,19 @@ def _of_steps(job: JobSpec, load: Load) -> Iterator[Work]:
             yield Work("distilling", network, load.steps * passes, core=False)
     if not matcher.computes_features and any(term.reads_real_features() for term in job.regularizers):
         yield Work("distilling", job.network, load.steps * load.data.drawn(batch_real), core=False)
+
+
+def _of_looks(job: JobSpec, data: DataSizes, looks: Sequence[int]) -> Iterator[Work]:
+    """Small networks on the images of some steps, and once on random real images."""
+    during = job.evaluation.during
+    if during is None or not looks:
+        return
+    images = data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
+    trained = len(looks) * images + data.classes * job.ipc
+    tested = (len(looks) + 1) * (data.test if during.on == "test" else data.validating(during.validation))
+    network = (job.evaluation.networks or (job.network,))[0]
+    passes = during.networks * (TRAINING * job.evaluation.passes(during.epochs) * trained + tested)
+    yield Work("distilling", network, passes, core=False)
 
 
 def _of_probe(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Work]:

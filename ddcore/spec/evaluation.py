@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ddcore.spec.augmentation import AUGMENTERS, check_augmentation
 from ddcore.spec.base import AnyNetwork, NetworkConfig
 from ddcore.spec.catalog import SpecModel
+from ddcore.spec.during import DuringConfig
 from ddcore.spec.errors import Problem, nearest
 from ddcore.spec.memory import Batch
 from ddcore.spec.networks import (
@@ -169,6 +170,10 @@ class EvaluationConfig(SpecModel):
         "(trains on the set and random images with augmentation and without).",
     )
 
+    during: DuringConfig | None = Field(
+        None, description="Accuracy while the images are learned; null for none. `{}` takes the defaults."
+    )
+
     @property
     def needs_teacher(self) -> bool:
         """Whether anything asked for takes a network trained on the real images."""
@@ -320,6 +325,16 @@ class EvaluationConfig(SpecModel):
                 "without; give `evaluation.augmentation`, or drop the score"
             )
             yield Problem("/evaluation/scores", "score_needs_augmentation", detail)
+        staged = job.method.matcher is not job.method
+        if self.during is not None and self.during.checkpoint == "best" and staged:
+            detail = (
+                f"`{job.method.name}` learns in stages, so an earlier step has fewer images than the set; use "
+                "`evaluation.during.checkpoint`: 'last'"
+            )
+            yield Problem("/evaluation/during/checkpoint", "best_of_stages", detail)
+        if self.during is not None and job.method.iterations == 0:
+            detail = f"`{job.method.name}` takes no steps, so there is nothing to score on the way; drop it"
+            yield Problem("/evaluation/during", "no_steps", detail)
         if self.scores and self.repeats == 0:
             detail = "scores are made of trained networks, but `repeats` is 0; choose 1 to 100, or drop the scores"
             yield Problem("/evaluation/scores", "score_needs_networks", detail)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from ddcore.spec.catalog import SpecModel
 from ddcore.spec.datasets import DatasetFacts
@@ -59,6 +59,18 @@ class IngestOptions(Choices):
     skip_unreadable: bool = Field(False, description="Leave out images that cannot be decoded, and count them.")
     drop_unlabelled: bool = Field(False, description="Leave out images without a label, and count them.")
     drop_leaks: bool = Field(False, description="Leave out test images that are training images too, and count them.")
+
+    @field_validator("size", mode="wrap")
+    @classmethod
+    def _said_once(cls, value: object, check: ValidatorFunctionWrapHandler) -> object:
+        """One fault of a size, not one for each way of writing it."""
+        try:
+            return check(value)
+        except ValidationError as error:
+            raise ValueError(
+                f"{value!r} is no size; give 1 to 4096 pixels a side, such as 64, or [height, width], such as "
+                "[48, 64], or 'keep'"
+            ) from error
 
 
 class SplitReport(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -21,9 +22,22 @@ LONGEST_NAME = 100
 
 
 def report_in(folder: Path) -> DatasetReport | None:
-    """The report of a set that was taken in; nothing where there is none, or one of another version."""
+    """The report of a set that was taken in; nothing where there is none, or one of another version.
+
+    A file that has not changed since is not read again: the service asks at every request.
+    """
+    path = folder / STORED_FACTS
     try:
-        stored = json.loads((folder / STORED_FACTS).read_text("utf-8"))
+        facts = path.stat()
+    except OSError:
+        return None
+    return _read(path, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, *_version: int) -> DatasetReport | None:
+    try:
+        stored = json.loads(path.read_text("utf-8"))
         return DatasetReport.model_validate(stored["report"]) if stored["format"] == STORED_FORMAT else None
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         return None

@@ -24,6 +24,11 @@ EVERY_JOB = (LOSS, *PROBED)
 """What every job reports, in the order in which it is shown."""
 
 
+ACCURACY_DURING: Mapping[str, str] = {"validation": "accuracy/validation", "test": "accuracy/test"}
+"""What is read of the images while they are learned, by what networks are tested on."""
+ACCURACY_RANDOM = "accuracy/random"
+
+
 class Reading(BaseModel):
     """One number that runs report over their steps.
 
@@ -126,6 +131,36 @@ for _reading in (
         unit="nats",
         floor=0,
         made_by="The probe: the empirical I(S; Z | Y) of its softmax features, how much images spread within a class.",
+    ),
+    Reading(
+        name=ACCURACY_DURING["validation"],
+        title="Accuracy on validation images",
+        label="validation accuracy",
+        unit="%",
+        floor=0,
+        ceiling=100,
+        better="higher",
+        made_by="`evaluation.during`: small networks trained on the images of this step, tested on training images.",
+    ),
+    Reading(
+        name=ACCURACY_DURING["test"],
+        title="Accuracy on test images",
+        label="test accuracy",
+        unit="%",
+        floor=0,
+        ceiling=100,
+        better="higher",
+        made_by="`evaluation.during`: small networks trained on the images of this step, tested on the test images.",
+    ),
+    Reading(
+        name=ACCURACY_RANDOM,
+        title="Accuracy of random real images",
+        label="random real images",
+        unit="%",
+        floor=0,
+        ceiling=100,
+        better="higher",
+        made_by="`evaluation.during`: the same networks, trained on as many random real images.",
     ),
     Reading(
         name="loss/cross_entropy",

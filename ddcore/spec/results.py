@@ -151,7 +151,8 @@ class Results(Mapping[str, Any], ArchitectureScores):
     """
 
     epochs: int | None = Field(None, description="`evaluation.epochs`.")
-    checkpoint: str | None = Field(None, description="Images of which moment were scored: `last`.")
+    checkpoint: str | None = Field(None, description="Images of which moment were scored: `last` or `best`.")
+    at_step: int | None = Field(None, description="The step that they are of, where that is not the last one.")
     protocol: TrainingProtocol | None = Field(None, description="How the networks were trained, in words.")
     architectures: tuple[ArchitectureScores, ...] = Field((), description="Each of them, where there are several.")
     scores: dict[str, RobustScores] = Field({}, description="Scores of DD-Ranking, by name, where asked for.")

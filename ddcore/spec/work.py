@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ddcore.spec.datasets import DatasetFacts
+from ddcore.spec.during import MOST_IMAGES
 from ddcore.spec.memory import GRAPH, PIECE, for_pixels
 
 if TYPE_CHECKING:
@@ -106,6 +107,19 @@ class DataSizes:
         36
         """
         return self.classes * min(per_class, min(self.counts) - self.probe_images)
+
+    def validating_of(self, share: float) -> tuple[int, ...]:
+        """Images of each class that validate, where so large a share of each shall: at least one of each.
+
+        >>> DataSizes((1, 8, 8), (20, 200), 10).validating_of(0.1)
+        (2, 20)
+        """
+        share = min(share, MOST_IMAGES / self.train)
+        return tuple(max(1, round(share * count)) for count in self.counts)
+
+    def validating(self, share: float) -> int:
+        """Those of all classes."""
+        return sum(self.validating_of(share))
 
     def at_once(self, images: int, of_class: int) -> int:
         """Of so many images of all classes, those that a step takes together: whole classes, at least one."""

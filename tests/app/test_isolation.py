@@ -11,12 +11,16 @@ import pytest
 from app.core.security import Scope
 from app.metrics import repository as metrics
 from app.models.artifacts import Artifact, Blob
+from app.models.datasets import Dataset, DatasetFile
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api
 
 QUERIES = {"/v1/jobs/{job_id}/metrics:query": "?key=loss"}
-BODIES: dict[str, Any] = {"patch /v1/jobs/{job_id}": {"name": "mine now"}}
+BODIES: dict[str, Any] = {
+    "patch /v1/jobs/{job_id}": {"name": "mine now"},
+    "post /v1/datasets/{dataset_id}:ingest": {},
+}
 SHARED = {"/problems/{code}", "/v1/presets/{name}"}
 """Routes with a parameter that names nothing of a tenant's."""
 
@@ -46,8 +50,18 @@ def owned(api: Api, spec: dict[str, Any]) -> dict[str, str]:
             )
         )
         metrics.ingest(session, job_id, "default", [(1, 1, "loss", 0.5)])
+        dataset_id = "set_01m7wewc2pfn6v37mwaesxmpy7"
+        session.add(
+            Dataset(
+                id=dataset_id, tenant_id="default", name="mine", file="mine.zip", options={}, size=3, received=3,
+                version=1, content_id="ds_0123456789abcdef0123", report={}, stored=3,
+            )
+        )  # fmt: skip
+        session.flush()
+        session.add(DatasetFile(dataset_id=dataset_id, name="samples.png", sha256=digest, size=3))
     key_id = api.get("/v1/me").json()["key_id"]
-    return {"job_id": job_id, "artifact_id": artifact_id, "key_id": key_id}
+    file = {"dataset_id": dataset_id, "name": "samples.png"}
+    return {"job_id": job_id, "artifact_id": artifact_id, "key_id": key_id, **file}
 
 
 def routes(api: Api) -> Iterator[tuple[str, str]]:

@@ -75,13 +75,14 @@ class TestCheck:
 
     def test_refuses_a_newer_schema(self, database: Database) -> None:
         with database.write() as session:
+            before = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
             session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         try:
             with pytest.raises(migrate.SchemaError, match="newer version"):
                 migrate.check(database)
         finally:
             with database.write() as session:
-                session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+                session.execute(text("UPDATE alembic_version SET version_num = :before"), {"before": before})
 
 
 class TestCommand:

@@ -20,25 +20,30 @@ import redis
 from sqlalchemy import create_engine, make_url, select, text
 
 from app import migrate
+from app.artifacts import service as artifacts
 from app.core.database import Database
 from app.core.security import Principal, Scope
 from app.core.settings import Settings
 from app.core.storage import open_store
+from app.datasets.schemas import DatasetDocument, NewDataset
+from app.datasets.service import DatasetService
 from app.jobs.schemas import CancelRequest, Envelope
 from app.jobs.service import JobService
 from app.jobs.submission import Submission
-from app.models.artifacts import Artifact
+from app.models.artifacts import Artifact, Blob
 from app.models.events import Event
 from app.models.fleet import Worker
 from app.models.jobs import Job
 from app.models.keys import Tenant
 from app.models.metrics import MetricKey, MetricPoint
-from app.models.states import HELD, TERMINAL, State
+from app.models.states import HELD, TERMINAL, Kind, State
 from app.queue import outbox
 from ddcore.spec import parse
+from ddcore.spec.ingest import IngestOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 TENANT = "ten_chaos"
+PRINCIPAL = Principal(TENANT, None, frozenset(Scope))
 _MIGRATING = threading.Lock()
 QUICK = {
     "DD_LEASE_S": "2",
@@ -148,7 +153,49 @@ class Cluster:
     @contextmanager
     def jobs(self) -> Iterator[JobService]:
         with self.database.write() as session:
-            yield JobService(session, Principal(TENANT, None, frozenset(Scope)), self.settings)
+            yield JobService(session, PRINCIPAL, self.settings)
+
+    @contextmanager
+    def sets(self) -> Iterator[DatasetService]:
+        with self.database.write() as session:
+            yield DatasetService(session, PRINCIPAL, self.settings)
+
+    def upload(self, data: bytes, name: str = "photos", *, ring: bool = True, **options: Any) -> str:
+        """A set of the user's own that waits to be taken in."""
+        blob = open_store(self.settings).put_stream([data])
+        request = NewDataset(name=name, file=f"{name}.zip", options=IngestOptions(**options))
+        with self.sets() as sets:
+            set_id = sets.announce(request).id
+            assert set_id is not None
+            sets.add_part(set_id, 0, blob)
+            sets.complete(set_id, blob.size, blob.sha256)
+        if ring:
+            outbox.publish_pending(self.database, self.settings)
+        return set_id
+
+    def dataset(self, set_id: str) -> DatasetDocument:
+        with self.database.read() as session:
+            return DatasetService(session, PRINCIPAL, self.settings).get(set_id)
+
+    def await_set(self, set_id: str, *states: str, timeout: float = 60) -> DatasetDocument:
+        """The set once it is in one of some states; fails with everything that is known otherwise."""
+        give_up_at = time.monotonic() + timeout
+        while (found := self.dataset(set_id)).state not in states:
+            told = self.story(found.job.id) if found.job else ""
+            assert time.monotonic() < give_up_at, f"{found.state}\n{told}"
+            time.sleep(0.05)
+        return found
+
+    def files_left(self) -> list[Path]:
+        """Files of uploads and ingests that nobody needs, once all is over and the collector has come by."""
+        store = open_store(self.settings)
+        store.remove_abandoned(age_s=-1)
+        with self.database.write() as session:
+            artifacts.collect(session, store, grace_s=-1, limit=1000)
+        with self.database.read() as session:
+            kept = set(session.scalars(select(Blob.sha256)))
+        places = [self.home / "artifacts", self.home / "runs", *self.home.glob("cache/datasets/.*")]
+        return [path for place in places for path in place.rglob("*") if path.is_file() and path.name not in kept]
 
     def cancel(self, job_id: str, *, keep_result: bool = False) -> None:
         with self.jobs() as jobs:
@@ -246,6 +293,8 @@ class Cluster:
             states = [event.data for event in events if event.type == "job.state_changed"]
             assert [data["from"] for data in states[1:]] == [data["to"] for data in states[:-1]]
             assert not states or states[-1]["to"] == job.status
+            if job.kind != Kind.DISTILLATION:
+                continue
             published = {kind: len(self.artifacts(job.id, kind)) for kind in ("bundle", "synthetic_images", "manifest")}
             if job.status == State.SUCCEEDED:
                 assert set(published.values()) == {1}

@@ -29,7 +29,7 @@ class Recorder(Callback):
             self.done = done
 
     def on_metrics(self, step: int, values: Mapping[str, float]) -> None:
-        self.metrics[step] = dict(values)
+        self.metrics.setdefault(step, {}).update(values)
 
     def on_snapshot(self, step: int, png: bytes) -> None:
         self.snapshots[step] = png

@@ -9,6 +9,7 @@ gives; nothing here is edited. The promises, and where each is checked:
   combination. A stop after step 1 lies within the steps over which a relative strength is measured, so a regulariser
   alone is stopped there; one after step 3 lies within the life of a network, a batch or a stage, so a method alone is
   stopped there; all regularisers together are stopped at both;
+- *accuracy on the way* that leaves the images alone: :func:`test_accuracy_on_the_way_leaves_the_images_alone`;
 - *respect of the seed*: the same seed gives the same bytes (the resumed run is another one), and another seed gives
   others: :func:`test_another_seed_gives_other_images`, for every method, whose start differs whatever joins it.
 
@@ -232,6 +233,29 @@ def test_contract(names: tuple[str, ...], runs: Runs, tmp_path: Path) -> None:
 def test_another_seed_gives_other_images(method: str, runs: Runs, tmp_path: Path) -> None:
     distil(parse(job(method, seed=1, evaluation={"repeats": 0})), tmp_path, runs.cache, Recorder())
     assert digest(tmp_path) != digest(runs.whole(parse(job(method))).folder)
+
+
+@pytest.mark.parametrize("method", [case for case in methods() if steps(case.id)])
+def test_accuracy_on_the_way_leaves_the_images_alone(method: str, runs: Runs, tmp_path: Path) -> None:
+    """The bytes and readings of a run without it, and the same accuracies after an interruption."""
+    whole = runs.whole(parse(job(method)))
+    spec = parse(job(method, evaluation={"repeats": 0, "during": {"every": 2, "epochs": 1}}))
+    said, parts = Recorder(), [Recorder(stop_after=4), Recorder()]
+    distil(spec, tmp_path / "at once", runs.cache, said)
+    assert digest(tmp_path / "at once") == digest(whole.folder)
+    ours = {
+        step: {k: v for k, v in values.items() if k.startswith("accuracy/")} for step, values in said.metrics.items()
+    }
+    assert {step: set(found) for step, found in ours.items() if found} == {
+        2: {"accuracy/validation", "accuracy/random"}, 4: {"accuracy/validation"}, 6: {"accuracy/validation"},
+    }  # fmt: skip
+    others = {step: values.keys() - ours[step].keys() for step, values in said.metrics.items()}
+    assert {step: {k: said.metrics[step][k] for k in keys} for step, keys in others.items()} == whole.said.metrics
+    with pytest.raises(Interrupted):
+        distil(spec, tmp_path / "in two", runs.cache, parts[0])
+    distil(spec, tmp_path / "in two", runs.cache, parts[1])
+    assert digest(tmp_path / "in two") == digest(whole.folder)
+    assert parts[0].metrics | parts[1].metrics == said.metrics
 
 
 @pytest.mark.parametrize("method", methods(lambda config: "mosaic" in config.usable_decoders()))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.artifacts import routes
+from app.artifacts import downloads
 from app.artifacts.service import Output, publish
 from app.core.storage import CHUNK, RemoteStore, key_of
 
@@ -83,7 +83,7 @@ class TestWhole:
         assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (200, b"", "0")
 
     def test_large_files_are_streamed(self, api: Api, put: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(routes, "VERIFIED_BELOW", 100)
+        monkeypatch.setattr(downloads, "VERIFIED_BELOW", 100)
         data = os.urandom(2 * CHUNK + 5)
         path = put(data)
         assert api.get(path).content == data
@@ -176,7 +176,7 @@ class TestDamage:
     def test_a_large_damaged_file_never_arrives_whole(
         self, api: Api, put: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(routes, "VERIFIED_BELOW", 100)
+        monkeypatch.setattr(downloads, "VERIFIED_BELOW", 100)
         path = put()
         damage(api, DIGEST, DATA[:-1] + b"x")
         with pytest.raises(Exception, match=DIGEST):
@@ -185,7 +185,7 @@ class TestDamage:
     def test_a_large_file_that_lost_its_length_is_refused(
         self, api: Api, put: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(routes, "VERIFIED_BELOW", 100)
+        monkeypatch.setattr(downloads, "VERIFIED_BELOW", 100)
         path = put()
         damage(api, DIGEST, DATA[:-1])
         assert api.get(path).json()["code"] == "checksum_mismatch"

@@ -24,6 +24,7 @@ from app.queue.checkpoints import SavedCheckpoint
 from app.queue.leases import Claim
 from app.queue.retries import Failure
 from app.queue.states import Actor, transition
+from ddcore.spec.results import Results
 
 BACKENDS = ("sqlite", "postgres")
 
@@ -335,7 +336,8 @@ def test_a_finish_wins_over_a_wish(database: Database, add_job: AddJob) -> None:
     taken = claimed_after(database, add_job)
     move(database, taken.job_id, State.CANCELLING)
     with database.write() as session:
-        assert endings.succeed(session, taken, "done", {"step": 100})
+        results = Results(accuracy=None).model_dump(mode="json", exclude_unset=True)
+        assert endings.succeed(session, taken, "done", {"step": 100, "results": results})
     row = job(database, taken.job_id)
     assert (row.status, row.results, row.step) == ("succeeded", {"accuracy": None}, 100)
 

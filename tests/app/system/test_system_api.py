@@ -55,12 +55,13 @@ class TestHealth:
 
     def test_wrong_schema_is_unavailable(self, api: Api) -> None:
         with api.database.write() as session:
+            before = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
             session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         try:
             response = api.acting_as(None).get("/readyz")
         finally:
             with api.database.write() as session:
-                session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+                session.execute(text("UPDATE alembic_version SET version_num = :before"), {"before": before})
         assert (response.status_code, response.json()["status"]) == (503, "unavailable")
         assert "newer version" in response.json()["checks"]["database"]
 

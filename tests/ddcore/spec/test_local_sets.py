@@ -114,3 +114,15 @@ def test_a_job_is_refused_by_what_is_certain(root: Path) -> None:
 def test_names_follow_the_files(tmp_path: Path, place: str, name: str) -> None:
     (tmp_path / place).touch() if "." in place else (tmp_path / place).mkdir()
     assert usual_name(tmp_path / place) == name
+
+
+def test_a_report_that_changes_is_read_again(tmp_path: Path) -> None:
+    keep(tmp_path, "photos", smallest=7)
+    assert report_in(tmp_path / "photos") is report_in(tmp_path / "photos")
+    (tmp_path / "photos" / "dataset.json").unlink()
+    assert report_in(tmp_path / "photos") is None
+    (tmp_path / "photos").rmdir()
+    keep(tmp_path, "photos", smallest=9)
+    found = report_in(tmp_path / "photos")
+    assert found is not None
+    assert found.smallest_class == 9

@@ -1,0 +1,184 @@
+"""Accuracy while the images are learned: what it costs, what it is of, and what follows from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ddcore import engine
+from ddcore.evaluation.during import During, Look
+from ddcore.spec import DATASETS, DuringConfig, SpecError, parse
+from ddcore.spec.cost import Cost
+from ddcore.spec.work import DataSizes
+from tests.ddcore.counting import counted
+from tests.ddcore.recorder import Recorder
+
+
+def job(during: dict[str, Any] | None, iterations: int = 8, **fields: Any) -> dict[str, Any]:
+    return {
+        "dataset": "digits", "ipc": 1, "method": {"name": "dm", "iterations": iterations, "batch_real": 16},
+        "network": {"name": "convnet", "width": 8}, "compile": "off",
+        "metrics": {"every": 4, "probe": "random"},
+        "evaluation": {"repeats": 0, "during": during}, **fields,
+    }  # fmt: skip
+
+
+def run(spec: dict[str, Any], folder: Path, cache: Path) -> tuple[engine.Result, Recorder, torch.Tensor]:
+    said = Recorder()
+    result = engine.run(parse(spec), folder / "out", run_dir=folder / "run", cache=cache, callback=said)
+    return result, said, load_file(folder / "out" / "distilled.safetensors")["images"]
+
+
+def steps_of(said: Recorder, name: str) -> list[int]:
+    return [step for step, values in sorted(said.metrics.items()) if name in values]
+
+
+class TestWhatItIsOf:
+    def test_validation_images_are_training_images_of_each_class(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[torch.Tensor] = []
+        from ddcore.evaluation import during
+
+        def accuracy(_functional: Any, _params: Any, images: Any, labels: Any, **_: Any) -> float:
+            seen.append(labels)
+            return float(len(seen))
+
+        monkeypatch.setattr(during, "accuracy", accuracy)
+        _, said, _ = run(job({"every": 4, "networks": 2, "validation": 0.2}), tmp_path, cache)
+        counts = torch.bincount(seen[0], minlength=10).tolist()
+        real = DATASETS["digits"]
+        assert all(real.smallest_class * 0.2 - 1 <= count <= 31 for count in counts)
+        assert all(torch.equal(labels, seen[0]) for labels in seen)
+        # Two networks are averaged; the first look scores random images too.
+        assert said.metrics[4]["accuracy/validation"] == 1.5
+        assert said.metrics[4]["accuracy/random"] == 3.5
+        assert said.metrics[8]["accuracy/validation"] == 5.5
+
+    def test_the_test_set_by_name(self, tmp_path: Path, cache: Path) -> None:
+        _, said, _ = run(job({"every": 8, "on": "test", "epochs": 2}), tmp_path, cache)
+        assert steps_of(said, "accuracy/test") == [8]
+        share = said.metrics[8]["accuracy/test"] * DATASETS["digits"].test_size / 100
+        assert share == pytest.approx(round(share))
+
+    def test_better_images_score_better(self, tmp_path: Path, cache: Path) -> None:
+        """Of a start from noise, which teaches nothing, and what it becomes."""
+        spec = job({"every": 1, "epochs": 60}, iterations=2, init="noise")
+        _, early, _ = run(spec, tmp_path / "early", cache)
+        spec = job({"every": 120, "epochs": 60}, iterations=120, init="noise")
+        _, late, _ = run(spec, tmp_path / "late", cache)
+        assert late.metrics[120]["accuracy/validation"] > early.metrics[1]["accuracy/validation"] + 10
+
+
+class TestCost:
+    @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
+    @pytest.mark.parametrize("method", ["dm", "dsa", "mtt"])
+    def test_a_tenth_of_the_job_by_default(self, dataset: str, method: str) -> None:
+        spec = parse({"dataset": dataset, "ipc": 10, "method": method, "evaluation": {"during": {}}})
+        cost = Cost(spec, DataSizes.of(DATASETS[dataset]))
+        assert 1 <= len(cost.looks) <= 20
+        assert cost.looks[-1] == spec.method.iterations
+        assert len(cost.looks) == 1 or cost.passes() <= 1.1 * cost.passes_without_looks
+
+    def test_it_is_in_the_estimate_and_decides_nothing_else(self) -> None:
+        sizes = DataSizes.of(DATASETS["digits"])
+        plain, looked = (Cost(parse(job(during)), sizes) for during in (None, {"every": 1, "networks": 3}))
+        assert looked.passes("distilling") > plain.passes("distilling")
+        assert looked.passes_without_looks == plain.passes() == plain.passes_without_looks
+        assert looked.probe == plain.probe
+
+    def test_the_passes_are_those_that_are_made(self, tmp_path: Path, cache: Path) -> None:
+        sizes = DataSizes.of(DATASETS["digits"])
+        specs = [job(during, iterations=4) for during in (None, {"every": 2, "epochs": 3})]
+        made = []
+        for number, spec in enumerate(specs):
+            passes: list[float] = []
+            with counted(passes.append):
+                run(spec, tmp_path / str(number), cache)
+            made.append(sum(passes))
+        predicted = [Cost(parse(spec), sizes).passes() for spec in specs]
+        assert made[1] - made[0] == pytest.approx(predicted[1] - predicted[0], rel=0.01)
+
+
+def looked(*accuracies: float, **fields: Any) -> During:
+    """Scorings after steps 1, 2, …"""
+    found = During.__new__(During)
+    found._config = DuringConfig(**fields)
+    found.looks = [Look(step, accuracy) for step, accuracy in enumerate(accuracies, start=1)]
+    return found
+
+
+class TestPlateau:
+    def test_it_takes_patience(self) -> None:
+        assert not looked(10, 9, 9, stop="plateau", patience=3).plateau
+        assert looked(10, 9, 9, 10, stop="plateau", patience=3).plateau
+        assert not looked(10, 9, 9, 11, stop="plateau", patience=3).plateau
+        assert not looked(stop="plateau").plateau
+        assert not looked(10, 9, 9, 9, 9).plateau
+
+    def test_it_ends_the_job_with_its_reason(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from ddcore.evaluation import during
+
+        monkeypatch.setattr(during, "accuracy", lambda *_, **__: 50.0)
+        spec = job({"every": 2, "stop": "plateau", "patience": 2, "epochs": 1}, iterations=40)
+        result, said, images = run(spec, tmp_path / "stopped", cache)
+        assert result.steps == 6
+        assert any("ends at step 6" in line and "plateau" in line for line in said.logs)
+        assert {2, 4, 6} <= set(said.metrics)
+        assert 6 in said.checkpoints
+        _, _, expected = run(job(None, iterations=6), tmp_path / "short", cache)
+        assert torch.equal(images, expected)
+
+
+class TestBest:
+    def test_the_images_of_that_step_are_delivered(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from ddcore.evaluation import during
+
+        # The second number is that of random real images, which are scored once.
+        told = iter([30.0, 0.0, 70.0, 50.0, 60.0])
+        monkeypatch.setattr(during, "accuracy", lambda *_, **__: next(told))
+        spec = job({"every": 2, "checkpoint": "best", "epochs": 1})
+        result, said, images = run(spec, tmp_path / "best", cache)
+        assert (result.results.checkpoint, result.results.at_step, result.steps) == ("best", 4, 8)
+        assert any("step 4" in line for line in said.logs)
+        _, _, expected = run(job(None, iterations=4), tmp_path / "four", cache)
+        assert torch.equal(images, expected)
+
+    def test_an_interrupted_run_remembers_it(self, tmp_path: Path, cache: Path) -> None:
+        from ddcore.errors import Interrupted
+
+        spec = job({"every": 1, "checkpoint": "best", "epochs": 3})
+        whole, _, images = run(spec, tmp_path / "whole", cache)
+        for stop in (3, 6):
+            with pytest.raises(Interrupted):
+                engine.run(
+                    parse(spec), tmp_path / "parts" / "out", run_dir=tmp_path / "parts" / "run", cache=cache,
+                    callback=Recorder(stop_after=stop),
+                )  # fmt: skip
+        resumed, _, same = run(spec, tmp_path / "parts", cache)
+        assert resumed.results.at_step == whole.results.at_step
+        assert torch.equal(same, images)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"method": "random", "evaluation": {"during": {}}}, "/evaluation/during"),
+        ({"method": "seqmatch", "ipc": 10, "evaluation": {"during": {"checkpoint": "best"}}}, "checkpoint"),
+        ({"evaluation": {"during": {"every": 0}}}, "every"),
+        ({"evaluation": {"during": {"validation": 0}}}, "validation"),
+        ({"evaluation": {"during": {"on": "train"}}}, "on"),
+    ],
+)
+def test_what_cannot_be_is_refused(fields: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse({"dataset": "digits", "ipc": 1, "method": "dm", **fields})
+    assert any(pointer in problem.pointer for problem in caught.value.problems)
