@@ -71,7 +71,7 @@ def content(folder: Path, names: Any) -> list[tuple[str, bytes]]:
 
 def test_a_folder_of_photographs_is_distilled_by_its_path(client: Client, photos: Path, tmp_path: Path) -> None:
     job = client.distill(photos, ipc=1, ingest={"size": 16}, **QUICK)
-    assert job.document.spec["dataset"] == "photos@1"
+    assert job.document.spec["dataset"] == client.datasets.get("photos").reference
     assert job.wait(timeout=120).status == "succeeded"
     images, labels = job.download(tmp_path / "out").as_torch().tensors
     assert (tuple(images.shape), labels.tolist()) == ((3, 3, 16, 16), [0, 1, 2])
