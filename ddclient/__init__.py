@@ -7,16 +7,18 @@
 
 from ddclient.bundle import Bundle
 from ddclient.client import Client
+from ddclient.dataset import Dataset
 from ddclient.errors import (
     BadInputError,
     ClientError,
+    DatasetFailedError,
     DownloadError,
     JobFailedError,
     ProblemError,
     UnreachableError,
 )
 from ddclient.job import Job
-from ddclient.models import Artifact, Event, JobDocument, MetricPoint
+from ddclient.models import Artifact, DatasetDocument, Event, JobDocument, MetricPoint
 
 __all__ = [
     "Artifact",
@@ -24,6 +26,9 @@ __all__ = [
     "Bundle",
     "Client",
     "ClientError",
+    "Dataset",
+    "DatasetDocument",
+    "DatasetFailedError",
     "DownloadError",
     "Event",
     "Job",

@@ -67,8 +67,22 @@ class Bundle:
         return TensorDataset(tensors["images"], tensors["labels"])
 
 
-def fetch(transport: Transport, artifact: Artifact, target: Path) -> Path:
-    """Download an artifact to the file ``target``, going on where an earlier attempt broke off.
+@dataclass(frozen=True)
+class Remote:
+    """A file of the service: where it is, its ``size`` in bytes and its hexadecimal SHA-256."""
+
+    path: str
+    size: int | None
+    sha256: str | None
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Remote:
+        """The bytes of an artifact."""
+        return cls(f"/v1/artifacts/{artifact.id}/content", artifact.size, artifact.sha256)
+
+
+def fetch(transport: Transport, remote: Remote, target: Path) -> Path:
+    """Download a file to ``target``, going on where an earlier attempt broke off.
 
     Bytes collect in ``target`` + ``.part`` and move to ``target`` once their SHA-256 is right.
 
@@ -81,17 +95,17 @@ def fetch(transport: Transport, artifact: Artifact, target: Path) -> Path:
     part = target.with_name(f"{target.name}.part")
     for attempt in range(1, CONNECTIONS + 1):
         try:
-            _receive(transport, artifact, part)
+            _receive(transport, remote, part)
             break
         except httpx.TransportError as error:
             if attempt == CONNECTIONS:
                 raise transport.unreachable(error) from error
             time.sleep(0.2 * 2**attempt)
     digest = sha256_of(part)
-    if digest != artifact.sha256:
+    if digest != remote.sha256:
         part.unlink()
         raise DownloadError(
-            f"{target.name} has SHA-256 {digest}, but the service promised {artifact.sha256}; download it again"
+            f"{target.name} has SHA-256 {digest}, but the service promised {remote.sha256}; download it again"
         )
     part.replace(target)
     return target
@@ -129,18 +143,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _receive(transport: Transport, artifact: Artifact, part: Path) -> None:
+def _receive(transport: Transport, remote: Remote, part: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
-    if have and have == artifact.size:
+    if have and have == remote.size:
         return
-    if artifact.size is not None and have > artifact.size:
+    if remote.size is not None and have > remote.size:
         have = 0
     headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
     if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": f'"{artifact.sha256}"'}
-    path = f"/v1/artifacts/{artifact.id}/content"
+        headers |= {"Range": f"bytes={have}-", "If-Range": f'"{remote.sha256}"'}
     with contextlib.ExitStack() as stack:
-        answer = stack.enter_context(transport.stream(path, headers=headers, read_timeout=READ_TIMEOUT_S))
+        answer = stack.enter_context(transport.stream(remote.path, headers=headers, read_timeout=READ_TIMEOUT_S))
         mode = "ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb"
         file = stack.enter_context(part.open(mode))
         for chunk in answer.iter_bytes():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 import httpx
 
 from ddclient import bundle, events
-from ddclient.bundle import Bundle
+from ddclient.bundle import Bundle, Remote
+from ddclient.datasets import Datasets
 from ddclient.discovery import locate
 from ddclient.errors import BadInputError, ClientError
+from ddclient.images import is_path
 from ddclient.job import LONG_POLL_S, Job
 from ddclient.models import Artifact, Event, JobDocument, MetricPoint, Series
 from ddclient.transport import Transport
@@ -51,6 +54,8 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._transport = Transport(locate(url, api_key), timeout=timeout, transport=transport)
+        self.datasets = Datasets(self._transport)
+        """Images of the user's own: sent, listed, fetched, removed."""
 
     def __enter__(self) -> Client:
         return self
@@ -71,26 +76,32 @@ class Client:
 
     def distill(
         self,
-        dataset: str,
+        dataset: str | os.PathLike[str],
         *,
         method: str | Mapping[str, Any] = "dm",
         ipc: int = 1,
         regularizers: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        ingest: Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> Job:
         """Submit a job in its short spelling.
 
         Args:
-            dataset: name of the dataset.
+            dataset: name of the dataset; or a path of images, which are sent first: a ``Path``, or text with a ``/``,
+                such as ``"./photos"``. A word by itself always is a name.
             method: name of the method, or its configuration with a ``name``.
             ipc: synthetic images per class.
             regularizers: weight by name, such as ``{"cmi": 2000}`` or ``{"mim": {"relative": 1.0}}``.
+            ingest: how images are taken in, such as ``{"size": 64}``; see :meth:`Datasets.add`.
             fields: any other field of the specification (``seed``, ``network``, ``evaluation``, …).
+
+        Raises:
+            DatasetFailedError: the images could not be taken in.
         """
         spec = {"dataset": dataset, "ipc": ipc, "method": method, **fields}
         if regularizers is not None:
             spec["regularizers"] = regularizers
-        return self.submit(spec)
+        return self.submit(spec, ingest=ingest)
 
     def submit(
         self,
@@ -101,18 +112,25 @@ class Client:
         priority: int | None = None,
         limits: Mapping[str, int] | None = None,
         idempotency_key: str | None = None,
+        ingest: Mapping[str, Any] | None = None,
     ) -> Job:
         """Submit a job.
 
         Args:
-            spec: the specification, in either spelling, or ``{"preset": …}`` with overrides.
+            spec: the specification, in either spelling, or ``{"preset": …}`` with overrides. Where its ``dataset`` is a
+                path, as :meth:`distill` says, the images are sent first, and the job is on that very version of them.
             name: what to call the job.
             labels: names and values to find it by.
             priority: 0 (last) to 9 (first).
             limits: ``max_runtime_s`` and ``max_queue_s``.
             idempotency_key: submitting twice with one key makes one job. Default: a fresh key, so that
                 only the repeats of this very call are one.
+            ingest: how images are taken in.
+
+        Raises:
+            DatasetFailedError: the images could not be taken in.
         """
+        spec = self._with_images(spec, ingest)
         fields = {"name": name, "labels": labels, "priority": priority, "limits": limits}
         body = _body(spec) | {field: value for field, value in fields.items() if value is not None}
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
@@ -235,7 +253,7 @@ class Client:
         if not bundles:
             raise ClientError(f"{job_id} has no bundle; wait until it has succeeded (`ddctl watch {job_id}`)")
         folder = Path(out)
-        archive = bundle.fetch(self._transport, bundles[-1], folder / f".{job_id}.zip")
+        archive = bundle.fetch(self._transport, Remote.of(bundles[-1]), folder / f".{job_id}.zip")
         try:
             return bundle.unpack(archive, folder)
         finally:
@@ -273,6 +291,20 @@ class Client:
         """The job's document once its version changes, or after ``seconds``, whichever is first."""
         query = {"wait": min(int(seconds) or 1, LONG_POLL_S), "version": job.document.version}
         return JobDocument.model_validate(self._transport.get(f"/v1/jobs/{job.id}", **query))
+
+    def _with_images(
+        self, spec: Mapping[str, Any] | JobSpec, ingest: Mapping[str, Any] | None
+    ) -> Mapping[str, Any] | JobSpec:
+        """A specification that names a set, which was a path of images before."""
+        dataset = None if isinstance(spec, JobSpec) else spec.get("dataset")
+        if isinstance(spec, JobSpec) or not is_path(dataset):
+            if ingest:
+                raise BadInputError(
+                    f"`ingest` says how images are taken in, but `dataset` is {dataset!r}, which is no path of images; "
+                    "write ./photos for a folder here"
+                )
+            return spec
+        return dict(spec) | {"dataset": self.datasets.add(dataset, **ingest or {}).reference}
 
     def _verb(self, job_id: str, verb: str, body: Mapping[str, Any] | None = None) -> Job:
         return Job(self, JobDocument.model_validate(self._transport.post(f"/v1/jobs/{job_id}:{verb}", body)))

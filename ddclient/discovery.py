@@ -55,6 +55,15 @@ def locate(url: str | None = None, api_key: str | None = None) -> Endpoint:
     return Endpoint(found.rstrip("/"), key, source)
 
 
+def is_named() -> bool:
+    """Whether anything says that there is a service: a setting, or a ``ddctl up`` that runs.
+
+    The default address alone does not: whatever answers there need not be one.
+    """
+    configured = any(os.environ.get(name) for name in ("DD_URL", "DD_API_KEY", "DD_HOST", "DD_PORT"))
+    return configured or running_service(home()) is not None
+
+
 def running_service(folder: Path) -> Mapping[str, Any] | None:
     """What ``ddctl up`` wrote into ``folder``, if the process that wrote it is alive."""
     try:

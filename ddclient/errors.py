@@ -88,6 +88,34 @@ class JobFailedError(ClientError):
         super().__init__(f"{job_id} {status}" + (f": {reason}" if reason else ""))
 
 
+class DatasetFailedError(ClientError):
+    """Images of a user's own that could not be taken in, or no longer are.
+
+    Attributes:
+        dataset_id: the set, ``set_…``. Its upload is kept for a while, and can be taken in with other options.
+        name: of the set.
+        state: ``failed`` or ``cancelled``.
+        reason: what the service says.
+        hint: what to do about it; part of the message.
+    """
+
+    code = "dataset_failed"
+
+    def __init__(self, dataset_id: str, name: str, state: str, reason: str | None, hint: str = "") -> None:
+        self.dataset_id, self.name, self.state, self.reason, self.hint = dataset_id, name, state, reason, hint
+        what = "could not be taken in" if state == "failed" else f"was not taken in, it is {state}"
+        super().__init__(f"{name} {what}{f': {reason}' if reason else ''}{hint}")
+
+    @property
+    def exit_code(self) -> int:
+        """Status that ``ddctl`` ends with."""
+        return Exit.CANCELLED if self.state == "cancelled" else Exit.FAILED
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as ``--json`` prints it."""
+        return super().as_dict() | {"dataset_id": self.dataset_id}
+
+
 class ProblemError(ClientError):
     """The service refused a request and said why (RFC 9457).
 

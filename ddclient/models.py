@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ddcore.spec.ingest import IngestOptions
 from ddcore.spec.results import Results
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
@@ -99,6 +100,64 @@ class Artifact(Document):
     sha256: str | None = None
     step: int | None = None
     created_at: datetime | None = None
+
+
+class UploadState(Document):
+    """What has come of the bytes of a set: ``received`` of ``size``; while ``kept``, they can be taken in again."""
+
+    file: str
+    size: int | None = None
+    received: int = 0
+    kept: bool = False
+
+
+class Ingest(Document):
+    """The job that takes a set in: ``done`` of ``total`` images."""
+
+    id: str
+    status: str
+    phase: str | None = None
+    done: int = 0
+    total: int | None = None
+
+
+class DatasetDocument(Document):
+    """A dataset as ``GET /v1/datasets`` shows it.
+
+    ``id`` is ``None`` where it is built in or lies in the service's data root. ``shape`` is (C, H, W).
+    """
+
+    id: str | None = None
+    name: str
+    version: int | None = None
+    reference: str
+    state: str = "ready"
+    builtin: bool = False
+    local: bool = True
+    content_id: str | None = None
+    shape: tuple[int, int, int] | None = None
+    classes: tuple[str, ...] | None = None
+    train_size: int | None = None
+    test_size: int | None = None
+    smallest_class: int | None = None
+    bytes: int | None = None
+    upload: UploadState | None = None
+    options: IngestOptions | None = None
+    job: Ingest | None = None
+    error: Failure | None = None
+    actions: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    ready_at: datetime | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether no byte of its upload is missing."""
+        return self.state != "receiving"
+
+    @property
+    def finished(self) -> bool:
+        """Whether it stays in its state by itself."""
+        return self.state in {"ready", "failed", "cancelled"}
 
 
 class MetricPoint(Document):

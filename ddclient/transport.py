@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
@@ -17,7 +17,11 @@ RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 ATTEMPTS = 4
 LONGEST_PAUSE_S = 5.0
 
+SEND_TIMEOUT_S = 120.0
+"""The service may take this long to store what was sent."""
+
 Query = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class Transport:
@@ -25,7 +29,7 @@ class Transport:
 
     ``GET`` is tried again when the connection fails or the service is overloaded or away. So is a
     request with an ``Idempotency-Key``, which the service carries out once however often it arrives.
-    Nothing else is repeated.
+    Nothing else is repeated, unless its sender does it by :meth:`persist`.
     """
 
     def __init__(self, endpoint: Endpoint, *, timeout: float, transport: httpx.BaseTransport | None = None) -> None:
@@ -70,13 +74,10 @@ class Transport:
                 raise problem(answer)
             return answer
 
+        if repeatable:
+            return self.persist(send)
         with self._readable_failures():
-            return Retrying(
-                retry=retry_if_exception(_may_pass) if repeatable else _never,
-                stop=stop_after_attempt(ATTEMPTS),
-                wait=_pause,
-                reraise=True,
-            )(send)
+            return send()
 
     def get(self, path: str, **query: Any) -> Any:
         """The JSON document at ``path``."""
@@ -85,6 +86,34 @@ class Transport:
     def post(self, path: str, json: object = None) -> Any:
         """The JSON document that posting ``json`` to ``path`` answers."""
         return self.request("POST", path, json={} if json is None else json).json()
+
+    def persist(self, send: Callable[[], T]) -> T:
+        """Call ``send`` until it returns; for what may be done more than once.
+
+        Raises:
+            ProblemError: the service refused for good, or is overloaded or away.
+            UnreachableError: the service does not answer, however often it is asked.
+        """
+        with self._readable_failures():
+            retrying = Retrying(
+                retry=retry_if_exception(_may_pass), stop=stop_after_attempt(ATTEMPTS), wait=_pause, reraise=True
+            )
+            return retrying(send)
+
+    def put(self, path: str, body: Iterable[bytes], size: int, headers: Mapping[str, str]) -> Any:
+        """Send ``size`` bytes once, as they are made, and return the JSON document of the answer.
+
+        Connection failures come out as ``httpx.TransportError``: only the sender knows where to go on.
+
+        Raises:
+            ProblemError: the service refused.
+        """
+        sent = {"Content-Type": "application/octet-stream", "Content-Length": str(size), **headers}
+        timeout = httpx.Timeout(self._http.timeout.connect, read=SEND_TIMEOUT_S, write=SEND_TIMEOUT_S)
+        answer = self._http.put(path, content=body, headers=sent, timeout=timeout)
+        if answer.status_code >= 400:
+            raise problem(answer)
+        return answer.json()
 
     @contextmanager
     def stream(
@@ -147,7 +176,6 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, httpx.TransportError)
 
 
-_never = retry_if_exception(lambda _: False)
 _backoff = wait_exponential(multiplier=0.2, max=LONGEST_PAUSE_S) + wait_random(0, 0.1)
 
 

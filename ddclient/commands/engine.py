@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,18 +13,15 @@ from ddclient import output, submission
 from ddclient.bundle import Bundle
 from ddclient.commands import ingest_options as own
 from ddclient.commands.jobs import Ipc, Iterations, Method, Preset, Reg, Seed, Set
+from ddclient.commands.this_machine import DataRoot, data_folder, import_engine
 from ddclient.discovery import home
-from ddclient.errors import BadInputError, ClientError, Exit
+from ddclient.errors import BadInputError, Exit
 from ddclient.live import RunView, classes_of, display
 from ddclient.output import JsonOption
-from ddcore.machine import torch_messages
 from ddcore.spec import DATASETS, check_dataset_name, parse
 from ddcore.spec.ingest import DatasetReport, IngestOptions
-from ddcore.spec.local_sets import certain_facts_of, names_in, places_of
+from ddcore.spec.local_sets import certain_facts_of, names_in, places_of, usual_name
 from ddcore.spec.results import Results
-
-NEEDS_ENGINE = "this command needs the engine: pip install 'ddservice[engine]' (missing: {name})"
-DataRoot = Annotated[Path | None, typer.Option(help="Folder of named datasets. Default: DD_DATA_ROOT.")]
 
 
 def run(
@@ -57,10 +54,7 @@ def run(
     )
     report = None if source is None or is_file else _taken_in(source, folder, chosen)
     if report is None and chosen.model_fields_set:
-        raise BadInputError(
-            f"--{min(chosen.model_fields_set).replace('_', '-')} says how images are taken in, but no path of images "
-            "is given; write ./photos for a folder here"
-        )
+        raise BadInputError(own.without_images(chosen))
     dataset = report.id if report is not None else None if is_file else source
     spec = parse(
         submission.build(
@@ -103,11 +97,9 @@ def _taken_in(source: str, data_root: Path, chosen: IngestOptions) -> DatasetRep
     place = Path(source).expanduser()
     if source in DATASETS or (os.sep not in source and (places_of(source, data_root) or not place.exists())):
         return None
-    library, sources = import_engine("ddcore.data.library"), import_engine("ddcore.data.sources")
+    sources = import_engine("ddcore.data.sources")
     with own.progress() as told:
-        report: DatasetReport = sources.own(
-            place, library.usual_name(place), chosen, home() / "cache", progress=told
-        ).report
+        report: DatasetReport = sources.own(place, usual_name(place), chosen, home() / "cache", progress=told).report
     output.note(own.text_of(report))
     return report
 
@@ -143,24 +135,3 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(run)
     app.command("train-on")(train_on)
-
-
-def data_folder(given: Path | None) -> Path:
-    """Where named datasets are looked for: the option, else ``DD_DATA_ROOT``, else in the state folder."""
-    configured = given or os.environ.get("DD_DATA_ROOT")
-    return Path(configured).expanduser() if configured else home() / "data"
-
-
-def import_engine(module: str) -> Any:
-    """A module of the engine, which not every installation has.
-
-    Raises:
-        ClientError: it is missing; the message says what to install.
-    """
-    import importlib
-
-    torch_messages.hide_useless()
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ClientError(NEEDS_ENGINE.format(name=error.name)) from error

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
 from ddclient.errors import BadInputError
-from ddcore.spec.errors import SpecError, problems
+from ddclient.options import options_of
 from ddcore.spec.ingest import DatasetReport, IngestOptions
 
 Size = Annotated[
@@ -54,10 +55,7 @@ def options(**given: Any) -> IngestOptions:
     chosen = {name: value for name, value in given.items() if value not in (None, False)}
     if isinstance(chosen.get("size"), str) and chosen["size"] != "keep":
         chosen["size"] = _size(chosen["size"])
-    try:
-        return IngestOptions(**chosen)
-    except ValidationError as error:
-        raise SpecError(problems(error, tuple(IngestOptions.model_fields))) from error
+    return options_of(chosen)
 
 
 def _size(text: str) -> int | tuple[int, int]:
@@ -65,6 +63,46 @@ def _size(text: str) -> int | tuple[int, int]:
     if not all(side.isdecimal() for side in sides) or len(sides) > 2:
         raise BadInputError(f"--size is {text!r}, but must be a number (64), height x width (48x64) or keep")
     return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
+
+
+def without_images(given: IngestOptions) -> str:
+    """What to say where options are given, but no images."""
+    flag = f"--{min(given.model_fields_set).replace('_', '-')}"
+    return f"{flag} says how images are taken in, but no path of images is given; write ./photos for a folder here"
+
+
+def commands(message: str, start: Sequence[str], given: IngestOptions) -> str:
+    """The commands that a message of why images could not be taken in comes to, each on a line of its own.
+
+    Args:
+        message: it names options in brackets, such as ``(--size 16, --size 16 --fit pad)``.
+        start: the words that every command begins with.
+        given: options that were given already; they are kept, but for those that the message names otherwise.
+
+    >>> print(commands("they differ (--size 8, --size 8 --fit pad)", ["ddctl", "datasets", "add", "my photos"],
+    ...                IngestOptions(fit="crop", skip_unreadable=True)))
+    <BLANKLINE>
+      ddctl datasets add 'my photos' --skip-unreadable --fit crop --size 8
+      ddctl datasets add 'my photos' --skip-unreadable --size 8 --fit pad
+    """
+    ways = [way.split() for some in re.findall(r"\((--[^)]*)\)", message) for way in some.split(", ")]
+    flags = _flags(given)
+    lines = []
+    for way in ways:
+        kept = [word for name in sorted(flags, reverse=True) if name not in way for word in flags[name]]
+        lines.append("\n  " + shlex.join([*start, *kept, *way]))
+    return "".join(lines)
+
+
+def _flags(given: IngestOptions) -> dict[str, list[str]]:
+    """Options as the words of a command, by the flag of each."""
+    found = {}
+    for name, value in given.model_dump(mode="json", exclude_unset=True).items():
+        flag = "--split-seed" if name == "seed" else f"--{name.replace('_', '-')}"
+        if value is not None and value is not False:
+            text = "x".join(map(str, value)) if isinstance(value, list) else str(value)
+            found[flag] = [flag] if value is True else [flag, text]
+    return found
 
 
 @contextmanager

@@ -12,14 +12,21 @@ from rich.table import Column, Table
 
 from ddclient import output, submission
 from ddclient.client import Client
-from ddclient.errors import Exit
+from ddclient.commands import ingest_options as own
+from ddclient.commands.sending import send
+from ddclient.errors import BadInputError, Exit
+from ddclient.images import is_path
 from ddclient.job import Job
 from ddclient.live import watch as follow
 from ddclient.models import Event
 from ddclient.output import JsonOption
+from ddcore.spec.ingest import IngestOptions
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="Identifier of the job, job_….", show_default=False)]
-Dataset = Annotated[str | None, typer.Argument(metavar="[DATASET]", help="Name of the dataset, such as digits.")]
+Dataset = Annotated[
+    str | None,
+    typer.Argument(metavar="[DATASET|PATH]", help="Name of a dataset, such as digits, or images: a path with a /."),
+]
 Method = Annotated[str | None, typer.Option(help="Name of the method (`ddctl methods`). Default: dm.")]
 Ipc = Annotated[int | None, typer.Option(help="Synthetic images per class.")]
 Iterations = Annotated[int | None, typer.Option(help="Steps of the method.")]
@@ -47,15 +54,27 @@ def submit(
     priority: Annotated[int | None, typer.Option(help="0 (last) to 9 (first).")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job; Ctrl-C detaches.")] = False,
+    size: own.Size = None,
+    fit: own.Fit = None,
+    test_split: own.TestSplit = None,
+    label_column: own.LabelColumn = None,
+    skip_unreadable: own.SkipUnreadable = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Submit a job and print its id."""
+    """Submit a job and print its id; images of your own are sent first (see `ddctl datasets add` for all options)."""
+    chosen = own.options(
+        size=size, fit=fit, test_split=test_split, label_column=label_column, skip_unreadable=skip_unreadable
+    )
     body = submission.build(
         dataset=dataset, method=method, ipc=ipc, iterations=iterations, seed=seed,
         regularizers=reg or (), preset=preset, spec=spec, settings=set_ or (),
     )  # fmt: skip
     labels = dict(submission.assignment("--label", text) for text in label or ()) or None
     with Client() as client:
+        if is_path(body.get("dataset")):
+            body["dataset"] = _sent(client, Path(body["dataset"]), chosen)
+        elif chosen.model_fields_set:
+            raise BadInputError(own.without_images(chosen))
         job = client.submit(body, name=name, labels=labels, priority=priority, idempotency_key=idempotency_key)
         if watch:
             output.note(job.id)
@@ -152,6 +171,14 @@ def register(app: typer.Typer) -> None:
     for command in (submit, watch, get, cancel, pause, resume, retry, events):
         app.command()(command)
     app.command("list")(list_)
+
+
+def _sent(client: Client, path: Path, options: IngestOptions) -> str:
+    """The reference of the set that a path of images becomes."""
+    dataset = send(client, path, None, options)
+    report = dataset.report()
+    output.note(f"{own.text_of(report)}\n  kept      as {dataset.reference} in the service at {client.url}")
+    return dataset.reference
 
 
 def _act(action: Callable[[Client], Job], *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ddclient import output
 from ddclient.client import Client
-from ddclient.commands.engine import DataRoot, data_folder
+from ddclient.commands.this_machine import DataRoot, data_folder
 from ddclient.errors import Exit
 from ddclient.output import JsonOption
 from ddcore.version import __version__

@@ -17,16 +17,6 @@ _NAME = re.compile(r"\w[\w.-]*")
 _LONGEST_NAME = 200
 
 
-def usual_name(place: Path) -> str:
-    """What files are called where the user gives no name: as their folder or file, in characters that a name may have.
-
-    >>> usual_name(Path("/home/me/My photos.tar.gz"))
-    'My-photos'
-    """
-    stem = place.resolve().name if place.is_dir() else place.name.split(".")[0]
-    return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "images"
-
-
 def check_name(name: str) -> None:
     """Refuse what cannot name a set.
 

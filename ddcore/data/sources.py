@@ -19,7 +19,6 @@ from ddcore.data import stored
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.ingest import intake
 from ddcore.data.ingest.intake import Progress
-from ddcore.data.listing import listed
 from ddcore.data.readers import layouts_known, published
 from ddcore.data.stored import StoredSet
 from ddcore.errors import DataError
@@ -27,6 +26,7 @@ from ddcore.machine.cache import note_use
 from ddcore.spec.datasets import DATASETS
 from ddcore.spec.errors import nearest
 from ddcore.spec.ingest import DatasetReport, IngestOptions
+from ddcore.spec.listing import listed
 from ddcore.spec.local_sets import STORED_FACTS, STORED_FORMAT, names_in, places_of
 
 _logger = logging.getLogger(__name__)

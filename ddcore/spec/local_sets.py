@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ STORED_FORMAT = 3
 STORED_FACTS = "dataset.json"
 SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".parquet", ".npz", ".csv", ".tsv", ".jsonl")
 """Files, rather than folders, that can be a set."""
+LONGEST_NAME = 100
 
 
 def report_in(folder: Path) -> DatasetReport | None:
@@ -77,6 +79,18 @@ def certain_facts_of(name: str, data_root: Path) -> DatasetFacts | None:
         return DATASETS.get(name)
     report = report_in(places[0])
     return None if report is None else report.facts
+
+
+def usual_name(place: Path) -> str:
+    """What files are called where the user gives no name: as their folder or file, in characters that a name may have.
+
+    At most :data:`LONGEST_NAME` of them, which is what the service takes.
+
+    >>> usual_name(Path("/home/me/My photos.tar.gz"))
+    'My-photos'
+    """
+    stem = place.resolve().name if place.is_dir() else place.name.split(".")[0]
+    return re.sub(r"[^\w.-]+", "-", stem).strip("-.")[:LONGEST_NAME] or "images"
 
 
 def _files(data_root: Path) -> Iterator[Path]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,37 @@ def test_mixed_sizes_are_answered_with_commands_that_do(photos: Path, capsys: py
     assert photos.is_dir()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [[], ["--name", "pets"], ["--data-root", "my root"], ["--local", "--skip-unreadable"], ["--dry-run"]],
+    ids=" ".join,
+)
+def test_the_commands_of_a_refusal_can_be_typed(
+    photos: Path, given: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "--local" in given:
+        monkeypatch.setenv("DD_URL", "http://127.0.0.1:9")
+    path = photos.rename(photos.with_name("my photos"))
+    said = ddctl(capsys, "datasets", "add", str(path), "--fit", "stretch", *given)[2]
+    typed = [shlex.split(line) for line in re.findall(r"^  (ddctl .*)$", said, re.M)]
+    assert [words[-2:] for words in typed] == [["--size", "16"], ["--fit", "pad"], ["--fit", "stretch"]]
+    assert typed[0][-4:-2] == ["--fit", "stretch"], "what the user gave is kept"
+    for words in typed:
+        assert set(given) <= set(words)
+        assert ddctl(capsys, *words[1:], *([] if "--dry-run" in given else ["--replace"]))[0] == 0
+
+
+def test_large_images_can_be_kept_as_the_refusal_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(10):
+        path = tmp_path / "large" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (150, 150), dtype=np.uint8)).save(path)
+    said = ddctl(capsys, "datasets", "add", str(tmp_path / "large"))[2]
+    keep = shlex.split(said.splitlines()[-1])
+    assert keep[-2:] == ["--size", "keep"]
+    assert ddctl(capsys, *keep[1:])[0] == 0
+
+
 def test_from_a_folder_to_a_list(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert photos.is_dir()
     status, out, _ = ddctl(capsys, "datasets", "add", "photos", "--size", "16", "--dry-run")
@@ -66,8 +100,9 @@ def test_from_a_folder_to_a_list(photos: Path, capsys: pytest.CaptureFixture[str
     for line in ("read as   class folders", "20 train + 4 test, 24 x 16, colour", "10 + 2  café.noir", "set aside"):
         assert line in shown
     assert json.loads(ddctl(capsys, "datasets", "show", "pets", "--json")[1]) == report
-    assert ddctl(capsys, "datasets", "export", "pets", "--out", "copy")[1] == "24 images in copy\n"
-    assert ddctl(capsys, "datasets", "rm", "pets")[1] == "removed pets\n"
+    here = f"the data root {Path(os.environ['DD_HOME']) / 'data'}"
+    assert ddctl(capsys, "datasets", "export", "pets", "--out", "copy")[1] == f"24 images of {here} in copy\n"
+    assert ddctl(capsys, "datasets", "rm", "pets")[1] == f"removed pets from {here}\n"
     status, _, said = ddctl(capsys, "datasets", "show", "pets")
     assert (status, "`ddctl datasets list`" in said) == (Exit.BAD_INPUT, True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ddclient.discovery import home, locate, running_service
+from ddclient.discovery import home, is_named, locate, running_service
 from ddclient.errors import BadInputError
 
 
@@ -84,3 +84,15 @@ def test_an_address_that_is_none_is_refused(state: Path, url: str) -> None:
 def test_without_setting_the_home_is_the_users_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DD_HOME")
     assert home().name == "ddservice"
+
+
+@pytest.mark.parametrize("name", ["DD_URL", "DD_API_KEY", "DD_HOST", "DD_PORT"])
+def test_a_service_is_named_by_a_setting_or_by_running(state: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert not is_named()
+    announce(state, dead_pid())
+    assert not is_named()
+    with monkeypatch.context() as patch:
+        patch.setenv(name, "1")
+        assert is_named()
+    announce(state, os.getpid())
+    assert is_named()

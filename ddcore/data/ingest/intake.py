@@ -28,12 +28,12 @@ from ddcore.data.ingest.examination import Keys
 from ddcore.data.ingest.sizes import Sizes
 from ddcore.data.ingest.splits import Division, cut, divide
 from ddcore.data.ingest.spool import Spool
-from ddcore.data.listing import looked_at_once
 from ddcore.data.readers import Match
 from ddcore.data.source import Part, Source
 from ddcore.data.stored import StoredSet
 from ddcore.errors import DataError
 from ddcore.spec.ingest import DatasetReport, IngestOptions, LargestIpc, SplitReport, Unreadable
+from ddcore.spec.listing import looked_at_once
 
 Progress = Callable[[int, int], None]
 """Told how many images of how many have been decoded."""
@@ -374,7 +374,7 @@ class _Intake:
             constant_channels=constant_channels(histograms),
             unreadable=self._unreadable,
             unlabelled=self._unlabelled,
-            ignored=dict(self._source.ignored),
+            ignored={kind: count for kind, count in self._source.ignored.items() if kind != archives.UNPACKED},
             duplicates=found,
             largest_ipc=[
                 LargestIpc(kind="starting from real images", most=smallest),

@@ -84,7 +84,8 @@ class Sizes:
         return (
             f"the images have {width} x {height} pixels; distilling 1 image per class of them by `dm` would take about "
             f"{cost.peak_bytes / 1e9:.2g} GB of memory and {cost.flop:.1e} operations, against "
-            f"{_cost(labels, side, side).flop:.1e} at {side} x {side}; {ways}; `size` 'keep' takes them as they are"
+            f"{_cost(labels, side, side).flop:.1e} at {side} x {side}; {ways}; `size` 'keep' takes them as they are "
+            "(--size keep)"
         )
 
     def _listed(self) -> str:

@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from ddcore.data.listing import listed
 from ddcore.data.source import Choices, Guess, Source
 from ddcore.errors import DataError
 from ddcore.spec import discovery
+from ddcore.spec.listing import listed
 
 GROUP = "ddservice.datasets"
 """Entry points that name the readers of other distributions."""

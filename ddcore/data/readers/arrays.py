@@ -20,10 +20,10 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ddcore.data.image_files import MAX_PIXELS
-from ddcore.data.listing import listed
 from ddcore.data.readers import reader
 from ddcore.data.source import SPLITS, Choices, Guess, Labels, Part, RawImage, Source
 from ddcore.errors import DataError
+from ddcore.spec.listing import listed
 
 _SPLIT_NAMES = (("{}_images", "{}_labels"), ("x_{}", "y_{}"))
 _PAIR_NAMES = (("images", "labels"), ("x", "y"), ("data", "labels"), ("image", "label"))

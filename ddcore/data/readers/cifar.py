@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ddcore.data.listing import listed
 from ddcore.data.plain_pickle import load_plain
 from ddcore.data.readers import reader
 from ddcore.data.source import Choices, Guess, Labels, Part, RawImage, Source
 from ddcore.errors import DataError
 from ddcore.spec.datasets import DATASETS
+from ddcore.spec.listing import listed
 
 _PIXELS = 3 * 32 * 32
 _ROWS = 1024

@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from ddcore.data.listing import IMAGES, Listing, listed
 from ddcore.data.readers import reader
 from ddcore.data.source import Choices, Guess, Labels, Part, RawImage, Source, batches, split_named
 from ddcore.errors import DataError
+from ddcore.spec.listing import IMAGES, Listing, listed
 
 _METADATA = frozenset(("metadata.csv", "metadata.jsonl"))
 _SHOWN = 5

@@ -14,10 +14,10 @@ from typing import BinaryIO, ClassVar, cast
 import numpy as np
 
 from ddcore.data.image_files import MAX_PIXELS
-from ddcore.data.listing import listed
 from ddcore.data.readers import reader
 from ddcore.data.source import Choices, Guess, Labels, Part, RawImage, Source
 from ddcore.errors import DataError
+from ddcore.spec.listing import listed
 
 _SPLITS = {"train": "train", "t10k": "test"}
 _AXES = {"images": 3, "labels": 1}

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ddcore.data.listing import listed
 from ddcore.data.readers import reader
 from ddcore.data.shards import check_complete
 from ddcore.data.source import SPLITS, UNLABELLED, Choices, Guess, Labels, Part, RawImage, Source, split_named
 from ddcore.errors import DataError
+from ddcore.spec.listing import listed
 
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "category")

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ddcore.data.listing import listed
 from ddcore.data.readers import reader
 from ddcore.data.source import Choices, Guess, Labels, Part, RawImage, Source
 from ddcore.errors import DataError
 from ddcore.spec.datasets import DATASETS
+from ddcore.spec.listing import listed
 
 _FILES = {"train_32x32.mat": "train", "test_32x32.mat": "test"}
 _EXTRA = "extra_32x32.mat"

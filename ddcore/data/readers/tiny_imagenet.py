@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ddcore.data.listing import IMAGES, Listing, listed
 from ddcore.data.readers import reader
 from ddcore.data.source import Choices, Guess, Labels, Part, Source, batches
 from ddcore.errors import DataError
+from ddcore.spec.listing import IMAGES, Listing, listed
 
 _WNIDS = "wnids.txt"
 _ANNOTATIONS = Path("val", "val_annotations.txt")

@@ -116,12 +116,3 @@ def test_a_class_that_cannot_name_a_folder_is_not_exported(root: Path, tmp_path:
 def test_names_that_cannot_be_are_refused(photos: Path, root: Path, name: str) -> None:
     with pytest.raises(DataError, match="cannot name a dataset; names consist of"):
         library.add(photos, root, name=name, options=PLAIN)
-
-
-@pytest.mark.parametrize(
-    ("place", "name"),
-    [("My photos", "My-photos"), ("pets.tar.gz", "pets"), ("pets.npz", "pets"), ("Tiere: süß!", "Tiere-süß")],
-)
-def test_names_follow_the_files(tmp_path: Path, place: str, name: str) -> None:
-    (tmp_path / place).touch() if "." in place else (tmp_path / place).mkdir()
-    assert library.usual_name(tmp_path / place) == name

@@ -8,7 +8,7 @@ import pytest
 
 from ddcore.spec import DATASETS, SpecError, parse
 from ddcore.spec.ingest import DatasetReport, IngestOptions
-from ddcore.spec.local_sets import STORED_FORMAT, certain_facts_of, facts_of, names_in, places_of, report_in
+from ddcore.spec.local_sets import STORED_FORMAT, certain_facts_of, facts_of, names_in, places_of, report_in, usual_name
 
 
 def report(name: str, smallest: int = 7, **fields: Any) -> DatasetReport:
@@ -99,6 +99,21 @@ def test_a_job_is_refused_by_what_is_certain(root: Path) -> None:
     with pytest.raises(SpecError, match="the smallest class of digits has 7"):
         parse({"dataset": "digits", "method": "random", "ipc": 8}, known)
     assert parse({"dataset": "cifar10", "method": "random", "ipc": 9999}, known).ipc == 9999
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("My photos", "My-photos"),
+        ("pets.tar.gz", "pets"),
+        ("pets.npz", "pets"),
+        ("Tiere: süß!", "Tiere-süß"),
+        ("x" * 120, "x" * 100),
+    ],
+)
+def test_names_follow_the_files(tmp_path: Path, place: str, name: str) -> None:
+    (tmp_path / place).touch() if "." in place else (tmp_path / place).mkdir()
+    assert usual_name(tmp_path / place) == name
 
 
 def test_a_report_that_changes_is_read_again(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from ddcore.data.listing import listed
 from ddcore.data.readers import reader
 from ddcore.data.readers.tables.found import Found, looks, split_of
 from ddcore.data.readers.tables.images import Images, some
@@ -13,6 +12,7 @@ from ddcore.data.readers.tables.rows import Rows
 from ddcore.data.source import Choices, Guess, Source, split_named
 from ddcore.data.table_files import TABLES
 from ddcore.errors import DataError
+from ddcore.spec.listing import listed
 
 _METADATA_SURE, _TABLE_SURE, _UNSURE = 0.9, 0.7, 0.3
 

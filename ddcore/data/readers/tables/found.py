@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ddcore.data.listing import IMAGES, Listing
 from ddcore.data.readers.tables.images import TRIED, Images, some
 from ddcore.data.source import split_named
 from ddcore.data.table_files import TABLES, read_table
 from ddcore.errors import DataError
+from ddcore.spec.listing import IMAGES, Listing
 
 _METADATA = ("metadata.csv", "metadata.jsonl")
 _HEAD = 1 << 16

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ddcore.data.ingest.archives import UNPACKED
-from ddcore.data.listing import IMAGES
 from ddcore.errors import DataError
+from ddcore.spec.listing import IMAGES
 
 TRIED = 100
 """Cells of a column that are looked at, to tell what it holds."""

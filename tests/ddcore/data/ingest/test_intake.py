@@ -262,6 +262,13 @@ def test_channels_that_never_vary_are_named(photos: Photos) -> None:
     assert (report.constant_channels, report.std[2]) == ([2], 1.0)
 
 
+def test_the_mark_of_an_unpacked_archive_is_no_file_of_the_users(photos: Photos, tmp_path: Path) -> None:
+    photos.fill()
+    (photos.folder / ".hidden").touch()
+    photos.folder = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", photos.folder))
+    assert photos.take_in().report.ignored == {".hidden": 1}
+
+
 @pytest.mark.parametrize("fault", ["absent", "damaged.zip"])
 def test_nothing_is_left_behind_by_a_failure(photos: Photos, tmp_path: Path, fault: str) -> None:
     (tmp_path / "damaged.zip").write_bytes(b"PK\x03\x04 and nothing that follows")

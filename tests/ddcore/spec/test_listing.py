@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ddcore.data.listing import listed
 from ddcore.errors import DataError
+from ddcore.spec.listing import listed
 
 
 def test_what_systems_leave_behind_is_left_out_and_counted(tmp_path: Path) -> None:

@@ -1,0 +1,154 @@
+"""A handle on one dataset of the service."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ddclient import bundle
+from ddclient.bundle import Remote
+from ddclient.errors import BadInputError, DatasetFailedError
+from ddclient.models import DatasetDocument
+from ddclient.options import options_of
+from ddclient.progress import nothing
+from ddclient.transport import Transport
+from ddclient.uploads import Tell
+from ddcore.spec.ingest import DatasetReport
+
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 2.0
+
+
+class Dataset:
+    """One dataset: its document as last read, and what can be done with it."""
+
+    def __init__(self, transport: Transport, document: DatasetDocument) -> None:
+        self._transport = transport
+        self.document = document
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.reference} {self.state}>"
+
+    @property
+    def id(self) -> str:
+        """Identifier, ``set_…``.
+
+        Raises:
+            BadInputError: it is no set of the user's own.
+        """
+        if self.document.id is None:
+            raise BadInputError(
+                f"{self.reference} is built in or lies in the service's data root; only sets of your own have a "
+                "report and files, and can be taken in again or removed"
+            )
+        return self.document.id
+
+    @property
+    def name(self) -> str:
+        """Name; the newest version that is ready has it in jobs."""
+        return self.document.name
+
+    @property
+    def reference(self) -> str:
+        """What a job calls it for good, such as ``photos@2``."""
+        return self.document.reference
+
+    @property
+    def state(self) -> str:
+        """State as last read (``ready``, ``ingesting``, ``failed``, …); :meth:`refresh` reads it again."""
+        return self.document.state
+
+    def refresh(self) -> Dataset:
+        """Read the document again."""
+        self.document = DatasetDocument.model_validate(self._transport.get(f"/v1/datasets/{self.id}"))
+        return self
+
+    def wait(self, timeout: float | None = None, *, tell: Tell = nothing) -> Dataset:
+        """Block until the set is ready.
+
+        Args:
+            timeout: give up after this many seconds; the service goes on.
+            tell: told how far it is, in images.
+
+        Raises:
+            DatasetFailedError: it could not be taken in, or that was cancelled.
+            BadInputError: bytes of its upload are missing.
+            TimeoutError: the time is up.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = FIRST_PAUSE_S
+        while not self.document.finished:
+            if not self.document.complete:
+                raise BadInputError(f"{self.reference} is not complete; send it with `datasets.add` before waiting")
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"{self.reference} is still {self.state} after {timeout:g} seconds")
+            self._tell(tell)
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_S)
+            self.refresh()
+        self._tell(tell)
+        if self.state != "ready":
+            failure = self.document.error
+            raise DatasetFailedError(self.id, self.name, self.state, failure.message if failure else None)
+        return self
+
+    def _tell(self, tell: Tell) -> None:
+        job = self.document.job
+        tell(self.state, job.done if job else 0, job.total if job else None)
+
+    def ingest(self, *, wait: bool = True, tell: Tell = nothing, **options: Any) -> Dataset:
+        """Take the upload in once more with other options; its bytes are not sent again.
+
+        Args:
+            wait: block until it is ready.
+            tell: told how far it is.
+            options: fields of :class:`~ddcore.spec.ingest.IngestOptions`. All of them: those that are not named have
+                their defaults, whatever they were before.
+
+        Raises:
+            DatasetFailedError: it could not be taken in this time either.
+            ProblemError: it is ready already, or its upload is gone.
+        """
+        body = {"options": options_of(options).model_dump(mode="json")}
+        self.document = DatasetDocument.model_validate(self._transport.post(f"/v1/datasets/{self.id}:ingest", body))
+        return self.wait(tell=tell) if wait else self
+
+    def report(self) -> DatasetReport:
+        """What was found in the images: counts, sizes, duplicates, leaks, what was converted or left out."""
+        return DatasetReport.model_validate(self._transport.get(f"/v1/datasets/{self.id}/report"))
+
+    def export(self, out: str | Path) -> Path:
+        """Fetch the set as the engine reads it into the folder ``out``, and check every digest.
+
+        It holds ``train-images.npy`` (uint8, N x C x H x W), ``train-labels.npy`` (int64, N), the same of ``test``,
+        and ``dataset.json`` with the report. A fetch that broke off goes on when it is called again.
+
+        Raises:
+            BadInputError: the set is not ready.
+            DownloadError: what arrived is not what the service promised.
+        """
+        files = self._transport.get(f"/v1/datasets/{self.id}/files")
+        if not files:
+            raise BadInputError(f"{self.reference} is {self.state}; it can be exported once it is ready")
+        for name, facts in files.items():
+            remote = Remote(f"/v1/datasets/{self.id}/files/{name}", facts["size"], facts["sha256"])
+            target = Path(out) / Path(name).name
+            if not (target.is_file() and bundle.sha256_of(target) == remote.sha256):
+                bundle.fetch(self._transport, remote, target)
+        return Path(out)
+
+    def cancel(self) -> Dataset:
+        """Stop taking it in; its upload is kept for a while."""
+        job = self.refresh().document.job
+        if job is not None and not self.document.finished:
+            self._transport.post(f"/v1/jobs/{job.id}:cancel")
+        return self.refresh()
+
+    def remove(self) -> None:
+        """Delete the set.
+
+        Raises:
+            ProblemError: jobs that have not ended use it.
+        """
+        self._transport.request("DELETE", f"/v1/datasets/{self.id}")

@@ -1,0 +1,35 @@
+"""How far a set is, on a terminal: a bar; nothing where nobody looks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from ddclient.uploads import Tell
+
+_WORDS = {"sending": "sending", "queued": "waiting for a worker", "ingesting": "taking in", "paused": "paused"}
+
+
+@contextmanager
+def bar() -> Iterator[Tell]:
+    """A bar on standard error, to be told what is going on."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
+        task, doing = shown.add_task("preparing", total=None), ""
+
+        def tell(what: str, done: int, total: int | None) -> None:
+            nonlocal doing
+            if what != doing:
+                shown.reset(task, total=total, description=_WORDS.get(what, what))
+                doing = what
+            shown.update(task, completed=done, total=total)
+
+        yield tell
+
+
+def nothing(_what: str, _done: int, _total: int | None) -> None:
+    """For when nobody wants to be told."""
