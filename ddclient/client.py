@@ -271,6 +271,14 @@ class Client:
         """What makes training images of stored ones, likewise."""
         return list(self._transport.get("/v1/decoders")["data"])
 
+    def samplers(self) -> list[dict[str, Any]]:
+        """What chooses the real images of a step, likewise."""
+        return list(self._transport.get("/v1/samplers")["data"])
+
+    def networks(self) -> list[dict[str, Any]]:
+        """Networks to match with, train and score with, likewise."""
+        return list(self._transport.get("/v1/networks")["data"])
+
     def presets(self) -> list[dict[str, Any]]:
         """Named starting points, with the score to expect."""
         return list(self._transport.get("/v1/presets")["data"])

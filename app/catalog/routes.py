@@ -1,4 +1,4 @@
-"""What a job can ask for: methods, regularisers, networks, decoders and presets."""
+"""What a job can ask for: methods, regularisers, networks, decoders, samplers and presets."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ddcore.spec import (
     METHODS,
     NETWORKS,
     REGULARIZERS,
+    SAMPLERS,
     Preset,
     all_presets,
     nearest,
@@ -49,6 +50,12 @@ def list_networks(_: JobReader) -> Page[ComponentDocument]:
 def list_decoders(_: JobReader) -> Page[ComponentDocument]:
     """List the decoders, which make training images of what is stored."""
     return Page[ComponentDocument](data=[_component("decoder", cls) for cls in DECODERS.values()])
+
+
+@router.get("/samplers")
+def list_samplers(_: JobReader) -> Page[ComponentDocument]:
+    """List the samplers, which choose the real images that a step compares with."""
+    return Page[ComponentDocument](data=[_component("sampler", cls) for cls in SAMPLERS.values()])
 
 
 @router.get("/presets")

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-ComponentKind = Literal["method", "regularizer", "network", "decoder"]
+ComponentKind = Literal["method", "regularizer", "network", "decoder", "sampler"]
 
 
 class ComponentDocument(BaseModel):
-    """A method, regulariser, network or decoder that a job can name."""
+    """A method, regulariser, network, decoder or sampler that a job can name."""
 
     name: str
     kind: ComponentKind

@@ -18,20 +18,21 @@ def methods(
     name: Annotated[str | None, typer.Argument(help="One of them, with its fields.", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the methods, regularisers and decoders of the service, or the fields of one of them."""
+    """List the methods, regularisers, decoders, samplers and networks of the service, or the fields of one of them."""
     with Client() as client:
-        found = client.methods() + client.regularizers() + client.decoders()
+        found = client.methods() + client.regularizers() + client.decoders() + client.samplers() + client.networks()
     if name is None:
         table = Table("name", "kind", "what", "source", "cost", box=None, pad_edge=False)
         for entry in found:
             table.add_row(*(entry[column] for column in ("name", "kind", "title", "citation", "cost")))
         output.emit(found, table, as_json=as_json)
         return
-    known = {entry["name"]: entry for entry in found}
+    # `random` is a method and a sampler: a name means what comes first in the list.
+    known = {entry["name"]: entry for entry in reversed(found)}
     if name not in known:
         guess = nearest(name, known)
         hint = f", did you mean '{guess}'?" if guess else ""
-        raise BadInputError(f"unknown method, regulariser or decoder '{name}'{hint}; known: {', '.join(sorted(known))}")
+        raise BadInputError(f"nothing is called '{name}'{hint}; known: {', '.join(sorted(known))}")
     output.emit(known[name], _fields(known[name]), as_json=as_json)
 
 

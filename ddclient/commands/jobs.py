@@ -54,6 +54,9 @@ def submit(
     priority: Annotated[int | None, typer.Option(help="0 (last) to 9 (first).")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job; Ctrl-C detaches.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Follow the job, and fetch its bundle into this folder.")
+    ] = None,
     size: own.Size = None,
     fit: own.Fit = None,
     test_split: own.TestSplit = None,
@@ -76,9 +79,9 @@ def submit(
         elif chosen.model_fields_set:
             raise BadInputError(own.without_images(chosen))
         job = client.submit(body, name=name, labels=labels, priority=priority, idempotency_key=idempotency_key)
-        if watch:
+        if watch or out is not None:
             output.note(job.id)
-            _follow(job, as_json=as_json)
+            _follow(job, as_json=as_json, out=out)
         output.emit(job.document, job.id, as_json=as_json)
 
 
@@ -187,12 +190,14 @@ def _act(action: Callable[[Client], Job], *, as_json: bool) -> None:
         output.emit(document, f"{document.id} {document.status}", as_json=as_json)
 
 
-def _follow(job: Job, *, as_json: bool) -> None:
-    """Watch a job, print how it stands and end with its outcome."""
+def _follow(job: Job, *, as_json: bool, out: Path | None = None) -> None:
+    """Watch a job, fetch its bundle where that is wanted, print how it stands and end with its outcome."""
     status: int
     try:
         follow(job)
         status = output.outcome(job.document)
+        if out is not None and job.document.status == "succeeded":
+            output.note(f"its bundle is in {job.download(out).path}")
     except KeyboardInterrupt:
         output.note(
             f"detached; the job goes on. `ddctl watch {job.id}` returns to it, `ddctl cancel {job.id}` stops it"

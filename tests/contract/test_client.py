@@ -106,6 +106,8 @@ def test_the_menu(client: Client) -> None:
     assert {"dm", "random"} <= {method["name"] for method in client.methods()}
     assert {"mim", "cmi", "iid"} <= {regularizer["name"] for regularizer in client.regularizers()}
     assert {"identity", "mosaic"} <= {decoder["name"] for decoder in client.decoders()}
+    assert {"random", "representative"} <= {sampler["name"] for sampler in client.samplers()}
+    assert {"convnet", "resnet18"} <= {network["name"] for network in client.networks()}
     assert "quick/dm-digits" in {preset["name"] for preset in client.presets()}
     assert client.health()["status"] == "ready"
 

@@ -59,7 +59,7 @@ CHECKS: dict[str, Callable[[str], bool]] = {
     "sha256sum": downloaded,
     "client.distill": lambda out: "'mean'" in out,
     "ddctl submit digits": lambda out: "succeeded" in out and "random real images" in out and "lr_img" in out,
-    "ddctl submit ./photos": lambda out: (
+    "ddctl submit photos": lambda out: (
         bool(re.search(r"photos@\d+, 2 images a class", out)) and out.count("accuracy  ") == 2
     ),
     "ddctl train-on distilled": lambda out: out.count("accuracy  ") == 2 and "reported" in out,

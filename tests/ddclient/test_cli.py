@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -68,6 +69,24 @@ def test_the_exit_status_is_the_outcome_of_the_job(ddctl: Ddctl, service: FakeSe
     assert found == code
     assert json.loads(out)["status"] == status
     assert JOB_ID in err
+
+
+def test_a_bundle_is_fetched_where_its_job_ends_well(
+    ddctl: Ddctl, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[tuple[str, Path]] = []
+
+    def download(_client: Client, job_id: str, out: Path) -> Any:
+        fetched.append((job_id, out))
+        return SimpleNamespace(path=out)
+
+    monkeypatch.setattr(Client, "download", download)
+    service.on("POST", "/v1/jobs", job_document("queued"))
+    for status, code, expected in (("failed", 1, []), ("succeeded", 0, [(JOB_ID, tmp_path / "out")])):
+        service.on("GET", PATH, job_document(status))
+        found, _, err = ddctl("submit", "digits", "--out", str(tmp_path / "out"))
+        assert (found, fetched) == (code, expected)
+        assert (str(tmp_path / "out") in err) == bool(expected)
 
 
 def test_watching_shows_every_control_and_score(ddctl: Ddctl, service: FakeService) -> None:
@@ -226,8 +245,12 @@ def test_methods_and_presets(ddctl: Ddctl, service: FakeService) -> None:
     service.on("GET", "/v1/methods", {"data": [dm]})
     service.on("GET", "/v1/regularizers", {"data": [dm | {"name": "cmi", "kind": "regularizer", "title": "CMI"}]})
     service.on("GET", "/v1/decoders", {"data": [dm | {"name": "mosaic", "kind": "decoder", "title": "Tiles"}]})
+    service.on("GET", "/v1/samplers", {"data": [dm | {"name": "dm", "kind": "sampler", "title": "Namesake"}]})
+    service.on("GET", "/v1/networks", {"data": [dm | {"name": "convnet", "kind": "network", "title": "ConvNet"}]})
     service.on("GET", "/v1/presets", {"data": presets})
-    assert all(title in ddctl("methods")[1] for title in ("Distribution matching", "CMI", "Tiles"))
+    titles = ("Distribution matching", "CMI", "Tiles", "Namesake", "ConvNet")
+    assert all(title in ddctl("methods")[1] for title in titles)
+    assert json.loads(ddctl("methods", "dm", "--json")[1])["kind"] == "method"
     assert "Learning rate of the images." in ddctl("methods", "dm")[1]
     lines = [line.rstrip() for line in ddctl("methods", "dm")[1].splitlines()]
     assert lines[-3:] == [
