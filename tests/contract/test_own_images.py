@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from ddclient import Client, Dataset, DatasetFailedError, ProblemError
-from ddcore.data import library
+from ddcore.data import library, load
 from ddcore.data.ingest.intake import take_in
 from ddcore.spec.ingest import IngestOptions
 from tests.contract.conftest import ROOT, TINY, Live
@@ -101,6 +101,24 @@ def test_what_is_in_memory_comes_back_as_it_was(
     with pytest.raises(ProblemError) as caught:
         dataset.refresh()
     assert caught.value.status == 404
+
+
+def test_a_copy_of_a_built_in_set_gives_the_same_images(client: Client, tmp_path: Path) -> None:
+    """Taken in under another name, sent to the service and fetched by its content, it is the same set to the engine."""
+    from safetensors.torch import load_file
+
+    built_in = load("digits")
+    splits = ((split.images, split.labels) for split in (built_in.train, built_in.test))
+    train, test = splits
+    copy = client.datasets.add(train, test=test, name="numbers")
+    made = []
+    for name in ("digits", copy.reference):
+        job = client.distill(name, ipc=1, **QUICK)
+        job.wait()
+        made.append(load_file(job.download(tmp_path / name).path / "distilled.safetensors"))
+    assert copy.reference == "numbers@1"
+    assert made[0].keys() == made[1].keys()
+    assert all(torch.equal(made[0][key], made[1][key]) for key in made[0])
 
 
 def test_a_set_that_failed_is_taken_in_with_another_size(client: Client, photos: Path) -> None:
