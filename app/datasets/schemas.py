@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from ddcore.spec.ingest import IngestOptions
 
 SetName = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]{0,99}$")]
+LONGEST_FILE = 255
+"""Bytes of a file's name, as file systems have it."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -59,6 +61,8 @@ class NewDataset(BaseModel):
     def _no_path(cls, name: str) -> str:
         if "/" in name or "\0" in name or name in (".", ".."):
             raise ValueError("give the name of the file alone, without folders")
+        if len(name.encode()) > LONGEST_FILE or not name.isprintable():
+            raise ValueError(f"the name of a file is text of at most {LONGEST_FILE} bytes; rename it")
         return name
 
 

@@ -152,7 +152,13 @@ class DatasetService:
         Raises:
             NotFound: there is no such set.
             UploadConflict: somebody else has sent these bytes meanwhile.
+            DatasetTooLarge: other uploads have taken the room.
         """
+        # Locked, the quota is counted by one transaction at a time.
+        keys.tenant(self.session, self.principal, lock=True)
+        room = self.room(start)
+        if start + blob.size > room:
+            raise self._too_large(start + blob.size, room)
         if not self._sets.add_part(dataset_id, start, blob):
             raise self._conflict(self._find(dataset_id).received)
 

@@ -40,6 +40,9 @@ class TestAnnounce:
             ({"name": "photos@2", "file": "a.zip"}, "name"),
             ({"name": "a", "file": "../a.zip"}, "file"),
             ({"name": "a", "file": ".."}, "file"),
+            ({"name": "a", "file": "\u00e4" * 128 + ".zip"}, "file"),
+            ({"name": "a", "file": "a\n.zip"}, "file"),
+            ({"name": "a", "file": "\ud800.zip"}, "file"),
             ({"name": "a", "file": "a.zip", "size": 0}, "size"),
             ({"name": "a", "file": "a.zip", "sha256": "AB"}, "sha256"),
             ({"name": "a", "file": "a.zip", "options": {"size": 0}}, "size"),
@@ -50,7 +53,8 @@ class TestAnnounce:
         ],
     )
     def test_faults_are_named(self, api: Api, body: dict[str, Any], named: str) -> None:
-        answer = api.post("/v1/datasets", json=body)
+        headers = {"Content-Type": "application/json"}
+        answer = api.post("/v1/datasets", content=json.dumps(body), headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
         assert any(named in fault["detail"] for fault in answer.json()["errors"]), answer.text
 

@@ -240,6 +240,25 @@ class TestRoom:
         assert sets.api.delete(f"/v1/datasets/{set_id}").status_code == 204
         assert sets.put(sets.announce("more"), b"x" * 11).status_code == 202
 
+    def test_uploads_at_once_share_it(self, sets: Sets, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The second one has begun before the first one was counted."""
+        self.limit(sets.api, 1000)
+        first, second = sets.announce("a"), sets.announce("b")
+        before = uploads.Receiver._write
+
+        def write(self: uploads.Receiver, coming: Any, piece: bytes) -> None:
+            before(self, coming, piece)
+            if self._dataset_id == first:
+                monkeypatch.setattr(uploads.Receiver, "_write", before)
+                with sets.api.state.store.incoming() as other:
+                    other.write(b"y" * 600)
+                    self._transactions.add_part(second, 0, other.keep())
+
+        monkeypatch.setattr(uploads.Receiver, "_write", write)
+        answer = sets.put(first, b"x" * 600)
+        assert (answer.status_code, answer.json()["code"]) == (413, "dataset_too_large")
+        assert [sets.get(one)["upload"]["received"] for one in (first, second)] == [0, 600]
+
     def test_other_tenants_do_not(self, sets: Sets, rival: Api) -> None:
         sets.ready()
         with sets.api.database.write() as session:
