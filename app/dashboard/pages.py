@@ -16,8 +16,9 @@ from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import InvalidCursor, NotFound, ServiceError
 from app.core.pagination import Cursors
 from app.core.paths import JobId
-from app.dashboard import content, snippets, static_files
+from app.dashboard import content, dataset_pages, snippets, static_files
 from app.dashboard.drawing import bars
+from app.dashboard.own_sets import of_jobs
 from app.dashboard.rendering import (
     HEADERS,
     SameOrigin,
@@ -35,11 +36,12 @@ from app.jobs.service import JobService
 from app.jobs.transactions import JobTransactions
 from app.keys.principals import OptionalPrincipal
 from app.keys.routes import start_session
-from app.models.states import State
+from app.models.states import Kind, State
 from app.system import repository as system
-from ddcore.spec import METHODS
+from ddcore.spec import DATASETS, METHODS
 
 router = APIRouter(include_in_schema=False)
+router.include_router(dataset_pages.router)
 
 PAGE = 50
 Verb = Literal["cancel", "keep", "pause", "resume", "retry"]
@@ -92,21 +94,24 @@ def list_page(
     )
     cursors = Cursors(signer, {**chosen, "tenant": jobs.principal.tenant_id, "page": "dashboard"})
     with jobs.read() as service:
+        names = service.names.sets.ready_names()
         try:
             page = service.page(filters, "created_desc", cursors, cursor, PAGE)
         except InvalidCursor:
             # A bookmarked page of another filter, or of a service that has a new secret since.
             return RedirectResponse("/?" + urlencode(chosen), 303)
+        own = of_jobs(service.session, jobs.principal, page.data)
     following = urlencode({**chosen, "cursor": page.next_cursor}) if page.next_cursor else None
     return render(
         "jobs.html",
         here="jobs",
         principal=jobs.principal,
-        jobs=[view(job) for job in page.data],
+        jobs=[view(job, own.get(job.dataset_id)) for job in page.data],
         chosen=chosen,
         filtered=any(chosen.values()),
         states=list(State),
         methods=sorted(METHODS),
+        datasets=sorted({*DATASETS, *names}),
         following=following,
         first_page=cursor is None,
         commands=snippets.first_job(base_url(request)),
@@ -125,11 +130,13 @@ def job_page(
         return login_page(f"/jobs/{job_id}")
     with jobs.read() as service:
         try:
-            shown = view(service.get(job_id))
+            job = service.get(job_id)
         except NotFound as error:
             return error_page(error, jobs.principal)
+        if job.kind is Kind.INGEST:
+            return RedirectResponse(f"/datasets/{job.dataset_id}", 303)
+        shown = view(job, of_jobs(service.session, jobs.principal, [job]).get(job.dataset_id))
         found = content.of_job(service.session, jobs.principal.tenant_id, shown)
-    job = shown.job
     return render(
         "job.html",
         here="jobs",
