@@ -15,6 +15,7 @@ from ddcore.spec.errors import problems
 from ddcore.spec.ingest import IngestOptions
 
 _SIZE = re.compile(r"(\d{1,5})(?:\s*[x×]\s*(\d{1,5}))?", re.IGNORECASE)
+_LARGEST = 4096
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,11 @@ def options_of(form: Mapping[str, str]) -> IngestOptions:
 
 def _sides(text: str) -> int | tuple[int, int]:
     match = _SIZE.fullmatch(text)
-    if match is None:
-        detail = f"`size` is {text!r}, but must be a number (64), height x width (48x64) or keep"
+    sides = [int(side) for side in match.groups() if side] if match else []
+    # The schema would complain of each of its three kinds of sizes by itself.
+    if not sides or not all(1 <= side <= _LARGEST for side in sides):
+        detail = (
+            f"`size` is {text!r}, but must be a number (64), height x width (48x64) or keep, up to {_LARGEST} a side"
+        )
         raise Invalid([Problem("/size", "size", detail)])
-    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])

@@ -142,7 +142,7 @@ def _page(
         job=job,
         stream=_stream(job, last_seq),
         fault=fault,
-        verb=verb,
+        beside=_form_of(document, verb),
         wanted=wanted,
         methods={name: cls.title for name, cls in sorted(METHODS.items())},
         commands=snippets.distil(document.reference, wanted, base_url(request)),
@@ -166,6 +166,14 @@ def _wanted(document: DatasetDocument, sent: Mapping[str, str] | None) -> dict[s
     """What the form of a job shows: values that were sent and refused, or a proposal."""
     ipc = min(FIRST_IPC, document.smallest_class or FIRST_IPC)
     return {"method": "dm", "ipc": ipc, "seed": 0} | (_chosen(sent) if sent else {})
+
+
+def _form_of(document: DatasetDocument, verb: Verb | None) -> Verb | None:
+    """The form that a fault stands beside; ``None`` where the page does not show it."""
+    shown = (verb == "ingest" and "ingest" in document.actions) or (
+        verb == "distil" and document.state is DatasetState.READY
+    )
+    return verb if shown else None
 
 
 def _stream(job: JobDocument | None, last_seq: int) -> str | None:
