@@ -37,7 +37,7 @@ class Field:
         value = getattr(options or IngestOptions(), self.name)
         if isinstance(value, tuple):
             return "x".join(map(str, value))
-        return "" if value in (None, False) else str(value)
+        return "" if value is None or value is False else str(value)
 
 
 MAIN = (

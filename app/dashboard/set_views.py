@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.dashboard.wording import size
 from app.datasets.schemas import DatasetDocument, DatasetState
+from app.models.states import TERMINAL
 
 _WORDS = {
     DatasetState.RECEIVING: "Receiving its files",
@@ -29,6 +30,17 @@ class SetView:
     def busy(self) -> bool:
         """Whether something happens to it by itself."""
         return self.document.state in _BUSY
+
+    @property
+    def open(self) -> bool:
+        """Whether it may become something else while it is looked at."""
+        job = self.document.job
+        return self.document.state is DatasetState.RECEIVING or (job is not None and job.status not in TERMINAL)
+
+    @property
+    def said(self) -> str:
+        """What a screen reader says of it: not every image counts."""
+        return self.activity if self.share is None else f"{self.activity}, {int(10 * self.share) * 10} %"
 
     @property
     def activity(self) -> str:

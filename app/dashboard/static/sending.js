@@ -38,7 +38,7 @@ export class Sending {
   #onPause;
   cancelled = false;
 
-  // onProgress(bytes) as bytes go; onPause(seconds) when the line was cut and it waits before it goes on.
+  // onProgress(bytes) as bytes go; onPause(seconds) when the line was cut and it waits, onPause(0) when it goes on.
   constructor(id, blob, { onProgress, onPause }) {
     this.#id = id;
     this.#blob = blob;
@@ -66,6 +66,7 @@ export class Sending {
         if (!passing(error) || failures >= WAITS_S.length) throw error;
         await this.#pause(WAITS_S[failures]);
         failures += 1;
+        this.#onPause(0);
         const there = await this.#ask();
         if (there > at) failures = 0;
         at = there ?? at;

@@ -12,7 +12,7 @@ export class UploadForm {
   #pack = null;
   #id = null;
   #sending = null;
-  #shownAt = 0;
+  #sent = 0;
   #saidShare = 0;
   #speed = new Speed();
 
@@ -89,10 +89,13 @@ export class UploadForm {
     this.#busy(true);
     this.#say("Sending");
     this.#speed = new Speed();
+    this.#sent = 0;
     this.#saidShare = 0;
+    // What has gone is told more often than anybody can read, and last of all just when it matters.
+    const ticker = setInterval(() => this.#show(), SHOW_MS);
     const sending = new Sending(this.#id, this.#pack.blob, {
-      onProgress: (bytes) => this.#progress(bytes),
-      onPause: (seconds) => this.#say(`The connection was lost. Trying again in ${seconds} s.`),
+      onProgress: (bytes) => { this.#sent = bytes; },
+      onPause: (seconds) => this.#say(seconds ? `The connection was lost. Trying again in ${seconds} s.` : "Going on"),
     });
     this.#sending = sending;
     try {
@@ -105,6 +108,8 @@ export class UploadForm {
       this.#busy(false);
       this.#fault(error);
       if (error instanceof Refusal) await this.#forget().catch(() => {});
+    } finally {
+      clearInterval(ticker);
     }
   }
 
@@ -128,15 +133,15 @@ export class UploadForm {
     await ask("DELETE", `/v1/datasets/${id}`);
   }
 
-  #progress(bytes) {
+  #show() {
+    if (!this.#sending) return;
     const { size } = this.#pack.blob;
+    const bytes = Math.min(this.#sent, size);
+    const share = bytes / size;
     this.#speed.note(bytes);
-    if (!this.#sending || (Date.now() - this.#shownAt < SHOW_MS && bytes < size)) return;
-    this.#shownAt = Date.now();
-    const share = Math.min(bytes / size, 1);
     this.#part("bar").value = share;
-    this.#part("told").textContent = [`${sizeText(Math.min(bytes, size))} of ${sizeText(size)}`, this.#speed.text(size - bytes)]
-      .filter(Boolean).join(" · ");
+    const words = [`${sizeText(bytes)} of ${sizeText(size)}`, this.#speed.text(size - bytes)];
+    this.#part("told").textContent = words.filter(Boolean).join(" · ");
     if (share - this.#saidShare >= SAY_SHARE) {
       this.#saidShare = share;
       this.#say(`${Math.round(100 * share)} % is sent`);

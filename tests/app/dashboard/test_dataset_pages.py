@@ -142,6 +142,7 @@ class TestStates:
         page = page_of(api, made)
         assert f"ingesting {words}" in page.text
         assert [a["value"] for a in page.all("progress")] == (["0.25"] if total else [])
+        assert f"Delete {words.split(' 250')[0]}{', 20 %' if total else ''} ingesting" in page.text
 
     def test_paused(self, api: Api, sets: Sets) -> None:
         made = sets.queued()
@@ -150,6 +151,7 @@ class TestStates:
         page = page_of(api, made)
         assert "paused Paused" in page.text
         assert f"/jobs/{sets.job(made)}/resume" in forms(page)
+        assert "data-live-state" in page.answer.text
         assert [a for a in page.all("meta") if a.get("http-equiv") == "refresh"] == []
 
     def test_failed(self, api: Api, sets: Sets) -> None:
@@ -323,6 +325,7 @@ class TestAgain:
         assert value_of(page, "size") == "48x64"
         checked = {a["name"] for a in page.all("input") if "checked" in a}
         assert checked == {"skip_unreadable"}
+        assert value_of(page, "seed") == "0"
 
     def test_not_of_a_set_that_is_ready(self, api: Api, sets: Sets) -> None:
         answer = api.post(f"/datasets/{sets.ready()}/ingest", headers=HERE)
