@@ -42,8 +42,9 @@ const curves = job && curvesRoot ? new Curves(job, curvesRoot) : null;
 const scrubber = job ? new Scrubber(document.getElementById("images")) : null;
 curves?.refresh();
 
+let live = null;
 if (document.querySelector("[data-live-state]")) {
-  new Live({
+  live = new Live({
     onRefresh: (page) => {
       curves?.refresh();
       scrubber?.update(page);
@@ -52,4 +53,4 @@ if (document.querySelector("[data-live-state]")) {
 }
 
 const upload = document.querySelector("[data-upload]");
-if (upload) new UploadForm(upload);
+if (upload) new UploadForm(upload, () => live?.schedule());

@@ -9,6 +9,7 @@ const SAY_SHARE = 0.1;
 export class UploadForm {
   #root;
   #form;
+  #onChange;
   #pack = null;
   #id = null;
   #sending = null;
@@ -16,8 +17,10 @@ export class UploadForm {
   #saidShare = 0;
   #speed = new Speed();
 
-  constructor(root) {
+  // onChange() when a set has come or gone.
+  constructor(root, onChange) {
     this.#root = root;
+    this.#onChange = onChange;
     this.#form = root.querySelector("form");
     for (const input of root.querySelectorAll("[data-files]")) {
       input.addEventListener("change", () => { this.#take(() => chosen(input.files)); });
@@ -61,9 +64,8 @@ export class UploadForm {
       this.#pack = null;
       return this.#what(`This cannot be read (${error.message || error.name}). Choose it again.`);
     }
-    const { count, file, blob, name } = this.#pack;
-    this.#what(`${count === 1 ? file : `${written(count)} files, sent as ${file}`}, ${sizeText(blob.size)}`);
-    this.#form.elements.name.value = name;
+    this.#describe();
+    this.#form.elements.name.value = this.#pack.name;
     this.#part("start").disabled = false;
     return this.#form.elements.name.focus();
   }
@@ -72,6 +74,7 @@ export class UploadForm {
     if (!this.#pack || this.#sending) return;
     const { file, blob } = this.#pack;
     this.#fault(null);
+    this.#describe();
     this.#part("start").disabled = true;
     try {
       const name = this.#form.elements.name.value.trim();
@@ -80,6 +83,7 @@ export class UploadForm {
       this.#part("start").disabled = false;
       return this.#fault(error);
     }
+    this.#onChange();
     return this.#send(0);
   }
 
@@ -131,6 +135,7 @@ export class UploadForm {
     this.#id = null;
     this.#part("start").disabled = false;
     await ask("DELETE", `/v1/datasets/${id}`);
+    this.#onChange();
   }
 
   #show() {
@@ -162,6 +167,11 @@ export class UploadForm {
     this.#part("title").textContent = error instanceof Lost ? "The connection was lost" : error.problem?.title ?? "The upload failed";
     this.#part("why").textContent = faults.length > 1 ? faults.map((fault) => `${fault.detail}.`).join(" ") : error.message;
     this.#part("resume").hidden = !(this.#id && error instanceof Lost);
+  }
+
+  #describe() {
+    const { count, file, blob } = this.#pack;
+    this.#what(`${count === 1 ? file : `${written(count)} files, sent as ${file}`}, ${sizeText(blob.size)}`);
   }
 
   #what(text) {
