@@ -1,5 +1,5 @@
 // What somebody drops or chooses: one file is sent as it is, several files or a folder as one tar.
-import { tarOf } from "./tar.js";
+import { Tar } from "./tar.js";
 
 const NAME_BYTES = 200;
 const encoder = new TextEncoder();
@@ -26,7 +26,7 @@ export function packed(files) {
   }
   const name = nameOf(tops.size === 1 ? top : "images");
   const file = encoder.encode(name).length > NAME_BYTES ? "images.tar" : `${name}.tar`;
-  return { blob: tarOf(sorted), file, name, count: sorted.length };
+  return { blob: new Tar(sorted), file, name, count: sorted.length };
 }
 
 // Letters, digits and . _ -, as the service wants names.

@@ -1,4 +1,4 @@
-// Sends a Blob as the content of a set, a slice at a time, and goes on behind what has come after the line was cut.
+// Sends a Blob, or what can be sliced like one, as the content of a set, a slice at a time, and goes on behind what has come after the line was cut.
 
 const SLICE = 32 * 1024 * 1024;
 const WAITS_S = [1, 2, 4, 8, 15, 30, 30, 30];

@@ -1,36 +1,78 @@
-// Packs files into a tar that is a Blob of pieces: nothing of them is read before it is sent. Headers are those of
-// ustar; a name that does not fit there, or is not ASCII, and a size beyond 8 GiB stand in a record of pax before it.
+// Packs files into a tar that is made a slice at a time, when it is sent: of a folder of a hundred thousand files, only
+// sizes are reckoned beforehand. Headers are those of ustar; a name that does not fit there, or is not ASCII, and a size
+// beyond 8 GiB stand in a record of pax before it.
 
 const BLOCK = 512;
 const NAME_BYTES = 100;
 const USTAR_SIZE = 8 ** 11;
 const encoder = new TextEncoder();
 
-// files: [{ path, file }] with a path such as "photos/cat/1.png".
-export function tarOf(files) {
-  const pieces = [];
-  let padding = 0;
-  for (const { path, file } of files) {
-    // The filling behind one file and the header of the next are one piece: a Blob of fewer pieces is made faster.
-    pieces.push(join([new Uint8Array(padding), ...headers(path, file)]), file);
-    padding = filling(file.size);
+// As much of a Blob as sending one needs.
+export class Tar {
+  #files;
+  #starts;
+  size;
+
+  // files: [{ path, file }] with a path such as "photos/cat/1.png".
+  constructor(files) {
+    this.#files = files;
+    this.#starts = new Float64Array(files.length + 1);
+    let at = 0;
+    files.forEach(({ path, file }, index) => {
+      this.#starts[index] = at;
+      at += headersLength(path, file) + file.size + filling(file.size);
+    });
+    this.#starts[files.length] = at;
+    this.size = at + 2 * BLOCK;
   }
-  pieces.push(new Uint8Array(padding + 2 * BLOCK));
-  return new Blob(pieces, { type: "application/x-tar" });
+
+  slice(from, to) {
+    const first = this.#at(from);
+    const pieces = [];
+    let index = first;
+    for (; index < this.#files.length && this.#starts[index] < to; index += 1) {
+      const { path, file } = this.#files[index];
+      pieces.push(...headers(path, file), file, new Uint8Array(filling(file.size)));
+    }
+    if (index === this.#files.length) pieces.push(new Uint8Array(2 * BLOCK));
+    return new Blob(pieces).slice(from - this.#starts[first], to - this.#starts[first]);
+  }
+
+  // Number of the file that has a byte; behind them all, that of the end.
+  #at(byte) {
+    let [low, high] = [0, this.#files.length];
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if (this.#starts[middle] <= byte) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+}
+
+function headersLength(path, file) {
+  const data = records(path, file).length;
+  return data ? 2 * BLOCK + data + filling(data) : BLOCK;
 }
 
 function headers(path, file) {
-  const name = encoder.encode(path);
   const seconds = Math.max(0, Math.floor((file.lastModified ?? 0) / 1000));
-  const records = [];
-  if (name.length > NAME_BYTES || name.length !== path.length) records.push(["path", path]);
-  if (file.size >= USTAR_SIZE) records.push(["size", String(file.size)]);
   // Where a record of pax says it, the header only has to have something.
-  const own = header(name.subarray(0, NAME_BYTES), file.size >= USTAR_SIZE ? 0 : file.size, "0", seconds);
-  if (!records.length) return [own];
-  const data = join(records.map(([key, value]) => record(key, value)));
+  const name = encoder.encode(path).subarray(0, NAME_BYTES);
+  const own = header(name, file.size >= USTAR_SIZE ? 0 : file.size, "0", seconds);
+  const data = records(path, file);
+  if (!data.length) return [own];
   const before = header(encoder.encode("PaxHeader"), data.length, "x", seconds);
   return [before, data, new Uint8Array(filling(data.length)), own];
+}
+
+// What the header of a file cannot say, for pax; empty where it says everything.
+function records(path, file) {
+  const name = encoder.encode(path);
+  const found = [];
+  if (name.length > NAME_BYTES || name.length !== path.length) found.push(record("path", path));
+  if (file.size >= USTAR_SIZE) found.push(record("size", String(file.size)));
+  return join(found);
 }
 
 function header(name, size, type, seconds) {

@@ -147,7 +147,7 @@ export class UploadForm {
     this.#part("bar").value = share;
     const words = [`${sizeText(bytes)} of ${sizeText(size)}`, this.#speed.text(size - bytes)];
     this.#part("told").textContent = words.filter(Boolean).join(" · ");
-    if (share - this.#saidShare >= SAY_SHARE) {
+    if (share - this.#saidShare >= SAY_SHARE || (share === 1 && this.#saidShare < 1)) {
       this.#saidShare = share;
       this.#say(`${Math.round(100 * share)} % is sent`);
     }
