@@ -4,84 +4,53 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Annotated, Any, Literal
-from urllib.parse import parse_qs, urlencode, urlsplit
+from typing import Annotated, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.artifacts.downloads import StoreDep
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
-from app.core.errors import Forbidden, InvalidCursor, NotFound, ServiceError
+from app.core.errors import InvalidCursor, NotFound, ServiceError
 from app.core.pagination import Cursors
 from app.core.paths import JobId
-from app.core.security import Principal, Scope
-from app.dashboard import content, snippets, static_files
+from app.dashboard import content, dataset_pages, snippets, static_files
 from app.dashboard.drawing import bars
+from app.dashboard.own_sets import of_jobs
+from app.dashboard.rendering import (
+    HEADERS,
+    SameOrigin,
+    base_url,
+    check_writer,
+    error_page,
+    fields,
+    login_page,
+    render,
+)
 from app.dashboard.views import view
-from app.dashboard.wording import FILTERS
 from app.jobs.repository import Filters
 from app.jobs.schemas import CancelRequest, JobDocument, RetryRequest
 from app.jobs.service import JobService
 from app.jobs.transactions import JobTransactions
 from app.keys.principals import OptionalPrincipal
 from app.keys.routes import start_session
-from app.models.states import State
+from app.models.states import Kind, State
 from app.system import repository as system
-from ddcore.spec import METHODS
-from ddcore.version import __version__
+from ddcore.spec import DATASETS, METHODS
 
 router = APIRouter(include_in_schema=False)
+router.include_router(dataset_pages.router)
 
 PAGE = 50
 Verb = Literal["cancel", "keep", "pause", "resume", "retry"]
-
-HEADERS = {
-    "Cache-Control": "no-store",
-    # Browsers would send "Origin: null" with forms under the stricter policy of the other responses.
-    "Referrer-Policy": "same-origin",
-}
-
-
-@cache
-def templates() -> Environment:
-    """The templates; what is not escaped on purpose is escaped."""
-    environment = Environment(
-        loader=PackageLoader("app.dashboard"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(FILTERS)
-    environment.globals.update(version=__version__)
-    return environment
 
 
 @cache
 def assets() -> dict[str, static_files.StaticFile]:
     """The static files."""
     return static_files.load()
-
-
-def render(name: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page."""
-    return HTMLResponse(templates().get_template(name).render(**values), status, HEADERS)
-
-
-def same_origin(request: Request) -> None:
-    """Refuse a form that another site's page has sent.
-
-    Raises:
-        Forbidden: the request does not come from one of our pages.
-    """
-    if urlsplit(request.headers.get("origin", "")).netloc != request.headers.get("host"):
-        raise Forbidden("forms of the dashboard may only be sent from its own pages")
-
-
-SameOrigin = Depends(same_origin)
 
 
 def page_jobs(principal: OptionalPrincipal, database: DatabaseDep, settings: SettingsDep) -> JobTransactions | None:
@@ -118,31 +87,34 @@ def list_page(
 ) -> Response:
     """The jobs, newest first."""
     if jobs is None:
-        return _login_page()
+        return login_page()
     chosen = {"status": status, "method": method, "dataset": dataset}
     filters = Filters(
         status=tuple(state for state in State if state == status), method=method or None, dataset=dataset or None
     )
     cursors = Cursors(signer, {**chosen, "tenant": jobs.principal.tenant_id, "page": "dashboard"})
     with jobs.read() as service:
+        names = service.names.sets.ready_names()
         try:
             page = service.page(filters, "created_desc", cursors, cursor, PAGE)
         except InvalidCursor:
             # A bookmarked page of another filter, or of a service that has a new secret since.
             return RedirectResponse("/?" + urlencode(chosen), 303)
+        own = of_jobs(service.session, jobs.principal, page.data)
     following = urlencode({**chosen, "cursor": page.next_cursor}) if page.next_cursor else None
     return render(
         "jobs.html",
         here="jobs",
         principal=jobs.principal,
-        jobs=[view(job) for job in page.data],
+        jobs=[view(job, own.get(job.dataset_id)) for job in page.data],
         chosen=chosen,
         filtered=any(chosen.values()),
         states=list(State),
         methods=sorted(METHODS),
+        datasets=sorted({*DATASETS, *names}),
         following=following,
         first_page=cursor is None,
-        commands=snippets.first_job(_base(request)),
+        commands=snippets.first_job(base_url(request)),
     )
 
 
@@ -155,14 +127,16 @@ def job_page(
 ) -> Response:
     """One job."""
     if jobs is None:
-        return _login_page(f"/jobs/{job_id}")
+        return login_page(f"/jobs/{job_id}")
     with jobs.read() as service:
         try:
-            shown = view(service.get(job_id))
+            job = service.get(job_id)
         except NotFound as error:
-            return _error_page(error, jobs.principal)
+            return error_page(error, jobs.principal)
+        if job.kind is Kind.INGEST:
+            return RedirectResponse(f"/datasets/{job.dataset_id}", 303)
+        shown = view(job, of_jobs(service.session, jobs.principal, [job]).get(job.dataset_id))
         found = content.of_job(service.session, jobs.principal.tenant_id, shown)
-    job = shown.job
     return render(
         "job.html",
         here="jobs",
@@ -175,7 +149,7 @@ def job_page(
         specification=json.dumps(job.spec, indent=2, ensure_ascii=False),
         departures=snippets.departures(job),
         commands={
-            "curl": snippets.curl(job, _base(request)),
+            "curl": snippets.curl(job, base_url(request)),
             "ddctl": snippets.ddctl(job),
             "Python": snippets.python(job),
         },
@@ -191,13 +165,12 @@ def act(
 ) -> Response:
     """Cancel, pause, resume or retry a job, then show it again."""
     if jobs is None:
-        return _login_page(f"/jobs/{job_id}")
+        return login_page(f"/jobs/{job_id}")
     try:
-        if not jobs.principal.may(Scope.JOBS_WRITE):
-            raise Forbidden("your key may look at jobs, but not change them (scope `jobs:write`)")
+        check_writer(jobs.principal, "jobs")
         jobs.act(lambda service: _apply(service, job_id, verb))
     except ServiceError as error:
-        return _error_page(error, jobs.principal, f"/jobs/{job_id}")
+        return error_page(error, jobs.principal, f"/jobs/{job_id}", "Back to the job")
     return RedirectResponse(f"/jobs/{job_id}", 303)
 
 
@@ -205,7 +178,7 @@ def act(
 def system_page(principal: OptionalPrincipal, database: DatabaseDep, settings: SettingsDep) -> Response:
     """Workers and queue."""
     if principal is None:
-        return _login_page("/system")
+        return login_page("/system")
     with database.read() as session:
         workers = system.workers(session, settings.lease_s)
         counts = system.unfinished_by_status(session)
@@ -217,11 +190,11 @@ def system_page(principal: OptionalPrincipal, database: DatabaseDep, settings: S
 @router.post("/login", dependencies=[SameOrigin])
 async def login(request: Request, settings: SettingsDep, signer: SignerDep) -> Response:
     """Start a session with a pasted API key."""
-    form = parse_qs((await request.body()).decode("utf-8", "replace"))
-    onward = _local(form.get("next", ["/"])[0])
-    found = await run_in_threadpool(request.app.state.keyring.by_key, form.get("key", [""])[0].strip())
+    form = await fields(request)
+    onward = _local(form.get("next", "/"))
+    found = await run_in_threadpool(request.app.state.keyring.by_key, form.get("key", "").strip())
     if found is None or found.key_id is None:
-        return _login_page(onward, "This key is wrong, expired or revoked.")
+        return login_page(onward, "This key is wrong, expired or revoked.")
     response = RedirectResponse(onward, 303, HEADERS)
     start_session(response, request, signer, settings, found.key_id)
     return response
@@ -239,19 +212,7 @@ def _apply(jobs: JobService, job_id: str, verb: Verb) -> JobDocument:
             return jobs.retry(job_id, RetryRequest())
 
 
-def _login_page(onward: str = "/", fault: str = "") -> HTMLResponse:
-    return render("login.html", 401, here="", principal=None, onward=onward, fault=fault)
-
-
-def _error_page(error: ServiceError, principal: Principal | None, back: str = "/") -> HTMLResponse:
-    return render("error.html", error.status, here="", principal=principal, error=error, back=back)
-
-
 def _local(path: str) -> str:
     """A path of this site; anything that could lead elsewhere becomes the first page."""
     safe = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
     return path if safe else "/"
-
-
-def _base(request: Request) -> str:
-    return str(request.base_url).rstrip("/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -72,13 +73,7 @@ def _strength(regularizer: BaseModel) -> Any:
 
 def curl(job: JobDocument, base_url: str) -> str:
     """Submit the job again over HTTP."""
-    body = json.dumps(submission(job), ensure_ascii=False)
-    return (
-        f"curl -X POST {shlex.quote(base_url + '/v1/jobs')} \\\n"
-        '  -H "Authorization: Bearer $DD_API_KEY" \\\n'
-        "  -H 'Content-Type: application/json' \\\n"
-        f"  -d {shlex.quote(body)}"
-    )
+    return _post(base_url, "/v1/jobs", json.dumps(submission(job), ensure_ascii=False))
 
 
 def ddctl(job: JobDocument) -> str:
@@ -120,10 +115,50 @@ def first_job(base_url: str) -> dict[str, str]:
     body = '{"preset": "quick/dm-mim-cmi-digits"}'
     return {
         "ddctl": "ddctl submit --preset quick/dm-mim-cmi-digits --watch",
-        "curl": (
-            f"curl -X POST {shlex.quote(base_url + '/v1/jobs')} \\\n"
+        "curl": _post(base_url, "/v1/jobs", body),
+    }
+
+
+def distil(reference: str, wanted: Mapping[str, Any], base_url: str) -> dict[str, str]:
+    """How to distil a set by hand.
+
+    Args:
+        reference: what jobs call it.
+        wanted: method, images per class and seed.
+        base_url: where the service answers.
+    """
+    given = {name: str(wanted[name]) for name in ("method", "ipc", "seed")}
+    options = " ".join(f"--{name} {shlex.quote(value)}" for name, value in given.items())
+    body = {"dataset": reference, **{name: _number(value) for name, value in given.items()}}
+    arguments = ", ".join(f"{name}={_number(value)!r}" for name, value in given.items())
+    return {
+        "ddctl": f"ddctl submit {shlex.quote(reference)} {options} --watch",
+        "Python": f"from ddclient import Client\n\njob = Client().distill({reference!r}, {arguments})\njob.wait()",
+        "curl": _post(base_url, "/v1/jobs", json.dumps(body, ensure_ascii=False)),
+    }
+
+
+def upload(base_url: str) -> dict[str, str]:
+    """How to send images without a browser: announce a file, then send it to the address that this gives."""
+    sets = shlex.quote(f"{base_url}/v1/datasets")
+    return {
+        "Announce": _post(base_url, "/v1/datasets", '{"name": "photos", "file": "photos.zip"}'),
+        "Send": (
+            f"curl -X PUT {sets}/$ID/content \\\n"
             '  -H "Authorization: Bearer $DD_API_KEY" \\\n'
-            "  -H 'Content-Type: application/json' \\\n"
-            f"  -d {shlex.quote(body)}"
+            "  --upload-file photos.zip  # $ID: the set_… that announcing it has answered"
         ),
     }
+
+
+def _post(base_url: str, path: str, body: str) -> str:
+    return (
+        f"curl -X POST {shlex.quote(base_url + path)} \\\n"
+        '  -H "Authorization: Bearer $DD_API_KEY" \\\n'
+        "  -H 'Content-Type: application/json' \\\n"
+        f"  -d {shlex.quote(body)}"
+    )
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdecimal() else text

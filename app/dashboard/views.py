@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from app.dashboard.own_sets import OwnSet
 from app.dashboard.wording import duration, number
 from app.jobs.schemas import JobDocument
 from app.models.states import TERMINAL
@@ -91,6 +92,8 @@ class JobView:
 
     job: JobDocument
     now: datetime
+    own: OwnSet | None = None
+    """The user's own set that it distils."""
 
     @property
     def title(self) -> str:
@@ -102,7 +105,7 @@ class JobView:
     def dataset(self) -> str:
         """The dataset as people write it."""
         name = str(self.job.spec["dataset"])
-        return DATASETS[name].title if name in DATASETS else name
+        return DATASETS[name].title if self.own is None and name in DATASETS else name
 
     @property
     def method(self) -> str:
@@ -117,7 +120,7 @@ class JobView:
     @property
     def classes(self) -> int | None:
         """Number of classes, where it is known without the data."""
-        facts = DATASETS.get(str(self.job.spec["dataset"]))
+        facts = DATASETS.get(str(self.job.spec["dataset"])) if self.own is None else self.own.facts
         return len(facts.classes) if facts else None
 
     @property
@@ -199,9 +202,9 @@ class JobView:
         return Tile(reading.label, number(value), reading.unit, note)
 
 
-def view(job: JobDocument) -> JobView:
-    """A job as of now."""
-    return JobView(job, datetime.now(UTC))
+def view(job: JobDocument, own: OwnSet | None = None) -> JobView:
+    """A job as of now, with the user's own set that it distils."""
+    return JobView(job, datetime.now(UTC), own)
 
 
 def _strength(regularizer: Mapping[str, Any]) -> str:

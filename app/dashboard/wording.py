@@ -95,6 +95,15 @@ def stamp(moment: datetime | None) -> str:
     return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def sentence(text: str) -> str:
+    """What a message says, as a sentence on a page.
+
+    >>> sentence("images must agree in size"), sentence("`size` is 0"), sentence("")
+    ('Images must agree in size.', '`size` is 0.', '')
+    """
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}" if text else ""
+
+
 def flat(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """The leaves of a JSON object, each with the path to it.
 
@@ -121,6 +130,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "flat": flat,
     "number": number,
     "percent": percent,
+    "sentence": sentence,
     "size": size,
     "stamp": stamp,
 }

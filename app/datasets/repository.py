@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, tuple_, update
@@ -72,6 +72,11 @@ class DatasetRepository:
         return self._session.scalars(
             statement.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(1)
         ).one_or_none()
+
+    def known(self, ids: Collection[str]) -> Sequence[Dataset]:
+        """Sets by their identifiers, deleted ones too: jobs outlive the sets that they were made from."""
+        mine = (Dataset.tenant_id == self._principal.tenant_id, Dataset.id.in_(ids))
+        return self._session.scalars(select(Dataset).where(*mine)).all() if ids else ()
 
     def ready_names(self) -> set[str]:
         """Names that jobs can use."""

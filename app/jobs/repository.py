@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Select, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.core.pagination import Position
@@ -113,7 +113,9 @@ class JobRepository:
         if filters.method is not None:
             conditions.append(Job.method == filters.method)
         if filters.dataset is not None:
-            conditions.append(Job.dataset == filters.dataset)
+            # The bare name of a user's own set means all its versions.
+            versions = Job.dataset.startswith(f"{filters.dataset}@", autoescape=True)
+            conditions.append(or_(Job.dataset == filters.dataset, versions))
         if filters.created_after is not None:
             conditions.append(Job.created_at > filters.created_after)
         if filters.created_before is not None:

@@ -2,6 +2,7 @@
 import { Curves } from "./curves.js";
 import { Live } from "./live.js";
 import { Scrubber } from "./scrubber.js";
+import { UploadForm } from "./upload_form.js";
 
 document.documentElement.classList.remove("no-js");
 
@@ -35,22 +36,21 @@ function announce(button, word) {
   setTimeout(() => { button.textContent = before; }, 1600);
 }
 
-const { job, seq } = document.querySelector("[data-job]")?.dataset ?? {};
+const { job } = document.querySelector("[data-job]")?.dataset ?? {};
 const curvesRoot = document.querySelector("[data-curves]");
 const curves = job && curvesRoot ? new Curves(job, curvesRoot) : null;
 const scrubber = job ? new Scrubber(document.getElementById("images")) : null;
 curves?.refresh();
 
+let live = null;
 if (document.querySelector("[data-live-state]")) {
-  const stream = job
-    ? `/v1/jobs/${job}/events:stream?progress=true&last_event_id=${seq}`
-    : "/v1/events:stream";
-  const every = Number(document.querySelector("[data-every]")?.dataset.every ?? 0);
-  new Live(stream, {
-    everySeconds: job ? 0 : every || 10,
+  live = new Live({
     onRefresh: (page) => {
       curves?.refresh();
       scrubber?.update(page);
     },
   });
 }
+
+const upload = document.querySelector("[data-upload]");
+if (upload) new UploadForm(upload, () => live?.schedule());

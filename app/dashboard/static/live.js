@@ -1,23 +1,38 @@
 // Keeps a page as the server would render it now: when the server says that something has changed, the page is
 // fetched again and its parts marked data-live are exchanged. A page that says which version it shows (data-version)
-// is fetched again only for another version.
+// is fetched again only for another version. What the page follows (data-stream), and how often it looks by itself
+// (data-every, in seconds), may be another after each exchange.
 
 const GAP_MS = 1000;
+const ALL = "/v1/events:stream";
 const FOCUSABLE = "a, button, input, select, summary, [tabindex]";
 
 export class Live {
   #shown = new Map();
   #timer = null;
   #stale = false;
-  #last = 0;
+  #last = Date.now() - GAP_MS;
+  #source = null;
+  #path = null;
   #state = "connecting";
   #onRefresh;
   #version = versionOf(document);
 
-  constructor(url, { everySeconds = 0, onRefresh = () => {} } = {}) {
+  constructor({ onRefresh = () => {} } = {}) {
     this.#onRefresh = onRefresh;
     for (const part of document.querySelectorAll("[data-live]")) this.#shown.set(part.id, part.innerHTML);
+    this.#follow(document);
+    setInterval(() => this.#lookAgain(), GAP_MS);
+    addEventListener("pagehide", () => this.#source.close());
+  }
+
+  #follow(page) {
+    const url = page.querySelector("[data-stream]")?.dataset.stream ?? ALL;
+    if (pathOf(url) === this.#path) return;
+    this.#path = pathOf(url);
+    this.#source?.close();
     const source = new EventSource(url);
+    this.#source = source;
     source.onopen = () => {
       this.#say("live");
       // Something may have happened between the rendering of the page and now; of a version the server tells.
@@ -33,8 +48,11 @@ export class Live {
       this.#say("ended");
       if (this.#version === null) this.schedule();
     });
-    if (everySeconds) setInterval(() => this.schedule(), everySeconds * 1000);
-    addEventListener("pagehide", () => source.close());
+  }
+
+  #lookAgain() {
+    const every = Number(document.querySelector("[data-every]")?.dataset.every ?? 0);
+    if (every && Date.now() - this.#last >= every * 1000) this.schedule();
   }
 
   schedule() {
@@ -54,7 +72,9 @@ export class Live {
       if (answer.ok) {
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         for (const part of document.querySelectorAll("[data-live]")) this.#exchange(part, page.getElementById(part.id));
+        document.title = page.title;
         this.#version = versionOf(page);
+        this.#follow(page);
         this.#onRefresh(page);
       }
     } catch {
@@ -91,4 +111,9 @@ export class Live {
 function versionOf(page) {
   const shown = page.querySelector("[data-version]");
   return shown ? Number(shown.dataset.version) : null;
+}
+
+// Where a stream goes on is no part of what it is a stream of.
+function pathOf(url) {
+  return url.split("?")[0];
 }

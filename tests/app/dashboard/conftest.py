@@ -19,6 +19,8 @@ from app.core.storage import open_store
 from app.events import repository as events
 from app.metrics.repository import ingest
 from ddcore.spec import parse
+from tests.app.conftest import Api
+from tests.app.dashboard.sets import Sets
 
 
 def score(mean: float, std: float) -> dict[str, Any]:
@@ -105,3 +107,9 @@ def running(database: Database, add_job: Callable[..., str]) -> str:
     )  # fmt: skip
     report(database, job_id, range(10, 41, 10))
     return job_id
+
+
+@pytest.fixture
+def sets(api: Api) -> Sets:
+    """Makes own sets of the default tenant in any state."""
+    return Sets(api)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -13,36 +12,14 @@ from app.core.security import Scope
 from app.models.fleet import Worker
 from app.models.jobs import Job
 from ddcore.spec import parse
+from tests.app.dashboard.page import HERE, Page
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api
+    from tests.app.dashboard.sets import Sets
 
 MISSING = "job_01m7wfazz0fpcr59g52gcd7d4a"
-HERE = {"Origin": "http://test"}
-
-
-class Page(HTMLParser):
-    """What a browser would load from a page, run in it, or show of it."""
-
-    def __init__(self, answer: httpx.Response) -> None:
-        super().__init__()
-        self.answer = answer
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.words: list[str] = []
-        self.feed(answer.text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
-
-    def all(self, name: str) -> list[dict[str, str]]:
-        return [attributes for tag, attributes in self.tags if tag == name]
+MISSING_SET = "set_01m7wfazz0fpcr59g52gcd7d4a"
 
 
 def status_of(api: Api, job_id: str) -> str:
@@ -62,8 +39,10 @@ def test_a_job_says_where_defaults_are_not_the_published_setting(api: Api, add_j
 
 class TestEveryPage:
     @pytest.fixture
-    def pages(self, api: Api, finished: str, running: str) -> list[Page]:
+    def pages(self, api: Api, sets: Sets, finished: str, running: str) -> list[Page]:
+        own = [sets.receiving(), sets.failed(), sets.ready()]
         paths = ["/", f"/jobs/{finished}", f"/jobs/{running}", "/system", "/?status=failed", f"/jobs/{MISSING}"]
+        paths += ["/datasets", *(f"/datasets/{one}" for one in own)]
         return [*(Page(api.get(path)) for path in paths), Page(api.acting_as(None).get("/"))]
 
     def test_nothing_but_our_own_files_is_loaded(self, pages: list[Page]) -> None:
@@ -319,7 +298,7 @@ class TestActions:
 
 
 class TestLogin:
-    @pytest.mark.parametrize("path", ["/", f"/jobs/{MISSING}", "/system"])
+    @pytest.mark.parametrize("path", ["/", f"/jobs/{MISSING}", "/system", "/datasets", f"/datasets/{MISSING_SET}"])
     def test_asked_for(self, api: Api, path: str) -> None:
         answer = api.acting_as(None).get(path)
         assert answer.status_code == 401

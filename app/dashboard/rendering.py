@@ -1,0 +1,92 @@
+"""What every page shares: templates, headers, the answer to strangers and to errors, and where forms may come from."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from fastapi import Depends, Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from app.core.errors import Forbidden, ServiceError
+from app.core.security import Principal, Scope
+from app.dashboard.wording import FILTERS
+from ddcore.version import __version__
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    # Browsers would send "Origin: null" with forms under the stricter policy of the other responses.
+    "Referrer-Policy": "same-origin",
+}
+
+
+@cache
+def templates() -> Environment:
+    """The templates; what is not escaped on purpose is escaped."""
+    environment = Environment(
+        loader=PackageLoader("app.dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    environment.globals.update(version=__version__)
+    return environment
+
+
+def render(name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page."""
+    return HTMLResponse(templates().get_template(name).render(**values), status, HEADERS)
+
+
+def login_page(onward: str = "/", fault: str = "") -> HTMLResponse:
+    """What somebody sees who is not logged in.
+
+    Args:
+        onward: the page to show afterwards.
+        fault: what was wrong with the key that was given.
+    """
+    return render("login.html", 401, here="", principal=None, onward=onward, fault=fault)
+
+
+def error_page(
+    error: ServiceError, principal: Principal | None, back: str = "/", words: str = "All jobs"
+) -> HTMLResponse:
+    """An error as a page, with a link that leads on."""
+    return render("error.html", error.status, here="", principal=principal, error=error, back=back, words=words)
+
+
+def same_origin(request: Request) -> None:
+    """Refuse a form that another site's page has sent.
+
+    Raises:
+        Forbidden: the request does not come from one of our pages.
+    """
+    if urlsplit(request.headers.get("origin", "")).netloc != request.headers.get("host"):
+        raise Forbidden("forms of the dashboard may only be sent from its own pages")
+
+
+SameOrigin = Depends(same_origin)
+
+
+async def fields(request: Request) -> dict[str, str]:
+    """The fields of a form that were sent; the last of those with one name."""
+    return dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+
+
+def check_writer(principal: Principal, what: str) -> None:
+    """Refuse a key that may only look.
+
+    Raises:
+        Forbidden: it may not change ``what``.
+    """
+    if not principal.may(Scope.JOBS_WRITE):
+        raise Forbidden(f"your key may look at {what}, but not change them (scope `jobs:write`)")
+
+
+def base_url(request: Request) -> str:
+    """Where the service answers, as the browser sees it."""
+    return str(request.base_url).rstrip("/")
