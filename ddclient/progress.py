@@ -11,7 +11,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from ddclient.uploads import Tell
 
-_WORDS = {"sending": "sending", "queued": "waiting for a worker", "ingesting": "taking in", "paused": "paused"}
+_WORDS = {
+    "sending": "sending",
+    "queued": "waiting for a worker",
+    "ingesting": "taking in",
+    "paused": "paused",
+    "cancelling": "stopping",
+}
 
 
 @contextmanager

@@ -14,10 +14,11 @@ _WORDS = {
     DatasetState.PAUSED: "Paused",
     DatasetState.READY: "Ready",
     DatasetState.FAILED: "It could not be taken in",
+    DatasetState.CANCELLING: "Stopping",
     DatasetState.CANCELLED: "Taking it in was cancelled",
 }
 _PHASES = {"reading": "Reading its files", "decoding": "Decoding its images"}
-_BUSY = (DatasetState.RECEIVING, DatasetState.QUEUED, DatasetState.INGESTING)
+_BUSY = (DatasetState.RECEIVING, DatasetState.QUEUED, DatasetState.INGESTING, DatasetState.CANCELLING)
 
 
 @dataclass(frozen=True)

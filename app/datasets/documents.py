@@ -22,7 +22,7 @@ _WHILE: dict[State, DatasetState] = {
     State.RUNNING: DatasetState.INGESTING,
     State.PAUSING: DatasetState.PAUSED,
     State.PAUSED: DatasetState.PAUSED,
-    State.CANCELLING: DatasetState.CANCELLED,
+    State.CANCELLING: DatasetState.CANCELLING,
     State.CANCELLED: DatasetState.CANCELLED,
 }
 _ENDED = (DatasetState.FAILED, DatasetState.CANCELLED)

@@ -30,6 +30,8 @@ class DatasetState(StrEnum):
     """Jobs can name it."""
     FAILED = "failed"
     """It could not be taken in; ``error`` says why, and ``:ingest`` tries again with other options."""
+    CANCELLING = "cancelling"
+    """The worker that takes it in has been told to stop."""
     CANCELLED = "cancelled"
 
 

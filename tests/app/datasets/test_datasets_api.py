@@ -198,6 +198,15 @@ class TestIngestJobs:
         document = sets.get(set_id)
         assert (document["state"], document["actions"]) == ("cancelled", ["ingest", "delete"])
 
+    def test_one_that_is_stopping_is_not_begun_anew(self, sets: Sets) -> None:
+        set_id = sets.uploaded()
+        job_id = sets.get(set_id)["job"]["id"]
+        sets.api.force(job_id, status="running")
+        assert sets.api.post(f"/v1/jobs/{job_id}:cancel").status_code == 202
+        document = sets.get(set_id)
+        assert (document["state"], document["actions"]) == ("cancelling", ["delete"])
+        assert sets.api.post(f"/v1/datasets/{set_id}:ingest", json={}).status_code == 409
+
     @pytest.mark.parametrize("verb", [":clone", ""])
     def test_they_are_neither_copied_nor_deleted(self, sets: Sets, verb: str) -> None:
         set_id = sets.uploaded()
