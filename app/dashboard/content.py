@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from app.events.repository import PROGRESS
 from app.metrics import queries as metrics
 from app.models.artifacts import Artifact
 from app.models.events import Event
-from ddcore.spec.readings import LOSS, PROBED, Reading, catalogue
+from ddcore.spec.readings import ACCURACY_DURING, ACCURACY_RANDOM, LOSS, PROBED, Reading, catalogue
 
 SHOWN_EVENTS = 60
 SPARK_POINTS = 60
@@ -40,6 +40,8 @@ class Chart:
     keys: Sequence[str]
     limit: float | None = None
     limit_label: str = ""
+    limit_key: str = ""
+    """A metric whose last reading is the limit, where it is not known beforehand."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,22 @@ def of_job(session: Session, tenant: str, view: JobView) -> Content:
 
 
 def charts(view: JobView, names: Sequence[str]) -> list[Chart]:
-    """The charts of a job: the losses together, and each reading of the probe, below its ceiling where it has one."""
+    """The charts of a job: the losses together, the accuracy on the way where it is read, and the probe's readings."""
     losses = [name for name in names if name == LOSS or name.startswith(f"{LOSS}/")]
     return [
         Chart("Loss and its parts", "", losses or [LOSS]),
+        *_on_the_way(view),
         *(_chart(catalogue()[name], view.classes) for name in PROBED),
     ]
+
+
+def _on_the_way(view: JobView) -> Iterator[Chart]:
+    """Accuracy while the images are learned, above or below that of random real images."""
+    during = view.job.spec["evaluation"].get("during")
+    if during is not None:
+        reading = catalogue()[ACCURACY_DURING[during["on"]]]
+        label = catalogue()[ACCURACY_RANDOM].label
+        yield Chart(reading.title, reading.unit, [reading.name], limit_label=label, limit_key=ACCURACY_RANDOM)
 
 
 def _chart(reading: Reading, classes: int | None) -> Chart:

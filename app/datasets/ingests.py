@@ -75,11 +75,15 @@ def complete(
     Returns:
         The set, with its version; ``None`` where it was deleted, or is being taken in otherwise by now.
     """
+    known = _living(session, dataset_id)
+    if known is None:
+        return None
+    # The tenant's row is locked so that two sets of one name cannot get the same version; before the set's own, as
+    # uploads do.
+    session.execute(select(Tenant.id).where(Tenant.id == known.tenant_id).with_for_update())
     dataset = _living(session, dataset_id, lock=True)
     if dataset is None or dataset.job_id != job_id:
         return None
-    # The tenant's row is locked so that two sets of one name cannot get the same version.
-    session.execute(select(Tenant.id).where(Tenant.id == dataset.tenant_id).with_for_update())
     namesakes = (Dataset.tenant_id == dataset.tenant_id, Dataset.name == dataset.name)
     newest = session.execute(select(func.max(Dataset.version)).where(*namesakes)).scalar_one()
     for name, blob in files.items():
@@ -105,7 +109,8 @@ def expire_uploads(session: Session, keep_s: float) -> int:
 
 
 def _living(session: Session, dataset_id: str, *, lock: bool = False) -> Dataset | None:
-    statement = select(Dataset).where(Dataset.id == dataset_id, Dataset.deleted_at.is_(None))
+    living = select(Dataset).where(Dataset.id == dataset_id, Dataset.deleted_at.is_(None))
+    statement = living.execution_options(populate_existing=True)
     return session.scalars(statement.with_for_update() if lock else statement).one_or_none()
 
 

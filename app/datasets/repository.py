@@ -140,6 +140,11 @@ class DatasetRepository:
         )
         return self._session.scalars(statement.limit(limit)).all()
 
+    def lock_ingest(self, dataset: Dataset) -> None:
+        """Let nobody else change the newest ingest of a set until the transaction ends."""
+        if dataset.job_id is not None:
+            self._session.execute(select(Job.id).where(Job.id == dataset.job_id).with_for_update())
+
     def ingests(self, datasets: Sequence[Dataset]) -> Mapping[str, Job]:
         """The newest ingest of each set that has one, by its identifier."""
         ids = [dataset.job_id for dataset in datasets if dataset.job_id is not None]

@@ -213,6 +213,8 @@ class DatasetService:
             NotFound: there is no such set.
             DatasetInUse: jobs that have not ended need it.
         """
+        # The job's row first, as the worker that ends it takes them: two in the other order wait for each other.
+        self._sets.lock_ingest(self._find(dataset_id))
         found = self._find(dataset_id, lock=True)
         users = self._sets.users(dataset_id, _JOBS_SHOWN + 1)
         if users:

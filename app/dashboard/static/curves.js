@@ -15,13 +15,16 @@ export class Curves {
 
   async refresh() {
     try {
-      const names = await this.#names();
+      const metrics = await this.#metrics();
+      const names = metrics.map((one) => one.name);
       if (!names.length) return;
       const query = new URLSearchParams({ max_points: POINTS });
       names.slice(0, KEYS).forEach((name) => query.append("key", name));
       const { series } = await read(`${this.#url}/metrics:query?${query}`);
       const byKey = new Map(series.map((one) => [one.key, one]));
       for (const { figure, chart } of this.#charts) {
+        const limit = metrics.find((one) => one.name === figure.dataset.limitKey)?.last;
+        if (typeof limit === "number") figure.dataset.limit = limit;
         chart.set(this.#keys(figure, names).map((key) => byKey.get(key)).filter(Boolean));
       }
     } catch (error) {
@@ -30,9 +33,9 @@ export class Curves {
     }
   }
 
-  async #names() {
+  async #metrics() {
     const { data } = await read(`${this.#url}/metrics`);
-    return data.map((one) => one.name).filter((name) => !name.startsWith("weight/"));
+    return data.filter((one) => !one.name.startsWith("weight/"));
   }
 
   // The parts of the loss are known only once the job reports them.

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from app.core.security import Scope
+from app.metrics import repository as metrics
 from app.models.fleet import Worker
 from app.models.jobs import Job
 from ddcore.spec import parse
@@ -190,6 +191,21 @@ class TestJob:
         charts = [a for a in Page(api.get(f"/jobs/{running}")).all("figure") if a.get("class") == "chart"]
         assert [a["data-keys"] for a in charts] == ["loss loss/base", "mi_lower_bound", "cmi"]
         assert [a.get("data-limit-label") for a in charts] == [None, "log 10 = 2.303", None]
+
+    def test_accuracy_on_the_way_stands_beside_random_images(self, api: Api, spec: dict[str, Any]) -> None:
+        job = api.submit({**spec, "evaluation": {"during": {"every": 5}}})
+        with api.database.write() as session:
+            metrics.ingest(session, job["id"], "default", [(5, 1, "accuracy/random", 40.0)])
+        charts = [a for a in Page(api.get(f"/jobs/{job['id']}")).all("figure") if a.get("class") == "chart"]
+        (chart,) = [a for a in charts if a["data-keys"] == "accuracy/validation"]
+        assert (chart["data-limit-key"], chart["data-limit-label"]) == ("accuracy/random", "random real images")
+        assert chart.get("data-limit") is None
+
+    def test_the_best_step_is_named(self, api: Api, add_job: Callable[..., str]) -> None:
+        accuracy = {"mean": 71.0, "std": 0.5, "networks": 2, "values": [70.5, 71.5]}
+        results = {"accuracy": accuracy, "controls": {}, "epochs": 3, "checkpoint": "best", "at_step": 1200}
+        page = Page(api.get(f"/jobs/{add_job(status='succeeded', results=results)}"))
+        assert "on the images of step 1,200, the best on the way, for 3 epochs" in page.text
 
     def test_what_the_readings_rest_on_is_said_once_it_is_known(self, api: Api, finished: str, running: str) -> None:
         assert "read with a small network trained on real images" in Page(api.get(f"/jobs/{finished}")).text
