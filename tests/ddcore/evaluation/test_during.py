@@ -156,14 +156,16 @@ class TestBest:
         from ddcore.errors import Interrupted
 
         spec = job({"every": 1, "checkpoint": "best", "epochs": 3})
-        whole, _, images = run(spec, tmp_path / "whole", cache)
-        for stop in (3, 6):
+        whole, said, images = run(spec, tmp_path / "whole", cache)
+        parts = [Recorder(stop_after=3), Recorder(stop_after=6)]
+        for part in parts:
             with pytest.raises(Interrupted):
                 engine.run(
                     parse(spec), tmp_path / "parts" / "out", run_dir=tmp_path / "parts" / "run", cache=cache,
-                    callback=Recorder(stop_after=stop),
+                    callback=part,
                 )  # fmt: skip
-        resumed, _, same = run(spec, tmp_path / "parts", cache)
+        resumed, last, same = run(spec, tmp_path / "parts", cache)
+        assert parts[0].metrics | parts[1].metrics | last.metrics == said.metrics
         assert resumed.results.at_step == whole.results.at_step
         assert torch.equal(same, images)
 
