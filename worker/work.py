@@ -227,7 +227,8 @@ class Ingest(_Base):
         def end(session: Session) -> bool:
             made = ingests.complete(session, self._dataset_id, self._claim.job_id, report, stored)
             if made is None:
-                return endings.release(session, self._claim, "its set was deleted")
+                gone = Failure("dataset_deleted", "its set was deleted, or is taken in otherwise", retryable=False)
+                return endings.fail(session, self._claim, gone, 0.0) is not None
             message = f"taken in as {made.name}@{made.version}, {report.id}"
             return endings.succeed(session, self._claim, message, {})
 

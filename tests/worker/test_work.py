@@ -17,6 +17,7 @@ from sqlalchemy import update
 
 from app.artifacts import service as artifacts
 from app.core.storage import LocalStore, fetch, key_of
+from app.datasets import ingests
 from app.jobs.schemas import CancelRequest
 from app.models.datasets import Dataset
 from app.models.jobs import Job
@@ -199,6 +200,19 @@ class TestEndings:
         with service.database.write() as session:
             artifacts.collect(session, supervisor.store, grace_s=-1)
         assert not [path for path in (service.home / "artifacts" / "sha256").rglob("*") if path.is_file()]
+
+    def test_a_set_that_is_gone_when_it_is_ready_ends_the_job(
+        self, service: Cluster, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever took it away, the job is over, and does not begin again."""
+        set_id = service.upload(pictures(), ring=False)
+        claimed = claim(service)
+        monkeypatch.setattr(ingests, "complete", lambda *_: None)
+        supervisor.supervise(claimed)
+        job = service.job(claimed.job_id)
+        assert job.error is not None
+        assert (job.status, job.error["code"]) == ("failed", "dataset_deleted")
+        assert service.dataset(set_id).content_id is None
 
     def test_a_cancelled_one_can_be_taken_in_later(self, service: Cluster, supervisor: Supervisor) -> None:
         set_id = service.upload(pictures(), ring=False)
