@@ -195,7 +195,7 @@ class Cluster:
         with self.database.read() as session:
             kept = set(session.scalars(select(Blob.sha256)))
         places = [self.home / "artifacts", self.home / "runs", *self.home.glob("cache/datasets/.*")]
-        return [path for place in places for path in place.rglob("*") if path.is_file() and path.name not in kept]
+        return [path for place in places for path in files_below(place) if path.name not in kept]
 
     def cancel(self, job_id: str, *, keep_result: bool = False) -> None:
         with self.jobs() as jobs:
@@ -300,6 +300,11 @@ class Cluster:
                 assert set(published.values()) == {1}
             kept = job.status == State.CANCELLED and job.results is not None
             assert (job.status == State.SUCCEEDED or kept) == bool(published["bundle"])
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Files at any depth, as they are found; folders may vanish meanwhile."""
+    return [Path(inside, name) for inside, _, names in os.walk(folder) for name in names]
 
 
 def eventually(happens: Callable[[], bool], timeout: float = 20.0) -> None:

@@ -26,7 +26,15 @@ from app.models.datasets import Dataset, DatasetFile
 from ddcore.data.ingest.intake import take_in
 from ddcore.spec.ingest import IngestOptions
 from tests.chaos.expectations import expect_no_engine
-from tests.chaos.harness import Cluster, WorkerProcess, cluster, eventually, postgres_database, redis_broker
+from tests.chaos.harness import (
+    Cluster,
+    WorkerProcess,
+    cluster,
+    eventually,
+    files_below,
+    postgres_database,
+    redis_broker,
+)
 
 SIDE_BY_SIDE = 3
 DEATHS = {
@@ -95,7 +103,7 @@ def die(stack: ExitStack, folder: Path, fault: str, urls: tuple[str, str] | None
         assert found.job is not None
         assert found.job.attempt == DEATHS[fault], made.story(found.job.id)
         # The attempt that a test waits for is over in the database a moment before its folder is gone.
-        eventually(lambda: not any(path.is_file() for path in (made.home / "runs").rglob("*")))
+        eventually(lambda: not files_below(made.home / "runs"))
         assert_one_set(made, set_id, content_id)
 
 
@@ -198,7 +206,7 @@ def test_the_api_is_killed_in_an_upload(request: pytest.FixtureRequest, topology
         time.sleep(0.1)
     found = httpx.get(path, timeout=30).json()
     assert (found["content_id"], found["version"]) == (content_id, 1)
-    eventually(lambda: not any(path.is_file() for path in (made.home / "runs").rglob("*")))
+    eventually(lambda: not files_below(made.home / "runs"))
     assert made.files_left() == []
 
 
@@ -244,7 +252,7 @@ def test_an_ingest_is_paused_and_goes_on(embedded: Cluster, content_id: str) -> 
     embedded.resume(job.id)
     embedded.worker()
     embedded.await_set(set_id, "ready")
-    eventually(lambda: not any(path.is_file() for path in (embedded.home / "runs").rglob("*")))
+    eventually(lambda: not files_below(embedded.home / "runs"))
     assert_one_set(embedded, set_id, content_id)
 
 
@@ -257,8 +265,8 @@ def test_a_set_is_deleted_while_it_is_taken_in(embedded: Cluster) -> None:
     with embedded.sets() as sets:
         sets.delete(set_id)
     embedded.wait(job.id, "cancelled", 60)
-    eventually(lambda: not any(path.is_file() for path in (embedded.home / "runs").rglob("*")))
+    eventually(lambda: not files_below(embedded.home / "runs"))
     assert embedded.files_left() == []
-    assert not [path for path in (embedded.home / "artifacts" / "sha256").rglob("*") if path.is_file()]
+    assert files_below(embedded.home / "artifacts" / "sha256") == []
     with embedded.database.read() as session:
         assert session.scalars(select(DatasetFile.name)).all() == []
