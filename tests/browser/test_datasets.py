@@ -445,6 +445,7 @@ class TestLook:
         name = "x" * 100
         made = ask(service, "POST", "/v1/datasets", json={"name": name, "file": "y" * 200 + ".zip", "size": 4096})
         datasets.set_viewport_size({"width": width, "height": 800})
+        datasets.reload()  # rather than wait until it looks by itself
         expect(datasets.locator("tr", has_text=name)).to_be_visible()
         datasets.get_by_text("Options", exact=True).click()
         row = "(table) => table.parentElement.scrollWidth - table.parentElement.clientWidth"
