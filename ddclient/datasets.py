@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -99,13 +99,8 @@ class Datasets:
         if reference.startswith("set_"):
             document = self._transport.get(f"/v1/datasets/{reference}")
             return Dataset(self._transport, DatasetDocument.model_validate(document))
-        bare, at, _ = reference.partition("@")
-        fits: Callable[[DatasetDocument], bool] = lambda found: found.reference == reference  # noqa: E731
-        if reference.startswith("ds_"):
-            bare, fits = "", lambda found: found.content_id == reference
-        elif not at:
-            fits = lambda found: found.name == reference  # noqa: E731
-        found = [one for one in self.list(bare or None) if fits(one.document)]
+        name = None if reference.startswith("ds_") else reference.partition("@")[0]
+        found = [one for one in self.list(name) if _is_called(one.document, reference)]
         if not found:
             raise BadInputError(f"the service has no set {reference}; `ddctl datasets list` shows what there is")
         return next((one for one in found if one.state == "ready"), found[0])
@@ -149,6 +144,13 @@ class Datasets:
                 return one.document
         body = {"name": name, "file": content.name, "size": content.size, "options": options.model_dump(mode="json")}
         return DatasetDocument.model_validate(self._transport.post("/v1/datasets", body))
+
+
+def _is_called(document: DatasetDocument, reference: str) -> bool:
+    """Whether a reference means this set: its content, its name and version, or its name alone."""
+    if reference.startswith("ds_"):
+        return document.content_id == reference
+    return reference == (document.reference if "@" in reference else document.name)
 
 
 def _exact(dataset: Dataset) -> str:

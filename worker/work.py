@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,12 +110,12 @@ class Distillation(_Base):
 
     def spec(self) -> Mapping[str, Any]:
         """The specification, with the set's content for its name."""
-        found = self._own_set()
+        found = self._own_set
         return self._claim.spec if found is None else {**self._claim.spec, "dataset": found.content_id}
 
     def fetch(self, folder: RunFolder, proceed: Proceed) -> None:  # noqa: ARG002 - one signature for all kinds
         """Bring the user's own set into the cache, unless it is there."""
-        found = self._own_set()
+        found = self._own_set
         if found is None:
             return
         shelf = self._settings.cache_dir / "datasets"
@@ -161,6 +162,7 @@ class Distillation(_Base):
     def afterwards(self, folder: RunFolder) -> None:
         """Nothing."""
 
+    @cached_property
     def _own_set(self) -> ingests.StoredFiles | None:
         if self._claim.dataset_id is None:
             return None

@@ -14,6 +14,7 @@ from app.core.settings import Settings
 from app.core.storage import Blob
 from app.datasets import repository
 from app.datasets.documents import as_json
+from app.datasets.quota import quota_of
 from app.models.datasets import Dataset, DatasetFile
 from app.models.keys import Tenant
 from ddcore.spec.ingest import DatasetReport
@@ -116,10 +117,8 @@ def _living(session: Session, dataset_id: str, *, lock: bool = False) -> Dataset
 
 def _room(session: Session, settings: Settings, tenant_id: str) -> int:
     tenant = session.execute(select(Tenant).where(Tenant.id == tenant_id)).scalar_one()
-    own = tenant.max_dataset_bytes
-    quota = int(settings.dataset_quota_gb * 1e9) if own is None else own
     # The upload goes when the set is there, so it does not count twice.
     stored = select(func.coalesce(func.sum(Dataset.stored), 0)).where(
         Dataset.tenant_id == tenant_id, Dataset.deleted_at.is_(None)
     )
-    return max(0, quota - int(session.execute(stored).scalar_one()))
+    return max(0, quota_of(tenant, settings) - int(session.execute(stored).scalar_one()))

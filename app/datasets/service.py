@@ -15,6 +15,7 @@ from app.core.settings import Settings
 from app.core.storage import Blob
 from app.datasets import repository as datasets
 from app.datasets.documents import document, of_files
+from app.datasets.quota import quota_of
 from app.datasets.repository import DatasetRepository
 from app.datasets.schemas import DatasetDocument, NewDataset
 from app.keys import repository as keys
@@ -237,8 +238,7 @@ class DatasetService:
         Args:
             received: bytes of it that are there and counted already.
         """
-        own = keys.tenant(self.session, self.principal).max_dataset_bytes
-        quota = int(self.settings.dataset_quota_gb * 1e9) if own is None else own
+        quota = quota_of(keys.tenant(self.session, self.principal), self.settings)
         return min(max(0, quota - self._sets.bytes_used() + received), int(self.settings.upload_limit_gb * 1e9))
 
     def _conflict(self, received: int) -> UploadConflict:

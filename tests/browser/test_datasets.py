@@ -147,7 +147,8 @@ class TestTar:
         }"""
         size = (9 << 30) + 1
         data = base64.b64decode(page.evaluate(source, size))
-        first = tarfile.open(fileobj=io.BytesIO(data)).next()  # noqa: SIM115
+        with tarfile.open(fileobj=io.BytesIO(data)) as packed:
+            first = packed.next()
         assert first is not None
         assert (first.name, first.size) == ("large.bin", size)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import redis
 from sqlalchemy import create_engine, make_url, select, text
 
@@ -300,6 +302,32 @@ class Cluster:
                 assert set(published.values()) == {1}
             kept = job.status == State.CANCELLED and job.results is not None
             assert (job.status == State.SUCCEEDED or kept) == bool(published["bundle"])
+
+
+class Server:
+    """The API as a process, which can be killed and started again at its address."""
+
+    def __init__(self, made: Cluster) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._made = made
+        self.process: WorkerProcess
+        self.start()
+
+    def start(self) -> None:
+        self.process = self._made.worker(module="app", DD_PORT=str(self.port), DD_AUTH="false")
+        eventually(self.answers, 60)
+
+    def answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/healthz", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
 
 def files_below(folder: Path) -> list[Path]:

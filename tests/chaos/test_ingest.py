@@ -28,7 +28,7 @@ from ddcore.spec.ingest import IngestOptions
 from tests.chaos.expectations import expect_no_engine
 from tests.chaos.harness import (
     Cluster,
-    WorkerProcess,
+    Server,
     cluster,
     eventually,
     files_below,
@@ -127,32 +127,6 @@ def deaths(
 @pytest.mark.parametrize("fault", DEATHS)
 def test_an_ingest_is_killed(deaths: dict[str, Future[None]], fault: str) -> None:
     deaths[fault].result()
-
-
-class Server:
-    """The API as a process, which can be killed and started again at its address."""
-
-    def __init__(self, made: Cluster) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._made = made
-        self.process: WorkerProcess
-        self.start()
-
-    def start(self) -> None:
-        self.process = self._made.worker(module="app", DD_PORT=str(self.port), DD_AUTH="false")
-        eventually(lambda: self.answers(), 60)
-
-    def answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/healthz", timeout=5).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
 
 @pytest.mark.parametrize(

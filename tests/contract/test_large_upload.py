@@ -20,8 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.chaos.harness import Cluster, cluster
-from tests.chaos.test_ingest import Server
+from tests.chaos.harness import Cluster, Server, cluster
 
 pytestmark = pytest.mark.slow
 

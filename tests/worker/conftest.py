@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from app.core.storage import ArtifactStore, open_store
+from app.core.storage import ArtifactStore, LocalStore, open_store
 from app.queue import leases
 from app.queue.leases import Claim
 from tests.chaos.harness import ROOT, Cluster, cluster
 from worker.run_folder import RunFolder
+from worker.supervisor import Supervisor
 
 
 @dataclass
@@ -49,3 +50,13 @@ def desk(service: Cluster) -> Desk:
     folder = RunFolder(service.settings.runs_dir, claimed.job_id, claimed.fence)
     folder.create(claimed.spec)
     return Desk(service, open_store(service.settings), claimed, folder)
+
+
+@pytest.fixture
+def store(service: Cluster) -> LocalStore:
+    return LocalStore(service.home / "artifacts")
+
+
+@pytest.fixture
+def supervisor(service: Cluster, store: LocalStore) -> Supervisor:
+    return Supervisor(service.settings, service.database, store, "wrk_test", lambda: False)

@@ -23,16 +23,6 @@ from worker import supervisor as module
 from worker.supervisor import Supervisor
 
 
-@pytest.fixture
-def store(service: Cluster) -> LocalStore:
-    return LocalStore(service.home / "artifacts")
-
-
-@pytest.fixture
-def supervisor(service: Cluster, store: LocalStore) -> Supervisor:
-    return Supervisor(service.settings, service.database, store, "wrk_test", lambda: False)
-
-
 def run(service: Cluster, supervisor: Supervisor, **fields: int) -> Job:
     job_id = service.submit(ring=False, iterations=10, **fields)
     supervisor.supervise(claim(service, service.settings.lease_s))

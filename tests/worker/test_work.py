@@ -42,16 +42,6 @@ def pictures(per_class: int = 8, side: int = 8, classes: tuple[str, ...] = ("cat
     return packed.getvalue()
 
 
-@pytest.fixture
-def store(service: Cluster) -> LocalStore:
-    return LocalStore(service.home / "artifacts")
-
-
-@pytest.fixture
-def supervisor(service: Cluster, store: LocalStore) -> Supervisor:
-    return Supervisor(service.settings, service.database, store, "wrk_test", lambda: False)
-
-
 def take_in(service: Cluster, supervisor: Supervisor, data: bytes | None = None, **options: Any) -> str:
     set_id = service.upload(pictures() if data is None else data, ring=False, **options)
     supervisor.supervise(claim(service))

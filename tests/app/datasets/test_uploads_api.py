@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import errno
 import hashlib
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,8 +149,7 @@ class TestCut:
         async def send(_message: Any) -> None:
             pass
 
-        call: Callable[[], Awaitable[None]] = lambda: app(scope, receive, send)  # noqa: E731
-        api.portal.call(call)
+        api.portal.call(app, scope, receive, send)
 
     def test_what_came_is_kept_and_the_rest_follows(self, sets: Sets) -> None:
         data = images_zip()
