@@ -45,6 +45,8 @@ class Service:
         port: port to bind; 0 takes a free one.
         data_root: where named datasets are looked for. Default: the environment's, else in ``home``.
         isolated: whether the service ignores the settings of the environment (database, broker, …).
+        settings: of the service, by the names of their variables (`{"DD_POLL_S": "0.1"}`); they go before those of the
+            environment.
 
     Attributes:
         url: address of the API.
@@ -58,6 +60,7 @@ class Service:
         port: int = 8000,
         data_root: Path | None = None,
         isolated: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home.expanduser().resolve()
         self.port = free_port(host, port)
@@ -65,6 +68,7 @@ class Service:
         self.url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{self.port}"  # noqa: S104
         self._data_root = data_root
         self._isolated = isolated
+        self._settings = dict(settings or {})
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._lock: IO[bytes] | None = None
 
@@ -134,7 +138,7 @@ class Service:
     def _spawn(self, name: str) -> None:
         dropped = "DD_" if self._isolated else ()
         environment = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-        environment |= {"DD_HOME": str(self.home), "DD_HOST": self.host, "DD_PORT": str(self.port)}
+        environment |= {**self._settings, "DD_HOME": str(self.home), "DD_HOST": self.host, "DD_PORT": str(self.port)}
         if self._data_root is not None:
             environment["DD_DATA_ROOT"] = str(self._data_root.resolve())
         with self._log(name).open("ab") as log:

@@ -26,6 +26,8 @@ TINY: dict[str, Any] = {
     "evaluation": {"repeats": 0},
 }
 """A job of a second or two."""
+PROMPT = {"DD_POLL_S": "0.1"}
+"""Looks at what the user wants ten times a second, so that a short job hears of a pause."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory, commands: dict[str, str]) -> Iterator[Live]:
     """An embedded service of API and worker, on a free port and in a folder of its own."""
-    service = Service(tmp_path_factory.mktemp("service"), port=0, isolated=True)
+    service = Service(tmp_path_factory.mktemp("service"), port=0, isolated=True, settings=PROMPT)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)
     try:
