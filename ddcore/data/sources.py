@@ -11,11 +11,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
 from pydantic import ValidationError
 
-from ddcore.data import stored
+from ddcore.data import digits, stored
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.ingest import intake
 from ddcore.data.ingest.intake import Progress
@@ -30,8 +28,6 @@ from ddcore.spec.listing import listed
 from ddcore.spec.local_sets import STORED_FACTS, STORED_FORMAT, names_in, places_of
 
 _logger = logging.getLogger(__name__)
-_DIGITS_TRAIN = 1437
-"""scikit-learn's digits come without a split: the first 1437 train, the last 360 test."""
 _AS_THEY_ARE = IngestOptions(size="keep")
 _IDENTITY = re.compile(r"ds_[0-9a-f]{20}")
 
@@ -63,7 +59,7 @@ def load(name: str, data_root: Path | None = None, cache: Path | None = None) ->
     if place is not None:
         return _as_dataset(own(place, name, _AS_THEY_ARE, cache))
     if name == "digits":
-        return _digits()
+        return digits.read()
     if name in published.LOADERS:
         return describe(name, *published.read(name, data_root, cache), published=True)
     raise DataError(_not_found(name, data_root))
@@ -195,19 +191,6 @@ def _stored(folder: Path) -> StoredSet:
 
 def _as_dataset(found: StoredSet) -> Dataset:
     return describe(found.report.name, found.train, found.test, found.report.digest)
-
-
-def _digits() -> Dataset:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    # Grey levels 0 to 16 become 0 to 255.
-    images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
-    labels = torch.from_numpy(bunch.target.astype(np.int64))
-    classes = DATASETS["digits"].classes
-    train = ImageSet(images[:_DIGITS_TRAIN], labels[:_DIGITS_TRAIN], classes)
-    test = ImageSet(images[_DIGITS_TRAIN:], labels[_DIGITS_TRAIN:], classes)
-    return describe("digits", train, test, published=True)
 
 
 def _not_found(name: str, data_root: Path | None) -> str:
