@@ -119,7 +119,6 @@ class _Engine:
     def __init__(
         self, spec: JobSpec, run_dir: Path, data_root: Path | None, cache: Path | None, callback: Callback
     ) -> None:
-        self.spec = spec
         self.callback = callback
         self.checkpoints = run_dir / "checkpoints"
         self.step = 0
@@ -130,6 +129,7 @@ class _Engine:
         dataset = sources.load(spec.dataset, data_root, cache)
         for remark in dataset.remarks:
             callback.on_log("warning", remark)
+        self.spec = spec = spec.knowing(dataset.facts)
         _check(spec, dataset)
         if spec.whitening:
             dataset = whitened(dataset, cache)

@@ -112,6 +112,23 @@ class Dataset:
         """What the user should know of how the images were read."""
         return (*self.train.remarks, *self.test.remarks)
 
+    @property
+    def facts(self) -> DatasetFacts:
+        """What a job may know of it beforehand; it is here, so nothing needs to be downloaded."""
+        return DatasetFacts(
+            name=self.name,
+            title=self.name,
+            shape=self.shape,
+            classes=self.classes,
+            train_size=len(self.train),
+            smallest_class=min(self.class_counts),
+            mean=self.mean,
+            std=self.std,
+            flip=self.flip,
+            download=False,
+            test_size=len(self.test),
+        )
+
     def normalize(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """:func:`normalize` with the statistics of this dataset, or its whitening."""
         if self.whitening is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ddcore.spec import presets
 from ddcore.spec.augmentation import check_augmentation
@@ -101,13 +102,23 @@ class JobSpec(SpecModel):
         "pixels less the mean over the deviation of their channel.",
     )
 
+    @cached_property
+    def facts(self) -> DatasetFacts | None:
+        """What is known of the dataset: what :func:`parse` or :meth:`knowing` was told, else what is published."""
+        return DATASETS.get(self.dataset)
+
+    def knowing(self, facts: DatasetFacts) -> Self:
+        """The same job, where this is known of its dataset."""
+        job = self.model_copy()
+        job.__dict__["facts"] = facts
+        return job
+
     @property
     def images_per_class(self) -> int:
-        """Training images of each class that come out of the decoder, as far as the dataset is known by its name."""
-        facts = DATASETS.get(self.dataset)
-        if facts is None:
+        """Training images of each class that come out of the decoder, as far as its dataset is known."""
+        if self.facts is None:
             return self.ipc * self.decoder.views
-        return self.decoder.images_per_class(self.ipc, facts.shape, len(facts.classes))
+        return self.decoder.images_per_class(self.ipc, self.facts.shape, len(self.facts.classes))
 
     @property
     def fewest_images_per_class(self) -> int:
@@ -149,8 +160,10 @@ class JobSpec(SpecModel):
         return check_augmentation(value)
 
     @model_validator(mode="after")
-    def _as_the_job_has_it(self) -> JobSpec:
+    def _as_the_job_has_it(self, info: ValidationInfo) -> JobSpec:
         """Fill in the defaults of its components that follow the job, so that the specification shows them."""
+        if info.context and info.context["facts"] is not None:
+            self.__dict__["facts"] = info.context["facts"]
         self.__dict__["method"] = self.method.suited(self)
         self.__dict__["decoder"] = self.decoder.suited(self)
         self.__dict__["regularizers"] = tuple(regularizer.suited(self) for regularizer in self.regularizers)
@@ -180,7 +193,8 @@ def parse(data: object, facts_of: Callable[[str], DatasetFacts | None] = DATASET
     Args:
         data: a JSON object. ``{"preset": name, …}`` starts from a preset; other fields override it,
             objects field by field.
-        facts_of: what is known of a dataset by its name. Default: of the published ones.
+        facts_of: what is known for certain of a dataset by its name. Default: of the published ones, which are also
+            what an uncertain name is presumed to be.
 
     Returns:
         The normalised specification.
@@ -195,11 +209,13 @@ def parse(data: object, facts_of: Callable[[str], DatasetFacts | None] = DATASET
     if not isinstance(data, Mapping):
         raise SpecError([Problem("", "object_type", f"a job is a JSON object, got {type(data).__name__}")])
     expanded = presets.expand(data)
+    name = expanded.get("dataset")
+    facts = facts_of(name) if isinstance(name, str) else None
     try:
-        spec = JobSpec.model_validate(expanded)
+        spec = JobSpec.model_validate(expanded, context={"facts": facts})
     except ValidationError as error:
         raise SpecError(problems(error, (*JobSpec.model_fields, "preset"), JobSpec)) from error
-    found = list(_impossible(spec, facts_of(spec.dataset)))
+    found = _impossible(spec, facts)
     if found:
         raise SpecError(found)
     return spec

@@ -85,3 +85,12 @@ def test_a_class_of_one_is_refused_before_advice_that_could_not_help(
     """With `ipc` 2 the advice was to choose 1, which was refused in its turn."""
     with pytest.raises(DataError, match=r"class 'class 0' of own has 1 training image; .* or leave the class out"):
         run(small_job(["dm"], (1, 9), ipc=2), (1, 9), tmp_path, monkeypatch)
+
+
+def test_mixtures_start_from_as_many_images_as_there_are_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A budget of one image a class holds (2 x 64 - 2 x 16) / (2 x 2) = 24 mixtures of each beside two bases."""
+    data = small_job(["bptt"], (20, 20), decoder={"name": "addressed", "bases": 2}, ipc=1, init="real")
+    with pytest.raises(ConfigurationError, match=r"mixed into 24 images, but class 'class 0' of own has 20 training"):
+        run(data, (20, 20), tmp_path, monkeypatch)

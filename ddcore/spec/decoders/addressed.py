@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from ddcore.spec.base import DecoderConfig, decoder_config
-from ddcore.spec.datasets import DATASETS
 from ddcore.spec.errors import Problem
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class AddressedConfig(DecoderConfig):
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """A budget that the bases alone exceed, where the size of the images is known."""
-        facts = DATASETS.get(job.dataset)
+        facts = job.facts
         detail = self.shortfall(job.ipc, facts.shape, len(facts.classes)) if facts else None
         if detail is not None:
             yield Problem("/decoder/bases", "budget_exceeded", detail)

@@ -101,6 +101,23 @@ def test_a_job_is_refused_by_what_is_certain(root: Path) -> None:
     assert parse({"dataset": "cifar10", "method": "random", "ipc": 9999}, known).ipc == 9999
 
 
+def test_budgets_and_defaults_follow_the_real_sizes(root: Path) -> None:
+    """Bases take 64 x 48 / 4 pixels of three channels each here, and a budget of 2 x 1 such images holds no more."""
+
+    def known(name: str) -> Any:
+        return certain_facts_of(name, root)
+
+    memory = {"dataset": "photos", "method": "bptt", "ipc": 1, "init": "noise"}
+    with pytest.raises(SpecError, match=r"`decoder.bases` is 64: .*use at most 7 bases"):
+        parse({**memory, "decoder": {"name": "addressed", "bases": 64}}, known)
+    fitting = {**memory, "decoder": {"name": "addressed", "bases": 4}}
+    spec, unknown = parse(fitting, known), parse(fitting)
+    assert (spec.images_per_class, unknown.images_per_class) == ((2 * 9216 - 4 * 9216 // 4) // (2 * 4), 1)
+    assert spec == unknown
+    assert spec.model_dump() == unknown.model_dump()
+    assert spec.model_copy(update={"seed": 1}).images_per_class == spec.images_per_class
+
+
 @pytest.mark.parametrize(
     ("place", "name"),
     [
