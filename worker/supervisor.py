@@ -23,7 +23,7 @@ from worker.engine_process import EngineProcess
 from worker.faults import fault_point
 from worker.lease import LeaseKeeper
 from worker.outcome import Finished, Outcome, Reason, Stopped, outcome
-from worker.protocol import Done, Failed, Frame, Last, TakenIn
+from worker.protocol import Done, Failed, Frame, Last, PhaseStarted, TakenIn
 from worker.run_folder import RunFolder
 from worker.sink import LeaseLostError, Sink
 from worker.work import Ending, UnfitError, work_of
@@ -111,6 +111,8 @@ class _Attempt:
         self._unwritten: list[Frame] = []
         self._last: Last | None = None
         self._warned_of_silence = False
+        self._reads_images = False
+        """Whether there are images of an earlier attempt that the engine has yet to read."""
 
     def run(self) -> None:
         """From the folder to the end of the job.
@@ -145,6 +147,7 @@ class _Attempt:
         with self._database.read() as session:
             saved = checkpoints.newest_first(session, self._claim.job_id)
         step, complaints = self._folder.restore(self._store, saved)
+        self._reads_images = step is not None
         self._sink.start_from(step)
         self._sink.warn(complaints)
         self._folder.forget_earlier()
@@ -210,11 +213,12 @@ class _Attempt:
 
     def _wanted(self, now: float) -> Reason | None:
         """Why the engine should stop, the user's wish first."""
-        if self._keeper.wish.desired == "cancel":
+        wish = self._keeper.wish
+        if wish.desired == "cancel" and not (wish.keep_result and self._reads_images):
             return Reason.CANCEL
         if self._reason is Reason.STALL:
             return None
-        if self._keeper.wish.desired == "pause":
+        if wish.desired == "pause":
             return Reason.PAUSE
         if self._keeper.faded:
             return Reason.LEASE
@@ -259,6 +263,8 @@ class _Attempt:
             for frame in self._unwritten:
                 if isinstance(frame, Done | TakenIn | Failed):
                     self._last = frame
+                elif isinstance(frame, PhaseStarted) and frame.phase == "distilling":
+                    self._reads_images = False
             self._sink.write(self._unwritten)
             self._unwritten = []
 

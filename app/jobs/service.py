@@ -121,10 +121,17 @@ class JobService:
 
         Raises:
             NotFound: there is no such job.
-            IllegalTransition: it has ended otherwise.
+            IllegalTransition: it has ended otherwise; or it is to keep a result that only a running job can write.
         """
-        if self._find(job_id).status in (State.CANCELLING, State.CANCELLED):
+        job = self._find(job_id)
+        if job.status in (State.CANCELLING, State.CANCELLED):
             return self.get(job_id)
+        if request.keep_result and _holds_images(job):
+            raise IllegalTransition(
+                f"`keep_result` is true, but only a running job can write its images, and this one is {job.status}; "
+                "resume it and cancel it with `keep_result` once it runs, or cancel it without",
+                extra={"allowed": actions(State(job.status), Kind(job.kind))},
+            )
         about = {"reason": request.reason, "keep_result": request.keep_result}
         return self._apply("cancel", job_id, {"keep_result": request.keep_result}, about)
 
@@ -231,3 +238,9 @@ class JobService:
 
     def _show(self, job: Job) -> JobDocument:
         return documents(self._jobs, [job])[0]
+
+
+def _holds_images(job: Job) -> bool:
+    """Whether a job that no worker is at, or soon will not be, has images that somebody may want to keep."""
+    saved = job.status in (State.PAUSED, State.QUEUED) and job.checkpoint_step is not None
+    return saved or job.status == State.PAUSING

@@ -97,10 +97,8 @@ def test_wishes_are_heard_while_the_engine_runs(embedded: Cluster) -> None:
 
     cancelled = embedded.submit(iterations=LONG)
     running(embedded, cancelled)
-    began = time.monotonic()
     embedded.cancel(cancelled)
     job = embedded.wait(cancelled, "cancelled")
-    assert time.monotonic() - began < 2
     assert (job.results, embedded.artifacts(cancelled, "bundle")) == (None, [])
 
     kept = embedded.submit(iterations=LONG)
@@ -110,6 +108,17 @@ def test_wishes_are_heard_while_the_engine_runs(embedded: Cluster) -> None:
     assert job.results == {"accuracy": None, "controls": {}}
     (manifest,) = embedded.artifacts(kept, "manifest")
     assert json.loads(b"".join(open_store(embedded.settings).iter_range(manifest.sha256 or "")))["steps"] < LONG
+
+    begun = embedded.submit(iterations=LONG)
+    running(embedded, begun)
+    embedded.pause(begun)
+    at = embedded.wait(begun, "paused").checkpoint_step
+    embedded.resume(begun)
+    embedded.wait(begun, "running")
+    embedded.cancel(begun, keep_result=True)  # before its engine has read the images
+    embedded.wait(begun, "cancelled")
+    (manifest,) = embedded.artifacts(begun, "manifest")
+    assert json.loads(b"".join(open_store(embedded.settings).iter_range(manifest.sha256 or "")))["steps"] >= at
 
     paused = embedded.submit(iterations=120)
     running(embedded, paused)

@@ -59,6 +59,21 @@ class TestVerbs:
             last = session.scalars(select(Event).order_by(Event.seq.desc()).limit(1)).one()
         assert last.data["reason"] == "enough"
 
+    @pytest.mark.parametrize(
+        ("status", "step", "refused"),
+        [("paused", 40, True), ("queued", 40, True), ("pausing", None, True), ("paused", None, False)],
+    )
+    def test_images_are_not_lost_by_asking_to_keep_them(
+        self, api: Api, spec: dict[str, Any], status: str, step: int | None, refused: bool
+    ) -> None:
+        job = api.submit(spec)
+        api.force(job["id"], status=status, checkpoint_step=step)
+        response = api.post(f"/v1/jobs/{job['id']}:cancel", json={"keep_result": True})
+        assert response.status_code == (409 if refused else 200)
+        if refused:
+            assert f"this one is {status}; resume it and cancel it with `keep_result`" in response.json()["detail"]
+        assert api.get(job["links"]["self"]).json()["status"] == (status if refused else "cancelled")
+
     def test_pause_and_resume_ring_again(self, api: Api, spec: dict[str, Any], rung: list[float]) -> None:
         job = api.submit(spec)
         api.post(f"/v1/jobs/{job['id']}:pause")
