@@ -7,7 +7,7 @@ from functools import cache
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -16,7 +16,7 @@ from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import InvalidCursor, NotFound, ServiceError
 from app.core.pagination import Cursors
 from app.core.paths import JobId
-from app.dashboard import content, dataset_pages, snippets, static_files
+from app.dashboard import content, dataset_pages, snippets, static_files, submit_pages
 from app.dashboard.drawing import bars
 from app.dashboard.own_sets import of_jobs
 from app.dashboard.rendering import (
@@ -30,10 +30,10 @@ from app.dashboard.rendering import (
     render,
 )
 from app.dashboard.views import view
+from app.dashboard.visitors import PageJobs
 from app.jobs.repository import Filters
 from app.jobs.schemas import CancelRequest, JobDocument, RetryRequest
 from app.jobs.service import JobService
-from app.jobs.transactions import JobTransactions
 from app.keys.principals import OptionalPrincipal
 from app.keys.routes import start_session
 from app.models.states import Kind, State
@@ -42,6 +42,8 @@ from ddcore.spec import DATASETS, METHODS
 
 router = APIRouter(include_in_schema=False)
 router.include_router(dataset_pages.router)
+# Before the page of a job: its address would fit.
+router.include_router(submit_pages.router)
 
 PAGE = 50
 Verb = Literal["cancel", "keep", "pause", "resume", "retry"]
@@ -51,14 +53,6 @@ Verb = Literal["cancel", "keep", "pause", "resume", "retry"]
 def assets() -> dict[str, static_files.StaticFile]:
     """The static files."""
     return static_files.load()
-
-
-def page_jobs(principal: OptionalPrincipal, database: DatabaseDep, settings: SettingsDep) -> JobTransactions | None:
-    """The jobs that a page may show; ``None`` where nobody is logged in."""
-    return None if principal is None else JobTransactions(principal, database, settings)
-
-
-PageJobs = Annotated[JobTransactions | None, Depends(page_jobs)]
 
 
 @router.get("/static/{name}")
@@ -148,11 +142,7 @@ def job_page(
         charts_of=[(comparison, bars(comparison)) for comparison in shown.comparisons],
         specification=json.dumps(job.spec, indent=2, ensure_ascii=False),
         departures=snippets.departures(job),
-        commands={
-            "curl": snippets.curl(job, base_url(request)),
-            "ddctl": snippets.ddctl(job),
-            "Python": snippets.python(job),
-        },
+        commands=snippets.again(snippets.submission(job), base_url(request)),
         loading={"PyTorch": snippets.load(job), "Hugging Face datasets": snippets.load_datasets()},
     )
 

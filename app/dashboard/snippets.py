@@ -16,7 +16,7 @@ from ddcore.spec import METHODS, REGULARIZERS, JobSpec, SpecError, parse
 def submission(job: JobDocument) -> dict[str, Any]:
     """The shortest body that submits this job again: fields at their defaults are left out."""
     try:
-        body = _shortest(parse(job.spec))
+        body = shortest(parse(job.spec))
     except SpecError:
         # Written by an older version whose fields have changed since; shown as it is.
         body = dict(job.spec)
@@ -30,7 +30,7 @@ def departures(job: JobDocument) -> list[tuple[str, str]]:
     return [(name, sentence) for name, cls in classes if cls is not None for sentence in cls.departures]
 
 
-def _shortest(spec: JobSpec) -> dict[str, Any]:
+def shortest(spec: JobSpec) -> dict[str, Any]:
     """The fields that are not at their defaults, and in full those whose defaults follow the rest of the job."""
     body, full = _changed(spec), spec.model_dump(mode="json")
     try:
@@ -71,20 +71,28 @@ def _strength(regularizer: BaseModel) -> Any:
     return body["weight"] if body.keys() == {"weight"} else body
 
 
-def curl(job: JobDocument, base_url: str) -> str:
-    """Submit the job again over HTTP."""
-    return _post(base_url, "/v1/jobs", json.dumps(submission(job), ensure_ascii=False))
+def again(body: Mapping[str, Any], base_url: str) -> dict[str, str]:
+    """The same submission over HTTP, from a shell and from Python.
+
+    Args:
+        body: of the submission, such as :func:`submission` or :func:`shortest` makes.
+        base_url: where the service answers.
+    """
+    return {"curl": curl(body, base_url), "ddctl": ddctl(body), "Python": python(body)}
 
 
-def ddctl(job: JobDocument) -> str:
-    """Submit the job again from a shell."""
-    body = json.dumps(submission(job), ensure_ascii=False)
-    return f"echo {shlex.quote(body)} \\\n  | ddctl submit --spec - --watch"
+def curl(body: Mapping[str, Any], base_url: str) -> str:
+    """Submit a job over HTTP."""
+    return _post(base_url, "/v1/jobs", json.dumps(body, ensure_ascii=False))
 
 
-def python(job: JobDocument) -> str:
-    """Submit the job again from Python."""
-    body = submission(job)
+def ddctl(body: Mapping[str, Any]) -> str:
+    """Submit a job from a shell."""
+    return f"echo {shlex.quote(json.dumps(body, ensure_ascii=False))} \\\n  | ddctl submit --spec - --watch"
+
+
+def python(body: Mapping[str, Any]) -> str:
+    """Submit a job from Python."""
     fields = "".join(f"    {name}={value!r},\n" for name, value in body.items() if name != "dataset")
     return (
         "from ddclient import Client\n\n"

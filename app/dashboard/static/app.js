@@ -1,5 +1,6 @@
 // Entry point of every page: each part wakes up where its elements are.
 import { Curves } from "./curves.js";
+import { JobForm, PresetSearch } from "./job_form.js";
 import { Live } from "./live.js";
 import { Scrubber } from "./scrubber.js";
 import { UploadForm } from "./upload_form.js";
@@ -54,3 +55,8 @@ if (document.querySelector("[data-live-state]")) {
 
 const upload = document.querySelector("[data-upload]");
 if (upload) new UploadForm(upload, () => live?.schedule());
+
+const jobForm = document.querySelector("[data-job-form]");
+if (jobForm) new JobForm(jobForm);
+const presets = document.querySelector("[data-presets]");
+if (presets) new PresetSearch(presets);

@@ -43,6 +43,7 @@ class TestEveryPage:
     def pages(self, api: Api, sets: Sets, finished: str, running: str) -> list[Page]:
         own = [sets.receiving(), sets.failed(), sets.ready()]
         paths = ["/", f"/jobs/{finished}", f"/jobs/{running}", "/system", "/?status=failed", f"/jobs/{MISSING}"]
+        paths += ["/jobs/new?preset=quick/dm-mim-cmi-digits", f"/jobs/new?clone={finished}&find=dm"]
         paths += ["/datasets", *(f"/datasets/{one}" for one in own)]
         return [*(Page(api.get(path)) for path in paths), Page(api.acting_as(None).get("/"))]
 
@@ -127,7 +128,7 @@ class TestList:
     )
     def test_filters(self, api: Api, finished: str, running: str, query: str, shown: list[str]) -> None:
         page = Page(api.get(f"/?{query}"))
-        found = {a["href"] for a in page.all("a") if a["href"].startswith("/jobs/")}
+        found = {a["href"] for a in page.all("a") if a["href"].startswith("/jobs/job_")}
         names = {"finished": f"/jobs/{finished}", "running": f"/jobs/{running}"}
         assert found == {names[name] for name in shown}
         assert ("No job fits this filter" in page.text) == (not shown)

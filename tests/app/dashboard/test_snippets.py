@@ -74,13 +74,13 @@ def test_a_body_that_leaves_out_too_much_is_filled_up(api: Api, add_job: Callabl
 
 
 def test_curl(job: JobDocument, spec: dict[str, Any]) -> None:
-    words = shlex.split(snippets.curl(job, "http://test"))
+    words = shlex.split(snippets.curl(snippets.submission(job), "http://test"))
     assert words[:4] == ["curl", "-X", "POST", "http://test/v1/jobs"]
     assert resubmitted(json.loads(words[words.index("-d") + 1])) == parse(spec)
 
 
 def test_ddctl(job: JobDocument, spec: dict[str, Any]) -> None:
-    words = shlex.split(snippets.ddctl(job).replace("\\\n", " "))
+    words = shlex.split(snippets.ddctl(snippets.submission(job)).replace("\\\n", " "))
     assert words[0] == "echo"
     assert words[2:] == ["|", "ddctl", "submit", "--spec", "-", "--watch"]
     assert resubmitted(json.loads(words[1])) == parse(spec)
@@ -88,7 +88,9 @@ def test_ddctl(job: JobDocument, spec: dict[str, Any]) -> None:
 
 def test_python(job: JobDocument, spec: dict[str, Any]) -> None:
     call = next(
-        node for node in ast.walk(ast.parse(snippets.python(job))) if isinstance(node, ast.Call) and node.keywords
+        node
+        for node in ast.walk(ast.parse(snippets.python(snippets.submission(job))))
+        if isinstance(node, ast.Call) and node.keywords
     )
     fields = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     assert resubmitted({"dataset": ast.literal_eval(call.args[0]), **fields}) == parse(spec)

@@ -1,0 +1,198 @@
+"""The dashboard's form by which a job is submitted: from nothing, from a preset, or as a copy of another job."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from app.core.errors import IdempotencyMismatch, IllegalTransition, Invalid, ServiceError
+from app.core.security import Scope
+from app.dashboard import snippets
+from app.dashboard.job_form import presets
+from app.dashboard.job_form.draft import Draft, Judgement, from_form, from_job, from_preset, judged
+from app.dashboard.job_form.field import Field
+from app.dashboard.job_form.presets import Search
+from app.dashboard.rendering import SameOrigin, base_url, check_writer, error_page, fields, login_page, render
+from app.dashboard.set_views import shape_words
+from app.dashboard.visitors import PageJobs
+from app.jobs import idempotency
+from app.jobs.schemas import Envelope, JobDocument
+from app.jobs.service import JobService
+from app.jobs.transactions import JobTransactions
+from ddcore.spec import DATASETS, JobSpec
+from ddcore.spec.local_sets import names_in
+
+router = APIRouter()
+
+FIRST: Mapping[str, str] = {"method": "dm", "ipc": "10"}
+"""What an empty form proposes."""
+SECTIONS: Mapping[str, Sequence[str]] = {
+    "first": ("dataset", "ipc", "seed"),
+    "images": ("network", "decoder", "sampler", "augmentation", "init", "whitening"),
+    "beside": ("name", "labels", "priority", "limits"),
+}
+"""Fields that stand together. Those of no section, but for method, regularisers and evaluation, are about the run."""
+KEY_LIMIT = 64
+
+Sent = Annotated[Mapping[str, str], Depends(fields)]
+Word = Annotated[str, Query(max_length=200)]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the page says above the form."""
+
+    title: str
+    sentences: Sequence[str]
+    kind: Literal["error", "info"] = "error"
+
+
+AGAIN = Told(
+    "This form has made a job before",
+    ["It has changed since. Submit it once more to make another job.", "The job that it made is in the list of jobs."],
+    "info",
+)
+
+
+@router.get("/jobs/new")
+def form_page(
+    request: Request,
+    jobs: PageJobs,
+    preset: Word = "",
+    clone: Word = "",
+    dataset: Word = "",
+    method: Word = "",
+    ipc: Word = "",
+    seed: Word = "",
+    find: Word = "",
+    find_method: Word = "",
+    find_dataset: Word = "",
+) -> Response:
+    """The form, empty or filled with a preset, with a job to copy, or with what the address says."""
+    if jobs is None:
+        return login_page(f"/jobs/new?{request.url.query}" if request.url.query else "/jobs/new")
+    given = {"dataset": dataset, "method": method, "ipc": ipc, "seed": seed}
+    try:
+        draft = _begun(jobs, preset, clone)
+    except ServiceError as error:
+        return error_page(error, jobs.principal, "/jobs/new", "An empty form")
+    draft = replace(draft, values={**draft.values, **{name: text for name, text in given.items() if text}})
+    search = Search(find, find_method, find_dataset)
+    return _page(request, jobs, draft, _new_key(), search=search, preset=preset)
+
+
+@router.post("/jobs/new", dependencies=[SameOrigin])
+def send(request: Request, jobs: PageJobs, sent: Sent) -> Response:
+    """Submit what the form says; or show it again, with what is wrong with it and what it would cost."""
+    if jobs is None:
+        return login_page("/jobs/new")
+    draft, key = from_form(sent), sent.get("key", "")[:KEY_LIMIT] or _new_key()
+    if sent.get("do") != "submit":
+        return _page(request, jobs, draft, key)
+    if sent.get("outline") != draft.outline:
+        sentences = ["Something was chosen that has fields of its own. Look at them, and submit the form again."]
+        return _page(request, jobs, draft, key, Told("Not submitted yet", sentences, "info"))
+    try:
+        check_writer(jobs.principal, "jobs")
+        return RedirectResponse(f"/jobs/{_submitted(jobs, draft, key)}", 303)
+    except Invalid as error:
+        return _page(request, jobs, draft, key, status=error.status, submitted=True)
+    except IdempotencyMismatch as error:
+        return _page(request, jobs, draft, _new_key(), AGAIN, error.status)
+    except ServiceError as error:
+        return _page(request, jobs, draft, key, Told(error.title, [error.detail]), error.status)
+
+
+def _begun(jobs: JobTransactions, preset: str, clone: str) -> Draft:
+    if clone:
+        job = jobs.get(clone)
+        if "clone" not in job.actions:
+            raise IllegalTransition(f"{clone} takes a dataset in; only jobs that distil can be copied")
+        settings = jobs.settings
+        return from_job(job, {"max_runtime_s": settings.max_runtime_s, "max_queue_s": settings.max_queue_s})
+    return from_preset(preset) if preset else Draft(FIRST)
+
+
+def _submitted(jobs: JobTransactions, draft: Draft, key: str) -> str:
+    """Make the job, or find the one that this very form has made already; its identifier."""
+    body = draft.body
+    with jobs.read() as service:
+        request = service.read(body)
+
+    def make(service: JobService) -> JobDocument:
+        parent = service.get(draft.clone).id if draft.clone else None
+        return service.submit(request, parent)
+
+    digest = idempotency.request_digest(f"form {draft.clone}", body)
+    made = jobs.create(make, _first_answer, f"form-{key}", digest)
+    return made.location.rpartition("/")[2] if isinstance(made, idempotency.Answer) else made.id
+
+
+def _first_answer(document: JobDocument) -> idempotency.Answer:
+    return idempotency.Answer(document.links["self"], document.model_dump_json().encode())
+
+
+def _page(
+    request: Request,
+    jobs: JobTransactions,
+    draft: Draft,
+    key: str,
+    told: Told | None = None,
+    status: int = 200,
+    *,
+    submitted: bool = False,
+    search: Search | None = None,
+    preset: str = "",
+) -> Response:
+    judgement = judged(draft, jobs, sent=submitted)
+    if submitted and judgement.faults.none:
+        told = Told("Not submitted", ["What was wrong is no longer so. Submit the form again."], "info")
+    form = draft.fields(judgement.faults, judgement.known)
+    with jobs.read() as service:
+        own = service.names.sets.ready_names()
+    return render(
+        "submit.html",
+        status,
+        here="jobs",
+        principal=jobs.principal,
+        may_submit=jobs.principal.may(Scope.JOBS_WRITE),
+        told=told,
+        draft=draft,
+        key=key,
+        form=form,
+        sections=_sections(form),
+        judgement=judgement,
+        labels={one.path: one.label for top in form.values() for one in top.all()},
+        commands=_commands(draft, judgement, base_url(request)),
+        datasets=sorted({*DATASETS, *own, *names_in(jobs.settings.data_root)}),
+        search=search or Search(),
+        preset_methods=presets.methods(),
+        preset_datasets=presets.datasets(),
+        shown_presets=presets.SHOWN,
+        shape_words=shape_words,
+        preset=preset,
+    )
+
+
+def _sections(form: Mapping[str, Field]) -> Mapping[str, Sequence[Field]]:
+    """The fields at the top of the form, section by section, whatever the specification gains."""
+    placed = {name for names in SECTIONS.values() for name in names} | {"method", "regularizers", "evaluation"}
+    run = [one for name, one in form.items() if name not in placed]
+    return {"run": run} | {section: [form[name] for name in names] for section, names in SECTIONS.items()}
+
+
+def _commands(draft: Draft, judgement: Judgement, url: str) -> Mapping[str, str]:
+    """The same by hand; nothing where it would be refused."""
+    if judgement.validation is None:
+        return {}
+    body: dict[str, Any] = snippets.shortest(JobSpec.model_validate(judgement.validation.spec))
+    return snippets.again(body | {name: one for name, one in draft.body.items() if name in Envelope.model_fields}, url)
+
+
+def _new_key() -> str:
+    return secrets.token_urlsafe(24)
