@@ -1,4 +1,4 @@
-"""Pages that begin where the last one ended: signed cursors on (created_at, id)."""
+"""Pages that begin where the last one ended: signed cursors on the last row, such as (created_at, id)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -48,11 +48,23 @@ class Cursors:
 
     def encode(self, position: Position) -> str:
         """The cursor of the page after ``position``."""
-        payload = {"at": position.created_at.isoformat(), "id": position.id, "filters": self._filters}
-        return self._signer.seal("cursor", payload)
+        return self.seal({"at": position.created_at.isoformat(), "id": position.id})
 
     def decode(self, cursor: str) -> Position:
         """The position that a cursor stands for.
+
+        Raises:
+            InvalidCursor: it was not made here, or for other filters.
+        """
+        payload = self.open(cursor)
+        return Position(datetime.fromisoformat(payload["at"]), str(payload["id"]))
+
+    def seal(self, payload: Mapping[str, object]) -> str:
+        """The cursor of the page after a row that ``payload`` describes, for lists in another order."""
+        return self._signer.seal("cursor", {**payload, "filters": self._filters})
+
+    def open(self, cursor: str) -> Mapping[str, Any]:
+        """What a cursor of this list was made of.
 
         Raises:
             InvalidCursor: it was not made here, or for other filters.
@@ -65,4 +77,4 @@ class Cursors:
                 "`cursor` belongs to a list with other filters; repeat those, or leave it out to start from the "
                 "first page"
             )
-        return Position(datetime.fromisoformat(payload["at"]), str(payload["id"]))
+        return payload

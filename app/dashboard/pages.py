@@ -34,6 +34,7 @@ from app.dashboard.visitors import PageJobs
 from app.jobs.repository import Filters
 from app.jobs.schemas import CancelRequest, JobDocument, RetryRequest
 from app.jobs.service import JobService
+from app.jobs.sorting import Sort
 from app.keys.principals import OptionalPrincipal
 from app.keys.routes import start_session
 from app.models.states import Kind, State
@@ -90,7 +91,7 @@ def list_page(
     with jobs.read() as service:
         names = service.names.sets.ready_names()
         try:
-            page = service.page(filters, "created_desc", cursors, cursor, PAGE)
+            page = service.page(filters, Sort(), cursors, cursor, PAGE)
         except InvalidCursor:
             # A bookmarked page of another filter, or of a service that has a new secret since.
             return RedirectResponse("/?" + urlencode(chosen), 303)

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Select, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.core.pagination import Position
 from app.core.security import Principal
 from app.core.tables import clock
+from app.jobs.sorting import Place, Sort
 from app.models.artifacts import Artifact
 from app.models.jobs import Job
 from app.models.metrics import MetricKey, MetricLast
 from app.models.states import TERMINAL, Kind, State
 from ddcore.spec.readings import EVERY_JOB
-
-Order = Literal["created_desc", "created_asc"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,18 @@ class Filters:
     method: str | None = None
     dataset: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    search: str | None = None
+    """Words that each stand somewhere in the job's name, identifier, dataset, method or labels."""
     created_after: datetime | None = None
     created_before: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A job on a page, and the place where it stands."""
+
+    job: Job
+    place: Place
 
 
 @dataclass(frozen=True)
@@ -55,18 +63,24 @@ class JobRepository:
         statement = self._visible().where(Job.id == job_id).execution_options(populate_existing=True)
         return self._session.scalars(statement).one_or_none()
 
-    def page(self, filters: Filters, order: Order, after: Position | None, limit: int) -> Sequence[Job]:
-        """Jobs after a position, at most ``limit`` of them."""
-        statement = self._visible().where(*self._conditions(filters))
-        key = tuple_(Job.created_at, Job.id)
+    def page(self, filters: Filters, sort: Sort, after: Place | None, as_of: datetime, limit: int) -> list[Placed]:
+        """Jobs after a place, at most ``limit`` of them, each with its value in the column that sorts.
+
+        Args:
+            filters: which jobs.
+            sort: in which order.
+            after: where the page begins; ``None`` for the first one.
+            as_of: the time that the list is of.
+            limit: how many.
+        """
+        narrow = select(Job.id, sort.key(as_of)).where(*self._mine(), *self._conditions(filters))
         if after is not None:
-            last = tuple_(after.created_at, after.id, types=[Job.created_at.type, Job.id.type])
-            statement = statement.where(key < last if order == "created_desc" else key > last)
-        if order == "created_desc":
-            statement = statement.order_by(Job.created_at.desc(), Job.id.desc())
-        else:
-            statement = statement.order_by(Job.created_at, Job.id)
-        return self._session.scalars(statement.limit(limit)).all()
+            narrow = narrow.where(sort.after(after))
+        # Only what decides the order is sorted; whole rows are many times as large.
+        found = self._session.execute(narrow.order_by(*sort.order(as_of)).limit(limit)).all()
+        whole = self._visible().where(Job.id.in_([id for id, _ in found]))
+        jobs = {job.id: job for job in self._session.scalars(whole)}
+        return [Placed(jobs[id], Place(value, id, as_of)) for id, value in found]
 
     def amend(self, job_id: str, values: Mapping[str, Any], version: int | None) -> bool:
         """Change what the user may change at any time; ``False`` where the job's version is another."""
@@ -121,7 +135,19 @@ class JobRepository:
         if filters.created_before is not None:
             conditions.append(Job.created_at < filters.created_before)
         conditions.extend(self._has_label(name, value) for name, value in filters.labels)
+        conditions.extend(self._says(word) for word in (filters.search or "").split())
         return conditions
+
+    def _says(self, word: str) -> ColumnElement[bool]:
+        """Whether a word stands in what people call a job by; a label counts as ``name:value``."""
+        postgres = self._session.get_bind().dialect.name == "postgresql"
+        entries = func.jsonb_each_text(Job.labels) if postgres else func.json_each(Job.labels)
+        label = (
+            entries.table_valued("key", "value").render_derived() if postgres else entries.table_valued("key", "value")
+        )
+        labelled = exists().where((label.c.key + ":" + label.c.value).icontains(word, autoescape=True))
+        texts = (Job.name, Job.id, Job.dataset, Job.method)
+        return or_(*(text.icontains(word, autoescape=True) for text in texts), labelled)
 
     def _has_label(self, name: str, value: str) -> ColumnElement[bool]:
         if self._session.get_bind().dialect.name == "postgresql":

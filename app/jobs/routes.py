@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio
 from fastapi import APIRouter, Body, Header, Query, Response
@@ -24,8 +24,9 @@ from app.core.pagination import Cursors, Page
 from app.core.paths import JobId
 from app.core.problems import responses
 from app.jobs import estimate, idempotency, submission
-from app.jobs.repository import Filters, Order
+from app.jobs.repository import Filters
 from app.jobs.schemas import CancelRequest, CloneRequest, JobDocument, PatchRequest, RetryRequest, Validation
+from app.jobs.sorting import COLUMNS, Sort
 from app.jobs.transactions import Action, JobsToRead, JobsToWrite, JobTransactions
 from app.models.states import Kind, State
 from ddcore.spec import nearest
@@ -101,23 +102,36 @@ def list_jobs(
     label: Annotated[list[str] | None, Query(max_length=32, description="`name:value`; may be repeated.")] = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
-    order: Order = "created_desc",
+    search: Annotated[
+        str | None,
+        Query(max_length=200, description="Words that stand in name, identifier, dataset, method or labels."),
+    ] = None,
+    sort: Annotated[
+        str | None, Query(max_length=32, description=f"`-` before it: largest first. One of: {', '.join(COLUMNS)}.")
+    ] = None,
+    order: Annotated[
+        Literal["created_desc", "created_asc"] | None, Query(description="As `sort` by `-created` or `created`.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> Page[JobDocument]:
-    """List jobs, newest first."""
+    """List jobs, newest first unless sorted otherwise."""
+    if sort is not None and order is not None:
+        raise InvalidParameter("`sort` and `order` both say how to sort; leave `order` out")
+    by = Sort.read(sort or {"created_asc": "created"}.get(order or "", "-created"))
     filters = Filters(
         kind=kind,
         status=_states(status),
         method=method,
         dataset=dataset,
         labels=tuple(_label(text) for text in label or ()),
+        search=search,
         created_after=_aware(created_after),
         created_before=_aware(created_before),
     )
-    cursors = Cursors(signer, {**vars(filters), "order": order, "tenant": jobs.principal.tenant_id})
+    cursors = Cursors(signer, {**vars(filters), "sort": str(by), "tenant": jobs.principal.tenant_id})
     with jobs.read() as service:
-        return service.page(filters, order, cursors, cursor, limit)
+        return service.page(filters, by, cursors, cursor, limit)
 
 
 @router.get(

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.core.database import now
 from app.core.errors import IllegalTransition, Invalid, NotFound, PreconditionFailed, QuotaExceeded
-from app.core.pagination import Cursors, Page, Position
+from app.core.pagination import Cursors, Page
 from app.core.security import Principal
 from app.core.settings import Settings
 from app.datasets.names import Names
 from app.datasets.repository import DatasetRepository
 from app.jobs import submission
 from app.jobs.documents import documents
-from app.jobs.repository import Filters, JobRepository, Order
+from app.jobs.repository import Filters, JobRepository
 from app.jobs.schemas import CancelRequest, JobDocument, PatchRequest, RetryRequest
+from app.jobs.sorting import Place, Sort
 from app.jobs.submission import Submission
 from app.keys import repository as keys
 from app.models.jobs import Job
@@ -55,20 +58,18 @@ class JobService:
         """
         return self._show(self._find(job_id))
 
-    def page(
-        self, filters: Filters, order: Order, cursors: Cursors, cursor: str | None, limit: int
-    ) -> Page[JobDocument]:
+    def page(self, filters: Filters, sort: Sort, cursors: Cursors, cursor: str | None, limit: int) -> Page[JobDocument]:
         """One page of the jobs.
 
         Raises:
             InvalidCursor: the cursor does not belong to this list.
         """
-        after = cursors.decode(cursor) if cursor else None
-        found = self._jobs.page(filters, order, after, limit + 1)
+        after = _place(cursors.open(cursor)) if cursor else None
+        as_of = after.as_of if after else now(self.session)
+        found = self._jobs.page(filters, sort, after, as_of, limit + 1)
         shown = found[:limit]
-        more = len(found) > limit
-        following = cursors.encode(Position(shown[-1].created_at, shown[-1].id)) if more else None
-        return Page[JobDocument](data=documents(self._jobs, shown), next_cursor=following)
+        following = cursors.seal(_payload(shown[-1].place)) if len(found) > limit else None
+        return Page[JobDocument](data=documents(self._jobs, [one.job for one in shown]), next_cursor=following)
 
     @property
     def names(self) -> Names:
@@ -244,3 +245,11 @@ def _holds_images(job: Job) -> bool:
     """Whether a job that no worker is at, or soon will not be, has images that somebody may want to keep."""
     saved = job.status in (State.PAUSED, State.QUEUED) and job.checkpoint_step is not None
     return saved or job.status == State.PAUSING
+
+
+def _payload(place: Place) -> dict[str, object]:
+    return {"value": place.value, "id": place.id, "as_of": place.as_of.isoformat()}
+
+
+def _place(payload: Mapping[str, Any]) -> Place:
+    return Place(payload["value"], str(payload["id"]), datetime.fromisoformat(payload["as_of"]))
