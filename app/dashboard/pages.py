@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 from functools import cache
 from typing import Annotated, Literal
-from urllib.parse import urlencode
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.artifacts.downloads import StoreDep
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
-from app.core.errors import InvalidCursor, NotFound, ServiceError
-from app.core.pagination import Cursors
+from app.core.errors import NotFound, ServiceError
 from app.core.paths import JobId
-from app.dashboard import content, dataset_pages, snippets, static_files, submit_pages
+from app.dashboard import content, dataset_pages, list_pages, snippets, static_files, submit_pages
 from app.dashboard.drawing import bars
 from app.dashboard.own_sets import of_jobs
 from app.dashboard.rendering import (
@@ -26,27 +24,25 @@ from app.dashboard.rendering import (
     check_writer,
     error_page,
     fields,
+    local_path,
     login_page,
     render,
 )
 from app.dashboard.views import view
 from app.dashboard.visitors import PageJobs
-from app.jobs.repository import Filters
 from app.jobs.schemas import CancelRequest, JobDocument, RetryRequest
 from app.jobs.service import JobService
-from app.jobs.sorting import Sort
 from app.keys.principals import OptionalPrincipal
 from app.keys.routes import start_session
-from app.models.states import Kind, State
+from app.models.states import Kind
 from app.system import repository as system
-from ddcore.spec import DATASETS, METHODS
 
 router = APIRouter(include_in_schema=False)
 router.include_router(dataset_pages.router)
 # Before the page of a job: its address would fit.
 router.include_router(submit_pages.router)
+router.include_router(list_pages.router)
 
-PAGE = 50
 Verb = Literal["cancel", "keep", "pause", "resume", "retry"]
 
 
@@ -68,49 +64,6 @@ async def get_static(
     if if_none_match == file.tag:
         return Response(status_code=304, headers=headers)
     return Response(file.content, media_type=file.media_type, headers=headers)
-
-
-@router.get("/")
-def list_page(
-    request: Request,
-    jobs: PageJobs,
-    signer: SignerDep,
-    status: Annotated[str, Query(max_length=20)] = "",
-    method: Annotated[str, Query(max_length=100)] = "",
-    dataset: Annotated[str, Query(max_length=200)] = "",
-    cursor: Annotated[str | None, Query(max_length=1000)] = None,
-) -> Response:
-    """The jobs, newest first."""
-    if jobs is None:
-        return login_page()
-    chosen = {"status": status, "method": method, "dataset": dataset}
-    filters = Filters(
-        status=tuple(state for state in State if state == status), method=method or None, dataset=dataset or None
-    )
-    cursors = Cursors(signer, {**chosen, "tenant": jobs.principal.tenant_id, "page": "dashboard"})
-    with jobs.read() as service:
-        names = service.names.sets.ready_names()
-        try:
-            page = service.page(filters, Sort(), cursors, cursor, PAGE)
-        except InvalidCursor:
-            # A bookmarked page of another filter, or of a service that has a new secret since.
-            return RedirectResponse("/?" + urlencode(chosen), 303)
-        own = of_jobs(service.session, jobs.principal, page.data)
-    following = urlencode({**chosen, "cursor": page.next_cursor}) if page.next_cursor else None
-    return render(
-        "jobs.html",
-        here="jobs",
-        principal=jobs.principal,
-        jobs=[view(job, own.get(job.dataset_id)) for job in page.data],
-        chosen=chosen,
-        filtered=any(chosen.values()),
-        states=list(State),
-        methods=sorted(METHODS),
-        datasets=sorted({*DATASETS, *names}),
-        following=following,
-        first_page=cursor is None,
-        commands=snippets.first_job(base_url(request)),
-    )
 
 
 @router.get("/jobs/{job_id}")
@@ -182,7 +135,7 @@ def system_page(principal: OptionalPrincipal, database: DatabaseDep, settings: S
 async def login(request: Request, settings: SettingsDep, signer: SignerDep) -> Response:
     """Start a session with a pasted API key."""
     form = await fields(request)
-    onward = _local(form.get("next", "/"))
+    onward = local_path(form.get("next", "/"))
     found = await run_in_threadpool(request.app.state.keyring.by_key, form.get("key", "").strip())
     if found is None or found.key_id is None:
         return login_page(onward, "This key is wrong, expired or revoked.")
@@ -201,9 +154,3 @@ def _apply(jobs: JobService, job_id: str, verb: Verb) -> JobDocument:
             return jobs.resume(job_id)
         case "retry":
             return jobs.retry(job_id, RetryRequest())
-
-
-def _local(path: str) -> str:
-    """A path of this site; anything that could lead elsewhere becomes the first page."""
-    safe = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
-    return path if safe else "/"

@@ -74,7 +74,12 @@ SameOrigin = Depends(same_origin)
 
 async def fields(request: Request) -> dict[str, str]:
     """The fields of a form that were sent; the last of those with one name."""
-    return dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    return dict(await pairs(request))
+
+
+async def pairs(request: Request) -> list[tuple[str, str]]:
+    """Every field of a form that was sent, in its order; of those with one name all."""
+    return parse_qsl((await request.body()).decode("utf-8", "replace"))
 
 
 def check_writer(principal: Principal, what: str) -> None:
@@ -90,3 +95,9 @@ def check_writer(principal: Principal, what: str) -> None:
 def base_url(request: Request) -> str:
     """Where the service answers, as the browser sees it."""
     return str(request.base_url).rstrip("/")
+
+
+def local_path(path: str) -> str:
+    """A path of this site; anything that could lead elsewhere becomes the first page."""
+    safe = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if safe else "/"

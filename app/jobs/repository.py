@@ -10,6 +10,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.core.errors import InvalidParameter
 from app.core.security import Principal
 from app.core.tables import clock
 from app.jobs.sorting import Place, Sort
@@ -33,6 +34,18 @@ class Filters:
     """Words that each stand somewhere in the job's name, identifier, dataset, method or labels."""
     created_after: datetime | None = None
     created_before: datetime | None = None
+
+    @staticmethod
+    def read_label(text: str) -> tuple[str, str]:
+        """A label as lists are asked for it, ``name:value``.
+
+        Raises:
+            InvalidParameter: it is not written so.
+        """
+        name, colon, value = text.partition(":")
+        if not colon or not name:
+            raise InvalidParameter(f"label is '{text}', but must be name:value")
+        return name, value
 
 
 @dataclass(frozen=True)

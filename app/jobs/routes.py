@@ -124,7 +124,7 @@ def list_jobs(
         status=_states(status),
         method=method,
         dataset=dataset,
-        labels=tuple(_label(text) for text in label or ()),
+        labels=tuple(Filters.read_label(text) for text in label or ()),
         search=search,
         created_after=_aware(created_after),
         created_before=_aware(created_before),
@@ -268,13 +268,6 @@ def _states(text: str | None) -> tuple[State, ...]:
             hint = f", did you mean '{guess}'?" if guess else ""
             raise InvalidParameter(f"unknown status '{name}'{hint}; known: {', '.join(known)}")
     return tuple(known[name] for name in names)
-
-
-def _label(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name:
-        raise InvalidParameter(f"label is '{text}', but must be name:value")
-    return name, value
 
 
 def _aware(at: datetime | None) -> datetime | None:

@@ -27,7 +27,15 @@ document.addEventListener("submit", (event) => {
   if (question && !confirm(question)) event.preventDefault();
 });
 
+document.addEventListener("click", (event) => {
+  const question = event.target.dataset?.confirmClick;
+  if (question && !confirm(question)) event.preventDefault();
+});
+
 document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-tick-all]")) {
+    for (const box of document.querySelectorAll("input[name=job]")) box.checked = event.target.checked;
+  }
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
 });
 

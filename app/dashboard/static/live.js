@@ -92,7 +92,9 @@ export class Live {
     const focused = [...part.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
     const scrolled = [...part.querySelectorAll("[tabindex]")].map((box) => box.scrollTop);
     const open = new Set([...part.querySelectorAll("details[open]")].map((details) => details.id));
+    const ticked = new Set([...part.querySelectorAll("input[name]:checked")].map((box) => box.value));
     part.replaceChildren(...fresh.childNodes);
+    for (const box of part.querySelectorAll("input[type=checkbox][name]")) box.checked = ticked.has(box.value);
     for (const details of part.querySelectorAll("details")) details.open = open.has(details.id);
     part.querySelectorAll("[tabindex]").forEach((box, index) => { box.scrollTop = scrolled[index] ?? 0; });
     if (focused >= 0) part.querySelectorAll(FOCUSABLE)[focused]?.focus({ preventScroll: true });
