@@ -151,18 +151,24 @@ class Client:
         status: str | Sequence[str] | None = None,
         method: str | None = None,
         dataset: str | None = None,
-        label: str | None = None,
+        label: str | Sequence[str] | None = None,
+        search: str | None = None,
+        sort: str | None = None,
     ) -> Iterator[Job]:
-        """All jobs that match, newest first, fetched page by page as they are read.
+        """All jobs that match, newest first unless sorted otherwise, fetched page by page as they are read.
 
         Args:
             status: one status or several.
             method: name of the method.
             dataset: name of the dataset.
-            label: ``name:value``.
+            label: ``name:value``, one or several that a job must all have.
+            search: words that each stand in the job's name, identifier, dataset, method or labels.
+            sort: a column, such as ``accuracy``; with ``-`` before it the largest first. Default: ``-created``.
         """
         statuses = status if status is None or isinstance(status, str) else ",".join(status)
-        query = {"status": statuses, "method": method, "dataset": dataset, "label": label, "limit": PAGE}
+        labels = [label] if isinstance(label, str) else label
+        query = {"status": statuses, "method": method, "dataset": dataset, "label": labels, "search": search,
+                 "sort": sort, "limit": PAGE}  # fmt: skip
         cursor: str | None = None
         while True:
             page = self._transport.get("/v1/jobs", **query, cursor=cursor)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Column, Table
 
 from ddclient import output, submission
 from ddclient.client import Client
@@ -102,27 +100,6 @@ def get(job_id: JobId, out: output.OutOption = None, as_json: JsonOption = False
             output.emit({"job_id": job_id, "path": str(bundle.path)}, str(bundle.path), as_json=as_json)
 
 
-def list_(
-    status: Annotated[list[str] | None, typer.Option(help="Only jobs in this status; repeatable.")] = None,
-    method: Annotated[str | None, typer.Option(help="Only jobs of this method.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only jobs on this dataset.")] = None,
-    label: Annotated[str | None, typer.Option(help="Only jobs with this label, name:value.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")] = 20,
-    as_json: JsonOption = False,
-) -> None:
-    """List jobs, newest first."""
-    with Client() as client:
-        jobs = list(islice(client.jobs(status=status, method=method, dataset=dataset, label=label), limit))
-    table = Table(
-        Column("id", no_wrap=True, min_width=len("job_") + 26), "status", "job", "accuracy", box=None, pad_edge=False
-    )
-    for job in jobs:
-        scored = job.results.accuracy if job.results else None
-        score = f"{scored.mean:.1f} %" if scored else ""
-        table.add_row(job.id, job.status, output.summary(job.document.spec), score)
-    output.emit([job.document for job in jobs], table if jobs else "no jobs", as_json=as_json)
-
-
 def cancel(
     job_id: JobId,
     keep_result: Annotated[
@@ -173,7 +150,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     for command in (submit, watch, get, cancel, pause, resume, retry, events):
         app.command()(command)
-    app.command("list")(list_)
 
 
 def _sent(client: Client, path: Path, options: IngestOptions) -> str:

@@ -31,7 +31,7 @@ def ddctl(service: FakeService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def connect(**options: Any) -> Client:
         return Client("http://service.test", "dd_key", transport=httpx.MockTransport(service), **options)
 
-    for module in ("jobs", "catalog", "system"):
+    for module in ("jobs", "list_jobs", "catalog", "system"):
         monkeypatch.setattr(f"ddclient.commands.{module}.Client", connect)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -139,6 +139,26 @@ def test_list_shows_the_newest_first_and_no_more_than_asked(ddctl: Ddctl, servic
     assert "71.2 %" in out
     assert [request.url.params["status"] for request in service.requests] == ["succeeded,failed"]
     assert len(json.loads(ddctl("list", "--limit", "2", "--json")[1])) == 2
+
+
+def test_list_sorts_searches_and_prints_the_columns_that_are_asked_for(ddctl: Ddctl, service: FakeService) -> None:
+    times = {"created_at": "2026-01-01T00:00:00Z", "started_at": "2026-01-01T00:00:10Z"}
+    results = {**RESULTS, "controls": {"random": {"mean": 60.0, "std": 1.0, "networks": 3}}}
+    job = job_document(
+        "succeeded", results=results, finished_at="2026-01-01T00:01:40Z", labels={"team": "a"},
+        progress={"step": 50, "total_steps": 200}, **times,
+    )  # fmt: skip
+    service.on("GET", "/v1/jobs", {"data": [job], "next_cursor": None})
+    words = ("list", "--search", "sweep 9", "--sort=-gain", "--label", "team:a", "--label", "x:y")
+    status, out, err = ddctl(*words, "--columns", "status, gain,duration,progress,labels,method")
+    assert (status, err) == (0, "")
+    assert (
+        out.split() == "status gain duration progress labels method succeeded +11.2 1 min 30 s 25 % team:a dm".split()
+    )
+    sent = service.requests[0].url.params
+    assert (sent["search"], sent["sort"], sent.get_list("label")) == ("sweep 9", "-gain", ["team:a", "x:y"])
+    status, _, err = ddctl("list", "--columns", "acuracy")
+    assert (status, "did you mean 'accuracy'?" in err) == (Exit.BAD_INPUT, True)
 
 
 def test_an_empty_list_says_so(ddctl: Ddctl, service: FakeService) -> None:
