@@ -1,0 +1,80 @@
+"""What axe-core finds on the pages, in light and dark, on a desk and on a phone. The application answers in process."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, Route, sync_playwright
+
+if TYPE_CHECKING:
+    from tests.app.conftest import Api
+    from tests.app.dashboard.sets import Sets
+
+pytestmark = pytest.mark.browser
+
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+RUN = "(rules) => axe.run(document, {resultTypes: ['violations'], ...rules}).then(found => found.violations)"
+EVERY: dict[str, Any] = {}
+COLOURS = {"runOnly": ["color-contrast"]}
+"""What alone depends on the scheme."""
+WAYS: tuple[tuple[int, Literal["light", "dark"], dict[str, Any]], ...] = (
+    (1280, "light", EVERY), (390, "light", EVERY), (390, "dark", COLOURS), (1280, "dark", COLOURS),
+)  # fmt: skip
+OVERHANG = "document.documentElement.scrollWidth - innerWidth"
+MISSING = "job_01m7wfazz0fpcr59g52gcd7d4a"
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        yield browser.new_page()
+        browser.close()
+
+
+@pytest.fixture
+def show(api: Api, page: Page) -> Callable[..., Page]:
+    """Opens a page of the application, asked with a key or, for strangers, with none."""
+
+    def go(path: str, who: Api = api) -> Page:
+        def answer(route: Route) -> None:
+            parts = urlsplit(route.request.url)
+            if parts.path.endswith(":stream"):
+                route.abort()
+                return
+            found = who.get(f"{parts.path}?{parts.query}")
+            route.fulfill(status=found.status_code, headers=dict(found.headers), body=found.content)
+
+        page.unroute_all()
+        page.route("**/*", answer)
+        page.goto(f"http://test{path}", wait_until="load")
+        return page
+
+    return go
+
+
+def test_no_page_has_a_violation(
+    api: Api, show: Callable[..., Page], sets: Sets, finished: str, running: str, add_job: Callable[..., str]
+) -> None:
+    add_job(labels={"team": "a"}, status="failed", error={"code": "poison", "message": "gone"})
+    every_column = "/?columns=labels&columns=gain&columns=id&columns=status&columns=progress&sort=name"
+    form = "/jobs/new?preset=quick/dm-cmi-digits&find=dm+mim"
+    pages = ["/", every_column, form, f"/jobs/{finished}", f"/jobs/{running}", "/datasets", f"/datasets/{sets.ready()}",
+             f"/datasets/{sets.failed()}", "/system", f"/jobs/{MISSING}"]  # fmt: skip
+    found: list[Any] = []
+    for path, who in [*((path, api) for path in pages), ("/", api.acting_as(None))]:
+        page = show(path, who)
+        page.evaluate(AXE)
+        for width, scheme, rules in WAYS:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme=scheme)
+            where, violations = (path, width, scheme), page.evaluate(RUN, rules)
+            found += [(*where, one["id"], [node["target"] for node in one["nodes"]]) for one in violations]
+            found += [(*where, "wider than the screen")] if page.evaluate(OVERHANG) > 0 else []
+    assert found == []
