@@ -196,6 +196,66 @@ class TestLive:
         expect(page.locator("#specification")).to_have_attribute("open", "")
 
 
+class TestForm:
+    def test_a_job_is_submitted_and_copied_by_keyboard(self, service: Service, page: Page) -> None:
+        page.goto(f"{service.url}/jobs/new")
+        verdict, fault = page.locator("#verdict"), page.locator("#fault-field-method-iterations")
+        expect(verdict).to_have_text("Still needed: Dataset")
+        page.get_by_label("Dataset (required)").focus()
+        page.keyboard.type("digits")
+        expect(verdict).to_have_text("Ready to submit")
+        expect(page.locator("#panel")).to_contain_text("1,437 training")
+        page.get_by_label("iterations").focus()
+        page.keyboard.type("0")
+        expect(fault).to_contain_text("iterations is 0, but must be at least 1")
+        expect(verdict).to_have_text("1 fault to mend")
+        assert page.evaluate("document.activeElement.id") == "field-method-iterations"
+        page.keyboard.press("ControlOrMeta+a")
+        page.keyboard.type("77")
+        page.keyboard.press("Enter")
+        expect(verdict).to_have_text("Ready to submit")
+        expect(fault).to_have_text("")
+        page.get_by_label("Method (required)").select_option("mtt")
+        expect(page.locator("#box-field-method")).to_contain_text("Cazenavette et al.")
+        expect(page.get_by_label("iterations")).to_have_value("77")
+        page.get_by_label("cmi").focus()
+        page.keyboard.press("Space")
+        expect(page.locator("#fault-field-regularizers-cmi")).to_contain_text("exactly one of")
+        assert page.evaluate("document.activeElement.id") == "field-regularizers-cmi"
+        page.locator("#field-regularizers-cmi-weight").fill("20")
+        page.get_by_role("textbox", name="Name").fill("by keyboard")
+        expect(verdict).to_have_text("Ready to submit")
+        page.get_by_role("button", name="Submit").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("h1")).to_have_text("by keyboard")
+        page.get_by_role("link", name="Clone and edit").click()
+        expect(page.locator("h1")).to_have_text("Clone and edit")
+        expect(page.locator("#field-regularizers-cmi-weight")).to_have_value("20")
+
+    def test_presets_are_found_while_one_types(self, service: Service, page: Page) -> None:
+        page.goto(f"{service.url}/jobs/new")
+        page.get_by_text("Start from a preset").click()
+        page.get_by_label("Text").fill("dm mim cmi digits")
+        page.get_by_role("link", name="quick/dm-mim-cmi-digits").click()
+        expect(page.locator("#field-dataset")).to_have_value("digits")
+        expect(page.locator("#verdict")).to_have_text("Ready to submit")
+
+
+class TestSeveral:
+    def test_ticks_survive_what_changes_the_list(self, service: Service, page: Page, worker: Worker) -> None:
+        page.goto(f"{service.url}/?search={worker.job}")
+        row = page.locator("tbody tr")
+        row.get_by_role("checkbox").check()
+        expect(page.locator("[data-live-state]")).to_have_text("live")
+        worker.finish()
+        expect(row.locator(".chip")).to_have_text("succeeded")
+        expect(row.get_by_role("checkbox")).to_be_checked()
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Delete").click()
+        expect(page.locator("main")).to_contain_text("No job fits this filter")
+        assert page.url.endswith(f"/?search={worker.job}")
+
+
 class TestChart:
     def test_pointer_and_keyboard_read_values(self, worker: Worker, open_job: Callable[[], Page]) -> None:
         worker.report(range(10, 101, 10))
