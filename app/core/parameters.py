@@ -6,7 +6,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from app.core.errors import UnknownParameter
+from app.core.errors import InvalidParameter, UnknownParameter
 from ddcore.spec import nearest
 
 
@@ -15,16 +15,20 @@ async def known_parameters(request: Request) -> None:
 
     Raises:
         UnknownParameter: naming the nearest parameter of the route.
+        InvalidParameter: a value holds the character U+0000.
     """
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute):
         return
     known = _names(route.dependant)
-    for name in request.query_params:
+    for name, value in request.query_params.multi_items():
         if name not in known:
             guess = nearest(name, known)
             hint = f"did you mean `{guess}`?" if guess else f"known: {', '.join(sorted(known)) or 'none'}"
             raise UnknownParameter(f"{request.url.path} has no query parameter `{name}`; {hint}")
+        if "\0" in value:
+            # No database has text with it, and PostgreSQL refuses to look for it.
+            raise InvalidParameter(f"`{name}` holds the character U+0000, which no text can have; leave it out")
 
 
 def _names(dependant: Dependant) -> set[str]:

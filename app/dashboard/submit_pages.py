@@ -94,8 +94,8 @@ def send(request: Request, jobs: PageJobs, sent: Sent) -> Response:
     draft, key = from_form(sent), sent.get("key", "")[:KEY_LIMIT] or _new_key()
     if sent.get("do") != "submit":
         return _page(request, jobs, draft, key)
-    if sent.get("outline") != draft.outline:
-        sentences = ["Something was chosen that has fields of its own. Look at them, and submit the form again."]
+    if sent.get("outline") != draft.outline or draft.left_out:
+        sentences = ["What is chosen has other fields than the form had. Look at them, and submit it again."]
         return _page(request, jobs, draft, key, Told("Not submitted yet", sentences, "info"))
     try:
         check_writer(jobs.principal, "jobs")

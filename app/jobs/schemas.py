@@ -5,15 +5,24 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from app.models.states import Kind, State
 from ddcore.spec.results import Results
 
+
+def _storable(text: str) -> str:
+    """Refuse a text that PostgreSQL cannot keep."""
+    if "\0" in text:
+        raise ValueError("text cannot hold the character U+0000; leave it out")
+    return text
+
+
+Storable = AfterValidator(_storable)
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
-LabelValue = Annotated[str, StringConstraints(max_length=256)]
+LabelValue = Annotated[str, StringConstraints(max_length=256), Storable]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
-Name = Annotated[str, StringConstraints(max_length=200)]
+Name = Annotated[str, StringConstraints(max_length=200), Storable]
 Priority = Annotated[int, Field(ge=0, le=9)]
 
 
@@ -43,7 +52,7 @@ class CancelRequest(Closed):
     """How to end a job early."""
 
     keep_result: bool = Field(False, description="Whether to write the images as they are, unscored.")
-    reason: str | None = Field(None, max_length=500, description="Recorded with the job's events.")
+    reason: Annotated[str, Storable] | None = Field(None, max_length=500, description="Recorded with the job's events.")
 
 
 class RetryRequest(Closed):

@@ -99,7 +99,7 @@ def _list(shape: Shape, text: str) -> Any:
 def _json(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=str)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return text
 
 

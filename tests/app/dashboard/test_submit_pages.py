@@ -123,6 +123,18 @@ def test_nothing_typed_is_dropped_in_silence(api: Api) -> None:
     assert "method.student_steps" in form.values
     job = job_at(api, form.send())
     assert (job["spec"]["method"]["name"], job["spec"]["method"]["iterations"]) == ("mtt", 5)
+    late = Form(api, "/jobs/new?dataset=digits").send(regularizers__gone="on")
+    assert "regularizers.gone (on) is no field" in Page(late).text
+
+
+@pytest.mark.parametrize("typed", ["[" * 3000, "[1,", "9" * 500, "\0"])
+def test_what_cannot_be_read_is_refused_beside_its_field(api: Api, typed: str) -> None:
+    form = Form(api, "/jobs/new?dataset=digits")
+    answer = form.send(evaluation__networks=typed, seed=typed, name=typed)
+    assert answer.status_code == 422
+    form.show(answer)
+    assert {"seed", "evaluation.networks"} <= set(form.faults())
+    assert ("name" in form.faults()) == (len(typed) > 200 or "\0" in typed)
 
 
 def test_a_preset_fills_the_form(api: Api) -> None:

@@ -137,6 +137,7 @@ def test_refusals(api: Api, jobs: dict[str, str]) -> None:
     assert "did you mean 'accuracy'?" in wrong.json()["detail"]
     both = api.get("/v1/jobs?sort=name&order=created_asc")
     assert "leave `order` out" in both.json()["detail"]
+    assert "`search` holds the character U+0000" in api.get("/v1/jobs?search=a%00").json()["detail"]
     cursor = api.get("/v1/jobs?sort=name&limit=1").json()["next_cursor"]
     assert api.get("/v1/jobs", params={"sort": "-name", "cursor": cursor}).json()["code"] == "invalid_cursor"
     assert (
