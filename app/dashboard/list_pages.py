@@ -60,10 +60,10 @@ def list_page(
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> Response:
     """The jobs that the address asks for, newest first unless it says otherwise."""
-    if jobs is None:
-        return login_page()
     chosen = tuple(name for name in COLUMNS if name in columns) if columns else USUAL
     listing = Listing(status, method, dataset, search, label, sort or NEWEST, chosen)
+    if jobs is None:
+        return login_page(listing.address())
     try:
         return _page(request, jobs, signer, listing, cursor)
     except InvalidCursor:

@@ -15,7 +15,7 @@ from app.dashboard.job_form.fields import fields
 from app.dashboard.job_form.known import NOTHING, Known
 from app.dashboard.job_form.spelling import read, spell
 from app.jobs.routes import validate
-from app.jobs.schemas import JobDocument, Validation
+from app.jobs.schemas import Envelope, JobDocument, Validation
 from app.jobs.transactions import JobTransactions
 from ddcore.spec import DatasetFacts, SpecError, all_presets, parse
 
@@ -43,9 +43,8 @@ class Draft:
     @property
     def outline(self) -> str:
         """What decides which fields the form has: what is chosen by name, and what is ticked."""
-        shown = fields(schema.submission(), self.values).values()
-        choices = (one for top in shown for one in top.all() if one.kind == "component" or one.nullable)
-        return " ".join(f"{one.path}={one.value}" for one in choices if one.kind in ("component", "group"))
+        everything = (one for top in self.fields().values() for one in top.all())
+        return " ".join(f"{one.path}={one.value}" for one in everything if one.decides)
 
     @property
     def left_out(self) -> Sequence[tuple[str, str]]:
@@ -126,5 +125,6 @@ def from_job(job: JobDocument, usual_limits: Mapping[str, float]) -> Draft:
     """
     limits = {name: limit for name, limit in job.limits.model_dump().items() if usual_limits.get(name, limit) != limit}
     beside = {"labels": job.labels, "priority": job.priority, "limits": limits}
-    body = snippets.submission(job) | {name: value for name, value in beside.items() if value not in ({}, 5)}
+    usual: tuple[object, ...] = ({}, Envelope().priority)
+    body = snippets.submission(job) | {name: value for name, value in beside.items() if value not in usual}
     return Draft(spell(schema.submission(), body), clone=job.id)

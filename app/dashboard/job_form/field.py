@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from app.dashboard.job_form.schema import Kind
 
@@ -65,6 +65,7 @@ class Field:
         about: the component that it names.
         usual: fields of what was chosen.
         unusual: those of them that few change.
+        nullable: whether a job may say that there is none of it.
     """
 
     path: str
@@ -80,7 +81,7 @@ class Field:
     about: About | None = None
     usual: Sequence[Field] = ()
     unusual: Sequence[Field] = ()
-    nullable: bool = field(default=False, repr=False)
+    nullable: bool = False
 
     @property
     def id(self) -> str:
@@ -107,6 +108,11 @@ class Field:
     def unfolded(self) -> bool:
         """Whether something is typed, or wrong, among the fields that few change."""
         return any(part.touched for part in self.unusual)
+
+    @property
+    def decides(self) -> bool:
+        """Whether what it says decides which fields belong to it."""
+        return self.kind == "component" or (self.kind == "group" and self.nullable)
 
     @property
     def touched(self) -> bool:

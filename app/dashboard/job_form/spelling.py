@@ -113,15 +113,19 @@ def _labels(text: str) -> dict[str, str] | str:
 def spell(parts: Mapping[str, Shape], body: Mapping[str, Any], above: str = "") -> dict[str, str]:
     """What the fields of a form hold for an object, in either spelling of the specification; empty ones are left out.
 
+    What the object has and the form has not, as a job of an older version may, is spelt too, for the form to say so.
+
     Args:
         parts: of the object.
         body: the object.
         above: its path, ending in a dot.
     """
     values: dict[str, str] = {}
-    for name, shape in parts.items():
-        if name in body:
-            values |= _spell(shape, body[name], above + name)
+    for name, value in body.items():
+        if name in parts:
+            values |= _spell(parts[name], value, above + name)
+        else:
+            values[above + name] = words(value)
     return values
 
 
@@ -129,18 +133,22 @@ def _spell(shape: Shape, value: Any, path: str) -> dict[str, str]:
     match shape.kind:
         case "component" if isinstance(value, Mapping):
             name = str(value.get("name", ""))
-            return {path: name, **spell(shape.parts(name), value, f"{path}.")}
+            return {path: name, **spell(shape.parts(name), _unnamed(value), f"{path}.")}
         case "terms":
             found: dict[str, str] = {}
             for name, fields in _terms(value).items():
                 found[f"{path}.{name}"] = ON
-                if name in shape.terms:
-                    found |= spell(shape.terms[name].parts(), fields, f"{path}.{name}.")
+                parts = shape.terms[name].parts() if name in shape.terms else {}
+                found |= spell(parts, _unnamed(fields), f"{path}.{name}.")
             return found
         case "group":
             fields = spell(shape.parts(), value or {}, f"{path}.")
             return {path: ON, **fields} if shape.nullable and value is not None else fields
     return {path: words(value)} if value is not None or says_null(shape) else {}
+
+
+def _unnamed(component: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: one for name, one in component.items() if name != "name"}
 
 
 def _terms(value: Any) -> Mapping[str, Mapping[str, Any]]:

@@ -41,7 +41,7 @@ def default(shape: Shape, resolved: Any) -> str:
 def rule(shape: Shape) -> str:
     """Which values a field may have.
 
-    >>> rule(Shape({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, nullable=True))
+    >>> rule(Shape({"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": 0.5}, nullable=True))
     'more than 0, at most 1; `null` for none'
     """
     limits = {"minimum": "at least", "exclusiveMinimum": "more than", "maximum": "at most",
@@ -52,7 +52,7 @@ def rule(shape: Shape) -> str:
     if shape.kind == "list":
         offered = [option.word for option in options(shape)]
         found += [f"separated by commas{': ' if offered else ''}{', '.join(offered)}", f"`{NONE}` for an empty list"]
-    if says_null(shape) and shape.kind not in ("choice", "group"):
+    if says_null(shape) and shape.default is not None:
         found.append("`null` for none")
     return "; ".join(found)
 

@@ -107,6 +107,13 @@ def test_what_was_typed(typed: Mapping[str, str], meant: Mapping[str, Any]) -> N
     assert body_of(typed) == meant
 
 
+def test_what_an_older_version_had_and_the_form_has_not_is_said() -> None:
+    old = {"method": {"name": "dm", "gone": 3}, "regularizers": [{"name": "cmi", "weight": 1, "old": True}], "x": "y"}
+    draft = Draft(spell(schema.submission(), old))
+    assert draft.left_out == [("method.gone", "3"), ("regularizers.cmi.old", "true"), ("x", "y")]
+    assert draft.body == {"method": "dm", "regularizers": {"cmi": 1}}
+
+
 def test_faults_stand_beside_their_field_or_the_nearest_around_it() -> None:
     draft = Draft({**PLAIN, "regularizers.mim": "on", "regularizers.cmi": "on"})
     problems = [
