@@ -49,14 +49,6 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A job on a page, and the place where it stands."""
-
-    job: Job
-    place: Place
-
-
-@dataclass(frozen=True)
 class LastValue:
     """Last value of a metric; ``None`` where it was not finite."""
 
@@ -76,24 +68,29 @@ class JobRepository:
         statement = self._visible().where(Job.id == job_id).execution_options(populate_existing=True)
         return self._session.scalars(statement).one_or_none()
 
-    def page(self, filters: Filters, sort: Sort, after: Place | None, as_of: datetime, limit: int) -> list[Placed]:
-        """Jobs after a place, at most ``limit`` of them, each with its value in the column that sorts.
+    def page(
+        self, filters: Filters, sort: Sort, after: Place | None, as_of: datetime, limit: int
+    ) -> tuple[list[Job], Place | None]:
+        """Jobs after a place, and the place after which the next ones come, if there are more.
 
         Args:
             filters: which jobs.
             sort: in which order.
             after: where the page begins; ``None`` for the first one.
             as_of: the time that the list is of.
-            limit: how many.
+            limit: how many, at most.
         """
         narrow = select(Job.id, sort.key(as_of)).where(*self._mine(), *self._conditions(filters))
         if after is not None:
             narrow = narrow.where(sort.after(after))
         # Only what decides the order is sorted; whole rows are many times as large.
-        found = self._session.execute(narrow.order_by(*sort.order(as_of)).limit(limit)).all()
-        whole = self._visible().where(Job.id.in_([id for id, _ in found]))
+        found = self._session.execute(narrow.order_by(*sort.order(as_of)).limit(limit + 1)).all()
+        shown = found[:limit]
+        whole = self._visible().where(Job.id.in_([id for id, _ in shown]))
         jobs = {job.id: job for job in self._session.scalars(whole)}
-        return [Placed(jobs[id], Place(value, id, as_of)) for id, value in found]
+        following = Place(shown[-1][1], shown[-1][0], as_of) if len(found) > limit else None
+        # One that was deleted between the two statements is gone.
+        return [jobs[id] for id, _ in shown if id in jobs], following
 
     def amend(self, job_id: str, values: Mapping[str, Any], version: int | None) -> bool:
         """Change what the user may change at any time; ``False`` where the job's version is another."""

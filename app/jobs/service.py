@@ -66,10 +66,9 @@ class JobService:
         """
         after = _place(cursors.open(cursor)) if cursor else None
         as_of = after.as_of if after else now(self.session)
-        found = self._jobs.page(filters, sort, after, as_of, limit + 1)
-        shown = found[:limit]
-        following = cursors.seal(_payload(shown[-1].place)) if len(found) > limit else None
-        return Page[JobDocument](data=documents(self._jobs, [one.job for one in shown]), next_cursor=following)
+        shown, following = self._jobs.page(filters, sort, after, as_of, limit)
+        cursor = None if following is None else cursors.seal(_payload(following))
+        return Page[JobDocument](data=documents(self._jobs, shown), next_cursor=cursor)
 
     @property
     def names(self) -> Names:

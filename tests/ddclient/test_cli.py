@@ -157,7 +157,7 @@ def test_list_sorts_searches_and_prints_the_columns_that_are_asked_for(ddctl: Dd
     )
     sent = service.requests[0].url.params
     assert (sent["search"], sent["sort"], sent.get_list("label")) == ("sweep 9", "-gain", ["team:a", "x:y"])
-    status, _, err = ddctl("list", "--columns", "acuracy")
+    status, _, err = ddctl("list", "--columns", "accuracyx")
     assert (status, "did you mean 'accuracy'?" in err) == (Exit.BAD_INPUT, True)
 
 

@@ -72,7 +72,7 @@ def test_a_label_is_a_link_to_its_jobs(api: Api, add_job: Callable[..., str]) ->
     assert rows(Page(api.get(link))) == [mine]
 
 
-@pytest.mark.parametrize("query", ["sort=accurracy", "label=team"])
+@pytest.mark.parametrize("query", ["sort=accuracyx", "label=team"])
 def test_an_address_that_cannot_be_read_is_said(api: Api, query: str) -> None:
     answer = api.get(f"/?{query}")
     assert answer.status_code == 400
