@@ -13,7 +13,8 @@ from app.dashboard.job_form.faults import NO_FAULTS, Faults, placed
 from app.dashboard.job_form.field import Field
 from app.dashboard.job_form.fields import fields
 from app.dashboard.job_form.known import NOTHING, Known
-from app.dashboard.job_form.spelling import read, spell
+from app.dashboard.job_form.reading import read
+from app.dashboard.job_form.spelling import spell
 from app.jobs.routes import validate
 from app.jobs.schemas import Envelope, JobDocument, Validation
 from app.jobs.transactions import JobTransactions

@@ -12,7 +12,8 @@ from app.dashboard.job_form.draft import Draft
 from app.dashboard.job_form.faults import placed
 from app.dashboard.job_form.known import Known
 from app.dashboard.job_form.presets import Search
-from app.dashboard.job_form.spelling import read, spell
+from app.dashboard.job_form.reading import read
+from app.dashboard.job_form.spelling import spell
 from ddcore.spec import CATALOGS, METHODS, REGULARIZERS, Problem, SpecError, all_presets, method_config, parse
 from ddcore.spec.base import MethodConfig
 
