@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from app import migrate
 from app.artifacts import routes as artifacts
 from app.catalog import routes as catalog
+from app.compare import routes as compare
 from app.core import problems
 from app.core.database import Database
 from app.core.logging import warn_of_broken_offers
@@ -68,7 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, limit=settings.body_limit, uploads=UPLOADS)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     app.add_middleware(RequestContext)
-    for slice_ in (jobs, datasets, events, metrics, artifacts, catalog, keys, system, dashboard):
+    for slice_ in (compare, jobs, datasets, events, metrics, artifacts, catalog, keys, system, dashboard):
         app.include_router(slice_.router)
     docs.install(app)
     return app

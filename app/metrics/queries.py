@@ -55,19 +55,28 @@ class Reduced:
 
 def series_of(session: Session, tenant: str, job_id: str, names: Sequence[str] | None = None) -> list[Series]:
     """The series of a tenant's job, by name; only those in ``names`` where given."""
+    return series_of_jobs(session, tenant, [job_id], names)[job_id]
+
+
+def series_of_jobs(
+    session: Session, tenant: str, job_ids: Sequence[str], names: Sequence[str] | None = None
+) -> dict[str, list[Series]]:
+    """The series of each of some jobs of a tenant, by name; only those in ``names`` where given."""
     statement = (
-        select(MetricLast, MetricKey.name)
+        select(Job.id, MetricLast, MetricKey.name)
         .join(MetricKey, MetricKey.id == MetricLast.key_id)
         .join(Job, Job.number == MetricLast.job_number)
-        .where(Job.id == job_id, Job.tenant_id == tenant, Job.deleted_at.is_(None))
+        .where(Job.id.in_(job_ids), Job.tenant_id == tenant, Job.deleted_at.is_(None))
         .order_by(MetricKey.name)
     )
     if names is not None:
         statement = statement.where(MetricKey.name.in_(names))
-    return [
-        Series(s.job_number, s.key_id, name, s.first_step, s.step, s.n, s.nf, s.value, s.vmin, s.vmax)
-        for s, name in session.execute(statement)
-    ]
+    found: dict[str, list[Series]] = {job_id: [] for job_id in job_ids}
+    for job_id, s, name in session.execute(statement):
+        found[job_id].append(
+            Series(s.job_number, s.key_id, name, s.first_step, s.step, s.n, s.nf, s.value, s.vmin, s.vmax)
+        )
+    return found
 
 
 def readings(session: Session, series: Series, low: int, high: int, limit: int) -> Sequence[Row[*tuple[Any, ...]]]:
@@ -85,14 +94,24 @@ def reduced(session: Session, series: Series, low: int, high: int, max_rows: int
     are made from the coarsest kept summaries that fit inside them; what those do not cover at the two ends
     comes from readings, so that a row is right about every step it names.
     """
-    low, high = max(low, series.first_step), min(high, series.last_step)
+    return reduced_together(session, [series], low, high, max_rows)[0]
+
+
+def reduced_together(session: Session, series: Sequence[Series], low: int, high: int, max_rows: int) -> list[Reduced]:
+    """Like :func:`reduced` for several series of one metric, in rows that cover the same steps.
+
+    Either every row of all of them is a single reading, or rows begin at multiples of one width.
+    """
+    low = max(low, min((one.first_step for one in series), default=0))
+    high = min(high, max((one.last_step for one in series), default=0))
     if low > high:
-        return Reduced([], 0, 1, True)
-    single = session.execute(_each(series, low, high).limit(max_rows + 1)).all()
-    if len(single) <= max_rows:
-        return Reduced(single, 0, 1, True)
+        return [Reduced([], 0, 1, True) for _ in series]
+    single = [session.execute(_each(one, low, high).limit(max_rows + 1)).all() for one in series]
+    if all(len(rows) <= max_rows for rows in single):
+        return [Reduced(rows, 0, 1, True) for rows in single]
     width, level = bucket_width(low, high, max_rows)
-    return Reduced(session.execute(_summarised(series, low, high, width, level)).all(), level, width, False)
+    summarised = [session.execute(_summarised(one, low, high, width, level)).all() for one in series]
+    return [Reduced(rows, level, width, False) for rows in summarised]
 
 
 def bucket_width(low: int, high: int, max_rows: int) -> tuple[int, int]:

@@ -58,7 +58,7 @@ def query_metrics(
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Read metrics over a range of steps, in a bounded number of rows that hide no spike."""
-    window = _window(step_from, step_to, max_points, agg)
+    window = window_of(step_from, step_to, max_points, agg)
     with database.read() as session:
         found = service.series(session, principal.tenant_id, job_id, key, window)
     unknown = sorted(set(key or ()) - found.keys())
@@ -80,7 +80,7 @@ def compare_metrics(
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Read one metric of several jobs."""
-    window = _window(step_from, step_to, max_points, agg)
+    window = window_of(step_from, step_to, max_points, agg)
     answer = _compared(database, principal.tenant_id, list(dict.fromkeys(job)), key, window)
     return _revalidated(answer, if_none_match)
 
@@ -94,7 +94,12 @@ def _compared(database: Database, tenant: str, job_ids: list[str], key: str, win
     return SeriesList(agg=window.agg, series=found, unknown=[] if found else [key])
 
 
-def _window(step_from: int | None, step_to: int | None, max_points: int, agg: Aggregate) -> Window:
+def window_of(step_from: int | None, step_to: int | None, max_points: int, agg: Aggregate) -> Window:
+    """The part of a series that a query asks for.
+
+    Raises:
+        InvalidParameter: it ends before it begins.
+    """
     low, high = step_from or 0, LAST_STEP if step_to is None else step_to
     if low > high:
         raise InvalidParameter(f"`step_from` is {low}, beyond `step_to`, which is {high}; swap them")
