@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ddclient import output
-from ddclient.commands import catalog, datasets, engine, jobs, list_jobs, service, system
+from ddclient.commands import catalog, compare, datasets, engine, jobs, list_jobs, service, system
 from ddclient.errors import ClientError, Exit
 from ddcore.errors import DistillationError
 from ddcore.spec import SpecError
@@ -36,7 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (service, jobs, list_jobs, datasets, catalog, engine, system):
+for module in (service, jobs, list_jobs, compare, datasets, catalog, engine, system):
     module.register(app)
 
 

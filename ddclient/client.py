@@ -12,8 +12,9 @@ from typing import Any
 
 import httpx
 
-from ddclient import bundle, events
+from ddclient import bundle, comparison, events
 from ddclient.bundle import Bundle, Remote
+from ddclient.comparison import Bands, Comparison
 from ddclient.datasets import Datasets
 from ddclient.discovery import locate
 from ddclient.errors import BadInputError, ClientError
@@ -238,6 +239,28 @@ class Client:
             answer = self._transport.get(f"/v1/jobs/{job_id}/metrics:query", key=part, max_points=max_points)
             found |= {series["key"]: _rows(series) for series in answer["series"]}
         return found
+
+    def compare(self, job_ids: Sequence[str]) -> Comparison:
+        """Put jobs side by side: what differs, scores and costs over seeds, and which curves compare.
+
+        Args:
+            job_ids: 1 to 50 jobs. Those that differ in the seed only are one kind.
+        """
+        return comparison.compare(self._transport, job_ids)
+
+    def compare_csv(self, job_ids: Sequence[str]) -> str:
+        """The same as CSV, a row for each job."""
+        return comparison.as_csv(self._transport, job_ids)
+
+    def bands(self, job_ids: Sequence[str], key: str, *, max_points: int = 300) -> Bands:
+        """One metric of several jobs, those that differ in the seed only joined.
+
+        Args:
+            job_ids: 1 to 50 jobs.
+            key: a metric such as ``loss``; see ``curves`` of :meth:`compare`.
+            max_points: of each band, 2 to 5000; beyond it, neighbouring steps are joined.
+        """
+        return comparison.bands(self._transport, job_ids, key, max_points)
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """The files that a job has made so far."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
 from ddclient.errors import Exit
@@ -39,11 +39,11 @@ OUTCOMES = {
 }
 
 
-def emit(document: object, text: str | Table, *, as_json: bool) -> None:
+def emit(document: object, text: str | Table | Group, *, as_json: bool) -> None:
     """Print ``document`` as JSON, or ``text``."""
     if as_json:
         sys.stdout.write(json.dumps(document, default=_plain, indent=2) + "\n")
-    elif isinstance(text, Table):
+    elif isinstance(text, (Table, Group)):
         Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False).print(text)
     else:
         sys.stdout.write(text + "\n")

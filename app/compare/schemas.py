@@ -83,6 +83,10 @@ class Curve(BaseModel):
     unit: str
     comparable: Comparable
     note: str | None = Field(description="Why it does not compare, or what to heed.")
+    random: Number = Field(
+        description="The same of random real images, mean over jobs; null where there is none, or where jobs differ in "
+        "dataset or images per class."
+    )
 
 
 class Comparison(BaseModel):

@@ -9,7 +9,7 @@ from functools import cached_property
 from sqlalchemy.orm import Session
 
 from app.compare import differences, outcomes, repository
-from app.compare.bands import Point, band
+from app.compare.bands import Point, band, spread
 from app.compare.probes import Verdict, probe_of, verdict
 from app.compare.schemas import Band, Bands, ComparedJob, Comparison, Curve, DifferingField
 from app.core.errors import InvalidParameter, NotFound
@@ -17,7 +17,7 @@ from app.metrics import queries
 from app.metrics.service import Window
 from app.models.jobs import Job
 from app.models.states import Kind
-from ddcore.spec.readings import ACCURACY_DURING, EVERY_JOB, LOSS, PROBED, known
+from ddcore.spec.readings import ACCURACY_DURING, ACCURACY_RANDOM, EVERY_JOB, LOSS, PROBED, known
 
 CURVES = (*ACCURACY_DURING.values(), *EVERY_JOB)
 """Metrics that a comparison offers as curves, where a job reports them."""
@@ -44,7 +44,9 @@ class Compared:
     @cached_property
     def series(self) -> dict[str, list[queries.Series]]:
         """What is known of each curve of each job."""
-        return queries.series_of_jobs(self.session, self.tenant, [job.id for job in self.jobs], CURVES)
+        return queries.series_of_jobs(
+            self.session, self.tenant, [job.id for job in self.jobs], (*CURVES, ACCURACY_RANDOM)
+        )
 
     def document(self) -> Comparison:
         """Everything but the curves' points."""
@@ -100,7 +102,16 @@ class Compared:
     def _curve(self, key: str) -> Curve:
         found, reading = self.judge(key), known(key)
         title, unit = (reading.title, reading.unit) if reading else (key, "")
-        return Curve(key=key, title=title, unit=unit, comparable=found.comparable, note=found.reason)
+        random = self._random() if key in ACCURACY_DURING.values() else None
+        return Curve(key=key, title=title, unit=unit, comparable=found.comparable, note=found.reason, random=random)
+
+    def _random(self) -> float | None:
+        """Accuracy on the way of random real images, where it is the same question for all jobs."""
+        jobs = self._reporting(ACCURACY_RANDOM)
+        if len({(job.dataset, job.spec["ipc"]) for job in jobs}) != 1:
+            return None
+        last = [one.last for job in jobs for one in self.series[job.id] if one.name == ACCURACY_RANDOM]
+        return spread([value for value in last if value is not None])[0]
 
     def _band(self, kind: int, key: str, window: Window) -> Band | None:
         ids = [self.jobs[n].id for n in self.kinds[kind]]

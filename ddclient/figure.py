@@ -1,0 +1,150 @@
+"""Comparisons as the published kind of figure: curves over steps with seeds as bands, accuracy against its price."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddclient.comparison import Band, Bands, Comparison, Curve, KindOfJob
+from ddclient.errors import BadInputError
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("svg", "png", "pdf")
+WIDTH, HEIGHT = 4.2, 3.1
+"""Inches of a panel."""
+CAPTION = "Curves: mean over seeds; bands: ± one standard deviation over seeds (none with one seed)."
+Panel = Callable[["Axes"], None]
+Price = Callable[[KindOfJob], float | None]
+PRICES: Sequence[tuple[str, Price]] = (
+    ("Images per class", lambda kind: kind.ipc),
+    ("Minutes", lambda kind: kind.minutes),
+    ("Bytes of images", lambda kind: kind.bytes),
+)
+
+
+def check(path: Path) -> None:
+    """Refuse what cannot be drawn, before anything is fetched.
+
+    Raises:
+        BadInputError: the format is not known, or matplotlib is not installed.
+    """
+    if path.suffix.lstrip(".").lower() not in FORMATS:
+        ways = ", ".join(f".{name}" for name in FORMATS)
+        raise BadInputError(f"`--plot` is {path}, but its name must end in one of {ways}")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise BadInputError("`--plot` needs matplotlib: `pip install 'ddservice[plot]'`") from error
+
+
+def draw(comparison: Comparison, curves: Sequence[Bands], path: Path) -> None:
+    """Write a figure.
+
+    Args:
+        comparison: the jobs.
+        curves: those of its curves to be drawn.
+        path: a file that ends in one of :data:`FORMATS`.
+
+    Raises:
+        BadInputError: there is nothing to draw.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    panels = _panels(comparison, curves)
+    if not panels:
+        raise BadInputError("there is nothing to plot: none of the jobs has readings that compare, or a score")
+    # Names of datasets are text, never formulas; text in SVG stays text; equal data give equal files.
+    with mpl.rc_context(
+        {
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "text.parse_math": False,
+            "svg.fonttype": "none",
+            "svg.hashsalt": "ddservice",
+        }
+    ):
+        columns = min(len(panels), 2)
+        rows = -(-len(panels) // columns)
+        figure = Figure(figsize=(columns * WIDTH, rows * HEIGHT + 0.4), layout="constrained")
+        places = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for panel, place in zip(panels, places, strict=False):
+            panel(place)
+        for place in places[len(panels) :]:
+            place.set_axis_off()
+        _legend(figure)
+        figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+
+
+def _panels(comparison: Comparison, curves: Sequence[Bands]) -> list[Panel]:
+    by_key = {bands.key: bands for bands in curves if any(band.step_min for band in bands.bands)}
+    over_steps = [_curve(curve, by_key[curve.key].bands) for curve in comparison.curves if curve.key in by_key]
+    scored = [kind for kind in comparison.kinds if kind.accuracy]
+    return [*over_steps, *(_scores(scored, title, price) for title, price in PRICES if _differ(scored, price))]
+
+
+def _differ(kinds: Sequence[KindOfJob], price: Price) -> bool:
+    return len({price(kind) for kind in kinds} - {None}) > 1
+
+
+def _curve(curve: Curve, bands: Sequence[Band]) -> Panel:
+    def draw(axes: Axes) -> None:
+        for band in bands:
+            _band(axes, band)
+        if curve.random is not None:
+            axes.axhline(curve.random, color="0.4", linewidth=1, linestyle="--", label="random real images")
+        axes.set_title(curve.title, fontsize=9, loc="left")
+        axes.set_xlabel("Step")
+        axes.set_ylabel(curve.unit)
+
+    return draw
+
+
+def _band(axes: Axes, band: Band) -> None:
+    steps = [(first + last) / 2 for first, last in zip(band.step_min, band.step_max, strict=True)]
+    nan = float("nan")
+    mean = [nan if value is None else value for value in band.mean]
+    std = [nan if value is None else value for value in band.std]
+    color = f"C{band.kind % 10}"
+    axes.plot(steps, mean, color=color, linewidth=1.4, label=f"{band.label} (n = {len(band.job_ids)})")
+    if len(band.job_ids) > 1:
+        low = [middle - half for middle, half in zip(mean, std, strict=True)]
+        high = [middle + half for middle, half in zip(mean, std, strict=True)]
+        axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
+
+
+def _scores(kinds: Sequence[KindOfJob], title: str, price: Price) -> Panel:
+    """Accuracy at the end against what it costs, a line for each recipe and dataset."""
+
+    def draw(axes: Axes) -> None:
+        lines: dict[str, list[tuple[float, float, float]]] = {}
+        for kind in kinds:
+            paid = price(kind)
+            if kind.accuracy and paid is not None:
+                point = (paid, kind.accuracy.mean, kind.accuracy.std)
+                lines.setdefault(f"{kind.recipe}, {kind.dataset}", []).append(point)
+        for line, points in lines.items():
+            x, mean, std = zip(*sorted(points), strict=True)
+            axes.errorbar(x, mean, std, label=line, marker="o", markersize=3.5, capsize=2, linewidth=1.2)
+        axes.set_title("Accuracy at the end", fontsize=9, loc="left")
+        axes.set_xlabel(title)
+        axes.set_ylabel("%")
+        axes.legend(frameon=False, fontsize=7)
+
+    return draw
+
+
+def _legend(figure: Figure) -> None:
+    """One legend for all panels that have none of their own."""
+    entries: dict[str, Artist] = {}
+    for axes in figure.axes:
+        if axes.get_legend() is None:
+            entries |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(entries.values(), entries, loc="outside upper left", ncols=2, frameon=False, fontsize=8)
+    figure.supxlabel(CAPTION, fontsize=7, color="0.35")
