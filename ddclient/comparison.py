@@ -23,7 +23,7 @@ class NamedScore(Document):
 
 
 class ComparedJob(Document):
-    """What came of one job; ``minutes`` from its first start to its end, ``bytes`` of its images."""
+    """What came of one job; ``minutes`` of running, ``bytes`` of its images."""
 
     id: str
     name: str | None = None

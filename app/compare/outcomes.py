@@ -96,9 +96,8 @@ def _best_coreset(scores: ArchitectureScores) -> NamedScore | None:
 
 
 def _minutes(job: Job) -> float | None:
-    if job.started_at is None or job.finished_at is None or job.status not in TERMINAL:
-        return None
-    return (job.finished_at - job.started_at).total_seconds() / 60
+    """Minutes that workers ran it, since it was last begun anew."""
+    return job.runtime_s / 60 if job.status in TERMINAL and job.started_at is not None else None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -36,7 +36,7 @@ class ComparedJob(BaseModel):
     accuracy: Score | None
     random: Score | None = Field(description="Of random real images under the identical recipe.")
     best_coreset: NamedScore | None = Field(description="The best of the real subsets scored, random ones included.")
-    minutes: Number = Field(description="From its first start to its end, pauses included; null before the end.")
+    minutes: Number = Field(description="Of running, without pauses; null before its end.")
     bytes: int | None = Field(description="Size of the file of the distilled images.")
     loss: Number = Field(description="Last reading; null where it is not finite.")
     mi_lower_bound: Number = Field(description="Nats; last reading.")

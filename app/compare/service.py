@@ -142,6 +142,13 @@ def of_jobs(session: Session, tenant: str, ids: Sequence[str]) -> Compared:
     return Compared(session, tenant, [found[id] for id in ids])
 
 
+def title(job: Job) -> str:
+    """What to call a job among others: its name, else what it is."""
+    return (
+        job.name or f"{differences.recipe(job.spec)} on {job.dataset}, ipc {job.spec['ipc']}, seed {job.spec['seed']}"
+    )
+
+
 def _columns(kind: int, label: str, ids: list[str], exact: bool, points: Sequence[Point]) -> Band:
     columns = {name: [getattr(point, name) for point in points] for name in Point.__dataclass_fields__}
     return Band(kind=kind, label=label, job_ids=ids, exact=exact, **columns)

@@ -14,7 +14,7 @@ from app.artifacts.downloads import StoreDep
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import NotFound, ServiceError
 from app.core.paths import JobId
-from app.dashboard import content, dataset_pages, list_pages, snippets, static_files, submit_pages
+from app.dashboard import compare_pages, content, dataset_pages, list_pages, snippets, static_files, submit_pages
 from app.dashboard.drawing import bars
 from app.dashboard.own_sets import of_jobs
 from app.dashboard.rendering import (
@@ -42,6 +42,7 @@ router.include_router(dataset_pages.router)
 # Before the page of a job: its address would fit.
 router.include_router(submit_pages.router)
 router.include_router(list_pages.router)
+router.include_router(compare_pages.router)
 
 Verb = Literal["cancel", "keep", "pause", "resume", "retry"]
 

@@ -15,8 +15,8 @@ AddJob = Callable[..., str]
 
 class TestDocument:
     def test_seeds_are_put_together(self, api: Api, add_job: AddJob) -> None:
-        start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 3, tzinfo=UTC)
-        ended = {"status": "succeeded", "started_at": start, "finished_at": end}
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        ended = {"status": "succeeded", "started_at": start, "runtime_s": 180.0}
         jobs = [
             add_job(spec=spec_of(seed=1), results=results([60, 62], random=[50], herding=[55], full=[90]), **ended),
             add_job(spec=spec_of(regularizers={"cmi": 2000}), results=results([70, 72]), **ended),
