@@ -55,16 +55,19 @@ def assets() -> dict[str, static_files.StaticFile]:
 
 @router.get("/static/{name}")
 async def get_static(
-    name: Annotated[str, Path(max_length=100)], if_none_match: Annotated[str | None, Header()] = None
+    name: Annotated[str, Path(max_length=100)],
+    if_none_match: Annotated[str | None, Header()] = None,
+    accept_encoding: Annotated[str, Header()] = "",
 ) -> Response:
     """A style sheet, script or icon."""
     file = assets().get(name)
     if file is None:
         raise NotFound(f"there is no file {name}")
-    headers = {"ETag": file.tag, "Cache-Control": "no-cache"}
-    if if_none_match == file.tag:
+    compressed = "gzip" in accept_encoding
+    headers = file.headers(compressed=compressed)
+    if if_none_match == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return Response(file.content, media_type=file.media_type, headers=headers)
+    return Response(file.compressed if compressed else file.content, media_type=file.media_type, headers=headers)
 
 
 @router.get("/jobs/{job_id}")

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.core.errors import Forbidden, ServiceError
 from app.core.security import Principal, Scope
+from app.dashboard.static_files import UPLOT
 from app.dashboard.wording import FILTERS
 from ddcore.version import __version__
 
@@ -33,7 +34,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
-    environment.globals.update(version=__version__)
+    environment.globals.update(version=__version__, uplot=UPLOT)
     return environment
 
 

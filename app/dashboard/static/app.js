@@ -1,5 +1,5 @@
 // Entry point of every page: each part wakes up where its elements are.
-import { Curves } from "./curves.js";
+import { Compared, Curves } from "./curves.js";
 import { JobForm, PresetSearch } from "./job_form.js";
 import { Live } from "./live.js";
 import { Scrubber } from "./scrubber.js";
@@ -47,7 +47,10 @@ function announce(button, word) {
 
 const { job } = document.querySelector("[data-job]")?.dataset ?? {};
 const curvesRoot = document.querySelector("[data-curves]");
-const curves = job && curvesRoot ? new Curves(job, curvesRoot) : null;
+// Without the chart library, the page keeps what the server has drawn.
+const curves = job && curvesRoot && window.uPlot ? new Curves(job, curvesRoot) : null;
+const comparedRoot = document.querySelector("[data-compared]");
+if (comparedRoot && window.uPlot) new Compared(comparedRoot).refresh();
 const scrubber = job ? new Scrubber(document.getElementById("images")) : null;
 curves?.refresh();
 

@@ -1,0 +1,256 @@
+// A chart with the library uPlot: mean lines over bands, zoom by dragging, an overview to brush in, smoothing, a
+// logarithmic axis, values for pointer and keyboard. It asks for more detail where a reader looks closer.
+import { joined, tables } from "./plot_data.js";
+import { Theme, line, element } from "./plot_look.js";
+import { Tools } from "./plot_tools.js";
+
+const HEIGHT = 220;
+const OVERVIEW = 46;
+const WAIT_MS = 150;
+const COLUMNS = 4;
+
+export class Plot {
+  #series = [];
+  #shown = [];
+  #window = null;
+  #hidden = new Set();
+  #timer = null;
+  #asked = 0;
+
+  // `load(from, to)` gives the series of some steps, in detail.
+  constructor(figure, load) {
+    this.figure = figure;
+    this.load = load;
+    this.title = figure.dataset.title;
+    this.smoothing = 0;
+    this.log = false;
+    figure.querySelector("[data-fallback]")?.remove();
+    figure.querySelector("header")?.remove();
+    const head = element("header", {});
+    figure.prepend(head);
+    const words = element("div", {}, head);
+    element("h3", { textContent: this.title }, words);
+    this.now = element("span", { className: "unit", textContent: figure.dataset.unit }, words);
+    this.place = element("div", { className: "plot", tabIndex: 0, role: "img" });
+    this.overview = element("div", { className: "overview" });
+    this.legend = element("ul", { className: "legend" });
+    this.announced = element("div", { className: "visually-hidden" });
+    this.announced.setAttribute("aria-live", "polite");
+    head.after(this.place, this.overview, this.legend, this.announced);
+    this.tools = new Tools(this, head);
+    this.theme = new Theme(figure, () => this.#build());
+    this.place.addEventListener("keydown", (event) => this.#key(event));
+    this.place.addEventListener("blur", () => this.#read(null));
+    new ResizeObserver(() => this.#fit()).observe(figure);
+  }
+
+  get limit() {
+    const text = this.figure.dataset.limit;
+    return text === undefined ? null : Number(text);
+  }
+
+  get shown() {
+    return this.#shown;
+  }
+
+  get whole() {
+    const ends = this.#series.flatMap((one) => (one.x.length ? [one.from[0], one.to.at(-1)] : []));
+    return ends.length ? [Math.min(...ends), Math.max(...ends)] : [0, 1];
+  }
+
+  get range() {
+    return this.#window ?? this.whole;
+  }
+
+  // The series over the whole run; a reader who has zoomed in goes on looking at the same steps.
+  set(series) {
+    this.#series = series;
+    if (this.#window) this.#ask();
+    else this.#shown = series;
+    this.#build();
+  }
+
+  zoom(from, to) {
+    const [first, last] = this.whole;
+    const [low, high] = [Math.max(Math.min(from, to), first), Math.min(Math.max(from, to), last)];
+    this.#window = low < high && (low > first || high < last) ? [low, high] : null;
+    if (!this.#window) this.#shown = this.#series;
+    this.#build();
+    if (this.#window) this.#ask();
+  }
+
+  redraw() {
+    this.#build();
+  }
+
+  #ask() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(async () => {
+      const asked = ++this.#asked;
+      const [from, to] = this.#window ?? [];
+      if (from === undefined) return;
+      const series = await this.load(Math.floor(from), Math.ceil(to));
+      // An answer that comes late is about other steps than those looked at now.
+      if (asked !== this.#asked || this.#window?.[0] !== from || this.#window?.[1] !== to || !series) return;
+      this.#shown = series;
+      this.#build();
+    }, WAIT_MS);
+  }
+
+  #build() {
+    const at = this.main?.cursor.idx ?? null;
+    this.main?.destroy();
+    this.brush?.destroy();
+    [this.main, this.brush] = [null, null];
+    const width = this.place.clientWidth;
+    this.#drawLegend(null);
+    this.tools.follow();
+    if (!width || !this.#series.some((one) => one.x.length)) {
+      this.place.textContent = "no readings yet";
+      return;
+    }
+    this.place.textContent = "";
+    this.main = new uPlot(this.#options(width, HEIGHT), joined(this.#shown, this.smoothing, this.log), this.place);
+    this.brush = new uPlot(this.#overview(width), joined(this.#series, this.smoothing, this.log), this.overview);
+    this.#markWindow();
+    if (at !== null && document.activeElement === this.place) this.#read(at);
+    this.#drawLegend(null);
+  }
+
+  #fit() {
+    const width = this.place.clientWidth;
+    if (!this.main) this.#build();
+    else if (Math.abs(this.main.width - width) > 1) {
+      this.main.setSize({ width, height: HEIGHT });
+      this.brush.setSize({ width, height: OVERVIEW });
+      this.#markWindow();
+    }
+  }
+
+  #options(width, height) {
+    return {
+      width,
+      height,
+      padding: [8, 14, 0, 0],
+      legend: { show: false },
+      scales: {
+        x: { time: false, range: () => this.range },
+        y: { distr: this.log ? 3 : 1, range: (_, low, high) => this.#extent(low, high) },
+      },
+      axes: this.theme.axes(this.figure.clientWidth),
+      series: [{}, ...this.#shown.flatMap((one) => this.#columns(one))],
+      bands: this.#shown.map((one, n) => ({
+        series: [n * COLUMNS + 2, n * COLUMNS + 1],
+        fill: this.theme.colour(one.style, 0.16),
+      })),
+      cursor: { y: false, drag: { x: true, y: false, setScale: false }, bind: { dblclick: () => () => this.zoom(...this.whole) } },
+      hooks: {
+        setSelect: [(plot) => this.#dragged(plot)],
+        setCursor: [(plot) => this.#drawLegend(plot.cursor.idx)],
+        draw: [(plot) => this.#marks(plot)],
+      },
+    };
+  }
+
+  #overview(width) {
+    return {
+      width,
+      height: OVERVIEW,
+      padding: [2, 14, 2, 0],
+      legend: { show: false },
+      scales: { x: { time: false }, y: { distr: this.log ? 3 : 1, range: (_, low, high) => this.#extent(low, high, null) } },
+      axes: [{ show: false }, { ...this.theme.axes(width)[1], values: () => [], grid: { show: false }, ticks: { show: false } }],
+      series: [{}, ...this.#series.flatMap((one) => this.#columns(one, 1))],
+      cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false }, bind: { dblclick: () => () => this.zoom(...this.whole) } },
+      hooks: { setSelect: [(plot) => this.#dragged(plot)] },
+    };
+  }
+
+  // Lower and upper edge of the band, readings behind a smoothed line, and the line.
+  #columns(one, width = 1.75) {
+    const show = !this.#hidden.has(one.label);
+    const colour = this.theme.colour(one.style);
+    const edge = { show: show && !one.exact, width: 0, points: { show: false } };
+    const faint = { show: show && this.smoothing > 0 && one.exact, width: 1, points: { show: false }, stroke: this.theme.colour(one.style, 0.3) };
+    return [edge, edge, faint, { ...line(one, colour, width), show, label: one.label }];
+  }
+
+  #extent(low, high, limit = this.limit) {
+    const ends = [low, high, limit].filter((value) => value !== null && Number.isFinite(value) && (!this.log || value > 0));
+    if (!ends.length) return this.log ? [0.1, 1] : [0, 1];
+    const [least, most] = [Math.min(...ends), Math.max(...ends)];
+    if (this.log) return uPlot.rangeLog(least, most === least ? most * 2 : most, 10, false);
+    const room = (most - least || Math.abs(most) || 1) * 0.06;
+    return [least - room, most + room];
+  }
+
+  #dragged(plot) {
+    if (plot.select.width < 4) return;
+    const [from, to] = [plot.select.left, plot.select.left + plot.select.width].map((left) => plot.posToVal(left, "x"));
+    const [low, high] = this.range;
+    // What marks the window in the overview is a selection too.
+    if (plot === this.brush && Math.abs(from - low) + Math.abs(to - high) < (high - low) / 500) return;
+    this.zoom(from, to);
+  }
+
+  #markWindow() {
+    if (!this.#window) return;
+    const [left, right] = this.#window.map((step) => this.brush.valToPos(step, "x"));
+    this.brush.setSelect({ left, width: right - left, top: 0, height: this.brush.over.clientHeight }, false);
+  }
+
+  #marks(plot) {
+    if (this.limit !== null) this.theme.limit(plot, this.limit, this.figure.dataset.limitLabel ?? "");
+    for (const one of this.#shown.filter((each) => !this.#hidden.has(each.label))) {
+      one.nonfinite.forEach((count, row) => count && this.theme.cross(plot, one.x[row]));
+    }
+  }
+
+  #drawLegend(index) {
+    const step = index === null || index === undefined ? null : this.main?.data[0][index];
+    const words = tables(this.#shown, step);
+    this.now.textContent = [words.step, this.figure.dataset.unit].filter(Boolean).join(" · ");
+    this.legend.replaceChildren();
+    for (const [row, one] of this.#shown.entries()) {
+      const item = element("li", { className: this.theme.className(one.style) }, this.legend);
+      const button = element("button", { type: "button", className: "quiet key", textContent: one.label }, item);
+      button.setAttribute("aria-pressed", String(!this.#hidden.has(one.label)));
+      button.addEventListener("click", () => this.#toggle(one.label, row));
+      element("span", { className: "value", textContent: words.values[row] }, item);
+    }
+    const said = this.#shown.map((one, row) => `${one.label} ${words.values[row]}`).join("; ");
+    this.place.setAttribute("aria-label", `${this.title}, ${words.step || "last readings"}: ${said || "no readings yet"}. Arrow keys read values, plus and minus zoom, Escape shows all.`);
+    return `${words.step}: ${said}`;
+  }
+
+  #toggle(label, row) {
+    if (!this.#hidden.delete(label)) this.#hidden.add(label);
+    this.#build();
+    this.legend.querySelectorAll("button")[row]?.focus();
+  }
+
+  #key(event) {
+    const steps = this.main?.data[0];
+    if (!steps) return;
+    const moves = { ArrowLeft: -1, ArrowRight: 1, PageUp: 10, PageDown: -10, Home: -Infinity, End: Infinity };
+    const factors = { "+": 0.5, "-": 2 };
+    if (event.key in moves) {
+      const inside = [...steps.keys()].filter((n) => steps[n] >= this.range[0] && steps[n] <= this.range[1]);
+      const from = this.main.cursor.idx ?? inside.at(-1);
+      this.#read(Math.min(Math.max(from + moves[event.key], inside[0]), inside.at(-1)));
+    } else if (event.key in factors) {
+      const [low, high] = this.range;
+      const middle = steps[this.main.cursor.idx] ?? (low + high) / 2;
+      this.zoom(...[low, high].map((end) => middle + (end - middle) * factors[event.key]));
+    } else if (event.key === "Escape") this.zoom(...this.whole);
+    else return;
+    event.preventDefault();
+  }
+
+  #read(index) {
+    if (!this.main) return;
+    if (index === null) this.main.setCursor({ left: -10, top: -10 });
+    else this.main.setCursor({ left: this.main.valToPos(this.main.data[0][index], "x"), top: HEIGHT / 3 });
+    if (index !== null) this.announced.textContent = this.#drawLegend(index);
+  }
+}
