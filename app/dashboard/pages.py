@@ -14,7 +14,16 @@ from app.artifacts.downloads import StoreDep
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import NotFound, ServiceError
 from app.core.paths import JobId
-from app.dashboard import compare_pages, content, dataset_pages, list_pages, snippets, static_files, submit_pages
+from app.dashboard import (
+    compare_pages,
+    content,
+    dataset_pages,
+    gallery,
+    list_pages,
+    snippets,
+    static_files,
+    submit_pages,
+)
 from app.dashboard.drawing import bars
 from app.dashboard.own_sets import of_jobs
 from app.dashboard.rendering import (
@@ -97,6 +106,7 @@ def job_page(
         job=job,
         found=found,
         origin=content.origin(store, found.manifest),
+        gallery=gallery.of_sheet(store, next(reversed(found.pictures), None)),
         charts_of=[(comparison, bars(comparison)) for comparison in shown.comparisons],
         specification=json.dumps(job.spec, indent=2, ensure_ascii=False),
         departures=snippets.departures(job),

@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
+
+from ddcore.spec.sheets import LAYOUT_CHUNK, LONGEST_NAME, SheetLayout, SheetRow
 
 _TILE = 48
 """Tiles are enlarged by whole factors to at least this many pixels …"""
@@ -64,7 +67,7 @@ def preview_png(images: Tensor, labels: Tensor, classes: Sequence[str], max_per_
         max_per_class: images shown of each class.
 
     Returns:
-        A PNG file.
+        A PNG file. A text chunk says where the images are (:mod:`ddcore.spec.sheets`).
     """
     pixels = to_uint8(images).numpy()
     rows = [np.flatnonzero(labels.cpu().numpy() == number)[:max_per_class] for number in range(len(classes))]
@@ -79,8 +82,21 @@ def preview_png(images: Tensor, labels: Tensor, classes: Sequence[str], max_per_
             tile = _picture(pixels[index]).convert("RGB").resize(sheet.tile, Image.Resampling.NEAREST)
             canvas.paste(tile, (left + sheet.label_width + position * (sheet.tile[0] + _GAP), top))
     buffer = io.BytesIO()
-    canvas.save(buffer, "PNG")
+    canvas.save(buffer, "PNG", pnginfo=_layout(sheet, rows, classes))
     return buffer.getvalue()
+
+
+def _layout(sheet: _Sheet, rows: Sequence[NDArray[np.intp]], classes: Sequence[str]) -> PngInfo:
+    """Where the images are on the sheet, for who wants to show one of them alone."""
+    places = [sheet.corner(number) for number in range(len(classes))]
+    found = [
+        SheetRow(name=name[:LONGEST_NAME], left=left + sheet.label_width, top=top, images=len(row))
+        for name, row, (left, top) in zip(classes, rows, places, strict=True)
+    ]
+    layout = SheetLayout(tile=sheet.tile, stride=sheet.tile[0] + _GAP, rows=tuple(found))
+    chunks = PngInfo()
+    chunks.add_itxt(LAYOUT_CHUNK, layout.model_dump_json(), zip=True)
+    return chunks
 
 
 @dataclass(frozen=True)

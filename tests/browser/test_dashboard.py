@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 from sqlalchemy import update
@@ -18,6 +19,7 @@ from app.core.storage import open_store
 from app.events import repository as events
 from app.metrics.repository import ingest
 from app.models.jobs import Job
+from ddcore.bundle import preview_png
 from ddcore.spec import parse
 
 if TYPE_CHECKING:
@@ -61,6 +63,14 @@ class Worker:
         Image.new("L", (16, 80), step % 256).save(buffer, "PNG")
         path = self._folder / f"{step}.png"
         path.write_bytes(buffer.getvalue())
+        with self._database.write() as session:
+            publish(session, self._store, self.job, 0, Output("snapshot", path, "image/png", step=step))
+            self._change(session)
+
+    def sheet(self, step: int) -> None:
+        path = self._folder / f"sheet-{step}.png"
+        images = torch.full((4, 1, 8, 8), step / 255)
+        path.write_bytes(preview_png(images, torch.tensor([0, 0, 1, 1]), ["zero", "<b>eins</b>"]))
         with self._database.write() as session:
             publish(session, self._store, self.job, 0, Output("snapshot", path, "image/png", step=step))
             self._change(session)
@@ -270,6 +280,31 @@ class TestPictures:
         page.get_by_role("button", name="Play").click()
         expect(page.locator("#images output")).to_have_text("step 200")
         expect(page.get_by_role("button", name="Play")).to_be_visible()
+
+    def test_an_image_is_enlarged_and_its_neighbours_follow(self, worker: Worker, open_job: Callable[[], Page]) -> None:
+        worker.sheet(0)
+        worker.sheet(100)
+        page = open_job()
+        tiles = page.locator("[data-tile]")
+        expect(tiles).to_have_count(4)
+        width = page.locator("[data-tile]").first.evaluate("tile => tile.getBoundingClientRect().width")
+        assert width >= 64
+        page.locator("[data-tile]").first.focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog")
+        expect(dialog.get_by_role("heading")).to_have_text("<b>eins</b>, image 1 of 2 · step 100")
+        page.keyboard.press("ArrowRight")
+        expect(dialog.get_by_role("heading")).to_have_text("<b>eins</b>, image 2 of 2 · step 100")
+        box = tiles.nth(3).locator("svg").get_attribute("viewBox")
+        expect(dialog.locator("svg")).to_have_attribute("viewBox", str(box))
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+        expect(tiles.nth(3)).to_be_focused()
+        before = tiles.first.locator("image").get_attribute("href")
+        page.locator("[data-scrubber]").focus()
+        page.keyboard.press("Home")
+        expect(tiles.first.locator("image")).not_to_have_attribute("href", str(before))
 
 
 class TestUse:

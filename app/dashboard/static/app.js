@@ -1,5 +1,6 @@
 // Entry point of every page: each part wakes up where its elements are.
 import { Compared, Curves } from "./curves.js";
+import { Gallery } from "./gallery.js";
 import { JobForm, PresetSearch } from "./job_form.js";
 import { Live } from "./live.js";
 import { Scrubber } from "./scrubber.js";
@@ -51,7 +52,9 @@ const curvesRoot = document.querySelector("[data-curves]");
 const curves = job && curvesRoot && window.uPlot ? new Curves(job, curvesRoot) : null;
 const comparedRoot = document.querySelector("[data-compared]");
 if (comparedRoot && window.uPlot) new Compared(comparedRoot).refresh();
-const scrubber = job ? new Scrubber(document.getElementById("images")) : null;
+const images = job ? document.getElementById("images") : null;
+const scrubber = images && new Scrubber(images);
+const gallery = images && new Gallery(images);
 curves?.refresh();
 
 let live = null;
@@ -60,6 +63,7 @@ if (document.querySelector("[data-live-state]")) {
     onRefresh: (page) => {
       curves?.refresh();
       scrubber?.update(page);
+      gallery?.refresh();
     },
   });
 }

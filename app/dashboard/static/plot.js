@@ -131,7 +131,7 @@ export class Plot {
     return {
       width,
       height,
-      padding: [8, 14, 0, 0],
+      padding: [8, 24, 0, 0],
       legend: { show: false },
       scales: {
         x: { time: false, range: () => this.range },
@@ -156,7 +156,7 @@ export class Plot {
     return {
       width,
       height: OVERVIEW,
-      padding: [2, 14, 2, 0],
+      padding: [2, 24, 2, 0],
       legend: { show: false },
       scales: { x: { time: false }, y: { distr: this.log ? 3 : 1, range: (_, low, high) => this.#extent(low, high, null) } },
       axes: [{ show: false }, { ...this.theme.axes(width)[1], values: () => [], grid: { show: false }, ticks: { show: false } }],

@@ -41,11 +41,27 @@ export class Scrubber {
   #show() {
     const frame = this.#frames[Number(this.#range.value)];
     if (!frame) return this;
-    this.#root.querySelector("[data-frame]").src = frame.url;
-    this.#root.querySelector("[data-frame-link]").href = frame.url;
+    this.#root.querySelectorAll("img[data-frame]").forEach((image) => { image.src = frame.url; });
+    this.#root.querySelectorAll("image[data-frame]").forEach((image) => image.setAttribute("href", frame.url));
+    this.#root.querySelectorAll("[data-frame-link], [data-tile]").forEach((link) => { link.href = frame.url; });
+    this.#check(frame.url);
     this.#root.querySelector("[data-moment]").textContent = frame.label;
     this.#range.setAttribute("aria-valuetext", frame.label);
     return this;
+  }
+
+  // Sheets of stages with other numbers of images are laid out differently, and are shown whole.
+  #check(url) {
+    const gallery = this.#root.querySelector("[data-gallery]");
+    if (!gallery) return;
+    const sheet = new Image();
+    sheet.onload = () => {
+      if (this.#frames[Number(this.#range.value)]?.url !== url) return;
+      const fits = sheet.naturalWidth === Number(gallery.dataset.width) && sheet.naturalHeight === Number(gallery.dataset.height);
+      gallery.hidden = !fits;
+      this.#root.querySelector("[data-sheet]").hidden = fits;
+    };
+    sheet.src = url;
   }
 
   #toggle() {

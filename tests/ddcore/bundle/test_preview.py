@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddcore.bundle import preview_png
+from ddcore.spec.sheets import LAYOUT_CHUNK, SheetLayout
 
 
 def render(classes: int, per_class: int, shape: tuple[int, int, int] = (3, 32, 32), **options: int) -> Image.Image:
@@ -87,3 +88,24 @@ def test_names_are_drawn_and_long_ones_shortened() -> None:
 def test_gradients_and_bfloat16_are_no_obstacle() -> None:
     images = torch.rand(2, 3, 4, 4, dtype=torch.bfloat16, requires_grad=True)
     assert preview_png(images, torch.tensor([0, 1]), ["a", "b"]).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("classes", "per_class"), [(3, 2), (100, 10)])
+def test_the_sheet_says_where_each_image_is(classes: int, per_class: int) -> None:
+    picture = render(classes, per_class)
+    layout = SheetLayout.model_validate_json(picture.info[LAYOUT_CHUNK])
+    assert [row.name for row in layout.rows] == [f"class {number}" for number in range(classes)]
+    width, height = layout.tile
+    for number, row in enumerate(layout.rows):
+        assert row.images == per_class
+        for n in range(row.images):
+            left = row.left + n * layout.stride
+            tile = np.asarray(picture.crop((left, row.top, left + width, row.top + height)))
+            assert (tile == (number, n, 200)).all()
+
+
+def test_names_in_any_script_are_kept_and_very_long_ones_cut() -> None:
+    names = ["Ä <b>кот</b>", "قط", "x" * 1000]
+    picture = Image.open(io.BytesIO(preview_png(torch.zeros(3, 1, 4, 4), torch.arange(3), names)))
+    layout = SheetLayout.model_validate_json(picture.info[LAYOUT_CHUNK])
+    assert [row.name for row in layout.rows] == [*names[:2], "x" * 300]
