@@ -44,6 +44,7 @@ class TestEveryPage:
         own = [sets.receiving(), sets.failed(), sets.ready()]
         paths = ["/", f"/jobs/{finished}", f"/jobs/{running}", "/system", "/?status=failed", f"/jobs/{MISSING}"]
         paths += ["/jobs/new?preset=quick/dm-mim-cmi-digits", f"/jobs/new?clone={finished}&find=dm"]
+        paths += ["/compare", f"/compare?ids={finished},{running}"]
         paths += ["/datasets", *(f"/datasets/{one}" for one in own)]
         return [*(Page(api.get(path)) for path in paths), Page(api.acting_as(None).get("/"))]
 
