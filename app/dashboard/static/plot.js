@@ -16,6 +16,7 @@ export class Plot {
   #hidden = new Set();
   #timer = null;
   #asked = 0;
+  #form = "";
 
   // `load(from, to)` gives the series of some steps, in detail.
   constructor(figure, load) {
@@ -67,7 +68,7 @@ export class Plot {
     this.#series = series;
     if (this.#window) this.#ask();
     else this.#shown = series;
-    this.#build();
+    this.#update();
   }
 
   zoom(from, to) {
@@ -93,8 +94,23 @@ export class Plot {
       // An answer that comes late is about other steps than those looked at now.
       if (asked !== this.#asked || this.#window?.[0] !== from || this.#window?.[1] !== to || !series) return;
       this.#shown = series;
-      this.#build();
+      this.#update();
     }, WAIT_MS);
+  }
+
+  // New readings of the same series leave the charts, and where the reader points, as they are.
+  #update() {
+    if (!this.main || this.#form !== this.#formOf()) return this.#build();
+    this.main.setData(joined(this.#shown, this.smoothing, this.log));
+    this.brush.setData(joined(this.#series, this.smoothing, this.log));
+    this.#markWindow();
+    this.#drawLegend(this.main.cursor.idx);
+    return this.tools.follow();
+  }
+
+  #formOf() {
+    const forms = [this.#shown, this.#series].map((series) => series.map((one) => [one.label, one.style, one.exact, one.x.length > 1]));
+    return JSON.stringify(forms);
   }
 
   #build() {
@@ -102,6 +118,7 @@ export class Plot {
     this.main?.destroy();
     this.brush?.destroy();
     [this.main, this.brush] = [null, null];
+    this.#form = this.#formOf();
     const width = this.place.clientWidth;
     this.#drawLegend(null);
     this.tools.follow();
@@ -113,8 +130,7 @@ export class Plot {
     this.main = new uPlot(this.#options(width, HEIGHT), joined(this.#shown, this.smoothing, this.log), this.place);
     this.brush = new uPlot(this.#overview(width), joined(this.#series, this.smoothing, this.log), this.overview);
     this.#markWindow();
-    if (at !== null && document.activeElement === this.place) this.#read(at);
-    this.#drawLegend(null);
+    if (at !== null && document.activeElement === this.place) this.#read(Math.min(at, this.main.data[0].length - 1));
   }
 
   #fit() {
@@ -210,23 +226,29 @@ export class Plot {
     const step = index === null || index === undefined ? null : this.main?.data[0][index];
     const words = tables(this.#shown, step);
     this.now.textContent = [words.step, this.figure.dataset.unit].filter(Boolean).join(" · ");
-    this.legend.replaceChildren();
-    for (const [row, one] of this.#shown.entries()) {
-      const item = element("li", { className: this.theme.className(one.style) }, this.legend);
-      const button = element("button", { type: "button", className: "quiet key", textContent: one.label }, item);
-      button.setAttribute("aria-pressed", String(!this.#hidden.has(one.label)));
-      button.addEventListener("click", () => this.#toggle(one.label, row));
-      element("span", { className: "value", textContent: words.values[row] }, item);
-    }
+    if (this.legend.dataset.form !== this.#form) this.#buildLegend();
+    this.legend.querySelectorAll(".value").forEach((place, row) => { place.textContent = words.values[row]; });
     const said = this.#shown.map((one, row) => `${one.label} ${words.values[row]}`).join("; ");
     this.place.setAttribute("aria-label", `${this.title}, ${words.step || "last readings"}: ${said || "no readings yet"}. Arrow keys read values, plus and minus zoom, Escape shows all.`);
     return `${words.step}: ${said}`;
   }
 
-  #toggle(label, row) {
+  #buildLegend() {
+    this.legend.dataset.form = this.#form;
+    this.legend.replaceChildren();
+    for (const one of this.#shown) {
+      const item = element("li", { className: this.theme.className(one.style) }, this.legend);
+      const button = element("button", { type: "button", className: "quiet key", textContent: one.label }, item);
+      button.setAttribute("aria-pressed", String(!this.#hidden.has(one.label)));
+      button.addEventListener("click", () => this.#toggle(one.label, button));
+      element("span", { className: "value" }, item);
+    }
+  }
+
+  #toggle(label, button) {
     if (!this.#hidden.delete(label)) this.#hidden.add(label);
+    button.setAttribute("aria-pressed", String(!this.#hidden.has(label)));
     this.#build();
-    this.legend.querySelectorAll("button")[row]?.focus();
   }
 
   #key(event) {

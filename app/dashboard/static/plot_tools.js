@@ -29,7 +29,9 @@ export class Tools {
 
   // After each drawing: the fields and the table say what is shown.
   follow() {
-    [this.from.value, this.to.value] = this.#plot.range.map((step) => Math.round(step));
+    const ends = this.#plot.range.map((step) => Math.round(step));
+    // What somebody is typing stays.
+    [this.from, this.to].forEach((input, n) => { if (input !== document.activeElement) input.value = ends[n]; });
     this.#fill();
   }
 
@@ -62,9 +64,10 @@ export class Tools {
   }
 
   #fill() {
+    const scrolled = this.table.querySelector(".table-scroll")?.scrollTop ?? 0;
     this.table.querySelector(".table-scroll")?.remove();
     if (!this.table.open) return;
-    const place = element("div", { className: "table-scroll tall", tabIndex: 0 }, this.table);
+    const place = element("div", { className: "table-scroll tall", tabIndex: 0, role: "region", ariaLabel: this.#plot.title }, this.table);
     const table = element("table", { className: "compact" }, place);
     const heads = element("tr", {}, element("thead", {}, table));
     for (const word of ["Series", "Steps", "Mean", "Least", "Most"]) element("th", { scope: "col", textContent: word }, heads);
@@ -76,6 +79,7 @@ export class Tools {
         for (const cell of cells) element("td", { textContent: cell }, line);
       });
     }
+    place.scrollTop = scrolled;
   }
 
   #csv() {
