@@ -96,7 +96,7 @@ def draw(lines: Sequence[Line], limit: float | None = None) -> Drawing:
     return Drawing(
         strokes=[_stroke(line, x_axis, y_axis) for line in lines],
         x_marks=[Mark(x_axis(mark), _written(mark)) for mark in ticks(x_axis.low, x_axis.high, 5)],
-        y_marks=[Mark(y_axis(mark), _written(mark)) for mark in ticks(y_axis.low, y_axis.high, 4)],
+        y_marks=[Mark(y_axis(mark), _written(mark)) for mark in ticks(y_axis.low, y_axis.high, 5)],
         limit=None if limit is None else y_axis(limit),
     )
 
