@@ -1,19 +1,19 @@
 // A chart with the library uPlot: mean lines over bands, zoom by dragging, an overview to brush in, smoothing, a
 // logarithmic axis, values for pointer and keyboard. It asks for more detail where a reader looks closer.
 import { joined, tables } from "./plot_data.js";
-import { Theme, line, element } from "./plot_look.js";
+import { Theme, element } from "./plot_look.js";
+import { options, overview } from "./plot_options.js";
 import { Tools } from "./plot_tools.js";
 
 const HEIGHT = 220;
 const OVERVIEW = 46;
 const WAIT_MS = 150;
-const COLUMNS = 4;
 
 export class Plot {
-  #series = [];
+  series = [];
+  hidden = new Set();
   #shown = [];
   #window = null;
-  #hidden = new Set();
   #timer = null;
   #asked = 0;
   #form = "";
@@ -55,7 +55,7 @@ export class Plot {
   }
 
   get whole() {
-    const ends = this.#series.flatMap((one) => (one.x.length ? [one.from[0], one.to.at(-1)] : []));
+    const ends = this.series.flatMap((one) => (one.x.length ? [one.from[0], one.to.at(-1)] : []));
     return ends.length ? [Math.min(...ends), Math.max(...ends)] : [0, 1];
   }
 
@@ -65,7 +65,7 @@ export class Plot {
 
   // The series over the whole run; a reader who has zoomed in goes on looking at the same steps.
   set(series) {
-    this.#series = series;
+    this.series = series;
     if (this.#window) this.#ask();
     else this.#shown = series;
     this.#update();
@@ -75,7 +75,7 @@ export class Plot {
     const [first, last] = this.whole;
     const [low, high] = [Math.max(Math.min(from, to), first), Math.min(Math.max(from, to), last)];
     this.#window = low < high && (low > first || high < last) ? [low, high] : null;
-    if (!this.#window) this.#shown = this.#series;
+    if (!this.#window) this.#shown = this.series;
     this.#build();
     if (this.#window) this.#ask();
   }
@@ -102,14 +102,14 @@ export class Plot {
   #update() {
     if (!this.main || this.#form !== this.#formOf()) return this.#build();
     this.main.setData(joined(this.#shown, this.smoothing, this.log));
-    this.brush.setData(joined(this.#series, this.smoothing, this.log));
+    this.brush.setData(joined(this.series, this.smoothing, this.log));
     this.#markWindow();
-    this.#drawLegend(this.main.cursor.idx);
+    this.say(this.main.cursor.idx);
     return this.tools.follow();
   }
 
   #formOf() {
-    const forms = [this.#shown, this.#series].map((series) => series.map((one) => [one.label, one.style, one.exact, one.x.length > 1]));
+    const forms = [this.#shown, this.series].map((series) => series.map((one) => [one.label, one.style, one.exact, one.x.length > 1]));
     return JSON.stringify(forms);
   }
 
@@ -120,15 +120,15 @@ export class Plot {
     [this.main, this.brush] = [null, null];
     this.#form = this.#formOf();
     const width = this.place.clientWidth;
-    this.#drawLegend(null);
+    this.say(null);
     this.tools.follow();
-    if (!width || !this.#series.some((one) => one.x.length)) {
+    if (!width || !this.series.some((one) => one.x.length)) {
       this.place.textContent = "no readings yet";
       return;
     }
     this.place.textContent = "";
-    this.main = new uPlot(this.#options(width, HEIGHT), joined(this.#shown, this.smoothing, this.log), this.place);
-    this.brush = new uPlot(this.#overview(width), joined(this.#series, this.smoothing, this.log), this.overview);
+    this.main = new uPlot(options(this, width, HEIGHT), joined(this.#shown, this.smoothing, this.log), this.place);
+    this.brush = new uPlot(overview(this, width, OVERVIEW), joined(this.series, this.smoothing, this.log), this.overview);
     this.#markWindow();
     if (at !== null && document.activeElement === this.place) this.#read(Math.min(at, this.main.data[0].length - 1));
   }
@@ -143,86 +143,14 @@ export class Plot {
     }
   }
 
-  #options(width, height) {
-    return {
-      width,
-      height,
-      padding: [8, 24, 0, 0],
-      legend: { show: false },
-      scales: {
-        x: { time: false, range: () => this.range },
-        y: { distr: this.log ? 3 : 1, range: (_, low, high) => this.#extent(low, high) },
-      },
-      axes: this.theme.axes(this.figure.clientWidth),
-      series: [{}, ...this.#shown.flatMap((one) => this.#columns(one))],
-      bands: this.#shown.map((one, n) => ({
-        series: [n * COLUMNS + 2, n * COLUMNS + 1],
-        fill: this.theme.colour(one.style, 0.16),
-      })),
-      cursor: { y: false, drag: { x: true, y: false, setScale: false }, bind: { dblclick: () => () => this.zoom(...this.whole) } },
-      hooks: {
-        setSelect: [(plot) => this.#dragged(plot)],
-        setCursor: [(plot) => this.#drawLegend(plot.cursor.idx)],
-        draw: [(plot) => this.#marks(plot)],
-      },
-    };
-  }
-
-  #overview(width) {
-    return {
-      width,
-      height: OVERVIEW,
-      padding: [2, 24, 2, 0],
-      legend: { show: false },
-      scales: { x: { time: false }, y: { distr: this.log ? 3 : 1, range: (_, low, high) => this.#extent(low, high, null) } },
-      axes: [{ show: false }, { ...this.theme.axes(width)[1], values: () => [], grid: { show: false }, ticks: { show: false } }],
-      series: [{}, ...this.#series.flatMap((one) => this.#columns(one, 1))],
-      cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false }, bind: { dblclick: () => () => this.zoom(...this.whole) } },
-      hooks: { setSelect: [(plot) => this.#dragged(plot)] },
-    };
-  }
-
-  // Lower and upper edge of the band, readings behind a smoothed line, and the line.
-  #columns(one, width = 1.75) {
-    const show = !this.#hidden.has(one.label);
-    const colour = this.theme.colour(one.style);
-    const edge = { show: show && !one.exact, width: 0, points: { show: false } };
-    const faint = { show: show && this.smoothing > 0 && one.exact, width: 1, points: { show: false }, stroke: this.theme.colour(one.style, 0.3) };
-    return [edge, edge, faint, { ...line(one, colour, width), show, label: one.label }];
-  }
-
-  #extent(low, high, limit = this.limit) {
-    const ends = [low, high, limit].filter((value) => value !== null && Number.isFinite(value) && (!this.log || value > 0));
-    if (!ends.length) return this.log ? [0.1, 1] : [0, 1];
-    const [least, most] = [Math.min(...ends), Math.max(...ends)];
-    if (this.log) return uPlot.rangeLog(least, most === least ? most * 2 : most, 10, false);
-    const room = (most - least || Math.abs(most) || 1) * 0.06;
-    return [least - room, most + room];
-  }
-
-  #dragged(plot) {
-    if (plot.select.width < 4) return;
-    const [from, to] = [plot.select.left, plot.select.left + plot.select.width].map((left) => plot.posToVal(left, "x"));
-    const [low, high] = this.range;
-    // What marks the window in the overview is a selection too.
-    if (plot === this.brush && Math.abs(from - low) + Math.abs(to - high) < (high - low) / 500) return;
-    this.zoom(from, to);
-  }
-
   #markWindow() {
     if (!this.#window) return;
     const [left, right] = this.#window.map((step) => this.brush.valToPos(step, "x"));
     this.brush.setSelect({ left, width: right - left, top: 0, height: this.brush.over.clientHeight }, false);
   }
 
-  #marks(plot) {
-    if (this.limit !== null) this.theme.limit(plot, this.limit, this.figure.dataset.limitLabel ?? "");
-    for (const one of this.#shown.filter((each) => !this.#hidden.has(each.label))) {
-      one.nonfinite.forEach((count, row) => count && this.theme.cross(plot, one.x[row]));
-    }
-  }
-
-  #drawLegend(index) {
+  // The legend with the values at a row of the chart; the last ones where there is none.
+  say(index) {
     const step = index === null || index === undefined ? null : this.main?.data[0][index];
     const words = tables(this.#shown, step);
     this.now.textContent = [words.step, this.figure.dataset.unit].filter(Boolean).join(" · ");
@@ -239,15 +167,15 @@ export class Plot {
     for (const one of this.#shown) {
       const item = element("li", { className: this.theme.className(one.style) }, this.legend);
       const button = element("button", { type: "button", className: "quiet key", textContent: one.label }, item);
-      button.setAttribute("aria-pressed", String(!this.#hidden.has(one.label)));
+      button.setAttribute("aria-pressed", String(!this.hidden.has(one.label)));
       button.addEventListener("click", () => this.#toggle(one.label, button));
       element("span", { className: "value" }, item);
     }
   }
 
   #toggle(label, button) {
-    if (!this.#hidden.delete(label)) this.#hidden.add(label);
-    button.setAttribute("aria-pressed", String(!this.#hidden.has(label)));
+    if (!this.hidden.delete(label)) this.hidden.add(label);
+    button.setAttribute("aria-pressed", String(!this.hidden.has(label)));
     this.#build();
   }
 
@@ -273,6 +201,6 @@ export class Plot {
     if (!this.main) return;
     if (index === null) this.main.setCursor({ left: -10, top: -10 });
     else this.main.setCursor({ left: this.main.valToPos(this.main.data[0][index], "x"), top: HEIGHT / 3 });
-    if (index !== null) this.announced.textContent = this.#drawLegend(index);
+    if (index !== null) this.announced.textContent = this.say(index);
   }
 }
