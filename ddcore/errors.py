@@ -38,6 +38,13 @@ class OutOfMemoryError(DistillationError):
     retryable = True
 
 
+class DecodingLostError(DistillationError):
+    """A process that decodes images ended before it was done."""
+
+    code = "decoding_lost"
+    retryable = True
+
+
 class CheckpointError(DistillationError):
     """No checkpoint of this run can be read, or it belongs to another run."""
 

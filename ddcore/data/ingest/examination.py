@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from ddcore.data.dataset import ImageSet
+from ddcore.data.ingest.hashes import Keys
 from ddcore.errors import DataError
 from ddcore.spec.ingest import Duplicates
 
@@ -28,27 +26,6 @@ _NEIGHBOURS = 8
 _EXAMPLES = 20
 
 
-@dataclass(frozen=True)
-class Keys:
-    """Two hashes of each image: one of its pixels, and one that survives small changes (a difference hash, dHash)."""
-
-    exact: NDArray[np.uint64]
-    rough: NDArray[np.uint64]
-
-    @classmethod
-    def of_block(cls, images: Tensor) -> Keys:
-        """Of a few images, uint8 (n, C, H, W)."""
-        return cls(_exact_hashes(images), _difference_hashes(images))
-
-    @classmethod
-    def joined(cls, blocks: Sequence[Keys]) -> Keys:
-        """Of blocks that follow each other, at least one."""
-        return cls(np.concatenate([block.exact for block in blocks]), np.concatenate([block.rough for block in blocks]))
-
-    def __getitem__(self, chosen: NDArray[np.bool_]) -> Keys:
-        return Keys(self.exact[chosen], self.rough[chosen])
-
-
 def keys_of(images: Tensor) -> Keys:
     """Hash every image, a block at a time.
 
@@ -56,25 +33,11 @@ def keys_of(images: Tensor) -> Keys:
         images: uint8 (N, C, H, W).
     """
     with ThreadPoolExecutor(2) as pool:
-        return Keys.joined(list(pool.map(Keys.of_block, _blocks(images))))
+        return Keys.joined(list(pool.map(Keys.of_block, _blocks(images.numpy()))))
 
 
-def _exact_hashes(images: Tensor) -> NDArray[np.uint64]:
-    """64 bits tell two of a million images apart but for odds of one in 40 million."""
-    hashes = (hashlib.sha256(np.ascontiguousarray(image).data).digest()[:8] for image in images.numpy())
-    return np.frombuffer(b"".join(hashes), dtype="<u8")
-
-
-def _difference_hashes(images: Tensor) -> NDArray[np.uint64]:
-    """Whether brightness rises from each of 8 x 9 fields of an image to the next one on its right."""
-    fields = F.adaptive_avg_pool2d(images.sum(dim=1, keepdim=True, dtype=torch.float32), (8, 9))[:, 0]
-    rises = (fields[:, :, 1:] > fields[:, :, :-1]).flatten(1).numpy()
-    hashes: NDArray[np.uint64] = np.packbits(rises, axis=1).view("<u8")[:, 0]
-    return hashes
-
-
-def _blocks(images: Tensor) -> Iterator[Tensor]:
-    at_once = max(1, _BLOCK // max(1, images[0].numel())) if len(images) else 1
+def _blocks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    at_once = max(1, _BLOCK // max(1, images[0].size)) if len(images) else 1
     for start in range(0, len(images), at_once):
         yield images[start : start + at_once]
 

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ddcore.data import readers, stored
-from ddcore.data.dataset import ImageSet, constant_channels, digest_of, levels_of, statistics_of
+from ddcore.data.dataset import ContentDigest, ImageSet, constant_channels, levels_of, statistics_of
 from ddcore.data.image_files import Pixels
 from ddcore.data.ingest import archives, examination, unused
 from ddcore.data.ingest.classes import agree, check_counts
-from ddcore.data.ingest.decoding import Decoded, Decoder
-from ddcore.data.ingest.examination import Keys
+from ddcore.data.ingest.decoding import Decoder
+from ddcore.data.ingest.hashes import Keys
+from ddcore.data.ingest.piece import Decoded
 from ddcore.data.ingest.sizes import Sizes
 from ddcore.data.ingest.splits import Division, cut, divide
 from ddcore.data.ingest.spool import Spool
@@ -248,7 +249,7 @@ class _Intake:
 
     def _decode(self, labels: Sequence[NDArray[np.int64]], tests: Sequence[NDArray[np.bool_]]) -> None:
         total, done = sum(int((own >= 0).sum()) for own in labels), 0
-        with Decoder(self._sizes.fit) as decoder:
+        with Decoder(self._sizes.fit, total) as decoder:
             for index, (part, own, is_test) in enumerate(zip(self._parts, labels, tests, strict=True)):
                 for decoded in decoder.decode(part, own >= 0):
                     self._note(part, decoded)
@@ -348,9 +349,8 @@ class _Intake:
         test, test_keys = self._tested(train_keys, classes)
         found = examination.duplicates(train, test, (train_keys, test_keys), self._place)
         self._remarks += examination.remarks(train, test, found)
-        histograms = levels_of(train.images)
+        digest, histograms = self._content(train, test)
         mean, std = statistics_of(histograms)
-        digest = digest_of(train, test)
         smallest = min(train.class_counts)
         return DatasetReport(
             id=set_id(digest),
@@ -384,6 +384,23 @@ class _Intake:
             remarks=self._remarks,
         )
 
+    def _content(self, train: ImageSet, test: ImageSet) -> tuple[str, Tensor]:
+        """The digest of the set and the levels of its training images, which are read from the file in blocks.
+
+        Touching every page of the mapped file would cost several times as much.
+        """
+        digest, levels = ContentDigest(train.classes), torch.zeros(train.shape[0], 256, dtype=torch.float64)
+        with ThreadPoolExecutor(1) as hashing:
+            for images, name in ((train, "train"), (test, "test")):
+                digest.begin(images.images.shape)
+                for _, block in self._splits[name].spool.blocks():
+                    hashed = hashing.submit(digest.add, block)
+                    if name == "train":
+                        levels += levels_of(torch.from_numpy(block))
+                    hashed.result()
+                digest.end(images.labels.numpy())
+        return digest.hexdigest(), levels
+
     def _image_set(self, name: str, classes: tuple[str, ...]) -> ImageSet:
         """A split as it will be read, memory-mapped, with its labels written."""
         split = self._splits[name]
@@ -395,7 +412,7 @@ class _Intake:
         images = np.load(split.spool.path, mmap_mode="c", allow_pickle=False)
         return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), classes)
 
-    def _tested(self, learned: examination.Keys, classes: tuple[str, ...]) -> tuple[ImageSet, examination.Keys]:
+    def _tested(self, learned: Keys, classes: tuple[str, ...]) -> tuple[ImageSet, Keys]:
         """The test split and its hashes, without images that are learned from, where the user wants that."""
         test = self._image_set("test", classes)
         keys = self._splits["test"].keys_of(test.images)

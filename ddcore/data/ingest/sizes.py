@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddcore.data.image_files import Fit
-from ddcore.data.ingest.decoding import Size
+from ddcore.data.ingest.piece import Size
 from ddcore.data.source import Part
 from ddcore.spec.cost import Cost
 from ddcore.spec.ingest import LARGE, IngestOptions, SizeCount

@@ -92,8 +92,9 @@ class Spool:
             at_once = max(1, _BLOCK // size)
             for start in range(0, self._count, at_once):
                 count = min(at_once, self._count - start)
-                values = np.frombuffer(file.read(count * size), dtype=self._dtype)
-                yield start, values.reshape(count, *self._image)
+                block: Pixels = np.empty((count, *self._image), dtype=self._dtype)
+                file.readinto(memoryview(block).cast("B"))
+                yield start, block
 
     def save(self) -> None:
         """Leave a whole ``.npy`` file, that more images can still be added to."""

@@ -10,7 +10,8 @@ from PIL import Image
 
 from ddcore.data.image_files import Fit, Picture
 from ddcore.data.ingest import decoding
-from ddcore.data.ingest.decoding import Decoder, stacked
+from ddcore.data.ingest.decoding import Decoder
+from ddcore.data.ingest.piece import stacked
 from ddcore.data.source import Labels, Part, RawImage, batches
 
 
