@@ -13,7 +13,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _PR_SET_NO_NEW_PRIVS = 38
@@ -71,28 +71,37 @@ def limit_files(most_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def watch_memory(most_bytes: int, give_up: Callable[[], None]) -> None:
-    """Call ``give_up`` in a thread of its own once this process holds more memory than it may.
+def watch_memory(
+    most_bytes: int, give_up: Callable[[], None], helpers: Callable[[], Iterable[int]] = lambda: ()
+) -> None:
+    """Call ``give_up`` in a thread of its own once this process and its helpers hold more memory than they may.
 
-    Counted is what is its own: mapped files, of which a set has many gigabytes, are the kernel's to keep or drop.
+    Counted is what is their own: mapped files, of which a set has many gigabytes, are the kernel's to keep or drop.
+
+    Args:
+        most_bytes: how much they may hold together.
+        give_up: what then happens.
+        helpers: tells the numbers of the processes that work for this one.
     """
     if own_memory() is None:
         _log.warning("this system does not tell how much memory a process has; it is not limited")
         return
-    threading.Thread(target=_watch, args=(most_bytes, give_up), name="memory-watch", daemon=True).start()
+    arguments = (most_bytes, give_up, helpers)
+    threading.Thread(target=_watch, args=arguments, name="memory-watch", daemon=True).start()
 
 
-def own_memory() -> int | None:
-    """Bytes of memory that are this process's own, or ``None`` where the system does not tell."""
+def own_memory(process: int | None = None) -> int | None:
+    """Bytes of memory that are a process's own (default: this one), or ``None`` where the system does not tell."""
     try:
-        lines = Path("/proc/self/status").read_text("ascii").splitlines()
+        lines = Path(f"/proc/{process or 'self'}/status").read_text("ascii").splitlines()
     except OSError:
         return None
     own = [int(line.split()[1]) for line in lines if line.startswith("RssAnon:")]
     return own[0] * 1024 if own else None
 
 
-def _watch(most_bytes: int, give_up: Callable[[], None]) -> None:
-    while (own_memory() or 0) <= most_bytes:
+def _watch(most_bytes: int, give_up: Callable[[], None], helpers: Callable[[], Iterable[int]]) -> None:
+    # A helper that has ended meanwhile holds nothing.
+    while sum(own_memory(process) or 0 for process in (None, *helpers())) <= most_bytes:
         time.sleep(_LOOK_S)
     give_up()

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddcore.data.ingest import decoding_process
 from ddcore.errors import DataError, Interrupted
 from ddcore.spec.ingest import IngestOptions
 from worker import child, confinement, protocol
@@ -50,7 +51,8 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
     job = json.loads((run_dir / "spec.json").read_text("utf-8"))
     limits = job["limits"]
     confinement.limit_files(limits["file_bytes"])
-    confinement.watch_memory(limits["memory_bytes"], lambda: _give_up(writer, limits["memory_bytes"]))
+    most = limits["memory_bytes"]
+    confinement.watch_memory(most, lambda: _give_up(writer, most), decoding_process.running)
     # Messages then name files as the user does, and not where they lie here.
     os.chdir(run_dir / UPLOAD)
     try:

@@ -83,6 +83,19 @@ class TestMemory:
         )
         assert done.returncode == 76, done.stderr
 
+    def test_that_of_its_helpers_counts(self) -> None:
+        done = run(
+            "import os, subprocess, sys, time\n"
+            "from worker.confinement import own_memory, watch_memory\n"
+            "greedy = \"kept = b'x' * (80 << 20); print(); input()\"\n"
+            "pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE}\n"
+            "helper = subprocess.Popen([sys.executable, '-c', greedy], **pipes)\n"
+            "helper.stdout.readline()\n"
+            "watch_memory(own_memory() + (50 << 20), lambda: os._exit(76), lambda: [helper.pid])\n"
+            "time.sleep(30)\n"
+        )
+        assert done.returncode == 76, done.stderr
+
     def test_mapped_files_do_not_count(self, tmp_path: Path) -> None:
         with (tmp_path / "large").open("wb") as file:
             file.truncate(80 << 20)

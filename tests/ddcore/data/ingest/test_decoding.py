@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +15,13 @@ import pytest
 from PIL import Image
 
 from ddcore.data.image_files import Fit, Picture
-from ddcore.data.ingest import decoding
+from ddcore.data.ingest import decoding, decoding_process
 from ddcore.data.ingest.decoding import Decoder
+from ddcore.data.ingest.intake import take_in
 from ddcore.data.ingest.piece import stacked
 from ddcore.data.source import Labels, Part, RawImage, batches
+from ddcore.errors import DecodingLostError
+from ddcore.spec.ingest import DatasetReport, IngestOptions
 
 
 def encoded(number: int, size: tuple[int, int] = (3, 2)) -> bytes:
@@ -72,3 +81,67 @@ def test_grey_and_coloured_pictures_are_stacked() -> None:
 def test_pictures_that_differ_in_size_or_type_are_not_stacked() -> None:
     small, large = Picture(np.zeros((3, 2, 2), np.uint8)), Picture(np.zeros((3, 2, 4), np.uint8))
     assert stacked([small, large]) is stacked([small, Picture(np.zeros((3, 2, 2), np.uint16))]) is stacked([]) is None
+
+
+@pytest.fixture
+def helped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes decode whatever comes after the first images."""
+    monkeypatch.setattr(decoding, "_WORTHWHILE", 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+
+
+def test_a_set_is_the_same_whatever_decodes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helped: None
+) -> None:
+    """Files that cannot be decoded are named alike, too."""
+    for number in range(600):
+        path = tmp_path / "set" / f"class {number % 2}" / f"{number:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(number) if number not in (0, 7, 400) else encoded(number)[:50])
+    started: list[int] = []
+    start = Decoder._start
+    monkeypatch.setattr(Decoder, "_start", lambda self: (start(self), started.append(len(self._processes))))
+
+    def taken(shelf: str) -> DatasetReport:
+        options = IngestOptions(skip_unreadable=True)
+        return take_in(tmp_path / "set", tmp_path / shelf, name="set", options=options).report
+
+    by_processes = taken("one")
+    assert started == [2] and not decoding_process.running()
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    by_this_one = taken("other")
+    assert len(started) == 1
+    assert by_processes == by_this_one
+    assert [Path(bad.place).name for bad in by_processes.unreadable] == ["000.png", "400.png", "007.png"]
+
+
+def test_a_process_that_is_lost_while_it_decodes_is_told(helped: None) -> None:
+    with Decoder(None, 1000) as decoder:
+        decoded = decoder.decode(part([encoded(n) for n in range(1000)]), np.full(1000, True))
+        next(decoded)
+        for pid in decoding_process.running():
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(DecodingLostError, match=r"images \d+ to \d+ .* code -9"):
+            list(decoded)
+
+
+def test_decoding_processes_end_with_the_one_that_was_killed(tmp_path: Path) -> None:
+    """They import nothing from the working directory either, which may hold what strangers sent."""
+    (tmp_path / "pickle.py").write_text("raise SystemExit('a module of strangers')")
+    code = (
+        "import sys, time\n"
+        "from ddcore.data.ingest.decoding_process import DecodingProcess\n"
+        "from ddcore.data.ingest.piece import Piece\n"
+        "import os; os.chdir(sys.argv[1])\n"
+        "process = DecodingProcess()\n"
+        "process.decode(Piece({0: b'no image'}, None, False))\n"
+        "print(process.pid, flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        helper = int(parent.stdout.readline())
+        parent.kill()
+    until = time.monotonic() + 20
+    while Path(f"/proc/{helper}").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{helper}").exists()
