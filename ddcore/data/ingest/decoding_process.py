@@ -77,7 +77,7 @@ def running() -> list[int]:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, so that the same modules are found, with one thread for mathematics."""
+    """That of this process, so that the same modules are found, with one thread for mathematics."""
     here = str(Path(ddcore.__file__).resolve().parents[1])
-    paths = dict.fromkeys(path for path in (*sys.path, here) if os.path.isabs(path))
+    paths = dict.fromkeys(path for path in (*sys.path, here) if Path(path).is_absolute())
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

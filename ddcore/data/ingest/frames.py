@@ -43,7 +43,7 @@ def _next(pipe: BinaryIO) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def _filled(pipe: BinaryIO, array: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    left = memoryview(array)
+    left = array.data
     while left.nbytes:
         count = pipe.readinto(left)  # type: ignore[attr-defined]
         if not count:

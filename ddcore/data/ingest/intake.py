@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -394,7 +395,7 @@ class _Intake:
             for images, name in ((train, "train"), (test, "test")):
                 digest.begin(images.images.shape)
                 for _, block in self._splits[name].spool.blocks():
-                    hashed = hashing.submit(digest.add, block)
+                    hashed = hashing.submit(digest.add, cast("NDArray[np.uint8]", block))
                     if name == "train":
                         levels += levels_of(torch.from_numpy(block))
                     hashed.result()

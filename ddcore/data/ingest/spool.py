@@ -93,7 +93,7 @@ class Spool:
             for start in range(0, self._count, at_once):
                 count = min(at_once, self._count - start)
                 block: Pixels = np.empty((count, *self._image), dtype=self._dtype)
-                file.readinto(memoryview(block).cast("B"))
+                file.readinto(block.data.cast("B"))
                 yield start, block
 
     def save(self) -> None:

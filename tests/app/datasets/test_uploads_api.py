@@ -277,12 +277,12 @@ class TestFullDisk:
     def test_nothing_is_left(self, sets: Sets, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
         set_id = sets.announce()
         assert sets.put(set_id, b"abc", content_range="bytes 0-2/9").status_code == 200
-        from app.core import storage
+        from app.core.storage import local
 
         def full(*_: Any) -> Any:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(storage._LocalIncoming, method, full)
+        monkeypatch.setattr(local._LocalIncoming, method, full)
         answer = sets.put(set_id, b"defghi", content_range="bytes 3-8/9")
         monkeypatch.undo()
         assert (answer.status_code, answer.json()["code"]) == (507, "no_space")

@@ -90,9 +90,7 @@ def helped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
 
-def test_a_set_is_the_same_whatever_decodes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helped: None
-) -> None:
+def test_a_set_is_the_same_whatever_decodes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helped: None) -> None:
     """Files that cannot be decoded are named alike, too."""
     for number in range(600):
         path = tmp_path / "set" / f"class {number % 2}" / f"{number:03}.png"
@@ -100,14 +98,20 @@ def test_a_set_is_the_same_whatever_decodes_it(
         path.write_bytes(encoded(number) if number not in (0, 7, 400) else encoded(number)[:50])
     started: list[int] = []
     start = Decoder._start
-    monkeypatch.setattr(Decoder, "_start", lambda self: (start(self), started.append(len(self._processes))))
+
+    def note(decoder: Decoder) -> None:
+        start(decoder)
+        started.append(len(decoding_process.running()))
+
+    monkeypatch.setattr(Decoder, "_start", note)
 
     def taken(shelf: str) -> DatasetReport:
         options = IngestOptions(skip_unreadable=True)
         return take_in(tmp_path / "set", tmp_path / shelf, name="set", options=options).report
 
     by_processes = taken("one")
-    assert started == [2] and not decoding_process.running()
+    assert started == [2]
+    assert not decoding_process.running()
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     by_this_one = taken("other")
     assert len(started) == 1

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from ddcore.data.ingest import examination
+from ddcore.data.ingest.hashes import Keys
 from ddcore.data.ingest.intake import take_in
 from ddcore.data.stored import StoredSet, read
 from ddcore.errors import DataError
@@ -282,6 +283,7 @@ PEAK = """
 import sys
 from pathlib import Path
 from ddcore.data.ingest import examination
+from ddcore.data.ingest.hashes import Keys
 from ddcore.data.ingest.intake import take_in
 from ddcore.spec.ingest import IngestOptions
 
@@ -334,7 +336,7 @@ def test_hashes_made_while_decoding_are_those_of_what_is_stored(
             grey = kinds == "mixed" and number < 150
             pixels = rng.integers(0, 256, (6, 6) if grey else (6, 6, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path)
-    seen: list[tuple[examination.Keys, examination.Keys]] = []
+    seen: list[tuple[Keys, Keys]] = []
     before = examination.duplicates
 
     def duplicates(train: Any, test: Any, keys: Any, place: Any) -> Any:
