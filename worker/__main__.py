@@ -23,6 +23,7 @@ from app.migrate import SchemaError
 from app.queue import outbox
 from worker import celery_app, sweep
 from worker.attendance import Attendance, detect_device_class
+from worker.data_root import DataRootWatch
 from worker.database_gate import await_database
 from worker.draining import Drain
 from worker.reconciler import Reconciler
@@ -85,6 +86,8 @@ class Main:
 
     def _on_ready(self, **_: Any) -> None:
         threading.Thread(target=self.attendance.run, args=(self.ended,), name="attendance", daemon=True).start()
+        watch = DataRootWatch(self.settings, self.database)
+        threading.Thread(target=watch.run, args=(self.ended,), name="data-root", daemon=True).start()
         if self.settings.reconciler == "embedded":
             reconciler = Reconciler(self.settings, self.database, open_store(self.settings))
             threading.Thread(target=reconciler.run, args=(self.ended,), name="reconciler", daemon=True).start()

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     data_root: Path = Field(
         default_factory=lambda data: data["home"] / "data", description="Where named datasets are looked for."
     )
+    data_root_s: float = Field(
+        10, ge=0, description="Seconds between a worker's looks at what lies in the data root; 0 for none."
+    )
     runs_dir: Path = Field(
         default_factory=lambda data: data["home"] / "runs", description="Working folders of running jobs."
     )

@@ -15,6 +15,7 @@ _WORDS = {
     DatasetState.READY: "Ready",
     DatasetState.FAILED: "It could not be taken in",
     DatasetState.CANCELLING: "Stopping",
+    DatasetState.UNFIT: "No job can use it",
     DatasetState.CANCELLED: "Taking it in was cancelled",
 }
 _PHASES = {"reading": "Reading its files", "decoding": "Decoding its images"}

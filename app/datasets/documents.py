@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from app.datasets.found import Found
 from app.datasets.schemas import DatasetDocument, DatasetError, DatasetState, IngestDocument, UploadDocument
 from app.models.datasets import Dataset
 from app.models.jobs import Job
@@ -93,18 +94,27 @@ def document(dataset: Dataset, job: Job | None, kept: int) -> DatasetDocument:
     )
 
 
-def of_files(data_root: Path, hidden: Collection[str]) -> Sequence[DatasetDocument]:
-    """The built-in sets and those in the data root, but those that a user's own sets hide."""
-    there = names_in(data_root)
-    names = [*DATASETS, *(name for name in there if name not in DATASETS)]
-    return [_of_name(name, facts_of(name, data_root), name in there) for name in names if name not in hidden]
+def of_files(data_root: Path, found: Mapping[str, Found], hidden: Collection[str]) -> Sequence[DatasetDocument]:
+    """The built-in sets and those in data roots, but those that a user's own sets hide.
+
+    Args:
+        data_root: that of this process, where it sees one.
+        found: what workers have found in theirs.
+        hidden: names of the user's own sets.
+    """
+    there = {*names_in(data_root), *found}
+    names = [name for name in (*DATASETS, *sorted(there - DATASETS.keys())) if name not in hidden]
+    return [_of_name(name, data_root, found.get(name, Found()), name in there) for name in names]
 
 
-def _of_name(name: str, known: DatasetFacts | None, local: bool) -> DatasetDocument:
+def _of_name(name: str, data_root: Path, found: Found, local: bool) -> DatasetDocument:
+    known = None if found.error is not None else found.facts or facts_of(name, data_root)
     return DatasetDocument(
         name=name,
         reference=name,
         title=name if known is None else known.title,
+        state=DatasetState.READY if found.error is None else DatasetState.UNFIT,
+        error=found.error,
         builtin=name in DATASETS,
         local=local or (known is not None and not known.download),
         **_known(known),

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.errors import Invalid
+from app.datasets import found
 from app.datasets.documents import facts, reference, state_of
+from app.datasets.found import Found
 from app.datasets.repository import DatasetRepository
 from app.datasets.schemas import DatasetState
 from app.models.datasets import Dataset
 from ddcore.spec import DATASETS, DatasetFacts, Problem, nearest
-from ddcore.spec.local_sets import certain_facts_of, facts_of, names_in
+from ddcore.spec.local_sets import certain_facts_of, facts_of, names_in, places_of, report_in
 
 _CONTENT = re.compile(r"ds_[0-9a-f]{20}")
 
@@ -38,13 +40,13 @@ class Names:
 
     def certain_facts(self, name: str) -> DatasetFacts | None:
         """What is known for certain: what a job may be refused by."""
-        found = self.own(name)
-        return certain_facts_of(name, self.data_root) if found is None else facts(found)
+        own = self.own(name)
+        return self._looked_at(name).facts or certain_facts_of(name, self.data_root) if own is None else facts(own)
 
     def facts(self, name: str) -> DatasetFacts | None:
         """What is known or presumed: what an estimate may rest on."""
-        found = self.own(name)
-        return facts_of(name, self.data_root) if found is None else facts(found)
+        own = self.own(name)
+        return self._looked_at(name).facts or facts_of(name, self.data_root) if own is None else facts(own)
 
     def check(self, name: str) -> Dataset | None:
         """The user's own set of a name; ``None`` for one that workers find by its name.
@@ -52,13 +54,23 @@ class Names:
         Raises:
             Invalid: no set has the name, or the one that has cannot be distilled; with what ingest knows of it.
         """
-        found = self.own(name)
-        if found is not None:
-            return found
-        others = (*DATASETS, *names_in(self.data_root))
+        own = self.own(name)
+        if own is not None:
+            return own
+        unfit = self._looked_at(name).error
+        if unfit is not None:
+            raise Invalid([Problem("/dataset", "dataset_unfit", f"{name} cannot be used: {unfit.message}")])
+        others = (*DATASETS, *names_in(self.data_root), *found.known(self.sets.session))
         if name in others:
             return None
         raise Invalid([self._unfit(name, others)])
+
+    def _looked_at(self, name: str) -> Found:
+        """What is known of files of that name in data roots: by their report, else by what workers found in them."""
+        report = next(filter(None, map(report_in, places_of(name, self.data_root))), None)
+        if report is not None:
+            return Found(facts=report.facts)
+        return found.known(self.sets.session, name).get(name, Found())
 
     def _unfit(self, name: str, others: tuple[str, ...]) -> Problem:
         bare = name.partition("@")[0]

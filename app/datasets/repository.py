@@ -25,6 +25,11 @@ class DatasetRepository:
         self._session = session
         self._principal = principal
 
+    @property
+    def session(self) -> Session:
+        """The transaction."""
+        return self._session
+
     def get(self, dataset_id: str, *, lock: bool = False, report: bool = False) -> Dataset | None:
         """One set, as it is in the database now.
 

@@ -33,6 +33,8 @@ class DatasetState(StrEnum):
     CANCELLING = "cancelling"
     """The worker that takes it in has been told to stop."""
     CANCELLED = "cancelled"
+    UNFIT = "unfit"
+    """It lies in the data root, and no job can use it; ``error`` says why."""
 
 
 class NewDataset(BaseModel):
@@ -97,7 +99,7 @@ class IngestDocument(BaseModel):
 
 
 class DatasetError(BaseModel):
-    """Why a set could not be taken in."""
+    """Why a set could not be taken in, or cannot be used."""
 
     code: str
     message: str

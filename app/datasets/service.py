@@ -13,6 +13,7 @@ from app.core.pagination import Cursors, Page, Position
 from app.core.security import Principal
 from app.core.settings import Settings
 from app.core.storage import Blob
+from app.datasets import found as files_found
 from app.datasets import repository as datasets
 from app.datasets.documents import document, of_files
 from app.datasets.quota import quota_of
@@ -64,7 +65,7 @@ class DatasetService:
         if len(found) > limit:
             last = found[limit - 1]
             return Page[DatasetDocument](data=shown, next_cursor=cursors.encode(Position(last.created_at, last.id)))
-        others = of_files(self.settings.data_root, hidden=self._sets.ready_names())
+        others = of_files(self.settings.data_root, files_found.known(self.session), hidden=self._sets.ready_names())
         return Page[DatasetDocument](data=[*shown, *(one for one in others if name in (None, one.name))])
 
     def report(self, dataset_id: str) -> DatasetReport:

@@ -90,3 +90,26 @@ class DatasetFile(Base):
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), ForeignKey(Blob.sha256))
     size: Mapped[int] = mapped_column(BigInteger)
+
+
+class FoundSet(Base):
+    """What one data root holds under a name, and what a worker that sees it has found there.
+
+    It is being looked at while ``looked_at`` is empty. Afterwards it has ``facts``, or an ``error``, or neither where
+    nothing could be decided.
+    """
+
+    __tablename__ = "found_sets"
+
+    root: Mapped[str] = mapped_column(String(300), primary_key=True)
+    """The data root: its machine and its folder."""
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    """Changes with the files, see :func:`ddcore.spec.local_sets.fingerprint_of`."""
+    facts: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    """:class:`ddcore.spec.DatasetFacts` as JSON."""
+    error: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    """``code`` and ``message``: why no job can use it."""
+    looked_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    seen_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())
+    """When a worker last saw the files so, or was still looking at them."""

@@ -54,6 +54,7 @@ QUICK = {
     "DD_POLL_S": "0.1",
     "DD_STOP_GRACE_S": "3",
     "DD_BACKOFF_S": "0.05",
+    "DD_DATA_ROOT_S": "0",
 }
 """Everything that takes a minute in production takes two seconds here."""
 

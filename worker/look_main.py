@@ -1,0 +1,74 @@
+"""The process that looks at files in the data root before a job names them: fit for jobs, or why not.
+
+Started as ``python -m worker.look_main --run-dir DIR --pipe-fd N``. It loads the set as a job would, which leaves it
+in the cache for the first job, and writes ``facts.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from ddcore.data.ingest import decoding_process
+from worker import child, confinement, protocol
+from worker.engine_guard import StopRequest
+from worker.protocol import FrameWriter
+
+FACTS = "facts.json"
+_NICENESS = 10
+"""Jobs go first."""
+
+_log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Look at what a run folder names and return the exit code, see :mod:`worker.protocol`."""
+    if not confinement.without_network():
+        _log.warning("this system cannot keep a process from the network")
+    os.nice(_NICENESS)
+    return child.run("worker.look_main", _run, arguments)
+
+
+def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:  # noqa: ARG001 - one signature for all
+    job = json.loads((run_dir / "spec.json").read_text("utf-8"))
+    most = job["memory_bytes"]
+    confinement.watch_memory(most, lambda: _give_up(writer, most), decoding_process.running)
+    cache = Path(os.environ["DD_CACHE_DIR"]).resolve()
+    # Messages then name files as the user does, and not where they lie here.
+    os.chdir(os.environ["DD_DATA_ROOT"])
+    from ddcore.data import load
+    from ddcore.spec import DatasetFacts
+
+    found = load(job["dataset"], Path(), cache)
+    facts = DatasetFacts(
+        name=found.name,
+        title=found.name,
+        shape=found.train.shape,
+        classes=found.train.classes,
+        train_size=len(found.train),
+        smallest_class=min(found.train.class_counts),
+        mean=tuple(found.mean),
+        std=tuple(found.std),
+        flip=found.flip,
+        download=False,
+        test_size=len(found.test),
+    )
+    (run_dir / FACTS).write_text(json.dumps(asdict(facts)), "utf-8")
+
+
+def _give_up(writer: FrameWriter, most_bytes: int) -> None:
+    message = (
+        f"reading the files needs more than {most_bytes / 1e9:g} GB of memory (DD_INGEST_MEMORY_GB); split files of "
+        "many gigabytes into smaller ones"
+    )
+    writer.send(protocol.Failed(code="out_of_memory", message=message, retryable=False))
+    os._exit(protocol.EXIT_OUT_OF_MEMORY)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
