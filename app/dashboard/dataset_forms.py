@@ -47,6 +47,7 @@ MAIN = (
     Field("skip_unreadable", "Skip unreadable images", "flag"),
     Field("drop_leaks", "Drop test images that are training images too", "flag"),
     Field("drop_unlabelled", "Drop images without a label", "flag"),
+    Field("drop_empty_classes", "Drop classes without an image", "flag"),
 )
 """What most users decide."""
 MORE = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.core.errors import Invalid
@@ -28,9 +28,17 @@ class Names:
 
     sets: DatasetRepository
     data_root: Path
+    _own: dict[str, Dataset | None] = field(default_factory=dict, init=False, repr=False)
+    _found: dict[str, Found] = field(default_factory=dict, init=False, repr=False)
+    """What was asked for already: a submission is checked against its set, and then looks it up."""
 
     def own(self, name: str) -> Dataset | None:
         """The user's own set of a name, ready to be distilled."""
+        if name not in self._own:
+            self._own[name] = self._ready(name)
+        return self._own[name]
+
+    def _ready(self, name: str) -> Dataset | None:
         if _CONTENT.fullmatch(name):
             return self.sets.of_content(name)
         bare, at, version = name.partition("@")
@@ -67,6 +75,11 @@ class Names:
 
     def _looked_at(self, name: str) -> Found:
         """What is known of files of that name in data roots: by their report, else by what workers found in them."""
+        if name not in self._found:
+            self._found[name] = self._in_data_roots(name)
+        return self._found[name]
+
+    def _in_data_roots(self, name: str) -> Found:
         report = next(filter(None, map(report_in, places_of(name, self.data_root))), None)
         if report is not None:
             return Found(facts=report.facts)

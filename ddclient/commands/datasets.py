@@ -16,6 +16,7 @@ from ddclient.commands.data_root import DataRoot as Here
 from ddclient.commands.data_root import typed
 from ddclient.commands.ingest_options import (
     Channels,
+    DropEmptyClasses,
     DropLeaks,
     DropUnlabelled,
     Fit,
@@ -66,6 +67,7 @@ def add(
     channels: Channels = None,
     skip_unreadable: SkipUnreadable = False,
     drop_unlabelled: DropUnlabelled = False,
+    drop_empty_classes: DropEmptyClasses = False,
     drop_leaks: DropLeaks = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the report, and keep nothing.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="A set of that name in the data root gives way.")] = False,
@@ -77,7 +79,8 @@ def add(
     chosen = options(
         size=size, fit=fit, test_split=test_split, seed=split_seed, validation=validation, layout=layout,
         image_column=image_column, label_column=label_column, group_column=group_column, group_folders=group_folders,
-        channels=channels, skip_unreadable=skip_unreadable, drop_unlabelled=drop_unlabelled, drop_leaks=drop_leaks,
+        channels=channels, skip_unreadable=skip_unreadable, drop_unlabelled=drop_unlabelled,
+        drop_empty_classes=drop_empty_classes, drop_leaks=drop_leaks,
     )  # fmt: skip
     called = name or usual_name(path.expanduser())
     if dry_run:
@@ -106,6 +109,7 @@ def ingest(
     channels: Channels = None,
     skip_unreadable: SkipUnreadable = False,
     drop_unlabelled: DropUnlabelled = False,
+    drop_empty_classes: DropEmptyClasses = False,
     drop_leaks: DropLeaks = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -113,7 +117,8 @@ def ingest(
     chosen = options(
         size=size, fit=fit, test_split=test_split, seed=split_seed, validation=validation, layout=layout,
         image_column=image_column, label_column=label_column, group_column=group_column, group_folders=group_folders,
-        channels=channels, skip_unreadable=skip_unreadable, drop_unlabelled=drop_unlabelled, drop_leaks=drop_leaks,
+        channels=channels, skip_unreadable=skip_unreadable, drop_unlabelled=drop_unlabelled,
+        drop_empty_classes=drop_empty_classes, drop_leaks=drop_leaks,
     )  # fmt: skip
     document, text = Service().ingest(reference, chosen)
     output.emit(document, text, as_json=as_json)

@@ -35,6 +35,9 @@ GroupColumn = Annotated[str | None, typer.Option(help="Column of what a cut must
 GroupFolders = Annotated[bool, typer.Option("--group-folders", help="A cut must not part the images of a folder.")]
 Channels = Annotated[str | None, typer.Option(help="first or last: where arrays have their channels.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out what cannot be decoded.")]
+DropEmptyClasses = Annotated[
+    bool, typer.Option("--drop-empty-classes", help="Leave out classes that the files list but no image has.")
+]
 DropUnlabelled = Annotated[bool, typer.Option("--drop-unlabelled", help="Leave out images without a label.")]
 DropLeaks = Annotated[bool, typer.Option("--drop-leaks", help="Leave out test images that are training images too.")]
 

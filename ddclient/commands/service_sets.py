@@ -88,7 +88,8 @@ class Service:
 def _standing(document: DatasetDocument) -> str:
     """Where a set is, or how far."""
     if document.id is None:
-        return "built in" if document.builtin else "data root"
+        where = "built in" if document.builtin else "data root"
+        return where if document.state == "ready" else f"{where}, {document.state}"
     if document.state == "ready":
         return "your own"
     return f"{document.state}, {document.id}"

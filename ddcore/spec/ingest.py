@@ -58,6 +58,9 @@ class IngestOptions(Choices):
     layout: str | None = Field(None, description="The reader to use, where several know the files.")
     skip_unreadable: bool = Field(False, description="Leave out images that cannot be decoded, and count them.")
     drop_unlabelled: bool = Field(False, description="Leave out images without a label, and count them.")
+    drop_empty_classes: bool = Field(
+        False, description="Leave out classes that the files list but no image has, and name them."
+    )
     drop_leaks: bool = Field(False, description="Leave out test images that are training images too, and count them.")
 
     @field_validator("size", mode="wrap")

@@ -31,13 +31,20 @@ class Agreement:
     remarks: tuple[str, ...] = ()
 
 
-def agree(train: Sequence[Part], others: Sequence[Part], known: Sequence[str] | None = None) -> Agreement:
+def agree(
+    train: Sequence[Part],
+    others: Sequence[Part],
+    known: Sequence[str] | None = None,
+    *,
+    drop_empty: bool = False,
+) -> Agreement:
     """Find the classes of the training images, and number the labels of all parts by them.
 
     Args:
         train: parts that are learned from, before and after a cut.
         others: parts that only score.
         known: names of the classes, where the set has a name that gives them and its files give none.
+        drop_empty: whether classes that files list but no image has are left out.
 
     Returns:
         Numbers for ``train`` and then ``others``.
@@ -63,8 +70,24 @@ def agree(train: Sequence[Part], others: Sequence[Part], known: Sequence[str] | 
         classes = _union(train)
         numbers = tuple(_renumbered(part, train[0], classes) for part in parts)
         remarks = ()
-    check_counts(classes, np.concatenate(numbers[: len(train)]))
-    return Agreement(classes, numbers, remarks)
+    found = Agreement(classes, numbers, remarks)
+    if drop_empty:
+        found = _without_empty(found)
+    way = "add images, or leave out classes that no image has with `drop_empty_classes` (--drop-empty-classes)"
+    check_counts(found.classes, np.concatenate(found.numbers[: len(train)]), way)
+    return found
+
+
+def _without_empty(found: Agreement) -> Agreement:
+    """The same without classes that no image has; one that only test images have stays, and is refused."""
+    used = np.unique(np.concatenate(found.numbers))
+    kept = used[used >= 0]
+    empty = [name for number, name in enumerate(found.classes) if number not in set(kept.tolist())]
+    if not empty:
+        return found
+    numbers = tuple(np.where(own < 0, UNLABELLED, np.searchsorted(kept, own)) for own in found.numbers)
+    remark = f"{len(empty)} of {len(found.classes)} classes have no image and were left out ({_listed(empty)})"
+    return Agreement(tuple(found.classes[number] for number in kept), numbers, (*found.remarks, remark))
 
 
 def _union(train: Sequence[Part]) -> tuple[str, ...]:
@@ -137,12 +160,13 @@ def _numbered(
     return classes, tuple(numbers), remarks
 
 
-def check_counts(classes: Sequence[str], train: NDArray[np.int64]) -> None:
+def check_counts(classes: Sequence[str], train: NDArray[np.int64], way: str = "add images or drop the class") -> None:
     """Refuse a set with a single class, or a class without an image to learn from.
 
     Args:
         classes: names of the classes.
         train: (N,), the class of each training image, or ``UNLABELLED``.
+        way: what the user can do about a class without one.
 
     Raises:
         DataError: naming the classes.
@@ -157,7 +181,7 @@ def check_counts(classes: Sequence[str], train: NDArray[np.int64]) -> None:
     if absent:
         raise DataError(
             f"{len(absent)} of {len(classes)} classes have no training image: {', '.join(absent[:5])}"
-            f"{' …' if len(absent) > 5 else ''}; add images or drop the class"
+            f"{' …' if len(absent) > 5 else ''}; {way}"
         )
 
 

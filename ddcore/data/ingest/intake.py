@@ -188,7 +188,12 @@ class _Intake:
     def run(self, known_classes: Sequence[str] | None) -> DatasetReport:
         """Take the set in, and report."""
         self._check_labelled()
-        agreement = agree(self._division.train, self._division.test, known_classes)
+        agreement = agree(
+            self._division.train,
+            self._division.test,
+            known_classes,
+            drop_empty=self._options.drop_empty_classes,
+        )
         self._remarks += agreement.remarks
         labels = agreement.numbers
         self._decode(labels, self._tests(labels))

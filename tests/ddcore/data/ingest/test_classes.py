@@ -61,7 +61,7 @@ def test_numbers_count_classes_or_name_them() -> None:
         ([part("a", [0, 1], "xx")], [], r"a gives two classes the name 'x'"),
         ([part("a", [0, 1])], [part("t", [0, 5, 5])], r"t row 1: label 5 is none of the 2 classes .*; 2 such rows"),
         ([part("a", [1, 1], "xy")], [], r"all 2 training images are of class 'y'; at least 2"),
-        ([part("a", [0, 2], "xyz")], [], r"1 of 3 classes have no training image: 1 \('y'\)"),
+        ([part("a", [0, 2], "xyz")], [], r"1 of 3 classes have .*: 1 \('y'\); .*--drop-empty-classes"),
         ([part("a", [-1, -1], "xy")], [], "no training image has a label"),
         ([part("a", list(range(30)))], [], r"each of 30 training images has a label of its own"),
     ],
@@ -69,3 +69,13 @@ def test_numbers_count_classes_or_name_them() -> None:
 def test_contradictions_are_refused(train: list[Part], others: list[Part], message: str) -> None:
     with pytest.raises(DataError, match=message):
         agree(train, others)
+
+
+def test_listed_classes_that_no_image_has_are_left_out_by_choice() -> None:
+    listed = part("a", [0, 2, -1, 2], "xyz"), part("t", [2, 0], "xyz")
+    found = agree(listed[:1], listed[1:], drop_empty=True)
+    assert found.classes == ("x", "z")
+    assert [numbers.tolist() for numbers in found.numbers] == [[0, 1, -1, 1], [1, 0]]
+    assert found.remarks == ("1 of 3 classes have no image and were left out (y)",)
+    with pytest.raises(DataError, match=r"1 of 3 classes have no training image: 1 \('y'\)"):
+        agree(listed[:1], [part("t", [1], "xyz")], drop_empty=True)
