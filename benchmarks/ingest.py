@@ -6,8 +6,7 @@ import io
 import os
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -47,16 +46,7 @@ def _decoded(images: Sequence[Path | bytes]) -> None:
 
 
 def _by_pillow(images: Sequence[Path | bytes]) -> Sequence[Tensor]:
-    return _by(ThreadPoolExecutor(os.cpu_count()), images)
-
-
-def _by_processes(images: Sequence[Path | bytes]) -> Sequence[Tensor]:
-    return _by(ProcessPoolExecutor(os.cpu_count(), get_context("spawn")), images)
-
-
-def _by(executor: Executor, images: Sequence[Path | bytes]) -> Sequence[Tensor]:
-    """Decode and forget: nothing is kept, written or sent anywhere."""
-    with executor as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(_decoded, batches(images, _AT_ONCE)))
     return [torch.tensor([float(len(images))])]
 
@@ -72,7 +62,6 @@ def _jpegs() -> Sequence[Way]:
     paths = _photographs(Path(folder.name))
     return [
         Way("Pillow, as many threads as cores", lambda: _by_pillow(paths)),
-        Way("Pillow, as many processes as cores", lambda: _by_processes(paths)),
         Way("taken in", lambda: _taken_in(Path(folder.name))),
     ]
 
