@@ -330,8 +330,8 @@ class TestUse:
 
     def test_the_filter_stands_in_the_address(self, service: Service, page: Page, worker: Worker) -> None:
         page.goto(service.url)
-        page.locator("select[name=status]").select_option("queued")
-        page.wait_for_url("**/?*status=queued&*")
+        page.locator("select[name=status]").select_option("expired")
+        page.wait_for_url("**/?*status=expired&*")
         expect(page.get_by_text("No job fits this filter")).to_be_visible()
 
     @pytest.mark.parametrize("width", [360, 768, 1280])

@@ -132,7 +132,7 @@ def test_jobs_that_come_meanwhile_move_no_page(api: Api, jobs: dict[str, str], a
 
 
 def test_refusals(api: Api, jobs: dict[str, str]) -> None:
-    wrong = api.get("/v1/jobs?sort=-accurracy")
+    wrong = api.get("/v1/jobs?sort=-accuracies")
     assert wrong.status_code == 400
     assert "did you mean 'accuracy'?" in wrong.json()["detail"]
     both = api.get("/v1/jobs?sort=name&order=created_asc")
