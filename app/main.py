@@ -28,6 +28,7 @@ from app.events.stream import Tailer
 from app.jobs import routes as jobs
 from app.keys import routes as keys
 from app.keys.service import Keyring, bootstrap
+from app.logs import routes as logs
 from app.metrics import routes as metrics
 from app.system import docs
 from app.system import routes as system
@@ -69,7 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, limit=settings.body_limit, uploads=UPLOADS)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     app.add_middleware(RequestContext)
-    for slice_ in (compare, jobs, datasets, events, metrics, artifacts, catalog, keys, system, dashboard):
+    for slice_ in (compare, jobs, datasets, events, logs, metrics, artifacts, catalog, keys, system, dashboard):
         app.include_router(slice_.router)
     docs.install(app)
     return app

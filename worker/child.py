@@ -50,7 +50,7 @@ def run(module: str, act: Act, arguments: Sequence[str] | None = None) -> int:
     stop = StopRequest()
     stop.listen()
     faulthandler.enable()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     writer = FrameWriter(options.pipe_fd)
     try:
         act(options.run_dir, writer, stop)

@@ -1,8 +1,8 @@
 """The engine process: runs one job with ``ddcore`` and reports on a pipe.
 
 Started by the supervisor as ``python -m worker.engine_main --run-dir DIR --pipe-fd N``. The run folder
-holds ``spec.json``; checkpoints, snapshots, the bundle (``out/``) and ``engine.log`` are written there.
-Where datasets and caches are comes from ``DD_DATA_ROOT`` and ``DD_CACHE_DIR``.
+holds ``spec.json``; checkpoints, snapshots and the bundle (``out/``) are written there. What it prints goes into the
+job's log. Where datasets and caches are comes from ``DD_DATA_ROOT`` and ``DD_CACHE_DIR``.
 """
 
 from __future__ import annotations

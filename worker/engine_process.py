@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from app.core.settings import Settings
 from worker.engine_guard import PARENT_VARIABLE
+from worker.log_book import LogBook
 from worker.protocol import Decoder, ProtocolError
 from worker.run_folder import RunFolder
 from worker.spool import SpooledQueue
@@ -70,29 +71,34 @@ class EngineProcess:
     Args:
         settings: what to run, and where its data are.
         folder: the attempt's folder.
+        book: where what it says and prints is written down.
         module: what to run. Default: the engine that the settings name.
     """
 
-    def __init__(self, settings: Settings, folder: RunFolder, module: str | None = None) -> None:
+    def __init__(self, settings: Settings, folder: RunFolder, book: LogBook, module: str | None = None) -> None:
         self.frames = SpooledQueue(folder.path / "spool.frames")
         self.heard_at = time.monotonic()
+        self._book = book
         self._closed = False
         reading, writing = os.pipe()
         try:
-            with folder.log.open("ab") as log:
-                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    [sys.executable, "-m", module or settings.engine_module, "--run-dir", str(folder.path),
-                     "--pipe-fd", str(writing)],
-                    pass_fds=(writing,), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    start_new_session=True, env=environment(settings, os.environ),
-                )  # fmt: skip
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-m", module or settings.engine_module, "--run-dir", str(folder.path),
+                 "--pipe-fd", str(writing)],
+                pass_fds=(writing,), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                bufsize=0, start_new_session=True, env=environment(settings, os.environ),
+            )  # fmt: skip
         except OSError:
             os.close(reading)
             raise
         finally:
             os.close(writing)
-        self._reader = threading.Thread(target=self._read, args=(reading,), name="engine-pipe", daemon=True)
-        self._reader.start()
+        self._readers = (
+            threading.Thread(target=self._read, args=(reading,), name="engine-pipe", daemon=True),
+            threading.Thread(target=self._read_output, name="engine-output", daemon=True),
+        )
+        for reader in self._readers:
+            reader.start()
 
     @property
     def pid(self) -> int:
@@ -119,11 +125,12 @@ class EngineProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Wait for the last frames of an engine that has ended; what it has started is killed."""
+        """Wait for the last frames and lines of an engine that has ended; what it has started is killed."""
         self.kill()
         self._closed = True
         self._process.wait()
-        self._reader.join(_PIPE_ENDS_S)
+        for reader in self._readers:
+            reader.join(_PIPE_ENDS_S)
 
     def _signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)  # does nothing once it has ended
@@ -135,6 +142,7 @@ class EngineProcess:
                 while data := pipe.read(_CHUNK):
                     self.heard_at = time.monotonic()
                     for frame in decoder.feed(data):
+                        self._book.add_frame(frame)
                         self.frames.put(frame)
             decoder.close()
         except ProtocolError as error:
@@ -142,3 +150,13 @@ class EngineProcess:
             _log.warning("the engine's pipe broke: %s", error)
             if self.poll() is None:
                 self.kill()
+
+    def _read_output(self) -> None:
+        # Always emptied: a process whose output nobody reads would stand still.
+        pipe = self._process.stdout
+        if pipe is None:
+            raise RuntimeError("the process was started without a pipe for its output")
+        with pipe:
+            while data := pipe.read(_CHUNK):
+                self._book.add_output(data)
+        self._book.end_output()

@@ -42,12 +42,6 @@ def bundle_files(folder: RunFolder) -> list[Output]:
     return files
 
 
-def log_file(folder: RunFolder) -> list[Output]:
-    """The engine's log, where it has written something."""
-    wrote = folder.log.is_file() and folder.log.stat().st_size > 0
-    return [Output("log", folder.log, "text/plain; charset=utf-8")] if wrote else []
-
-
 def upload(store: ArtifactStore, files: Sequence[Output]) -> list[Output]:
     """Store the contents, before any transaction is opened.
 

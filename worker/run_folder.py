@@ -17,8 +17,6 @@ from typing import Any
 from app.core.storage import ArtifactStore, Blob, StorageError, fetch
 from app.queue.checkpoints import SavedCheckpoint
 
-LOG = "engine.log"
-
 
 class RunFolder:
     """Files of one attempt.
@@ -34,11 +32,6 @@ class RunFolder:
         self.path = self.job / str(fence)
 
     @property
-    def log(self) -> Path:
-        """What the engine prints, attempts before included."""
-        return self.path / LOG
-
-    @property
     def out(self) -> Path:
         """The bundle's files."""
         return self.path / "out"
@@ -52,15 +45,11 @@ class RunFolder:
         return self.path / "snapshots" / name
 
     def create(self, spec: Mapping[str, Any]) -> None:
-        """Make the folder with its specification, and go on with the logs of earlier attempts."""
+        """Make the folder with its specification."""
         shutil.rmtree(self.path, ignore_errors=True)
         for folder in (self.path, self.path / "checkpoints"):
             folder.mkdir(mode=0o700, parents=True)
         (self.path / "spec.json").write_text(json.dumps(spec), "utf-8")
-        with self.log.open("wb") as log:
-            for earlier in self._earlier():
-                if (earlier / LOG).is_file():
-                    log.write((earlier / LOG).read_bytes())
 
     def restore(self, store: ArtifactStore, saved: Sequence[SavedCheckpoint]) -> tuple[int | None, list[str]]:
         """Bring back the newest recorded checkpoint whose bytes are what they should be.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
@@ -10,22 +11,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.artifacts import service as artifacts
 from app.core.database import Database
-from app.core.storage import ArtifactStore, Blob
+from app.core.storage import ArtifactStore, Blob, StorageError
 from app.events import repository as events
+from app.logs import repository as logs
+from app.logs.service import move_to_store
 from app.metrics import repository as metrics
 from app.queue import checkpoints, leases
 from app.queue.checkpoints import SavedCheckpoint
 from app.queue.leases import Claim
 from worker import protocol
 from worker.faults import fault_point
+from worker.log_book import LogBook
 from worker.protocol import CheckpointSaved, Frame, Snapshot
 from worker.run_folder import RunFolder, pin
 
 _SPEED_WINDOW_S = 10.0
+
+_log = logging.getLogger(__name__)
 
 
 class LeaseLostError(Exception):
@@ -48,26 +55,32 @@ class Sink:
         store: where files go.
         claimed: the job, whose fence every transaction checks.
         folder: where the engine leaves its files.
+        book: lines of the job's log, which are stored along with the frames.
     """
 
-    def __init__(self, database: Database, store: ArtifactStore, claimed: Claim, folder: RunFolder) -> None:
+    def __init__(
+        self, database: Database, store: ArtifactStore, claimed: Claim, folder: RunFolder, book: LogBook
+    ) -> None:
         self._database = database
         self._store = store
         self._claim = claimed
         self._folder = folder
+        self._book = book
+        self._log_is_large = False
         self._speed = _Speed()
         self._position = _Position()
         self._readings: dict[str, float | None] = {}
 
     def write(self, frames: Sequence[Frame]) -> None:
-        """Record frames; after an error nothing is recorded, and the same frames may be given again.
+        """Record frames and some lines of the log; after an error nothing is, and the same may be given again.
 
         Raises:
             LeaseLostError: the fence no longer holds.
             SQLAlchemyError: the database cannot be written now.
             StorageError: the store cannot be written now.
         """
-        if not frames:
+        lines = self._book.next()
+        if not frames and not lines:
             return
         stored = self._upload(frames)
         with self._database.write() as session:
@@ -81,11 +94,21 @@ class Sink:
             for index, frame in enumerate(frames):
                 self._record(session, frame, stored.get(index))
             self._report_progress(session, frames)
+            self.write_log(session, lines)
+        self._book.stored(len(lines))
+        self._move_log()
         for path in (item.path for item in stored.values()):
             path.unlink(missing_ok=True)
 
+    def write_log(self, session: Session, lines: bytes) -> None:
+        """Add whole lines to the job's log, in a transaction that has checked the fence."""
+        if lines:
+            self._log_is_large |= logs.append(session, self._claim.job_id, lines)
+
     def start_from(self, step: int | None) -> None:
         """Forget the readings beyond the checkpoint that the attempt starts from, ``None`` for none.
+
+        The log goes on where it is.
 
         Raises:
             LeaseLostError: the fence no longer holds.
@@ -94,6 +117,7 @@ class Sink:
             if not leases.hold(session, self._claim.job_id, self._claim.fence, {"step": step or 0}):
                 raise LeaseLostError(self._claim.job_id)
             metrics.truncate_after(session, self._claim.job_id, -1 if step is None else step)
+            self._book.begin(logs.length(session, self._claim.job_id))
 
     def warn(self, messages: Iterable[str]) -> None:
         """Tell the user something that the engine does not know.
@@ -101,7 +125,21 @@ class Sink:
         Raises:
             LeaseLostError: the fence no longer holds.
         """
-        self.write([protocol.Log(level="warning", message=message) for message in messages])
+        warnings = [protocol.Log(level="warning", message=message) for message in messages]
+        for warning in warnings:
+            self._book.add_frame(warning)
+        self.write(warnings)
+
+    def _move_log(self) -> None:
+        if not self._log_is_large:
+            return
+        try:
+            move_to_store(self._database, self._store, self._claim.job_id)
+        except (StorageError, OSError, SQLAlchemyError) as error:
+            # The lines are safe where they are; they are moved after a later write.
+            _log.warning("the log of %s stays in the database: %s", self._claim.job_id, type(error).__name__)
+        else:
+            self._log_is_large = False
 
     def _advance(self, frames: Sequence[Frame]) -> dict[str, Any]:
         """Columns of the job that show how far it is after these frames."""

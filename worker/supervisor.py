@@ -11,17 +11,17 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from app.artifacts.service import Output, StaleFenceError
+from app.artifacts.service import StaleFenceError
 from app.core.database import Database
 from app.core.settings import Settings
 from app.core.storage import ArtifactStore, StorageError
 from app.queue import checkpoints, endings, fleet, leases
 from app.queue.leases import Claim
 from app.queue.retries import Failure
-from worker import results
 from worker.engine_process import EngineProcess
 from worker.faults import fault_point
 from worker.lease import LeaseKeeper
+from worker.log_book import LogBook
 from worker.outcome import Finished, Outcome, Reason, Stopped, outcome
 from worker.protocol import Done, Failed, Frame, Last, PhaseStarted, TakenIn
 from worker.run_folder import RunFolder
@@ -102,7 +102,8 @@ class _Attempt:
         self._folder = folder
         self._keeper = keeper
         self._work = work_of(claimed, supervisor.settings, supervisor.database, supervisor.store)
-        self._sink = Sink(supervisor.database, supervisor.store, claimed, folder)
+        self._book = LogBook(claimed.attempt, int(supervisor.settings.log_limit_mb * 1e6))
+        self._sink = Sink(supervisor.database, supervisor.store, claimed, folder, self._book)
         self._reason: Reason | None = None
         self._kill_at: float | None = None
         self._runtime_over_at = time.monotonic() + claimed.runtime_left_s
@@ -120,6 +121,7 @@ class _Attempt:
         Raises:
             LeaseLostError, StaleFenceError: somebody else has the job.
         """
+        self._book.add("worker", f"attempt {self._claim.attempt} begins on {self._worker_id}")
         try:
             self._persist(self._prepare, patience_s=_PREPARE_PATIENCE_S)
             ended = self._run_engine()
@@ -133,6 +135,7 @@ class _Attempt:
             _log.exception("supervising %s failed", self._claim.job_id)
             message = f"the worker failed to run the job ({type(error).__name__}); its own log has the details"
             ended = Failure("supervisor_error", message, retryable=True)
+        self._book.add("worker", f"attempt {self._claim.attempt} is over: {_told(ended)}")
         fault_point("finish.before")
         try:
             self._persist(lambda: self._conclude(ended))
@@ -168,10 +171,11 @@ class _Attempt:
 
     def _run_engine(self) -> Outcome:
         fault_point("spawn.before")
-        engine = EngineProcess(self._settings, self._folder, self._work.module)
+        engine = EngineProcess(self._settings, self._folder, self._book, self._work.module)
         self._keeper.guard(engine.save, engine.kill)
         try:
             exit_code = self._accompany(engine)
+            self._book.add("worker", f"the process ended with code {exit_code}")
             self._persist(lambda: self._drain_frames(engine))
         finally:
             engine.close()
@@ -204,6 +208,7 @@ class _Attempt:
         if self._kill_at is None:
             self._kill_at = now + self._settings.stop_grace_s
         self._reason = reason
+        self._book.add("worker", f"the process is told to stop: {reason.value}")
         if reason is Reason.STALL:
             engine.kill()
         elif reason is Reason.CANCEL and self._keeper.wish.keep_result:
@@ -258,7 +263,7 @@ class _Attempt:
             self._write_at = now + _RETRY_S
 
     def _drain_frames(self, engine: EngineProcess) -> None:
-        while self._unwritten or len(engine.frames):
+        while self._unwritten or len(engine.frames) or len(self._book):
             self._unwritten = self._unwritten or engine.frames.take(BATCH)
             for frame in self._unwritten:
                 if isinstance(frame, Done | TakenIn | Failed):
@@ -275,6 +280,7 @@ class _Attempt:
                 ending = self._work.collect(self._folder, ended.done, cancelled=self._reason is Reason.CANCEL)
             except UnfitError as error:
                 ended = error.failure
+                self._book.add("error", f"{ended.message} ({ended.code})")
             else:
                 self._end(ending)
                 self._after_success()
@@ -283,14 +289,11 @@ class _Attempt:
         self._end(lambda session: self._give_up(session, stop_or_failure))
 
     def _end(self, ending: Ending) -> None:
-        logs: list[Output] = []
-        with suppress(StorageError, OSError):  # a log is not worth losing the ending for
-            logs = results.upload(self._store, results.log_file(self._folder))
         fault_point("finish.stored")
         with self._database.write() as session:
             if not leases.hold(session, self._claim.job_id, self._claim.fence, {}):
                 raise LeaseLostError(self._claim.job_id)
-            results.publish(session, self._store, self._claim, logs)
+            self._sink.write_log(session, self._book.next())
             if not ending(session):
                 raise LeaseLostError(self._claim.job_id)
 
@@ -328,6 +331,13 @@ class _Attempt:
                     raise
                 _log.warning("%s waits: %s", self._claim.job_id, _name(error))
             time.sleep(min(_RETRY_S, self._settings.lease_s / 20))
+
+
+def _told(ended: Outcome) -> str:
+    """How an attempt ended, for its log."""
+    if isinstance(ended, Finished):
+        return "done; its result is being stored"
+    return ended.message if isinstance(ended, Stopped) else f"{ended.message} ({ended.code})"
 
 
 def _name(error: Exception) -> str:

@@ -13,6 +13,7 @@ from app.core.tables import clock
 from app.models.artifacts import Artifact, Blob
 from app.models.datasets import DatasetFile, DatasetPart
 from app.models.jobs import Job
+from app.models.logs import LogPart
 
 READY, DELETED = "ready", "deleted"
 
@@ -71,7 +72,7 @@ def discard(session: Session, artifact_ids: Sequence[str]) -> None:
 def unused(session: Session, grace_s: float, limit: int) -> Sequence[str]:
     """Digests of content that nothing has pointed to for ``grace_s`` seconds.
 
-    What points are visible artifacts of existing jobs, and the files and uploads of users' own sets.
+    What points are visible artifacts of existing jobs, their logs, and the files and uploads of users' own sets.
     """
     in_artifacts = exists().where(
         Artifact.sha256 == Blob.sha256,
@@ -80,7 +81,9 @@ def unused(session: Session, grace_s: float, limit: int) -> Sequence[str]:
         Job.deleted_at.is_(None),
     )
     in_sets = or_(exists().where(DatasetFile.sha256 == Blob.sha256), exists().where(DatasetPart.sha256 == Blob.sha256))
-    statement = select(Blob.sha256).where(Blob.created_at < clock(-grace_s), ~in_artifacts, ~in_sets).limit(limit)
+    in_logs = exists().where(LogPart.sha256 == Blob.sha256)
+    idle = (Blob.created_at < clock(-grace_s), ~in_artifacts, ~in_sets, ~in_logs)
+    statement = select(Blob.sha256).where(*idle).limit(limit)
     return session.execute(statement.with_for_update(skip_locked=True)).scalars().all()
 
 

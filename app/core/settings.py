@@ -133,6 +133,9 @@ class Settings(BaseSettings):
     poll_s: float = Field(1, gt=0, description="Seconds between two looks at what the user wants of a running job.")
     reconcile_s: float = Field(5, gt=0, description="Seconds between two rounds of the reconciler.")
     stop_grace_s: float = Field(60, gt=0, description="Seconds an engine gets to save its state before it is killed.")
+    log_limit_mb: float = Field(
+        32, gt=0, description="Megabytes that the log of a job may have; of more, the end of each attempt is kept."
+    )
     stall_s: float = Field(
         600, gt=0, description="Seconds of an engine's silence before a warning; twelve times that ends it."
     )

@@ -23,6 +23,7 @@ from app.jobs.schemas import CancelRequest, JobDocument, PatchRequest, RetryRequ
 from app.jobs.sorting import Place, Sort
 from app.jobs.submission import Submission
 from app.keys import repository as keys
+from app.logs import repository as logs
 from app.models.jobs import Job
 from app.models.states import Kind, State
 from app.queue import outbox
@@ -185,7 +186,7 @@ class JobService:
         return self.get(job_id)
 
     def delete(self, job_id: str) -> None:
-        """Remove an ended job and its files.
+        """Remove an ended job, its log and its files.
 
         Raises:
             NotFound: there is no such job.
@@ -194,6 +195,7 @@ class JobService:
         job = self._find(job_id)
         if job.kind != Kind.DISTILLATION or not self._jobs.bury(job_id):
             raise self._illegal("delete", job)
+        logs.forget(self.session, job_id)
 
     def _apply(self, verb: str, job_id: str, values: Mapping[str, Any], about: Mapping[str, Any]) -> JobDocument:
         for _ in range(_RACES):

@@ -32,6 +32,7 @@ from app.datasets.service import DatasetService
 from app.jobs.schemas import CancelRequest, Envelope
 from app.jobs.service import JobService
 from app.jobs.submission import Submission
+from app.logs.service import LogReader
 from app.models.artifacts import Artifact, Blob
 from app.models.events import Event
 from app.models.fleet import Worker
@@ -240,6 +241,11 @@ class Cluster:
         with self.database.read() as session:
             found = select(Artifact).where(Artifact.job_id == job_id, Artifact.kind == kind, Artifact.state == "ready")
             return list(session.scalars(found))
+
+    def log(self, job_id: str) -> list[str]:
+        """Lines of the job's log."""
+        log = LogReader(self.database, open_store(self.settings), job_id)
+        return b"".join(log.read(0, log.length())).decode().splitlines()
 
     def worker_row(self, job_id: str) -> Worker:
         with self.database.read() as session:

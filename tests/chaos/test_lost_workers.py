@@ -70,6 +70,10 @@ def test_a_worker_is_killed_from_outside_in_the_middle(embedded: Cluster) -> Non
     (resumed,) = [event for event in events_of(embedded, job_id, "job.log") if "goes on after" in event.message]
     assert resumed.data["step"] >= 10
     assert_undisturbed(embedded, job_id, steps=STEPS)
+    # What the killed worker had stored is there, and all of it comes before what the next one says.
+    attempts = [line.split()[1] for line in embedded.log(job_id)]
+    assert attempts == sorted(attempts)
+    assert set(attempts) == {"#1", "#2"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])

@@ -12,6 +12,7 @@ from app.core.storage import ArtifactStore, LocalStore, open_store
 from app.queue import leases
 from app.queue.leases import Claim
 from tests.chaos.harness import ROOT, Cluster, cluster
+from worker.log_book import LogBook
 from worker.run_folder import RunFolder
 from worker.supervisor import Supervisor
 
@@ -24,6 +25,7 @@ class Desk:
     store: ArtifactStore
     claimed: Claim
     folder: RunFolder
+    book: LogBook
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def desk(service: Cluster) -> Desk:
     claimed = claim(service)
     folder = RunFolder(service.settings.runs_dir, claimed.job_id, claimed.fence)
     folder.create(claimed.spec)
-    return Desk(service, open_store(service.settings), claimed, folder)
+    return Desk(service, open_store(service.settings), claimed, folder, LogBook(claimed.attempt, limit=10**6))
 
 
 @pytest.fixture

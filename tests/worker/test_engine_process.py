@@ -41,7 +41,7 @@ def test_an_engine_inherits_no_secret(desk: Desk) -> None:
 
 
 def test_an_engine_runs_to_its_end(desk: Desk) -> None:
-    engine = EngineProcess(desk.cluster.settings, desk.folder)
+    engine = EngineProcess(desk.cluster.settings, desk.folder, desk.book)
     wait(lambda: engine.poll() is not None)
     engine.close()
     assert engine.poll() == 0
@@ -57,7 +57,7 @@ def progressing(engine: EngineProcess) -> bool:
 
 @pytest.mark.parametrize(("act", "code"), [("save", 75), ("finalize", 0), ("kill", -9)])
 def test_an_engine_hears(desk: Desk, act: str, code: int) -> None:
-    engine = EngineProcess(desk.cluster.settings, desk.folder)
+    engine = EngineProcess(desk.cluster.settings, desk.folder, desk.book)
     wait(lambda: progressing(engine))
     getattr(engine, act)()
     wait(lambda: engine.poll() is not None)
@@ -71,7 +71,7 @@ def run_module(desk: Desk, monkeypatch: pytest.MonkeyPatch, folder: Path, code: 
     (folder / "odd_engine.py").write_text(f"import os, sys\nfd = int(sys.argv[-1])\n{code}\n")
     monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{ROOT}")
     settings = desk.cluster.settings.model_copy(update={"engine_module": "odd_engine"})
-    engine = EngineProcess(settings, desk.folder)
+    engine = EngineProcess(settings, desk.folder, desk.book)
     wait(lambda: engine.poll() is not None)
     engine.close()
     return engine.poll(), engine.frames.take(100)
@@ -88,9 +88,13 @@ def test_half_a_frame_of_a_dying_engine_is_dropped(desk: Desk, tmp_path: Path, m
     assert (code, frames) == (3, [protocol.Progress(done=1, total=2)] * 2)
 
 
+def printed(desk: Desk) -> list[str]:
+    return [line.split(" output  ")[1] for line in desk.book.next().decode().splitlines() if " output " in line]
+
+
 def test_what_an_engine_prints_is_in_its_log(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_module(desk, monkeypatch, tmp_path, "print('hello', file=sys.stderr); print('out')")
-    assert sorted(desk.folder.log.read_text().split()) == ["hello", "out"]
+    assert sorted(printed(desk)) == ["hello", "out"]
 
 
 def test_what_an_engine_starts_dies_with_it(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +103,7 @@ def test_what_an_engine_starts_dies_with_it(desk: Desk, tmp_path: Path, monkeypa
     began = time.monotonic()
     run_module(desk, monkeypatch, tmp_path, code)
     assert time.monotonic() - began < 4
-    child = Path("/proc") / desk.folder.log.read_text().strip() / "cmdline"
+    child = Path("/proc") / printed(desk)[0] / "cmdline"
     wait(lambda: not child.exists() or not child.read_bytes())
 
 
@@ -110,9 +114,10 @@ import os, signal, time
 from pathlib import Path
 from app.core.settings import Settings
 from worker.engine_process import EngineProcess
+from worker.log_book import LogBook
 from worker.run_folder import RunFolder
 folder = RunFolder(Path({str(desk.cluster.settings.runs_dir)!r}), {desk.claimed.job_id!r}, {desk.claimed.fence})
-engine = EngineProcess(Settings(), folder)
+engine = EngineProcess(Settings(), folder, LogBook(1, limit=1000))
 while not engine.frames.take(1): time.sleep(0.01)
 os.kill(os.getpid(), signal.SIGKILL)
 """

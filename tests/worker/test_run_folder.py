@@ -37,12 +37,10 @@ def restored(folder: RunFolder) -> list[str]:
     return sorted(path.read_text() for path in (folder.path / "checkpoints").iterdir())
 
 
-def test_a_new_attempt_has_its_specification_and_the_log_so_far(tmp_path: Path) -> None:
+def test_a_new_attempt_has_its_specification_and_a_folder_of_its_own(tmp_path: Path) -> None:
     first = attempt(tmp_path, 1)
-    first.log.write_text("first\n")
     second = attempt(tmp_path, 3)
     assert json.loads((second.path / "spec.json").read_text()) == {"seed": 1}
-    assert second.log.read_text() == "first\n"
     assert (second.path.stat().st_mode & 0o777) == 0o700
     second.forget_earlier()
     assert not first.path.exists()

@@ -10,7 +10,9 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
+from app.core.storage import StorageError
 from app.models.jobs import Job
+from app.models.logs import LogPart
 from app.models.metrics import MetricPoint
 from app.queue import checkpoints
 from tests.worker.conftest import Desk
@@ -21,7 +23,7 @@ from worker.sink import LeaseLostError, Sink
 
 @pytest.fixture
 def sink(desk: Desk) -> Sink:
-    return Sink(desk.cluster.database, desk.store, desk.claimed, desk.folder)
+    return Sink(desk.cluster.database, desk.store, desk.claimed, desk.folder, desk.book)
 
 
 def reading(step: int, value: float = 0.5) -> Metrics:
@@ -182,3 +184,56 @@ def test_frames_that_could_not_be_written_can_be_given_again(
     assert (steps(desk), recorded(desk)) == ([1], [5])
     logs = [event for event in desk.cluster.events(desk.claimed.job_id) if event.type == "job.log"]
     assert [event.message for event in logs] == ["hi"]
+
+
+class TestLog:
+    def test_lines_are_stored_with_the_frames_or_not_at_all(
+        self, desk: Desk, sink: Sink, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk.book.add("info", "one")
+        monkeypatch.setattr(sink, "_report_progress", broken)
+        with pytest.raises(OperationalError):
+            sink.write([])
+        assert desk.cluster.log(desk.claimed.job_id) == []
+        monkeypatch.undo()
+        sink.write([])
+        sink.write([])
+        (line,) = desk.cluster.log(desk.claimed.job_id)
+        assert line.endswith("Z #1 info    one")
+
+    def test_whoever_has_lost_the_job_adds_nothing(self, desk: Desk, sink: Sink) -> None:
+        with desk.cluster.database.write() as session:
+            session.execute(update(Job).values(fence=Job.fence + 1).execution_options(synchronize_session=False))
+        desk.book.add("info", "too late")
+        with pytest.raises(LeaseLostError):
+            sink.write([])
+        assert desk.cluster.log(desk.claimed.job_id) == []
+
+    def test_a_store_that_is_down_keeps_no_line_from_being_stored(
+        self, desk: Desk, sink: Sink, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.logs.repository.PART", 10)
+        monkeypatch.setattr(desk.store, "put_stream", unreachable)
+        for word in ("one", "two"):
+            desk.book.add("info", word)
+            sink.write([])
+        assert stored_parts(desk) == [False, False]
+        monkeypatch.undo()
+        monkeypatch.setattr("app.logs.repository.PART", 10)
+        desk.book.add("info", "three")
+        sink.write([])
+        assert stored_parts(desk) == [True, True, True]
+        assert [line.split()[-1] for line in desk.cluster.log(desk.claimed.job_id)] == ["one", "two", "three"]
+
+
+def broken(*_: object) -> None:
+    raise OperationalError("INSERT", {}, Exception("gone"))
+
+
+def unreachable(*_: object) -> None:
+    raise StorageError("gone")
+
+
+def stored_parts(desk: Desk) -> list[bool]:
+    with desk.cluster.database.read() as session:
+        return [part.sha256 is not None for part in session.scalars(select(LogPart).order_by(LogPart.start))]

@@ -67,8 +67,9 @@ def test_an_engine_that_fails(
     assert job.status == status
     assert job.error is not None
     assert job.error["code"] == error
-    (log,) = service.artifacts(job.id, "log")
-    assert log.media_type.startswith("text/plain")
+    log = service.log(job.id)
+    assert [line.split(maxsplit=1)[1] for line in log if "output" in line] == ["#1 output  trouble"]
+    assert f"attempt 1 is over: {job.error['message']} ({error})" in log[-1] or error == "incomplete_bundle"
 
 
 def test_an_engine_that_cannot_be_started(service: Cluster, supervisor: Supervisor) -> None:
