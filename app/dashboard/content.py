@@ -17,18 +17,20 @@ from app.dashboard.drawing import sparkline
 from app.dashboard.views import JobView
 from app.events import queries as events
 from app.events.repository import PROGRESS
+from app.logs.service import LogGoneError, LogReader
 from app.metrics import queries as metrics
 from app.models.artifacts import Artifact
 from app.models.events import Event
 from ddcore.spec.readings import ACCURACY_DURING, ACCURACY_RANDOM, LOSS, PROBED, Reading, catalogue
 
 SHOWN_EVENTS = 60
+SHOWN_LINES = 200
 SPARK_POINTS = 60
 MANIFEST_LIMIT = 1 << 20
 ORIGIN = ("seed", "schema_version", "dataset", "images", "normalization", "compute", "versions")
 DOWNLOADS = ("bundle", "synthetic_images", "npz", "image_folder", "manifest", "preview", "log")
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,19 @@ def origin(store: ArtifactStore, manifest: Artifact | None) -> dict[str, Any]:
     try:
         document = json.loads(read_verified(store, content_of(manifest)))
     except (StorageError, ValueError) as error:
-        log.warning("manifest cannot be shown", artifact=manifest.id, reason=str(error))
+        logger.warning("manifest cannot be shown", artifact=manifest.id, reason=str(error))
         return {}
     return {name: document[name] for name in ORIGIN if name in document} if isinstance(document, dict) else {}
+
+
+def last_lines(log: LogReader) -> str | None:
+    """The end of a job's log; ``None`` where it cannot be read now."""
+    try:
+        end = log.length()
+        return b"".join(log.read(log.last_lines(SHOWN_LINES, end), end)).decode()
+    except (StorageError, LogGoneError) as error:
+        logger.warning("log cannot be shown", reason=str(error))
+        return None
 
 
 def _spark(session: Session, series: metrics.Series) -> str:

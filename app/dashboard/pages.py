@@ -43,6 +43,7 @@ from app.jobs.schemas import CancelRequest, JobDocument, RetryRequest
 from app.jobs.service import JobService
 from app.keys.principals import OptionalPrincipal
 from app.keys.routes import start_session
+from app.logs.service import LogReader
 from app.models.states import Kind
 from app.system import repository as system
 
@@ -107,6 +108,7 @@ def job_page(
         found=found,
         origin=content.origin(store, found.manifest),
         gallery=gallery.of_sheet(store, next(reversed(found.pictures), None)),
+        lines=content.last_lines(LogReader(jobs.database, store, job_id)),
         charts_of=[(comparison, bars(comparison)) for comparison in shown.comparisons],
         specification=json.dumps(job.spec, indent=2, ensure_ascii=False),
         departures=snippets.departures(job),

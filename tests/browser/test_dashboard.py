@@ -17,6 +17,7 @@ from app.artifacts.service import Output, publish
 from app.core.ids import new_id
 from app.core.storage import open_store
 from app.events import repository as events
+from app.logs import repository as logs
 from app.metrics.repository import ingest
 from app.models.jobs import Job
 from ddcore.bundle import preview_png
@@ -57,6 +58,11 @@ class Worker:
         with self._database.write() as session:
             ingest(session, self.job, "default", points)
             self._change(session, step=steps[-1], phase_done=steps[-1])
+
+    def say(self, lines: range) -> None:
+        with self._database.write() as session:
+            logs.append(session, self.job, b"".join(b"line %d\n" % line for line in lines))
+            self._change(session)
 
     def snapshot(self, step: int) -> None:
         buffer = io.BytesIO()
@@ -120,6 +126,22 @@ class TestLive:
         expect(page.locator("#state")).to_contain_text("step 400 of 1,000")
         expect(rows).to_have_count(40)
         expect(page.locator("#readings tbody tr").first).to_contain_text("400")
+
+    def test_the_log_stays_at_its_end_as_it_grows_until_one_scrolls_back(
+        self, worker: Worker, open_job: Callable[[], Page]
+    ) -> None:
+        worker.say(range(100))
+        page = open_job()
+        expect(page.locator("#state [data-live-state]")).to_have_text("live")
+        box = page.get_by_role("region", name="Last lines of the log")
+        beyond = "box => box.querySelector('pre').getBoundingClientRect().bottom - box.getBoundingClientRect().bottom"
+        worker.say(range(100, 150))
+        expect(box).to_contain_text("line 149")
+        assert abs(box.evaluate(beyond)) < 2
+        box.evaluate("box => { box.scrollTop = -300; }")
+        worker.say(range(150, 160))
+        expect(box).to_contain_text("line 159")
+        assert box.evaluate(beyond) > 200
 
     def test_a_page_is_rendered_once_when_it_is_opened(
         self, service: Service, page: Page, worker: Worker, open_job: Callable[[], Page]

@@ -17,6 +17,7 @@ from app.core.database import Database
 from app.core.settings import Settings
 from app.core.storage import open_store
 from app.events import repository as events
+from app.logs import repository as logs
 from app.metrics.repository import ingest
 from ddcore.spec import parse
 from tests.app.conftest import Api
@@ -106,6 +107,8 @@ def running(database: Database, add_job: Callable[..., str]) -> str:
         phase_total=100, steps_per_s=2.0, owner="wrk_1", attempt=1,
     )  # fmt: skip
     report(database, job_id, range(10, 41, 10))
+    with database.write() as session:
+        logs.append(session, job_id, b"".join(b"line %d <b>\n" % number for number in range(300)))
     return job_id
 
 

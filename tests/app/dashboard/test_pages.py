@@ -189,6 +189,13 @@ class TestJob:
         }
         assert [a["content"] for a in page.all("meta") if a.get("http-equiv") == "refresh"] == ["5"]
 
+    def test_the_last_lines_of_the_log(self, api: Api, running: str) -> None:
+        page = Page(api.get(f"/jobs/{running}"))
+        assert "line 299 <b>" in page.text
+        assert "line 100 <b>" in page.text
+        assert "line 99 <b>" not in page.text
+        assert {"href": f"/v1/jobs/{running}/log", "download": f"{running}.log"} in page.all("a")
+
     def test_charts_name_their_metrics_and_the_ceiling(self, api: Api, running: str) -> None:
         charts = [a for a in Page(api.get(f"/jobs/{running}")).all("figure") if a.get("class") == "chart"]
         assert [a["data-keys"] for a in charts] == ["loss loss/base", "mi_lower_bound", "cmi"]
