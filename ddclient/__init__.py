@@ -5,6 +5,7 @@
 >>> data = job.wait().download("out/").as_torch()  # doctest: +SKIP
 """
 
+from ddclient.async_client import AsyncClient, AsyncJob
 from ddclient.bundle import Bundle
 from ddclient.client import Client
 from ddclient.dataset import Dataset
@@ -18,10 +19,13 @@ from ddclient.errors import (
     UnreachableError,
 )
 from ddclient.job import Job
+from ddclient.metrics import Metrics
 from ddclient.models import Artifact, DatasetDocument, Event, JobDocument, MetricPoint
 
 __all__ = [
     "Artifact",
+    "AsyncClient",
+    "AsyncJob",
     "BadInputError",
     "Bundle",
     "Client",
@@ -35,6 +39,7 @@ __all__ = [
     "JobDocument",
     "JobFailedError",
     "MetricPoint",
+    "Metrics",
     "ProblemError",
     "UnreachableError",
 ]

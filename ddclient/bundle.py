@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import hashlib
 import json
 import shutil
@@ -10,15 +10,16 @@ import stat
 import tempfile
 import time
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import httpx
 
 from ddclient.errors import ClientError, DownloadError
 from ddclient.models import Artifact
-from ddclient.transport import Transport
+from ddclient.transport import AsyncTransport, Transport
 
 if TYPE_CHECKING:
     from torch.utils.data import TensorDataset
@@ -52,19 +53,32 @@ class Bundle:
         document: dict[str, Any] = json.loads((self.path / "manifest.json").read_text("utf-8"))
         return document
 
-    def as_torch(self) -> TensorDataset:
-        """The images (float32, pixel units, not normalised) and labels (int64), ready for a ``DataLoader``.
+    def as_torch(self, *, normalized: bool = False) -> TensorDataset:
+        """The images (float32, N x C x H x W) and labels (int64, N), ready for a ``DataLoader``.
+
+        Args:
+            normalized: whether pixels are those that the networks of the recipe see: less the mean and divided by the
+                standard deviation of each channel, or whitened, as the bundle says. Default: pixel units, 0 to 1.
 
         Raises:
             ClientError: torch or safetensors is not installed.
         """
         try:
+            import torch
             from safetensors.torch import load_file
             from torch.utils.data import TensorDataset
         except ImportError as error:
             raise ClientError(f"loading into torch needs `pip install ddservice[engine]` ({error.name})") from error
         tensors = load_file(self.images_file)
-        return TensorDataset(tensors["images"], tensors["labels"])
+        images = tensors["images"]
+        if normalized and "whitening_matrix" in tensors:
+            centred = images.flatten(1) - tensors["whitening_mean"]
+            images = (centred @ tensors["whitening_matrix"]).view(images.shape)
+        elif normalized:
+            facts = self.manifest["normalization"]
+            mean, std = (torch.tensor(facts[name], dtype=images.dtype)[:, None, None] for name in ("mean", "std"))
+            images = (images - mean) / std
+        return TensorDataset(images, tensors["labels"])
 
 
 @dataclass(frozen=True)
@@ -81,34 +95,116 @@ class Remote:
         return cls(f"/v1/artifacts/{artifact.id}/content", artifact.size, artifact.sha256)
 
 
-def fetch(transport: Transport, remote: Remote, target: Path) -> Path:
-    """Download a file to ``target``, going on where an earlier attempt broke off.
+class Landing:
+    """A download on its way into a file, which may take several connections.
 
     Bytes collect in ``target`` + ``.part`` and move to ``target`` once their SHA-256 is right.
+    """
+
+    def __init__(self, connection: Transport | AsyncTransport, remote: Remote, target: Path) -> None:
+        self._connection, self._remote, self._target = connection, remote, target
+        self._attempts = 0
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._part = target.with_name(f"{target.name}.part")
+
+    @property
+    def complete(self) -> bool:
+        """Whether no byte is missing."""
+        return self._have > 0 and self._have == self._remote.size
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By which the service sends what is missing."""
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        if self._have and (self._remote.size is None or self._have < self._remote.size):
+            headers |= {"Range": f"bytes={self._have}-", "If-Range": f'"{self._remote.sha256}"'}
+        return headers
+
+    def open(self, answer: httpx.Response) -> IO[bytes]:
+        """Where the bytes of an answer go."""
+        return self._part.open("ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb")
+
+    def broke(self, error: httpx.TransportError) -> float:
+        """Seconds to wait before the next connection.
+
+        Raises:
+            UnreachableError: the connection broke five times.
+        """
+        self._attempts += 1
+        if self._attempts == CONNECTIONS:
+            raise self._connection.unreachable(error) from error
+        return float(0.2 * 2**self._attempts)
+
+    def keep(self) -> Path:
+        """The file, complete and checked.
+
+        Raises:
+            DownloadError: the digest is wrong.
+        """
+        digest = sha256_of(self._part)
+        if digest != self._remote.sha256:
+            self._part.unlink()
+            raise DownloadError(
+                f"{self._target.name} has SHA-256 {digest}, but the service promised {self._remote.sha256}; "
+                "download it again"
+            )
+        self._part.replace(self._target)
+        return self._target
+
+    @property
+    def _have(self) -> int:
+        return self._part.stat().st_size if self._part.exists() else 0
+
+
+def fetch(transport: Transport, remote: Remote, target: Path) -> Path:
+    """Download a file to ``target``, going on where an earlier attempt broke off.
 
     Raises:
         DownloadError: the digest is wrong.
         ProblemError: the service refused.
         UnreachableError: the connection broke five times.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    for attempt in range(1, CONNECTIONS + 1):
+    landing = Landing(transport, remote, target)
+    while not landing.complete:
         try:
-            _receive(transport, remote, part)
+            with (
+                transport.stream(remote.path, headers=landing.headers, read_timeout=READ_TIMEOUT_S) as answer,
+                landing.open(answer) as file,
+            ):
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
             break
         except httpx.TransportError as error:
-            if attempt == CONNECTIONS:
-                raise transport.unreachable(error) from error
-            time.sleep(0.2 * 2**attempt)
-    digest = sha256_of(part)
-    if digest != remote.sha256:
-        part.unlink()
-        raise DownloadError(
-            f"{target.name} has SHA-256 {digest}, but the service promised {remote.sha256}; download it again"
-        )
-    part.replace(target)
-    return target
+            time.sleep(landing.broke(error))
+    return landing.keep()
+
+
+async def fetch_async(transport: AsyncTransport, remote: Remote, target: Path) -> Path:
+    """The same for ``asyncio``; see :func:`fetch`."""
+    landing = Landing(transport, remote, target)
+    while not landing.complete:
+        try:
+            async with transport.stream(remote.path, headers=landing.headers, read_timeout=READ_TIMEOUT_S) as answer:
+                with landing.open(answer) as file:
+                    async for chunk in answer.aiter_bytes():
+                        file.write(chunk)
+            break
+        except httpx.TransportError as error:
+            await asyncio.sleep(landing.broke(error))
+    return landing.keep()
+
+
+def newest(artifacts: Sequence[Artifact], job_id: str, kind: str = "bundle") -> Artifact:
+    """The file of a kind that a job made last.
+
+    Raises:
+        ClientError: it has none (yet).
+    """
+    found = [artifact for artifact in artifacts if artifact.kind == kind and artifact.state == "ready"]
+    if not found:
+        what = kind.replace("_", " ")
+        raise ClientError(f"{job_id} has no {what}; wait until it has succeeded (`ddctl watch {job_id}`)")
+    return found[-1]
 
 
 def unpack(archive: Path, folder: Path) -> Bundle:
@@ -141,23 +237,6 @@ def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _receive(transport: Transport, remote: Remote, part: Path) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    if have and have == remote.size:
-        return
-    if remote.size is not None and have > remote.size:
-        have = 0
-    headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
-    if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": f'"{remote.sha256}"'}
-    with contextlib.ExitStack() as stack:
-        answer = stack.enter_context(transport.stream(remote.path, headers=headers, read_timeout=READ_TIMEOUT_S))
-        mode = "ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb"
-        file = stack.enter_context(part.open(mode))
-        for chunk in answer.iter_bytes():
-            file.write(chunk)
 
 
 def _entries(bundle: zipfile.ZipFile, packed: int) -> list[zipfile.ZipInfo]:

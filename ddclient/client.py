@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import os
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
-from ddclient import bundle, comparison, events
+from ddclient import bundle, calls, comparison, events
 from ddclient.bundle import Bundle, Remote
+from ddclient.calls import Call, Page
 from ddclient.comparison import Bands, Comparison
 from ddclient.datasets import Datasets
 from ddclient.discovery import locate
-from ddclient.errors import BadInputError, ClientError
+from ddclient.errors import BadInputError
 from ddclient.images import is_path
-from ddclient.job import LONG_POLL_S, Job
-from ddclient.models import Artifact, Event, JobDocument, MetricPoint, Series
+from ddclient.job import Job, Jobs
+from ddclient.metrics import Metrics
+from ddclient.models import Artifact, Event, JobDocument
 from ddclient.transport import Transport
 from ddcore.spec import JobSpec
-from ddcore.spec.errors import pointer
 
-PAGE = 100
-KEYS_PER_QUERY = 16
-"""The service answers for this many metrics at a time."""
+T = TypeVar("T")
 
 
 class Client:
@@ -131,20 +129,16 @@ class Client:
         Raises:
             DatasetFailedError: the images could not be taken in.
         """
-        spec = self._with_images(spec, ingest)
-        fields = {"name": name, "labels": labels, "priority": priority, "limits": limits}
-        body = _body(spec) | {field: value for field, value in fields.items() if value is not None}
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        answer = self._transport.request("POST", "/v1/jobs", json=body, headers=headers)
-        return Job(self, JobDocument.model_validate(answer.json()))
+        envelope = {"name": name, "labels": labels, "priority": priority, "limits": limits}
+        return self._handle(calls.submit(self._with_images(spec, ingest), envelope, idempotency_key))
 
     def validate(self, spec: Mapping[str, Any] | JobSpec) -> dict[str, Any]:
         """Check a specification without submitting it: the full spelling, warnings and an estimate."""
-        return dict(self._transport.post("/v1/jobs:validate", _body(spec)))
+        return self._transport.send(calls.validate(spec))
 
     def job(self, job_id: str) -> Job:
         """One job."""
-        return Job(self, JobDocument.model_validate(self._transport.get(f"/v1/jobs/{job_id}")))
+        return self._handle(calls.job(job_id))
 
     def jobs(
         self,
@@ -155,7 +149,7 @@ class Client:
         label: str | Sequence[str] | None = None,
         search: str | None = None,
         sort: str | None = None,
-    ) -> Iterator[Job]:
+    ) -> Jobs:
         """All jobs that match, newest first unless sorted otherwise, fetched page by page as they are read.
 
         Args:
@@ -166,41 +160,45 @@ class Client:
             search: words that each stand in the job's name, identifier, dataset, method or labels.
             sort: a column, such as ``accuracy``; with ``-`` before it the largest first. Default: ``-created``.
         """
-        statuses = status if status is None or isinstance(status, str) else ",".join(status)
         labels = [label] if isinstance(label, str) else label
-        query = {"status": statuses, "method": method, "dataset": dataset, "label": labels, "search": search,
-                 "sort": sort, "limit": PAGE}  # fmt: skip
-        cursor: str | None = None
-        while True:
-            page = self._transport.get("/v1/jobs", **query, cursor=cursor)
-            for document in page["data"]:
-                yield Job(self, JobDocument.model_validate(document))
-            cursor = page.get("next_cursor")
-            if cursor is None:
-                return
+        filters = {"method": method, "dataset": dataset, "label": labels, "search": search, "sort": sort}
+        return Jobs(self, calls.jobs(status, filters))
+
+    def amend(
+        self,
+        job_id: str,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
+    ) -> Job:
+        """Change a job's name, all its labels, or its priority; what is not given stays."""
+        given = {"name": name, "labels": labels, "priority": priority}
+        return self._handle(calls.amend(job_id, {field: v for field, v in given.items() if v is not None}))
 
     def cancel(self, job_id: str, *, keep_result: bool = False, reason: str | None = None) -> Job:
         """Stop a job for good; ``keep_result`` makes a bundle of the images as they are, unscored."""
-        body: dict[str, Any] = {"keep_result": keep_result}
-        if reason is not None:
-            body["reason"] = reason
-        return self._verb(job_id, "cancel", body)
+        return self._handle(calls.cancel(job_id, keep_result, reason))
 
     def pause(self, job_id: str) -> Job:
         """Save a job's state and free its worker."""
-        return self._verb(job_id, "pause")
+        return self._handle(calls.verb(job_id, "pause"))
 
     def resume(self, job_id: str) -> Job:
         """Queue a paused job again; it goes on from its checkpoint."""
-        return self._verb(job_id, "resume")
+        return self._handle(calls.verb(job_id, "resume"))
 
     def retry(self, job_id: str, *, from_scratch: bool = False) -> Job:
         """Queue a failed or expired job again, from its last good checkpoint unless ``from_scratch``."""
-        return self._verb(job_id, "retry", {"from_scratch": from_scratch})
+        return self._handle(calls.verb(job_id, "retry", {"from_scratch": from_scratch}))
 
     def clone(self, job_id: str, overrides: Mapping[str, Any] | None = None) -> Job:
         """Submit a copy of a job with some fields changed."""
-        return self._verb(job_id, "clone", {"overrides": dict(overrides or {})})
+        return self._handle(calls.verb(job_id, "clone", {"overrides": dict(overrides or {})}))
+
+    def delete(self, job_id: str) -> None:
+        """Remove a job that has ended, with its log and its files."""
+        self._transport.send(calls.delete(job_id))
 
     def events(self, job_id: str, *, after: int = 0, follow: bool = True) -> Iterator[Event]:
         """The events of a job with ``seq`` above ``after``, in order.
@@ -212,32 +210,47 @@ class Client:
                 stop after those that exist.
         """
         if follow:
-            yield from events.follow(self._transport, job_id, after)
-            return
-        while True:
-            page = self._transport.get(f"/v1/jobs/{job_id}/events", after_seq=after, limit=PAGE)["data"]
-            for document in page:
-                event = Event.model_validate(document)
-                after = event.seq
-                yield event
-            if len(page) < PAGE:
-                return
+            return events.follow(self._transport, job_id, after)
+        return self.pages(calls.events(job_id, after))
 
-    def metrics(self, job_id: str, keys: Sequence[str] | None = None, *, max_points: int = 500) -> dict[str, Series]:
-        """The readings of a job, at most ``max_points`` (2 to 5000) a metric.
+    def log(self, job_id: str, *, tail: int | None = None) -> str:
+        """A job's log over all attempts: what its engine said and printed, each line with time and attempt.
+
+        Args:
+            job_id: the job.
+            tail: only so many lines, the last ones (1 to 10,000).
+        """
+        return self._transport.send(calls.log(job_id, tail)).text
+
+    def follow_log(self, job_id: str, *, tail: int | None = None) -> Iterator[str]:
+        """A job's log piece by piece, as it grows, until the job has ended; a piece is one line or several.
+
+        Args:
+            job_id: the job.
+            tail: begin with so many lines, the last ones. Default: at the beginning.
+        """
+        document = self._transport.send(calls.job(job_id))
+        found = self._transport.send(calls.log(job_id, tail))
+        while True:
+            if found.text:
+                yield found.text
+            if document.finished:  # read before the log was, which then is complete
+                return
+            document = self._transport.send(calls.news(document, calls.LONG_POLL_S))
+            found = self._transport.send(calls.log_from(job_id, found.length))
+
+    def metrics(self, job_id: str, keys: Sequence[str] | None = None, *, max_points: int = 500) -> Metrics:
+        """The readings of a job, at most ``max_points`` (2 to 5000) a metric, as a dictionary of series.
 
         Args:
             job_id: the job.
             keys: names such as ``loss``, ``mi_lower_bound``, ``cmi``. Default: all there are.
             max_points: beyond it, neighbouring steps are joined to their minimum, maximum, mean and last.
         """
-        if keys is None:
-            keys = [key["name"] for key in self._transport.get(f"/v1/jobs/{job_id}/metrics")["data"]]
-        found: dict[str, Series] = {}
-        for start in range(0, len(keys), KEYS_PER_QUERY):
-            part = list(keys[start : start + KEYS_PER_QUERY])
-            answer = self._transport.get(f"/v1/jobs/{job_id}/metrics:query", key=part, max_points=max_points)
-            found |= {series["key"]: _rows(series) for series in answer["series"]}
+        names: Sequence[str] = self._transport.send(calls.metric_names(job_id)) if keys is None else keys
+        found = Metrics()
+        for call in calls.readings(job_id, names, max_points):
+            found.update(self._transport.send(call))
         return found
 
     def compare(self, job_ids: Sequence[str]) -> Comparison:
@@ -264,8 +277,7 @@ class Client:
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """The files that a job has made so far."""
-        answer = self._transport.get(f"/v1/jobs/{job_id}/artifacts")
-        return [Artifact.model_validate(document) for document in answer["data"]]
+        return self._transport.send(calls.artifacts(job_id))
 
     def download(self, job_id: str, out: str | Path) -> Bundle:
         """Fetch a job's bundle, check it and unpack it into the folder ``out``.
@@ -276,58 +288,107 @@ class Client:
             ClientError: the job has no bundle (yet).
             DownloadError: what arrived is not what the service promised.
         """
-        bundles = [
-            artifact for artifact in self.artifacts(job_id) if artifact.kind == "bundle" and artifact.state == "ready"
-        ]
-        if not bundles:
-            raise ClientError(f"{job_id} has no bundle; wait until it has succeeded (`ddctl watch {job_id}`)")
+        found = bundle.newest(self.artifacts(job_id), job_id)
         folder = Path(out)
-        archive = bundle.fetch(self._transport, Remote.of(bundles[-1]), folder / f".{job_id}.zip")
+        archive = bundle.fetch(self._transport, Remote.of(found), folder / f".{job_id}.zip")
         try:
             return bundle.unpack(archive, folder)
         finally:
             archive.unlink()
 
+    def fetch(self, artifact: Artifact, target: str | Path) -> Path:
+        """Fetch one file of a job, check it and store it as ``target``.
+
+        Raises:
+            DownloadError: what arrived is not what the service promised.
+        """
+        return bundle.fetch(self._transport, Remote.of(artifact), Path(target))
+
     def methods(self) -> list[dict[str, Any]]:
         """What can be asked for: methods with their JSON Schema, defaults and source."""
-        return list(self._transport.get("/v1/methods")["data"])
+        return self._transport.send(calls.menu("methods"))
 
     def regularizers(self) -> list[dict[str, Any]]:
         """What can be added to a method, likewise."""
-        return list(self._transport.get("/v1/regularizers")["data"])
+        return self._transport.send(calls.menu("regularizers"))
 
     def decoders(self) -> list[dict[str, Any]]:
         """What makes training images of stored ones, likewise."""
-        return list(self._transport.get("/v1/decoders")["data"])
+        return self._transport.send(calls.menu("decoders"))
 
     def samplers(self) -> list[dict[str, Any]]:
         """What chooses the real images of a step, likewise."""
-        return list(self._transport.get("/v1/samplers")["data"])
+        return self._transport.send(calls.menu("samplers"))
 
     def networks(self) -> list[dict[str, Any]]:
         """Networks to match with, train and score with, likewise."""
-        return list(self._transport.get("/v1/networks")["data"])
+        return self._transport.send(calls.menu("networks"))
 
     def presets(self) -> list[dict[str, Any]]:
         """Named starting points, with the score to expect."""
-        return list(self._transport.get("/v1/presets")["data"])
+        return self._transport.send(calls.menu("presets"))
+
+    def preset(self, name: str) -> dict[str, Any]:
+        """One of them, with its whole specification."""
+        return self._transport.send(calls.preset(name))
+
+    def readings(self) -> list[dict[str, Any]]:
+        """The metrics that jobs report: what each is, its unit and its range."""
+        return self._transport.send(calls.menu("readings"))
+
+    def problems(self) -> list[dict[str, Any]]:
+        """The kinds of refusals, by their codes."""
+        return self._transport.send(calls.problems())
 
     def health(self) -> dict[str, Any]:
         """Whether the service and what it depends on are ready."""
-        return dict(self._transport.get("/readyz"))
+        return self._transport.send(calls.health())
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers that are alive, and what they run."""
-        return list(self._transport.get("/v1/workers")["data"])
+        return self._transport.send(calls.menu("workers"))
+
+    def keys(self) -> list[dict[str, Any]]:
+        """The API keys of the tenant, without the keys themselves."""
+        return self._transport.send(calls.menu("api-keys"))
+
+    def create_key(
+        self, name: str, *, scopes: Sequence[str] | None = None, expires_at: datetime | None = None
+    ) -> dict[str, Any]:
+        """Make an API key; ``key`` of the answer is shown now and never again.
+
+        Args:
+            name: what it is for.
+            scopes: what it may be used for. Default: jobs and artifacts.
+            expires_at: when it stops working, with its time zone. Default: never.
+        """
+        return self._transport.send(calls.create_key(name, scopes, expires_at))
+
+    def revoke_key(self, key_id: str) -> None:
+        """Make an API key useless at once."""
+        self._transport.send(calls.revoke_key(key_id))
+
+    def me(self) -> dict[str, Any]:
+        """Whom the key speaks for: tenant, scopes, unfinished jobs and how many there may be."""
+        return self._transport.send(calls.me())
 
     def login_link(self) -> str:
         """An address that opens the dashboard once, without a key."""
-        return str(self._transport.post("/v1/login-links")["url"])
+        return self._transport.send(calls.login_link())
 
     def next_document(self, job: Job, seconds: float) -> JobDocument:
         """The job's document once its version changes, or after ``seconds``, whichever is first."""
-        query = {"wait": min(int(seconds) or 1, LONG_POLL_S), "version": job.document.version}
-        return JobDocument.model_validate(self._transport.get(f"/v1/jobs/{job.id}", **query))
+        return self._transport.send(calls.news(job.document, seconds))
+
+    def _handle(self, call: Call[JobDocument]) -> Job:
+        return Job(self, self._transport.send(call))
+
+    def pages(self, call: Call[Page[T]] | None) -> Iterator[T]:
+        """The entries of a list, fetched page by page."""
+        while call is not None:
+            page = self._transport.send(call)
+            yield from page.entries
+            call = page.following
 
     def _with_images(
         self, spec: Mapping[str, Any] | JobSpec, ingest: Mapping[str, Any] | None
@@ -342,35 +403,3 @@ class Client:
                 )
             return spec
         return dict(spec) | {"dataset": self.datasets.add(dataset, **ingest or {}).reference}
-
-    def _verb(self, job_id: str, verb: str, body: Mapping[str, Any] | None = None) -> Job:
-        return Job(self, JobDocument.model_validate(self._transport.post(f"/v1/jobs/{job_id}:{verb}", body)))
-
-
-def _body(spec: Mapping[str, Any] | JobSpec) -> dict[str, Any]:
-    """The specification as JSON can carry it, which has no NaN and no infinity."""
-    body = spec.model_dump(mode="json") if isinstance(spec, JobSpec) else dict(spec)
-    for place, value in _leaves(body, ()):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise BadInputError(f"{pointer(place)}: `{place[-1]}` is {value!r}, but must be a finite number")
-    return body
-
-
-def _leaves(value: object, place: tuple[int | str, ...]) -> Iterator[tuple[tuple[int | str, ...], object]]:
-    if isinstance(value, Mapping):
-        children: Iterable[tuple[int | str, object]] = value.items()
-    elif isinstance(value, (list, tuple)):
-        children = enumerate(value)
-    else:
-        yield place, value
-        return
-    for key, child in children:
-        yield from _leaves(child, (*place, key))
-
-
-def _rows(series: Mapping[str, Any]) -> Series:
-    """Turn the columns of the wire into points."""
-    columns = {name: series[name] for name in MetricPoint.model_fields if series.get(name) is not None}
-    return [
-        MetricPoint.model_validate(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
-    ]

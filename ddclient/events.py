@@ -2,21 +2,69 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 
 from ddclient import sse
 from ddclient.errors import ProblemError
 from ddclient.models import Event
-from ddclient.transport import RETRIED_STATUSES, Transport
+from ddclient.sse import Message
+from ddclient.transport import RETRIED_STATUSES, AsyncTransport, Transport
 
 SILENCE_S = 45.0
 """Three missed pings of the service mean that the connection is dead."""
 PATIENCE_S = 60.0
 """How long the service may be away before the stream gives up."""
 PAUSE_S = 0.5
+
+
+class Follower:
+    """Where a reader of a stream is: what to ask for, what is news, and when to give up.
+
+    Args:
+        connection: whose service it is.
+        job_id: the job.
+        after: the last event already seen.
+    """
+
+    def __init__(self, connection: Transport | AsyncTransport, job_id: str, after: int) -> None:
+        self._connection = connection
+        self._after = after
+        self._away_since: float | None = None
+        self.path = f"/v1/jobs/{job_id}/events:stream"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By which the service goes on where it left off."""
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        return headers | ({"Last-Event-ID": str(self._after)} if self._after else {})
+
+    def take(self, message: Message) -> Event | None:
+        """The event of a message, unless it has been seen."""
+        self._away_since = None
+        event = Event.model_validate_json(message.data)
+        if event.seq <= self._after:
+            return None
+        self._after = event.seq
+        return event
+
+    def broke(self, reason: Exception) -> float:
+        """Seconds to wait before the next connection, after one broke off.
+
+        Raises:
+            ProblemError: the service refused for good.
+            UnreachableError: it stayed away for a minute.
+        """
+        if isinstance(reason, ProblemError) and reason.status not in RETRIED_STATUSES:
+            raise reason
+        now = time.monotonic()
+        self._away_since = now if self._away_since is None else self._away_since
+        if now - self._away_since > PATIENCE_S:
+            raise self._connection.unreachable(reason) from reason
+        return PAUSE_S
 
 
 def follow(transport: Transport, job_id: str, after: int) -> Iterator[Event]:
@@ -28,35 +76,37 @@ def follow(transport: Transport, job_id: str, after: int) -> Iterator[Event]:
         ProblemError: the service refused (no such job, no such key).
         UnreachableError: the service stayed away for a minute.
     """
-    away_since: float | None = None
+    reader = Follower(transport, job_id, after)
     while True:
-        reason: Exception
         try:
-            for message in _connection(transport, job_id, after):
-                away_since = None
-                if message.event == "end":
-                    return
-                event = Event.model_validate_json(message.data)
-                if event.seq > after:
-                    after = event.seq
-                    yield event
-            reason = httpx.RemoteProtocolError("the stream broke off")
-        except httpx.TransportError as error:
+            with transport.stream(reader.path, headers=reader.headers, read_timeout=SILENCE_S) as answer:
+                for message in sse.messages(answer.iter_lines()):
+                    if message.event == "end":
+                        return
+                    if (event := reader.take(message)) is not None:
+                        yield event
+            reason: Exception = httpx.RemoteProtocolError("the stream broke off")
+        except (httpx.TransportError, ProblemError) as error:
             reason = error
-        except ProblemError as error:
-            if error.status not in RETRIED_STATUSES:
-                raise
-            reason = error
-        now = time.monotonic()
-        away_since = now if away_since is None else away_since
-        if now - away_since > PATIENCE_S:
-            raise transport.unreachable(reason) from reason
-        time.sleep(PAUSE_S)
+        time.sleep(reader.broke(reason))
 
 
-def _connection(transport: Transport, job_id: str, after: int) -> Iterator[sse.Message]:
-    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
-    if after:
-        headers["Last-Event-ID"] = str(after)
-    with transport.stream(f"/v1/jobs/{job_id}/events:stream", headers=headers, read_timeout=SILENCE_S) as answer:
-        yield from sse.messages(answer.iter_lines())
+async def follow_async(transport: AsyncTransport, job_id: str, after: int) -> AsyncIterator[Event]:
+    """The same for ``asyncio``; see :func:`follow`."""
+    reader = Follower(transport, job_id, after)
+    while True:
+        try:
+            async with transport.stream(reader.path, headers=reader.headers, read_timeout=SILENCE_S) as answer:
+                assembler = sse.Assembler()
+                async for line in answer.aiter_lines():
+                    message = assembler.feed(line)
+                    if message is None:
+                        continue
+                    if message.event == "end":
+                        return
+                    if (event := reader.take(message)) is not None:
+                        yield event
+            reason: Exception = httpx.RemoteProtocolError("the stream broke off")
+        except (httpx.TransportError, ProblemError) as error:
+            reason = error
+        await asyncio.sleep(reader.broke(reason))

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ddclient import tables
 from ddclient.bundle import Bundle
+from ddclient.calls import LONG_POLL_S, Call, Page
 from ddclient.errors import JobFailedError
-from ddclient.models import Artifact, Event, JobDocument, Series
+from ddclient.metrics import Metrics
+from ddclient.models import Artifact, Event, JobDocument
 from ddcore.spec.results import Results
 
 if TYPE_CHECKING:
     from ddclient.client import Client
 
-LONG_POLL_S = 20
-"""The service holds a request for news at most this long."""
+
+SHOWN = 20
+"""Jobs that a notebook shows of a list."""
 
 
-class Job:
-    """One job: its document as last read, and what can be done with it."""
+class JobHandle:
+    """One job: its document as last read."""
 
-    def __init__(self, client: Client, document: JobDocument) -> None:
-        self.client = client
+    def __init__(self, document: JobDocument) -> None:
         self.document = document
 
     def __repr__(self) -> str:
-        return f"<Job {self.id} {self.status}>"
+        return f"<{type(self).__name__} {self.id} {self.status}>"
+
+    def _repr_html_(self) -> str:
+        """The job as a table, which notebooks show."""
+        return tables.job(self.document)
 
     @property
     def id(self) -> str:
@@ -46,6 +54,26 @@ class Job:
         ``results.accuracy.mean`` reads a field, ``results["accuracy"]["mean"]`` the same from the JSON of the service.
         """
         return self.document.results
+
+    def _require_success(self) -> None:
+        if self.status != "succeeded":
+            failure = self.document.error
+            raise JobFailedError(self.id, self.status, failure.message if failure else None)
+
+    def _seconds_left(self, deadline: float | None, timeout: float | None) -> float:
+        """How long to wait for news; raises once the time is up."""
+        left = LONG_POLL_S if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"{self.id} is still {self.status} after {timeout or 0:g} seconds")
+        return left
+
+
+class Job(JobHandle):
+    """One job: its document as last read, and what can be done with it."""
+
+    def __init__(self, client: Client, document: JobDocument) -> None:
+        super().__init__(document)
+        self.client = client
 
     def refresh(self) -> Job:
         """Read the document again."""
@@ -76,22 +104,25 @@ class Job:
 
             watch(self, timeout=timeout)
         while not self.document.finished:
-            left = LONG_POLL_S if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"{self.id} is still {self.status} after {timeout:g} seconds")
-            self.document = self.client.next_document(self, left)
+            self.document = self.client.next_document(self, self._seconds_left(deadline, timeout))
             if on_change is not None:
                 on_change(self.document)
-        if self.status != "succeeded":
-            failure = self.document.error
-            raise JobFailedError(self.id, self.status, failure.message if failure else None)
+        self._require_success()
         return self
 
     def events(self, *, after: int = 0, follow: bool = True) -> Iterator[Event]:
         """The job's events; see :meth:`Client.events`."""
         return self.client.events(self.id, after=after, follow=follow)
 
-    def metrics(self, keys: Sequence[str] | None = None, *, max_points: int = 500) -> dict[str, Series]:
+    def log(self, *, tail: int | None = None) -> str:
+        """The job's log, or its last lines; see :meth:`Client.log`."""
+        return self.client.log(self.id, tail=tail)
+
+    def follow_log(self, *, tail: int | None = None) -> Iterator[str]:
+        """The job's log as it grows; see :meth:`Client.follow_log`."""
+        return self.client.follow_log(self.id, tail=tail)
+
+    def metrics(self, keys: Sequence[str] | None = None, *, max_points: int = 500) -> Metrics:
         """The job's readings; see :meth:`Client.metrics`."""
         return self.client.metrics(self.id, keys, max_points=max_points)
 
@@ -117,3 +148,36 @@ class Job:
         """Queue the job again; it goes on from its checkpoint."""
         self.document = self.client.resume(self.id).document
         return self
+
+    def retry(self, *, from_scratch: bool = False) -> Job:
+        """Queue the job again after it failed or expired; see :meth:`Client.retry`."""
+        self.document = self.client.retry(self.id, from_scratch=from_scratch).document
+        return self
+
+    def clone(self, overrides: Mapping[str, Any] | None = None) -> Job:
+        """Submit a copy with some fields changed, which is another job; see :meth:`Client.clone`."""
+        return self.client.clone(self.id, overrides)
+
+    def delete(self) -> None:
+        """Remove the job, which has ended, with its log and its files."""
+        self.client.delete(self.id)
+
+
+class Jobs(Iterator[Job]):
+    """The jobs of a list, fetched page by page as they are read.
+
+    Args:
+        client: whose they are.
+        call: for the first page.
+    """
+
+    def __init__(self, client: Client, call: Call[Page[JobDocument]]) -> None:
+        self._client, self._call = client, call
+        self._documents = client.pages(call)
+
+    def __next__(self) -> Job:
+        return Job(self._client, next(self._documents))
+
+    def _repr_html_(self) -> str:
+        """The first of them as a table, which notebooks show; none counts as read by that."""
+        return tables.jobs(islice(self._client.pages(self._call), SHOWN))

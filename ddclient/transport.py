@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
 
+from ddclient.calls import Call
 from ddclient.discovery import Endpoint, is_loopback
 from ddclient.errors import ProblemError, UnreachableError
 from ddcore.version import __version__
@@ -24,7 +33,38 @@ Query = Mapping[str, Any]
 T = TypeVar("T")
 
 
-class Transport:
+class _Connection:
+    """What a transport is, whichever way it waits."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+
+    def unreachable(self, cause: Exception) -> UnreachableError:
+        """The error for a service that does not answer."""
+        reason = str(cause) or type(cause).__name__
+        return UnreachableError(
+            f"no answer from {self.endpoint.url} ({self.endpoint.source}): {reason}; "
+            "start a service with `ddctl up`, or set DD_URL to the address of one"
+        )
+
+    def _options(self, timeout: float) -> dict[str, Any]:
+        """How clients of httpx are made."""
+        headers = {"User-Agent": f"ddclient/{__version__}", "Accept": "application/json"}
+        if self.endpoint.api_key:
+            headers["Authorization"] = f"Bearer {self.endpoint.api_key}"
+        # a proxy of the environment cannot reach the service of this machine
+        trusts = not is_loopback(httpx.URL(self.endpoint.url).host)
+        return {"base_url": self.endpoint.url, "headers": headers, "timeout": timeout, "trust_env": trusts}
+
+    @contextmanager
+    def _readable_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise self.unreachable(error) from error
+
+
+class Transport(_Connection):
     """Requests to one service, with its key.
 
     ``GET`` is tried again when the connection fails or the service is overloaded or away. So is a
@@ -33,18 +73,8 @@ class Transport:
     """
 
     def __init__(self, endpoint: Endpoint, *, timeout: float, transport: httpx.BaseTransport | None = None) -> None:
-        self.endpoint = endpoint
-        headers = {"User-Agent": f"ddclient/{__version__}", "Accept": "application/json"}
-        if endpoint.api_key:
-            headers["Authorization"] = f"Bearer {endpoint.api_key}"
-        self._http = httpx.Client(
-            base_url=endpoint.url,
-            headers=headers,
-            timeout=timeout,
-            transport=transport,
-            # a proxy of the environment cannot reach the service of this machine
-            trust_env=not is_loopback(httpx.URL(endpoint.url).host),
-        )
+        super().__init__(endpoint)
+        self._http = httpx.Client(transport=transport, **self._options(timeout))
 
     def close(self) -> None:
         """Close the connections."""
@@ -65,19 +95,23 @@ class Transport:
             ProblemError: the service refused.
             UnreachableError: the service does not answer.
         """
-        headers = dict(headers or {})
-        repeatable = method == "GET" or "Idempotency-Key" in headers
+        return self.send(Call(method, path, lambda answer: answer, query or {}, json, headers or {}))
 
-        def send() -> httpx.Response:
-            answer = self._http.request(method, path, params=_query(query), json=json, headers=headers)
-            if answer.status_code >= 400:
-                raise problem(answer)
-            return answer
+    def send(self, call: Call[T]) -> T:
+        """Make a call.
 
-        if repeatable:
-            return self.persist(send)
+        Raises:
+            ProblemError: the service refused.
+            UnreachableError: the service does not answer.
+        """
+
+        def once() -> httpx.Response:
+            return _accepted(self._http.request(call.method, call.path, **_content(call)))
+
+        if _repeatable(call):
+            return call.read(self.persist(once))
         with self._readable_failures():
-            return send()
+            return call.read(once())
 
     def get(self, path: str, **query: Any) -> Any:
         """The JSON document at ``path``."""
@@ -95,10 +129,7 @@ class Transport:
             UnreachableError: the service does not answer, however often it is asked.
         """
         with self._readable_failures():
-            retrying = Retrying(
-                retry=retry_if_exception(_may_pass), stop=stop_after_attempt(ATTEMPTS), wait=_pause, reraise=True
-            )
-            return retrying(send)
+            return Retrying(**_patience())(send)
 
     def put(self, path: str, body: Iterable[bytes], size: int, headers: Mapping[str, str]) -> Any:
         """Send ``size`` bytes once, as they are made, and return the JSON document of the answer.
@@ -133,20 +164,46 @@ class Transport:
                 raise problem(answer)
             yield answer
 
-    def unreachable(self, cause: Exception) -> UnreachableError:
-        """The error for a service that does not answer."""
-        reason = str(cause) or type(cause).__name__
-        return UnreachableError(
-            f"no answer from {self.endpoint.url} ({self.endpoint.source}): {reason}; "
-            "start a service with `ddctl up`, or set DD_URL to the address of one"
-        )
 
-    @contextmanager
-    def _readable_failures(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.TransportError as error:
-            raise self.unreachable(error) from error
+class AsyncTransport(_Connection):
+    """The same for ``asyncio``."""
+
+    def __init__(
+        self, endpoint: Endpoint, *, timeout: float, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        super().__init__(endpoint)
+        self._http = httpx.AsyncClient(transport=transport, **self._options(timeout))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def send(self, call: Call[T]) -> T:
+        """Make a call; see :meth:`Transport.send`."""
+
+        async def once() -> httpx.Response:
+            return _accepted(await self._http.request(call.method, call.path, **_content(call)))
+
+        if _repeatable(call):
+            return call.read(await self.persist(once))
+        with self._readable_failures():
+            return call.read(await once())
+
+    async def persist(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Await ``send`` until it returns; see :meth:`Transport.persist`."""
+        with self._readable_failures():
+            return await AsyncRetrying(**_patience())(send)
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, headers: Mapping[str, str], read_timeout: float
+    ) -> AsyncIterator[httpx.Response]:
+        """Open ``path`` and read its body as it arrives; see :meth:`Transport.stream`."""
+        timeout = httpx.Timeout(self._http.timeout.connect, read=read_timeout)
+        async with self._http.stream("GET", path, headers=dict(headers), timeout=timeout) as answer:
+            if answer.status_code >= 400:
+                await answer.aread()
+            yield _accepted(answer)
 
 
 def problem(answer: httpx.Response) -> ProblemError:
@@ -158,6 +215,26 @@ def problem(answer: httpx.Response) -> ProblemError:
     if not isinstance(document, dict):
         document = {"title": f"HTTP {answer.status_code} {answer.reason_phrase}".strip()}
     return ProblemError(answer.status_code, document, _retry_after(answer))
+
+
+def _accepted(answer: httpx.Response) -> httpx.Response:
+    if answer.status_code >= 400:
+        raise problem(answer)
+    return answer
+
+
+def _content(call: Call[Any]) -> dict[str, Any]:
+    return {"params": _query(call.query), "json": call.json, "headers": dict(call.headers)}
+
+
+def _repeatable(call: Call[Any]) -> bool:
+    return call.method == "GET" or "Idempotency-Key" in call.headers
+
+
+def _patience() -> dict[str, Any]:
+    return {
+        "retry": retry_if_exception(_may_pass), "stop": stop_after_attempt(ATTEMPTS), "wait": _pause, "reraise": True,
+    }  # fmt: skip
 
 
 def _retry_after(answer: httpx.Response) -> float | None:

@@ -77,7 +77,7 @@ def test_patience_ends(client: Client, service: FakeService, monkeypatch: pytest
 def test_existing_events_are_read_page_by_page(
     client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddclient.client.PAGE", 2)
+    monkeypatch.setattr("ddclient.calls.PAGE", 2)
 
     def page(request: httpx.Request) -> httpx.Response:
         after = int(request.url.params["after_seq"])
