@@ -10,7 +10,7 @@ import stat
 import tempfile
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
@@ -217,6 +217,21 @@ def unpack(archive: Path, folder: Path) -> Bundle:
         DownloadError: not a bundle, a name that leads out of the folder, a link, an absurd size, or a
             file whose digest is not the manifest's.
     """
+    extract(archive, folder, _verify)
+    return Bundle(folder)
+
+
+def extract(archive: Path, folder: Path, check: Callable[[Path], None] | None = None) -> None:
+    """Unzip an archive of the service into ``folder``, all of it or nothing.
+
+    Args:
+        archive: the zip file.
+        folder: where its files go.
+        check: looks at the unpacked files before they are moved there.
+
+    Raises:
+        DownloadError: no zip file, a name that leads out of the folder, a link, or an absurd size.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as temporary:
         staging = Path(temporary)
@@ -225,12 +240,12 @@ def unpack(archive: Path, folder: Path) -> Bundle:
                 names = [_extract(bundle, entry, staging) for entry in _entries(bundle, archive.stat().st_size)]
         except zipfile.BadZipFile as error:
             raise DownloadError(f"{archive.name} is not a zip file ({error})") from error
-        _verify(staging)
+        if check is not None:
+            check(staging)
         for name in names:
             destination = folder / name
             destination.parent.mkdir(parents=True, exist_ok=True)
             (staging / name).replace(destination)
-    return Bundle(folder)
 
 
 def sha256_of(path: Path) -> str:

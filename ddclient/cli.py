@@ -12,16 +12,29 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from ddclient import output
-from ddclient.commands import catalog, compare, datasets, engine, jobs, list_jobs, service, system
+from ddclient.commands import (
+    catalog,
+    changes,
+    compare,
+    datasets,
+    engine,
+    jobs,
+    keys,
+    list_jobs,
+    records,
+    service,
+    system,
+)
 from ddclient.errors import ClientError, Exit
 from ddcore.errors import DistillationError
 from ddcore.spec import SpecError
+from ddcore.version import __version__
 
 EPILOG = (
     "Exit status: 0 succeeded, 1 failed or expired, 2 bad input, 3 cancelled, 4 no service answers, "
@@ -33,11 +46,25 @@ app = typer.Typer(
     help="Dataset distillation as a service: a few synthetic images per class that train a model almost as well.",
     epilog=EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (service, jobs, list_jobs, compare, datasets, catalog, engine, system):
+for module in (service, jobs, list_jobs, changes, compare, records, datasets, catalog, keys, engine, system):
     module.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        output.emit({"version": __version__}, __version__, as_json=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Dataset distillation as a service: a few synthetic images per class that train a model almost as well."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,18 +6,20 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, TypeVar
 
 import httpx
 
-from ddclient import bundle, calls, comparison, events
+from ddclient import bundle, calls, comparison, events, formats
 from ddclient.bundle import Bundle, Remote
 from ddclient.calls import Call, Page
 from ddclient.comparison import Bands, Comparison
 from ddclient.datasets import Datasets
 from ddclient.discovery import locate
 from ddclient.errors import BadInputError
+from ddclient.formats import Format
 from ddclient.images import is_path
 from ddclient.job import Job, Jobs
 from ddclient.metrics import Metrics
@@ -213,6 +215,10 @@ class Client:
             return events.follow(self._transport, job_id, after)
         return self.pages(calls.events(job_id, after))
 
+    def all_events(self) -> Iterator[Event]:
+        """New events of all jobs of the tenant as they come, over connections that may break; it does not end."""
+        return events.follow_all(self._transport)
+
     def log(self, job_id: str, *, tail: int | None = None) -> str:
         """A job's log over all attempts: what its engine said and printed, each line with time and attempt.
 
@@ -296,6 +302,32 @@ class Client:
         finally:
             archive.unlink()
 
+    def export(self, job_id: str, out: str | Path, format: Format | str = Format.BUNDLE) -> Path:
+        """Fetch a job's distilled set in one of several forms.
+
+        Args:
+            job_id: the job.
+            out: folder to write to.
+            format: ``bundle`` (all of it), ``npz`` (arrays of NumPy), ``folder`` (8-bit PNGs, a folder a class), or
+                ``parquet`` (as Hugging Face datasets are stored).
+
+        Returns:
+            The folder, or the ``.npz`` file.
+
+        Raises:
+            ClientError: the job has no result (yet).
+            DownloadError: what arrived is not what the service promised.
+        """
+        chosen, folder = Format(format), Path(out)
+        if chosen in (Format.BUNDLE, Format.PARQUET):
+            if chosen is Format.BUNDLE:
+                return self.download(job_id, folder).path
+            with TemporaryDirectory() as temporary:
+                return formats.parquet(self.download(job_id, temporary), folder)
+        found = bundle.newest(self.artifacts(job_id), job_id, formats.KINDS[chosen])
+        fetched = self.fetch(found, folder / Path(found.name).name)
+        return fetched if chosen is Format.NPZ else formats.unzip(fetched, folder)
+
     def fetch(self, artifact: Artifact, target: str | Path) -> Path:
         """Fetch one file of a job, check it and store it as ``target``.
 
@@ -304,29 +336,36 @@ class Client:
         """
         return bundle.fetch(self._transport, Remote.of(artifact), Path(target))
 
+    def menu(self, kind: str) -> list[dict[str, Any]]:
+        """What can be asked for, of one kind: ``methods``, ``regularizers``, ``networks``, ``decoders``, ``samplers``.
+
+        Each has its fields as JSON Schema, its defaults and its source.
+        """
+        return self._transport.send(calls.menu(kind))
+
     def methods(self) -> list[dict[str, Any]]:
-        """What can be asked for: methods with their JSON Schema, defaults and source."""
-        return self._transport.send(calls.menu("methods"))
+        """The methods."""
+        return self.menu("methods")
 
     def regularizers(self) -> list[dict[str, Any]]:
-        """What can be added to a method, likewise."""
-        return self._transport.send(calls.menu("regularizers"))
+        """What can be added to a method."""
+        return self.menu("regularizers")
 
     def decoders(self) -> list[dict[str, Any]]:
-        """What makes training images of stored ones, likewise."""
-        return self._transport.send(calls.menu("decoders"))
+        """What makes training images of stored ones."""
+        return self.menu("decoders")
 
     def samplers(self) -> list[dict[str, Any]]:
-        """What chooses the real images of a step, likewise."""
-        return self._transport.send(calls.menu("samplers"))
+        """What chooses the real images of a step."""
+        return self.menu("samplers")
 
     def networks(self) -> list[dict[str, Any]]:
-        """Networks to match with, train and score with, likewise."""
-        return self._transport.send(calls.menu("networks"))
+        """Networks to match with, train and score with."""
+        return self.menu("networks")
 
     def presets(self) -> list[dict[str, Any]]:
         """Named starting points, with the score to expect."""
-        return self._transport.send(calls.menu("presets"))
+        return self.menu("presets")
 
     def preset(self, name: str) -> dict[str, Any]:
         """One of them, with its whole specification."""
@@ -348,11 +387,11 @@ class Client:
         """The workers that are alive, and what they run."""
         return self._transport.send(calls.menu("workers"))
 
-    def keys(self) -> list[dict[str, Any]]:
+    def api_keys(self) -> list[dict[str, Any]]:
         """The API keys of the tenant, without the keys themselves."""
         return self._transport.send(calls.menu("api-keys"))
 
-    def create_key(
+    def create_api_key(
         self, name: str, *, scopes: Sequence[str] | None = None, expires_at: datetime | None = None
     ) -> dict[str, Any]:
         """Make an API key; ``key`` of the answer is shown now and never again.
@@ -364,7 +403,7 @@ class Client:
         """
         return self._transport.send(calls.create_key(name, scopes, expires_at))
 
-    def revoke_key(self, key_id: str) -> None:
+    def revoke_api_key(self, key_id: str) -> None:
         """Make an API key useless at once."""
         self._transport.send(calls.revoke_key(key_id))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -19,10 +20,12 @@ SILENCE_S = 45.0
 PATIENCE_S = 60.0
 """How long the service may be away before the stream gives up."""
 PAUSE_S = 0.5
+REMEMBERED = 1000
+"""Events of all jobs by which those that come twice are told."""
 
 
 class Follower:
-    """Where a reader of a stream is: what to ask for, what is news, and when to give up.
+    """Where a reader of a job's stream is: what to ask for, what is news, and when to give up.
 
     Args:
         connection: whose service it is.
@@ -40,16 +43,22 @@ class Follower:
     def headers(self) -> dict[str, str]:
         """By which the service goes on where it left off."""
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
-        return headers | ({"Last-Event-ID": str(self._after)} if self._after else {})
+        return headers | ({"Last-Event-ID": self._last_id} if self._last_id else {})
+
+    @property
+    def _last_id(self) -> str:
+        return str(self._after or "")
 
     def take(self, message: Message) -> Event | None:
         """The event of a message, unless it has been seen."""
         self._away_since = None
         event = Event.model_validate_json(message.data)
-        if event.seq <= self._after:
-            return None
-        self._after = event.seq
-        return event
+        return event if self._is_news(event) else None
+
+    def _is_news(self, event: Event) -> bool:
+        news = event.seq > self._after
+        self._after = max(self._after, event.seq)
+        return news
 
     def broke(self, reason: Exception) -> float:
         """Seconds to wait before the next connection, after one broke off.
@@ -67,6 +76,31 @@ class Follower:
         return PAUSE_S
 
 
+class TenantFollower(Follower):
+    """The same of the stream of all jobs, in which an event may come twice around a reconnection."""
+
+    def __init__(self, connection: Transport | AsyncTransport) -> None:
+        super().__init__(connection, "", 0)
+        self.path = "/v1/events:stream"
+        self._newest = ""
+        self._seen: deque[tuple[str, int]] = deque(maxlen=REMEMBERED)
+
+    @property
+    def _last_id(self) -> str:
+        return self._newest
+
+    def take(self, message: Message) -> Event | None:
+        """The event of a message, unless it has been seen."""
+        self._newest = message.id or self._newest
+        return super().take(message)
+
+    def _is_news(self, event: Event) -> bool:
+        name = (event.job_id, event.seq)
+        news = name not in self._seen
+        self._seen.append(name)
+        return news
+
+
 def follow(transport: Transport, job_id: str, after: int) -> Iterator[Event]:
     """Every event of a job with ``seq`` above ``after``, in order, without gap or duplicate, until it ends.
 
@@ -76,7 +110,15 @@ def follow(transport: Transport, job_id: str, after: int) -> Iterator[Event]:
         ProblemError: the service refused (no such job, no such key).
         UnreachableError: the service stayed away for a minute.
     """
-    reader = Follower(transport, job_id, after)
+    return _follow(transport, Follower(transport, job_id, after))
+
+
+def follow_all(transport: Transport) -> Iterator[Event]:
+    """New events of all jobs of the tenant, until the reader stops; errors are those of :func:`follow`."""
+    return _follow(transport, TenantFollower(transport))
+
+
+def _follow(transport: Transport, reader: Follower) -> Iterator[Event]:
     while True:
         try:
             with transport.stream(reader.path, headers=reader.headers, read_timeout=SILENCE_S) as answer:

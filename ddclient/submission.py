@@ -67,6 +67,18 @@ def build(
     return body
 
 
+def overrides(settings: Sequence[str]) -> dict[str, Any]:
+    """What a copy of a job changes, as a JSON merge patch.
+
+    >>> overrides(["seed=1", "method.iterations=300"])
+    {'seed': 1, 'method': {'iterations': 300}}
+    """
+    changes: dict[str, Any] = {}
+    for text in settings:
+        _set(changes, text)
+    return changes
+
+
 def read_spec(path: Path) -> dict[str, Any]:
     """The object in a JSON or TOML file, or on standard input for ``-``.
 

@@ -20,7 +20,7 @@ from ddcore.spec import (
     SAMPLERS,
     Preset,
     all_presets,
-    nearest,
+    did_you_mean,
 )
 from ddcore.spec.catalog import Component
 from ddcore.spec.readings import Reading, catalogue
@@ -69,8 +69,7 @@ def get_preset(name: str, _: JobReader) -> Preset:
     """Get a preset, such as `paper/dm-cifar10-ipc10`."""
     presets = all_presets()
     if name not in presets:
-        guess = nearest(name, presets)
-        raise NotFound(f"there is no preset {name}" + (f"; did you mean {guess}?" if guess else ""))
+        raise NotFound(f"there is no preset {name}{did_you_mean(name, presets)}")
     return presets[name]
 
 

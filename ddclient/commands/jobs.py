@@ -13,6 +13,7 @@ from ddclient.client import Client
 from ddclient.commands import ingest_options as own
 from ddclient.commands.sending import send
 from ddclient.errors import BadInputError, Exit
+from ddclient.formats import Format
 from ddclient.images import is_path
 from ddclient.job import Job
 from ddclient.live import watch as follow
@@ -89,15 +90,24 @@ def watch(job_id: JobId, as_json: JsonOption = False) -> None:
         _follow(client.job(job_id), as_json=as_json)
 
 
-def get(job_id: JobId, out: output.OutOption = None, as_json: JsonOption = False) -> None:
-    """Print a job, or fetch its bundle into a folder."""
+def get(
+    job_id: JobId,
+    out: output.OutOption = None,
+    format_: Annotated[
+        Format, typer.Option("--format", help="What of it: the bundle, an .npz, a folder a class of PNGs, or parquet.")
+    ] = Format.BUNDLE,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a job, or fetch its distilled set into a folder."""
+    if out is None and format_ is not Format.BUNDLE:
+        raise BadInputError(f"--format {format_.value} needs a folder to write to: add --out DIR")
     with Client() as client:
         if out is None:
             document = client.job(job_id).document
             output.emit(document, output.describe(document), as_json=as_json)
         else:
-            bundle = client.download(job_id, out)
-            output.emit({"job_id": job_id, "path": str(bundle.path)}, str(bundle.path), as_json=as_json)
+            path = client.export(job_id, out, format_)
+            output.emit({"job_id": job_id, "path": str(path)}, str(path), as_json=as_json)
 
 
 def cancel(
@@ -132,18 +142,22 @@ def retry(
 
 
 def events(
-    job_id: JobId,
+    job_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Of this job. Without it, new events of all jobs are followed.")
+    ] = None,
     after: Annotated[int, typer.Option(min=0, help="Only events after this number.")] = 0,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new events until the job ends.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the events of a job."""
+    """Print the events of a job, or follow those of all jobs until Ctrl-C."""
+    if job_id is None and (after or as_json):
+        raise BadInputError("--after and --json are for the events of one job: name it")
     with Client() as client:
-        found = client.events(job_id, after=after, follow=follow)
+        found = client.all_events() if job_id is None else client.events(job_id, after=after, follow=follow)
         if as_json:
             output.emit(list(found), "", as_json=True)
         else:
-            _print_events(found)
+            _print_events(found, named=job_id is None)
 
 
 def register(app: typer.Typer) -> None:
@@ -183,9 +197,10 @@ def _follow(job: Job, *, as_json: bool, out: Path | None = None) -> None:
     raise typer.Exit(status)
 
 
-def _print_events(found: Iterator[Event]) -> None:
+def _print_events(found: Iterator[Event], *, named: bool) -> None:
     for event in found:
+        job = f"{event.job_id}  " if named else ""
         at = event.at.isoformat(timespec="seconds") if event.at else ""
         extra: dict[str, Any] = event.data
         text = event.message or ", ".join(f"{name} {value}" for name, value in extra.items())
-        output.emit(None, f"{event.seq:>4}  {at}  {event.level:<7}  {event.type}  {text}", as_json=False)
+        output.emit(None, f"{job}{event.seq:>4}  {at}  {event.level:<7}  {event.type}  {text}", as_json=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from rich.table import Table
 from rich.text import Text
@@ -9,8 +11,9 @@ from rich.text import Text
 from ddclient import output
 from ddclient.client import Client
 from ddclient.commands.this_machine import DataRoot, data_folder
-from ddclient.errors import Exit
+from ddclient.errors import BadInputError, Exit
 from ddclient.output import JsonOption
+from ddcore.spec import did_you_mean
 from ddcore.version import __version__
 
 STYLES = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -37,6 +40,46 @@ def login(as_json: JsonOption = False) -> None:
     output.emit({"url": link}, link, as_json=as_json)
 
 
+def whoami(as_json: JsonOption = False) -> None:
+    """Show whom the key speaks for, what it may do, and how many jobs may wait."""
+    with Client() as client:
+        found = client.me()
+    scopes = ", ".join(found["scopes"])
+    text = (
+        f"tenant {found['tenant_id']}, key {found['key_id'] or 'none'}, scopes {scopes}; "
+        f"{found['unfinished_jobs']} of at most {found['max_unfinished_jobs']} unfinished jobs"
+    )
+    output.emit(found, text, as_json=as_json)
+
+
+def workers(as_json: JsonOption = False) -> None:
+    """List the workers that are alive, and what they run."""
+    with Client() as client:
+        found = client.workers()
+    table = Table("id", "name", "device", "state", "job", "since", box=None, pad_edge=False)
+    for one in found:
+        cells = (one[name] for name in ("id", "name", "device_class", "state", "job_id", "started_at"))
+        table.add_row(*(str(cell or "")[:40] for cell in cells))
+    text = table if found else "no worker is alive; jobs wait until one starts (`ddctl up`, `ddctl worker`)"
+    output.emit(found, text, as_json=as_json)
+
+
+def problems(
+    code: Annotated[str | None, typer.Argument(help="One of them, such as quota_exceeded.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the kinds of refusals of the service by their codes, or explain one."""
+    with Client() as client:
+        known = {problem["code"]: problem for problem in client.problems()}
+    if code is not None and code not in known:
+        raise BadInputError(f"there is no problem '{code}'{did_you_mean(code, known)}; `ddctl problems` lists all")
+    chosen = list(known.values()) if code is None else [known[code]]
+    table = Table("code", "status", "meaning", box=None, pad_edge=False)
+    for problem in chosen:
+        table.add_row(problem["code"], str(problem["status"]), problem["description"])
+    output.emit(chosen, table, as_json=as_json)
+
+
 def version(as_json: JsonOption = False) -> None:
     """Print the version."""
     output.emit({"version": __version__}, __version__, as_json=as_json)
@@ -44,6 +87,5 @@ def version(as_json: JsonOption = False) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command()(doctor)
-    app.command()(login)
-    app.command()(version)
+    for command in (doctor, login, whoami, workers, problems, version):
+        app.command()(command)

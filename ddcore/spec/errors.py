@@ -40,6 +40,21 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known names closest in spelling to ``name``, three at most, as the end of a sentence; empty if none is close.
+
+    >>> did_you_mean("cifar_10", ["mnist", "cifar10", "cifar100", "digits"])
+    ", did you mean 'cifar10'? Others: 'cifar100'"
+    >>> did_you_mean("zzz", ["mnist"])
+    ''
+    """
+    matches = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.5)
+    if not matches:
+        return ""
+    others = ", ".join(f"'{match}'" for match in matches[1:])
+    return f", did you mean '{matches[0]}'?" + (f" Others: {others}" if others else "")
+
+
 def problems(error: ValidationError, fields: Sequence[str], model: type[BaseModel] | None = None) -> list[Problem]:
     """Every fault of a pydantic error, with the faults of nested components unfolded.
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ddcore.spec.catalog import SpecModel
-from ddcore.spec.errors import Problem, SpecError, nearest
+from ddcore.spec.errors import Problem, SpecError, did_you_mean
 
 
 class Published(SpecModel):
@@ -89,8 +89,7 @@ def expand(data: Mapping[str, Any]) -> dict[str, Any]:
         return fields
     presets = all_presets()
     if not isinstance(name, str) or name not in presets:
-        guess = nearest(name, presets) if isinstance(name, str) else None
-        hint = f", did you mean '{guess}'?" if guess else ""
+        hint = did_you_mean(name, presets) if isinstance(name, str) else ""
         detail = f"unknown preset {name!r}{hint}; known: {', '.join(presets)}"
         raise SpecError([Problem("/preset", "unknown_preset", detail)])
     return _merge(presets[name].job, fields)

@@ -155,3 +155,55 @@ def test_the_bundle_becomes_a_tensor_dataset(tmp_path: Any) -> None:
     image, label = Bundle(tmp_path).as_torch()[3]
     assert torch.equal(image, tensors["images"][3])
     assert label == 3
+
+
+def test_normalised_images_are_those_that_networks_see(tmp_path: Any) -> None:
+    import json
+
+    import torch
+    from safetensors.torch import save_file
+
+    from ddclient import Bundle
+
+    images, labels = torch.rand(4, 2, 3, 3), torch.arange(4)
+    save_file({"images": images, "labels": labels}, tmp_path / "distilled.safetensors")
+    facts = {"mean": [0.25, 0.5], "std": [0.5, 2.0], "whitened": False}
+    (tmp_path / "manifest.json").write_text(json.dumps({"normalization": facts}))
+    found = Bundle(tmp_path).as_torch(normalized=True).tensors[0]
+    for channel in range(2):
+        expected = (images[:, channel] - (0.25, 0.5)[channel]) / (0.5, 2.0)[channel]
+        assert torch.allclose(found[:, channel], expected)
+    matrix, mean = torch.rand(18, 18), torch.rand(18)
+    whitening = {"whitening_matrix": matrix, "whitening_mean": mean}
+    save_file({"images": images, "labels": labels, **whitening}, tmp_path / "distilled.safetensors")
+    whitened = Bundle(tmp_path).as_torch(normalized=True).tensors[0]
+    expected = torch.stack([((image.flatten() - mean) @ matrix).view(2, 3, 3) for image in images])
+    assert torch.allclose(whitened, expected, atol=1e-5)
+
+
+def test_metrics_become_a_table_of_pandas(
+    client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {"step_min": [1, 2], "step_max": [1, 2], "n": [1, 0], "last": [0.5, None], "nonfinite": [0, 1]}
+    service.on("GET", f"{PATH}/metrics:query", {"series": [{"key": "loss", **columns}]})
+    found = client.metrics(JOB_ID, ["loss"])
+    table = found.to_pandas()
+    assert table["last"].dtype == "float64"
+    assert table[["key", "step_min", "n"]].to_numpy().tolist() == [["loss", 1, 1], ["loss", 2, 0]]
+    assert table["last"].isna().tolist() == [False, True]
+    assert found.to_csv().splitlines()[1:] == ["loss,1,1,1,,,,0.5,0", "loss,2,2,0,,,,,1"]
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(ClientError, match="pip install pandas"):
+        found.to_pandas()
+
+
+def test_notebooks_show_jobs_as_tables(client: Client, service: FakeService) -> None:
+    document = job_document(name="<script>", progress={"step": 3, "total_steps": 9})
+    service.on("GET", PATH, document)
+    service.on("GET", "/v1/jobs", {"data": [document] * 3})
+    shown = client.job(JOB_ID)._repr_html_()
+    assert "&lt;script&gt;" in shown
+    assert "running, step 3 of 9" in shown
+    jobs = client.jobs()
+    assert jobs._repr_html_().count(JOB_ID) == 3
+    assert len(list(jobs)) == 3

@@ -1,0 +1,164 @@
+"""Every operation of the REST API has a command, and every command that talks to it stands for one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.core.settings import Settings
+from app.main import create_app
+from ddclient import cli
+from ddclient.errors import Exit
+from tests.contract.conftest import TINY, Live
+
+JOB, SET = "/v1/jobs/{job_id}", "/v1/datasets/{dataset_id}"
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "submit": ("post /v1/jobs", "post /v1/jobs:validate"),
+    "list": ("get /v1/jobs",),
+    "get": (f"get {JOB}", f"get {JOB}/bundle.zip"),
+    "watch": (f"get {JOB}",),
+    "edit": (f"patch {JOB}",),
+    "delete": (f"delete {JOB}",),
+    "cancel": (f"post {JOB}:cancel",),
+    "pause": (f"post {JOB}:pause",),
+    "resume": (f"post {JOB}:resume",),
+    "retry": (f"post {JOB}:retry",),
+    "clone": (f"post {JOB}:clone",),
+    "events": (f"get {JOB}/events", f"get {JOB}/events:stream", "get /v1/events:stream"),
+    "logs": (f"get {JOB}/log",),
+    "metrics": (f"get {JOB}/metrics", f"get {JOB}/metrics:query", "get /v1/metrics:compare"),
+    "artifacts": (
+        f"get {JOB}/artifacts", "get /v1/artifacts/{artifact_id}/content", f"get {JOB}/preview.png",
+        "get /v1/artifacts/{artifact_id}/preview.png",
+    ),
+    "datasets add": ("post /v1/datasets", f"put {SET}/content"),
+    "datasets list": ("get /v1/datasets",),
+    "datasets show": (f"get {SET}", f"get {SET}/report", f"get {SET}/samples.png"),
+    "datasets ingest": (f"post {SET}:ingest",),
+    "datasets export": (f"get {SET}/files", f"get {SET}/files/{{name}}"),
+    "datasets rm": (f"delete {SET}",),
+    "methods": ("get /v1/methods",),
+    "regularizers": ("get /v1/regularizers",),
+    "networks": ("get /v1/networks",),
+    "decoders": ("get /v1/decoders",),
+    "samplers": ("get /v1/samplers",),
+    "presets": ("get /v1/presets", "get /v1/presets/{name}"),
+    "readings": ("get /v1/readings",),
+    "keys list": ("get /v1/api-keys",),
+    "keys create": ("post /v1/api-keys",),
+    "keys revoke": ("delete /v1/api-keys/{key_id}",),
+    "whoami": ("get /v1/me",),
+    "login": ("post /v1/login-links",),
+    "workers": ("get /v1/workers",),
+    "doctor": ("get /healthz", "get /readyz"),
+    "problems": ("get /problems", "get /problems/{code}"),
+}  # fmt: skip
+"""Command: the operations of the API that it stands for."""
+ON_THIS_MACHINE = {"up", "demo", "api", "worker", "migrate", "run", "train-on", "version"}
+"""Commands that start the service, or do without one."""
+
+Ddctl = Callable[..., str]
+
+
+def commands() -> set[str]:
+    found = {command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback}
+    for group in cli.app.registered_groups:
+        inner = group.typer_instance.registered_commands if group.typer_instance else []
+        found |= {f"{group.name} {one.name or one.callback.__name__}" for one in inner if one.callback}
+    return found
+
+
+def test_each_operation_has_a_command_and_each_command_an_operation(tmp_path: Path) -> None:
+    paths = create_app(Settings(home=tmp_path)).openapi()["paths"]
+    operations = {f"{method} {path}" for path, methods in paths.items() for method in methods}
+    assert {operation for named in COMMANDS.values() for operation in named} == operations
+    assert COMMANDS.keys() | ON_THIS_MACHINE == commands()
+
+
+@pytest.fixture
+def ddctl(live: Live, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ddctl:
+    """Run a command in this process; what it printed."""
+    monkeypatch.setenv("DD_HOME", str(live.service.home))
+
+    def run(*words: str, status: int = 0) -> str:
+        found = cli.invoke(words)
+        captured = capsys.readouterr()
+        assert found == status, captured.err
+        return captured.err if status else captured.out
+
+    return run
+
+
+def test_a_job_from_its_submission_to_its_removal(ddctl: Ddctl, tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text(json.dumps(TINY | {"ipc": 2}))
+    job_id = ddctl("submit", "--spec", str(tmp_path / "job.json")).strip()
+
+    followed = ddctl("logs", job_id, "-f").splitlines()
+    assert all(re.match(r"20\d\d-[\d:T.-]+Z #1 (worker|phase|info|output) ", line) for line in followed)
+    phases = dict.fromkeys(line.split()[3].rstrip(",") for line in followed if " phase " in line)
+    assert list(phases)[:2] == ["loading", "distilling"]
+    assert followed[-1].endswith("attempt 1 is over: done; its result is being stored")
+    assert ddctl("logs", job_id).splitlines() == followed
+    assert ddctl("logs", job_id, "--tail", "2").splitlines() == followed[-2:]
+    assert json.loads(ddctl("logs", job_id, "--json"))["lines"] == followed
+
+    rows = list(csv.DictReader(io.StringIO(ddctl("metrics", job_id, "--csv", "--key", "loss"))))
+    assert [int(row["step_min"]) for row in rows] == list(range(1, 21))
+    assert "cmi" in ddctl("metrics", job_id)
+    assert "has no metric 'los', did you mean 'loss'?" in ddctl("metrics", job_id, "--key", "los", status=2)
+
+    out = tmp_path / "out"
+    with np.load(ddctl("get", job_id, "--format", "npz", "-o", str(out / "npz")).strip()) as arrays:
+        assert arrays["images"].shape == (20, 1, 8, 8)
+    ddctl("get", job_id, "--format", "folder", "-o", str(out / "folder"))
+    assert len(list((out / "folder").rglob("*.png"))) == 20
+    ddctl("get", job_id, "--format", "parquet", "-o", str(out / "parquet"))
+    assert [path.suffix for path in (out / "parquet" / "data").iterdir()] == [".parquet"]
+    assert "--out" in ddctl("get", job_id, "--format", "npz", status=2)
+    ddctl("artifacts", job_id, "--kind", "preview", "-o", str(out / "files"))
+    assert [path.name for path in (out / "files").iterdir()] == ["preview.png"]
+
+    copy = ddctl("clone", job_id, "--set", "seed=9", "--set", "method.iterations=100000").strip()
+    document = json.loads(ddctl("get", copy, "--json"))
+    spec = document["spec"]
+    assert (spec["seed"], spec["method"]["iterations"], document["parent_id"]) == (9, 100_000, job_id)
+    assert "mine" in ddctl("edit", copy, "--name", "mine", "--label", "team=a")
+    assert f"{copy} cancel" in ddctl("cancel", copy, "--keep-result", "--reason", "enough")
+
+    assert ddctl("delete", job_id, "--yes") == f"{job_id} deleted\n"
+    assert f"you have no job {job_id}" in ddctl("logs", job_id, status=Exit.REFUSED)
+
+
+def test_keys_and_the_menu(ddctl: Ddctl) -> None:
+    made = json.loads(ddctl("keys", "create", "for a test", "--scope", "jobs:read", "--days", "1", "--json"))
+    assert made["key"].startswith("dd_")
+    assert made["id"] in ddctl("keys", "list")
+    assert "revoked" in ddctl("keys", "revoke", made["id"])
+    assert "there is no API key 'key_nobody'" in ddctl("keys", "revoke", "key_nobody", status=2)
+    assert "tenant default" in ddctl("whoami")
+    assert "idle" in ddctl("workers") or "busy" in ddctl("workers")
+    assert "quota_exceeded" in ddctl("problems", "quota_exceeded")
+    assert "nats" in ddctl("readings")
+    for kind, name in (
+        ("networks", "convnet"),
+        ("regularizers", "mim"),
+        ("decoders", "mosaic"),
+        ("samplers", "random"),
+    ):
+        assert name in ddctl(kind)
+        assert ddctl(kind, name)
+    names = [one["name"] for one in json.loads(ddctl("presets", "--method", "dm", "--dataset", "digits", "--json"))]
+    assert "quick/dm-digits" in names
+    assert all("dm" in name for name in names)
+    assert json.loads(ddctl("presets", "quick/dm-digits", "--json"))["job"]["dataset"] == "digits"
+    assert json.loads(ddctl("presets", "--grep", "ZHAO", "--json"))
+    wrong = ddctl("presets", "quick/dm-digit", status=Exit.REFUSED)
+    assert len(re.findall("'quick/", wrong)) == 3
+    assert wrong.count("quick/dm-digits'") == 1
