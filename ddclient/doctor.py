@@ -20,15 +20,14 @@ from ddclient.client import Client
 from ddclient.discovery import home, locate
 from ddclient.errors import ClientError
 from ddcore.spec import DATASETS, broken_offers, discovery
+from ddcore.spec.local_sets import STORED_FACTS
 from ddcore.version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "fastapi", "sqlalchemy", "celery", "kombu", "redis", "psycopg", "pydantic")
 LOW_DISK = 5 * 10**9
 PROBE_S = 60
-SETTINGS_PROBE = (
-    "import json; from app.core.settings import Settings; "
-    "print(json.dumps({f'DD_{k.upper()}': v for k, v in Settings().describe().items()}, default=str))"
-)
+PROBE = "app.system.probe"
+"""Looks at the service's own parts, in a process of its own: the client never imports the service."""
 
 Verdict = Literal["ok", "warning", "error"]
 
@@ -50,11 +49,10 @@ def examine(data_root: Path) -> list[Finding]:
         ("compute", _compute),
         ("extensions", _extensions),
         ("data", lambda: _data(data_root)),
-        ("settings", _settings),
         ("disk", _disk),
         ("service", _service),
     )
-    return [_guarded(name, check) for name, check in checks]
+    return [*(_guarded(name, check) for name, check in checks), *_parts()]
 
 
 def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
@@ -116,31 +114,59 @@ def _extensions() -> Finding:
 
 
 def _data(root: Path) -> Finding:
+    """The sets of the data root, each read as a job would read it: its labels, and its first images."""
     if not root.is_dir():
         return Finding("data", "warning", f"{root} does not exist; `digits` needs no files", {"root": str(root)})
-    found = {
-        entry.name: sorted({path.name.split("-")[0] for path in entry.rglob("*.parquet")})
-        for entry in sorted(root.iterdir())
-        if entry.is_dir()
-    }
-    listed = [f"{name} ({', '.join(splits) or 'no parquet'})" for name, splits in found.items()]
+    names = sorted({entry.name for entry in root.iterdir() if entry.is_dir()})
+    found = {name: _read_set(root / name) for name in names}
+    broken = [name for name, read in found.items() if isinstance(read, str)]
     absent = [name for name, facts in DATASETS.items() if facts.download and name not in found]
-    text = f"{root}: {'; '.join(listed) or 'empty'}; not there: {', '.join(absent) or 'none'}"
-    return Finding("data", "ok", text, {"root": str(root), "found": found, "absent": absent})
+    listed = [f"{name}: {read if isinstance(read, str) else _counted(read)}" for name, read in found.items()]
+    text = "\n".join([f"{root}", *listed, f"not there: {', '.join(absent) or 'none'}"])
+    facts = {"root": str(root), "found": found, "broken": broken, "absent": absent}
+    return Finding("data", "error" if broken else "ok", text, facts)
 
 
-def _settings() -> Finding:
-    """Ask the service's own settings class, in a process of its own: the client never imports the service."""
+def _read_set(place: Path) -> dict[str, int] | str:
+    """Images of each split, or why the set cannot be read."""
+    try:
+        sources, source, errors = (
+            importlib.import_module(f"ddcore.{name}") for name in ("data.sources", "data.source", "errors")
+        )
+    except ImportError as error:
+        return f"not read: there is no engine here ({error.name} is missing)"
+    try:
+        if (place / STORED_FACTS).is_file():
+            stored = sources.load(place.name, place.parent)
+            return {"train": len(stored.train.labels), "test": len(stored.test.labels)}
+        counted: dict[str, int] = {}
+        readers = importlib.import_module("ddcore.data.readers")
+        for part in readers.match(place).read(source.Choices()).parts:
+            next(iter(part.images()))
+            counted[part.split or "all"] = counted.get(part.split or "all", 0) + len(part)
+    except errors.DataError as error:
+        return str(error)
+    return counted
+
+
+def _counted(splits: dict[str, int]) -> str:
+    return ", ".join(f"{split} {count:,}" for split, count in splits.items())
+
+
+def _parts() -> list[Finding]:
+    """Settings, database, broker and store, as the service itself finds them."""
     answer = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-c", SETTINGS_PROBE], capture_output=True, text=True, timeout=PROBE_S, check=False
+        [sys.executable, "-m", PROBE], capture_output=True, text=True, timeout=PROBE_S, check=False
     )
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines() or ["no reason given"]
         reason = lines[-1] if "ModuleNotFoundError" in lines[-1] else "\n".join(lines[-6:])
-        return Finding("settings", "error", f"the service's settings cannot be read: {reason}", {})
-    settings: dict[str, Any] = json.loads(answer.stdout)
+        return [Finding("settings", "error", f"the service's settings cannot be read: {reason}", {})]
+    document = json.loads(answer.stdout)
+    settings: dict[str, Any] = document["settings"]
     text = "\n".join(f"{name}={value}" for name, value in settings.items())
-    return Finding("settings", "ok", text, settings)
+    checks = [Finding(name, verdict, text, {}) for name, (verdict, text) in document["checks"].items()]
+    return [Finding("settings", "ok", text, settings), *checks]
 
 
 def _disk() -> Finding:

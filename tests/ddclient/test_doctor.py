@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from ddclient import Client, cli, doctor
 from ddclient.doctor import Finding
@@ -32,20 +33,43 @@ def findings(service: FakeService, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_a_sound_machine(findings: Any, service: FakeService) -> None:
     service.on("GET", "/readyz", {"status": "ready"})
     found = findings()
-    assert list(found) == ["versions", "compute", "extensions", "data", "settings", "disk", "service"]
+    assert list(found) == [
+        "versions", "compute", "extensions", "data", "disk", "service", "settings", "database", "broker", "store",
+    ]  # fmt: skip
     assert [name for name, finding in found.items() if finding.verdict == "error"] == []
+    assert {found[name].text for name in ("database", "broker", "store")} == {"not there yet; `ddctl up` makes it"}
     assert "bf16" in found["compute"].text
     assert found["versions"].facts["torch"]
     assert found["service"].facts["health"] == {"status": "ready"}
 
 
-def test_datasets_are_listed_with_their_splits(findings: Any, tmp_path: Path) -> None:
+def test_datasets_are_read_as_jobs_read_them(findings: Any, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        for number in range(3):
+            path = tmp_path / "pets" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), number).save(path)
     (tmp_path / "cifar10" / "data").mkdir(parents=True)
     for name in ("train-00000-of-00001", "test-00000-of-00001"):
         (tmp_path / "cifar10" / "data" / f"{name}.parquet").touch()
-    facts = findings(tmp_path)["data"].facts
-    assert facts["found"]["cifar10"] == ["test", "train"]
-    assert "mnist" in facts["absent"]
+    data = findings(tmp_path)["data"]
+    assert (data.verdict, data.facts["broken"]) == ("error", ["cifar10"])
+    assert "pets: all 6" in data.text
+    assert ".parquet" in data.facts["found"]["cifar10"]
+    assert "mnist" in data.facts["absent"]
+
+
+def test_what_the_service_needs_is_tried(findings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DD_DATABASE_URL", "postgresql+psycopg://user:opensesame@127.0.0.1:1/none")
+    monkeypatch.setenv("DD_BROKER_URL", "redis://:opensesame@127.0.0.1:1/0")
+    (tmp_path / "store").mkdir()
+    monkeypatch.setenv("DD_STORAGE_URL", str(tmp_path / "store"))
+    found = findings()
+    assert {name: found[name].verdict for name in ("database", "broker", "store")} == {
+        "database": "error", "broker": "error", "store": "ok",
+    }  # fmt: skip
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+    assert "opensesame" not in repr(found)
 
 
 def test_secrets_are_masked(findings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
