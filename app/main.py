@@ -23,6 +23,7 @@ from app.core.settings import Settings
 from app.core.storage import open_store
 from app.dashboard import pages as dashboard
 from app.datasets import routes as datasets
+from app.events import alert_routes as alerts
 from app.events import routes as events
 from app.events.stream import Tailer
 from app.jobs import routes as jobs
@@ -70,7 +71,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, limit=settings.body_limit, uploads=UPLOADS)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     app.add_middleware(RequestContext)
-    for slice_ in (compare, jobs, datasets, events, logs, metrics, artifacts, catalog, keys, system, dashboard):
+    for slice_ in (
+        compare, jobs, datasets, events, alerts, logs, metrics, artifacts, catalog, keys, system, dashboard,
+    ):  # fmt: skip
         app.include_router(slice_.router)
     docs.install(app)
     return app

@@ -20,9 +20,10 @@ from ddclient.errors import (
 )
 from ddclient.job import Job
 from ddclient.metrics import Metrics
-from ddclient.models import Artifact, DatasetDocument, Event, JobDocument, MetricPoint
+from ddclient.models import Alert, Artifact, DatasetDocument, Event, JobDocument, MetricPoint
 
 __all__ = [
+    "Alert",
     "Artifact",
     "AsyncClient",
     "AsyncJob",

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from ddclient.errors import BadInputError
-from ddclient.models import Artifact, Event, JobDocument, MetricPoint, Series
+from ddclient.models import Alert, Artifact, Event, JobDocument, MetricPoint, Series
 from ddcore.spec import JobSpec
 from ddcore.spec.errors import pointer
 
@@ -130,6 +130,12 @@ def events(job_id: str, after: int) -> Call[Page[Event]]:
         return Page(found, events(job_id, found[-1].seq) if len(found) == PAGE else None)
 
     return Call("GET", f"/v1/jobs/{job_id}/events", read, {"after_seq": after, "limit": PAGE})
+
+
+def alerts(since: datetime | None) -> Call[list[Alert]]:
+    """Alerts of all jobs since a moment."""
+    query = {"since": None if since is None else since.isoformat()}
+    return Call("GET", "/v1/alerts", lambda answer: [Alert.model_validate(one) for one in answer.json()["data"]], query)
 
 
 def log(job_id: str, tail: int | None = None) -> Call[LogText]:

@@ -23,7 +23,7 @@ from ddclient.formats import Format
 from ddclient.images import is_path
 from ddclient.job import Job, Jobs
 from ddclient.metrics import Metrics
-from ddclient.models import Artifact, Event, JobDocument
+from ddclient.models import Alert, Artifact, Event, JobDocument
 from ddclient.transport import Transport
 from ddcore.spec import JobSpec
 
@@ -218,6 +218,14 @@ class Client:
     def all_events(self) -> Iterator[Event]:
         """New events of all jobs of the tenant as they come, over connections that may break; it does not end."""
         return events.follow_all(self._transport)
+
+    def alerts(self, since: datetime | None = None) -> list[Alert]:
+        """What the user should hear of in all jobs, once for each rule and job, in order of time.
+
+        Args:
+            since: with its time zone. Default: a day ago.
+        """
+        return self._transport.send(calls.alerts(since))
 
     def log(self, job_id: str, *, tail: int | None = None) -> str:
         """A job's log over all attempts: what its engine said and printed, each line with time and attempt.

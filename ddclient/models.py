@@ -88,6 +88,21 @@ class Event(Document):
     data: dict[str, Any] = Field(default_factory=dict)
 
 
+class Alert(Document):
+    """What a user should hear of.
+
+    ``rule`` is ``diverging``, ``plateau``, ``eta_slipping``, ``below_random`` or ``finished``.
+    """
+
+    id: str
+    job_id: str
+    rule: str
+    level: str = "warning"
+    at: datetime
+    message: str = ""
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
 class Artifact(Document):
     """A file that a job made; ``sha256`` is the digest of its ``size`` bytes, known once it is ``ready``."""
 

@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 from app.artifacts import service as artifacts
 from app.artifacts.service import Output
 from app.core.storage import ArtifactStore
+from app.events import alerts
 from app.events import repository as events
 from app.queue.leases import Claim
+from ddcore.spec.results import Results
 from worker.run_folder import RunFolder
 
 _LENGTH = 8
@@ -62,6 +64,16 @@ def publish(session: Session, store: ArtifactStore, claimed: Claim, files: Seque
         artifact = artifacts.publish(session, store, claimed.job_id, claimed.fence, output)
         data = {"artifact_id": artifact, "kind": file.kind}
         events.append(session, claimed.job_id, "artifact.ready", "info", f"{file.path.name} is ready", data)
+
+
+def compare_with_random(session: Session, claimed: Claim, scored: Results) -> None:
+    """Alert the user where random real images do better than the distilled ones."""
+    random = scored.controls.get("random")
+    if scored.accuracy is None or random is None or scored.accuracy.mean >= random.mean:
+        return
+    accuracy = scored.accuracy.mean
+    message = f"the distilled images reach {accuracy:.1f} %, less than the {random.mean:.1f} % of random real ones"
+    alerts.record(session, claimed.job_id, "below_random", message, {"accuracy": accuracy, "random": random.mean})
 
 
 def tensor_facts(path: Path, name: str) -> tuple[list[int] | None, str | None]:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.artifacts import service as artifacts
 from app.core.database import Database
 from app.core.storage import ArtifactStore, Blob, StorageError
+from app.events import alerts
 from app.events import repository as events
 from app.logs import repository as logs
 from app.logs.service import move_to_store
@@ -29,6 +30,7 @@ from worker.faults import fault_point
 from worker.log_book import LogBook
 from worker.protocol import CheckpointSaved, Frame, Snapshot
 from worker.run_folder import RunFolder, pin
+from worker.watchdog import Alert, Watchdog
 
 _SPEED_WINDOW_S = 10.0
 
@@ -67,6 +69,8 @@ class Sink:
         self._folder = folder
         self._book = book
         self._log_is_large = False
+        self._watchdog = Watchdog()
+        self._alerts: list[Alert] = []
         self._speed = _Speed()
         self._position = _Position()
         self._readings: dict[str, float | None] = {}
@@ -83,6 +87,7 @@ class Sink:
         if not frames and not lines:
             return
         stored = self._upload(frames)
+        self._alerts += self._watchdog.look(frames)
         with self._database.write() as session:
             if not leases.hold(session, self._claim.job_id, self._claim.fence, self._advance(frames)):
                 raise LeaseLostError(self._claim.job_id)
@@ -94,7 +99,10 @@ class Sink:
             for index, frame in enumerate(frames):
                 self._record(session, frame, stored.get(index))
             self._report_progress(session, frames)
+            for alert in self._alerts:
+                alerts.record(session, self._claim.job_id, alert.rule, alert.message, alert.numbers)
             self.write_log(session, lines)
+        self._alerts.clear()
         self._book.stored(len(lines))
         self._move_log()
         for path in (item.path for item in stored.values()):

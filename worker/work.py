@@ -154,6 +154,7 @@ class Distillation(_Base):
             results.publish(session, self._store, self._claim, stored)
             if done.finalized and cancelled:
                 return endings.cancel(session, self._claim, done.results)
+            results.compare_with_random(session, self._claim, done.results)
             values = {"results": done.results.model_dump(mode="json"), "step": done.steps}
             return endings.succeed(session, self._claim, f"finished after {done.steps} steps", values)
 

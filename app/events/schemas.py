@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from app.models.events import Event
 
 Level = Literal["info", "warning", "error"]
+
+
+def _utc(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Moment = Annotated[datetime, PlainSerializer(_utc), Field(description="When it was recorded, by the database's clock.")]
 
 
 class EventDocument(BaseModel):
@@ -23,14 +30,10 @@ class EventDocument(BaseModel):
     job_id: str
     type: str = Field(description="Kind of event, such as `job.state_changed`.", examples=["job.state_changed"])
     level: Level
-    at: datetime = Field(description="When it was recorded, by the database's clock.")
+    at: Moment
     attempt: int = Field(description="The attempt it belongs to; 0 before the first.")
     message: str = Field(description="One sentence for people.")
     data: dict[str, Any] = Field(description="Facts for programs; which ones depends on `type`.")
-
-    @field_serializer("at")
-    def _utc(self, at: datetime) -> str:
-        return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class EventPage(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -78,10 +80,35 @@ def artifacts(
     output.emit(chosen, _files(chosen) if chosen else "no files yet", as_json=as_json)
 
 
+def alerts(
+    since: Annotated[str, typer.Option(help="How far back: 90s, 15m, 1h, 2d.")] = "1d", as_json: JsonOption = False
+) -> None:
+    """List what you should hear of: diverging losses, plateaus, scores below random, late or finished jobs."""
+    with Client() as client:
+        found = client.alerts(datetime.now(UTC) - _span(since))
+    table = Table("at", "job", "rule", "what", box=None, pad_edge=False)
+    for one in found:
+        table.add_row(one.at.isoformat(timespec="seconds"), one.job_id, one.rule, one.message)
+    output.emit(found, table if found else f"no alerts in the last {since}", as_json=as_json)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (logs, metrics, artifacts):
+    for command in (logs, metrics, artifacts, alerts):
         app.command()(command)
+
+
+def _span(text: str) -> timedelta:
+    """A span of time such as ``1h``.
+
+    >>> _span("90m")
+    datetime.timedelta(seconds=5400)
+    """
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if found is None:
+        raise BadInputError(f"--since is {text!r}, but must look like 90s, 15m, 1h or 2d")
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    return timedelta(**{units[found[2]]: int(found[1])})
 
 
 def _last_readings(found: Metrics) -> Table | str:

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "retry": (f"post {JOB}:retry",),
     "clone": (f"post {JOB}:clone",),
     "events": (f"get {JOB}/events", f"get {JOB}/events:stream", "get /v1/events:stream"),
+    "alerts": ("get /v1/alerts",),
     "logs": (f"get {JOB}/log",),
     "metrics": (f"get {JOB}/metrics", f"get {JOB}/metrics:query", "get /v1/metrics:compare"),
     "artifacts": (
