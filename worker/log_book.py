@@ -15,7 +15,7 @@ from worker.protocol import Frame
 Source = Literal["worker", "phase", "info", "warning", "error", "output"]
 
 WAITING = 4 << 20
-"""Bytes that may wait to be stored; output beyond them is left out."""
+"""Bytes that may wait to be stored; output beyond them is left out, until most of them are."""
 WRITTEN = 256 << 10
 """Bytes that are stored at a time, at most."""
 LAST = 16 << 10
@@ -45,6 +45,7 @@ class LogBook:
         self._waiting = bytearray()
         self._unended = b""
         self._left_out = 0
+        self._behind = False
         self._last = b""
 
     def begin(self, length: int) -> None:
@@ -109,7 +110,9 @@ class LogBook:
             lines = self._lines(source, texts)
             if len(lines) > self._room:
                 self._room = 0
-            if len(lines) > self._room or len(self._waiting) + len(lines) > WAITING:
+            most = WAITING // 4 if self._behind else WAITING
+            self._behind = len(self._waiting) + len(lines) > most
+            if len(lines) > self._room or self._behind:
                 self._left_out += len(lines)
                 self._last = _last_lines(self._last + lines)
                 return

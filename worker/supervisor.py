@@ -176,7 +176,7 @@ class _Attempt:
         try:
             exit_code = self._accompany(engine)
             self._book.add("worker", f"the process ended with code {exit_code}")
-            self._persist(lambda: self._drain_frames(engine))
+            self._persist(lambda: self._drain(engine))
         finally:
             engine.close()
             engine.frames.close()
@@ -257,13 +257,24 @@ class _Attempt:
             return
         self._write_at = now + min(1.0, self._settings.poll_s)
         try:
-            self._drain_frames(engine)
+            self._write_frames(engine)
         except TRANSIENT as error:
             _log.warning("frames of %s wait: %s", self._claim.job_id, _name(error))
             self._write_at = now + _RETRY_S
 
-    def _drain_frames(self, engine: EngineProcess) -> None:
+    def _drain(self, engine: EngineProcess) -> None:
+        """Write everything that is left of a process that has ended."""
         while self._unwritten or len(engine.frames) or len(self._book):
+            self._write_frames(engine)
+
+    def _write_frames(self, engine: EngineProcess) -> None:
+        """Write all frames that have come, and some lines of the log with each transaction.
+
+        A process that prints more than it should so neither fills the database in no time nor keeps this thread.
+        """
+        wrote = False
+        while not wrote or self._unwritten or len(engine.frames):
+            wrote = True
             self._unwritten = self._unwritten or engine.frames.take(BATCH)
             for frame in self._unwritten:
                 if isinstance(frame, Done | TakenIn | Failed):

@@ -96,6 +96,7 @@ def _links(job_id: str) -> dict[str, str]:
         "events": f"{base}/events",
         "stream": f"{base}/events:stream",
         "metrics": f"{base}/metrics",
+        "log": f"{base}/log",
         "artifacts": f"{base}/artifacts",
         "bundle": f"{base}/bundle.zip",
         "preview": f"{base}/preview.png",

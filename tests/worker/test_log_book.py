@@ -79,15 +79,19 @@ def test_beyond_the_limit_only_the_last_lines_are_kept() -> None:
     assert sum(len(line) + 1 for line in found if " output " in line) + missing == everything
 
 
-def test_what_comes_faster_than_it_is_stored_leaves_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_book, "WAITING", 100)
+def test_what_comes_faster_than_it_is_stored_leaves_one_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_book, "WAITING", 200)
     made = book()
-    for word in (b"one\n", b"two\n", b"lost\n"):
-        made.add_output(word)
+    made.add_output(b"one\ntwo\n")
+    made.add_output(b"one\ntwo\nsix\n")
+    assert len(made) == 200
+    made.add_output(b"lost\n")
+    made.stored(120)
+    made.add_output(b"lost\n")  # less than before, but still too much: gaps are few and long
     made.add("phase", "evaluating")
     made.stored(len(made.next()))
     made.add_output(b"four\n")
     made.end_output()
     assert lines(made) == [
-        "worker  41 bytes are left out here: it came faster than it could be stored", "output  four",
+        "worker  82 bytes are left out here: it came faster than it could be stored", "output  four",
     ]  # fmt: skip
