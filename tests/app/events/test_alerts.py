@@ -35,4 +35,4 @@ def test_alerts_of_all_jobs_since_a_moment(api: Api, rival: Api, spec: dict[str,
     assert api.get("/v1/alerts", params={"since": later.isoformat()}).json()["data"] == []
     assert rival.get("/v1/alerts").json()["data"] == []
     assert api.get("/v1/alerts", params={"since": "2026-01-01T00:00:00"}).status_code == 400
-    assert api.get("/v1/alerts", params={"rule": "plateu"}).status_code == 400
+    assert api.get("/v1/alerts", params={"rule": "flat"}).status_code == 400
