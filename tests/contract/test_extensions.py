@@ -62,7 +62,8 @@ with TestClient(create_app(Settings(home=home, auth=False, allowed_hosts=("tests
     answer = httpx.MockTransport(lambda request: httpx.Response(200, content=asked.get(request.url.path).content))
     catalog.Client = lambda: Client("http://testserver", transport=answer)
     from typer.testing import CliRunner
-    answers["ddctl"] = CliRunner().invoke(cli.app, ["methods", "--json"]).stdout
+    kinds = ("methods", "regularizers", "decoders")
+    answers["ddctl"] = "".join(CliRunner().invoke(cli.app, [kind, "--json"]).stdout for kind in kinds)
 answers["warned"], answers["torch"] = warned, "torch" in sys.modules
 from ddcore import run
 from ddcore.errors import DistillationError
