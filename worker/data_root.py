@@ -25,6 +25,7 @@ from ddcore.spec import DatasetFacts
 from ddcore.spec.local_sets import fingerprint_of, names_in, report_in
 from worker import protocol
 from worker.engine_process import EngineProcess
+from worker.log_book import LogBook
 from worker.look_main import FACTS
 from worker.protocol import Failed
 from worker.run_folder import RunFolder
@@ -36,6 +37,8 @@ _SHARE = 20
 _TICK_S = 0.1
 _SAY_S = 10.0
 _FRAMES = 1000
+_LOG = 64 << 10
+"""Bytes of what it prints that are held at a time; nobody reads them, but a full pipe would stop it."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +90,7 @@ class DataRootWatch:
             return Found(facts=report.facts)
         folder = RunFolder(self._settings.runs_dir, new_id("look"), 0)
         folder.create({"dataset": name, "memory_bytes": int(self._settings.ingest_memory_gb * 1e9)})
-        looking = EngineProcess(self._settings, folder, _MODULE)
+        looking = EngineProcess(self._settings, folder, LogBook(1, limit=_LOG), _MODULE)
         try:
             code = self._accompany(looking, name, ended)
             return None if code is None else _verdict(code, looking, folder, name)
