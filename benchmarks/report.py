@@ -68,9 +68,10 @@ class Row:
         return f"| {' | '.join(cells)} |"
 
     def _probes(self) -> Sequence[ProbeReport]:
-        """Readings that compare: those of a trained probe, which is one and the same for a dataset."""
+        """Readings that compare: those of a trained probe, and of the one that the last job had."""
         probes = [ProbeReport.model_validate(job["probe"]) for job in self.jobs]
-        return [probe for probe in probes if probe.network == "teacher"]
+        trained = [probe for probe in probes if probe.network == "teacher"]
+        return [probe for probe in trained if probe.digest == trained[-1].digest]
 
     def published(self) -> str:
         """The published figure of this method, dataset and number of images; empty where there is none."""

@@ -109,6 +109,12 @@ def run(
         return _Engine(spec, run_dir, data_root, cache, observer).run(out)
 
 
+_OTHER_PROBE = (
+    "from step {step} on `mi_lower_bound` and `cmi` are read with the probe {digest}, which is not that "
+    "of the steps before: it was trained anew on another kind of machine, or `metrics.probe` was changed"
+)
+
+
 class _FinishNow(Exception):  # noqa: N818 - not a failure
     """The callback wants the images as they are."""
 
@@ -316,7 +322,7 @@ class _Engine:
 
     def _save(self) -> Path:
         tensors = {f"{name}/{key}": value for name, part in self._stateful() for key, value in part.state().items()}
-        facts = {"spec": self._spec_digest(), "scores": self.scores}
+        facts = {"spec": self._spec_digest(), "scores": self.scores, "probe": self.probe.digest}
         path, digest = save_checkpoint(
             self.checkpoints, Checkpoint(self.step, tensors, facts), keep=self.spec.checkpoints.keep
         )
@@ -339,6 +345,8 @@ class _Engine:
             part.load_state(checkpoint.part(name))
         self.step = checkpoint.step
         self.scores = checkpoint.facts["scores"]
+        if checkpoint.facts.get("probe", self.probe.digest) != self.probe.digest:
+            self.callback.on_log("warning", _OTHER_PROBE.format(step=self.step, digest=self.probe.digest))
         self.callback.on_resumed(self.step, checkpoint.facts["versions"] == versions())
 
     def _spec_digest(self) -> str:

@@ -23,8 +23,10 @@ PHASES = {
     "evaluating": "Scoring",
     "finalizing": "Writing results",
 }
+_TRAINED_PROBE = "the probe of the dataset, a small network trained on its real images"
 PROBES = {
-    "teacher": "a small network trained on real images",
+    "auto": _TRAINED_PROBE,
+    "teacher": _TRAINED_PROBE,
     "random": "a network with random weights below a least-squares classifier of real images",
 }
 """What the mutual-information bound and the CMI of a job are read with, in words."""
@@ -192,9 +194,15 @@ class JobView:
 
     @property
     def probe(self) -> str | None:
-        """What the bound and the CMI are read with; ``None`` while a running job has yet to say it."""
+        """What the bound and the CMI are read with, in words; older results may say another than the job asks for."""
         reported = self.job.results.probe if self.job.results else None
         return PROBES.get((reported and reported.network) or self.job.spec["metrics"]["probe"])
+
+    @property
+    def probe_digest(self) -> str | None:
+        """Its name, once the job has a result."""
+        reported = self.job.results.probe if self.job.results else None
+        return reported.digest if reported else None
 
     def _tile(self, reading: Reading, value: float | None) -> Tile:
         ceiling = reading.ceiling_with(self.classes)

@@ -3,33 +3,37 @@
 ``mi_lower_bound`` is an InfoNCE bound (nats, at most log C) on the mutual information between a
 synthetic image and a real one; ``cmi`` is the empirical I(S; Z | Y) (nats) of softmax features. Both
 look through one fixed network. The real side is a fixed class-balanced sample that no update draws and
-that the network was not trained on. Neither depends on the seed or the regularisers of the job, so that
-jobs on one dataset can be compared.
+that the network was not trained on. There is one probe for a dataset, whatever a job asks for otherwise,
+and its digest says whether two readings are of the same one.
 
 The critic of the bound is f(s, r) = log sum_y p(y | s) p(y | r) / p(y), with p(y | .) the network's
 posterior: the log density ratio of the pair, if the posterior were exact. Any critic that is
 independent of the sample it is evaluated on gives a valid bound; a sharp one gives a sharp bound. The
-temperature of the posterior maximises the bound between two other real samples, once, before the run;
-where classes are too small for that it is 1.
+temperature of the posterior maximises the bound between two other real samples, once, before the run, which
+the network has not seen either: on images that it has, it is surer than it may be. Where classes are too
+small for that the temperature is 1.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save
 from torch import Tensor
 
+from ddcore.evaluation.probe_network import other_rows, seen_by_probes, trained, untrained
 from ddcore.formulas.information import Pairs, capped, empirical_cmi, infonce_bound
-from ddcore.nets.functional import Functional, Params
-from ddcore.pretrained.teachers import TeacherPool
+from ddcore.nets.functional import Params
 from ddcore.runtime.context import Run
-from ddcore.spec import TeacherConfig
-from ddcore.spec.cost import PROBE_NETWORK, ProbeKind, probe_epochs
+from ddcore.spec.cost import ProbeKind
 from ddcore.spec.readings import CMI, MI_LOWER_BOUND
 from ddcore.spec.results import ProbeReport
+from ddcore.spec.work import DataSizes
 from ddcore.synthetic.set import SyntheticSet
 
 _TEMPERATURES = tuple(0.1 * 1.25**k for k in range(24))
@@ -63,34 +67,59 @@ class Probe:
 
     Attributes:
         kind: which network the readings come from; reported with every result.
+        digest: names the probe, once it is prepared, see :func:`digest_of`.
     """
 
     def __init__(self, run: Run, rows: Tensor, kind: ProbeKind) -> None:
         self.kind = kind
-        self._run = run
+        self.digest: str | None = None
+        self._job = run
+        self._run = seen_by_probes(run)
         self._rows = rows.flatten()
         self._temperature = math.nan
 
     def prepare(self) -> None:
         """Train or read the network, pass the real sample through it and calibrate the critic."""
         run, labels = self._run, self._run.dataset.train.labels
-        per_class = len(self._rows) // len(run.dataset.classes)
-        others = run.sampler.draw_each(2 * per_class, torch.Generator().manual_seed(0))
-        self._functional, self._params = self._network(torch.cat(others))
+        others = other_rows(run, 2 * len(self._rows) // len(run.dataset.classes))
+        if self.kind == "teacher":
+            sizes = DataSizes(run.dataset.shape, run.dataset.class_counts, len(run.dataset.test))
+            others = [rows[:count] for rows, count in zip(others, sizes.calibrating, strict=True)]
+            self._functional, self._params = trained(run, self._rows, others)
+        else:
+            self._functional, self._params = untrained(run, torch.cat(others))
         self._real, _ = self._look(run.real_images(self._rows))
         self._real_labels = labels[self._rows].to(self._real.device)
         self._temperature = self._calibrated(others)
+        self.digest = digest_of(run.dataset.digest, self._rows, self._params, self._temperature)
 
     def read(self, synthetic: SyntheticSet) -> dict[str, float]:
         """Readings of the synthetic set as it is: ``mi_lower_bound`` and ``cmi``."""
         images, labels = synthetic.finished()
+        if self._job.dataset.whitening is not None:
+            images = self._run.dataset.normalize(self._job.dataset.denormalize(images))
         logits, features = self._look(images)
         pairs = Pairs.of(labels, self._real_labels)
         bound = infonce_bound(log_ratio(logits, self._real, self._temperature), pairs).item()
         cmi = empirical_cmi(features, labels).item()
         return {MI_LOWER_BOUND: capped(bound, synthetic.classes), CMI: max(0.0, cmi)}
 
-    def _calibrated(self, others: list[Tensor]) -> float:
+    def report(self, readings: Mapping[str, float]) -> ProbeReport:
+        """Readings with what they rest on, for the manifest.
+
+        Args:
+            readings: the last ones, see :meth:`read`; none where nothing was read.
+        """
+        return ProbeReport(
+            digest=self.digest,
+            network=self.kind,
+            real_images=len(self._rows),
+            temperature=self._temperature,
+            ceiling_nats=math.log(len(self._run.dataset.classes)),
+            **readings,
+        )
+
+    def _calibrated(self, others: Sequence[Tensor]) -> float:
         """The temperature at which the bound between the halves of other real samples is largest.
 
         A class with a single row has no halves and takes no part. Without two classes that have, the temperature is
@@ -103,7 +132,7 @@ class Probe:
         if len(halves) < 2:
             self._run.callback.on_log(
                 "info",
-                "the temperature of the probe is 1, not calibrated: that takes two classes of 3 or more training "
+                "the temperature of the probe is 1, not calibrated: that takes two classes of 5 or more training "
                 "images. Its `mi_lower_bound` is still a bound, but may be a loose one",
             )
             return 1.0
@@ -114,33 +143,6 @@ class Probe:
         bounds = {t: infonce_bound(log_ratio(a, b, t), pairs).item() for t in _TEMPERATURES}
         return max(bounds, key=lambda t: bounds[t])
 
-    def report(self, readings: Mapping[str, float]) -> ProbeReport:
-        """Readings with what they rest on, for the manifest.
-
-        Args:
-            readings: the last ones, see :meth:`read`; none where nothing was read.
-        """
-        return ProbeReport(
-            network=self.kind,
-            real_images=len(self._rows),
-            temperature=self._temperature,
-            ceiling_nats=math.log(len(self._run.dataset.classes)),
-            **readings,
-        )
-
-    def _network(self, rows: Tensor) -> tuple[Functional, Params]:
-        run = self._run
-        if self.kind == "teacher":
-            config = TeacherConfig(network=PROBE_NETWORK, epochs=probe_epochs(len(run.dataset.train)))
-            pool = TeacherPool(config, run, without=self._rows)
-            pool.prepare()
-            return pool.functional, pool[0]
-        functional = run.network(PROBE_NETWORK)
-        params = functional.new(torch.Generator(run.compute.device).manual_seed(0))
-        features = functional.features(params, run.real_images(rows))
-        weight, bias = _least_squares(features, run.dataset.train.labels[rows].to(features.device))
-        return functional, {**params, "classifier.weight": weight, "classifier.bias": bias}
-
     @torch.no_grad()
     def _look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and features of images."""
@@ -148,12 +150,18 @@ class Probe:
         return F.linear(features, self._params["classifier.weight"], self._params["classifier.bias"]), features
 
 
-def _least_squares(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the ridge classifier of one-hot labels, in its dual form."""
-    mean = features.mean(dim=0)
-    centred = (features - mean).double()
-    targets = F.one_hot(labels).double()
-    gram = centred @ centred.T
-    ridge = 0.1 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    weight = (torch.linalg.solve(gram + ridge, targets - targets.mean(dim=0)).T @ centred).float()
-    return weight, targets.mean(dim=0).float() - weight @ mean
+def digest_of(dataset: str, rows: Tensor, params: Params, temperature: float) -> str:
+    """Name of a probe by all that its readings follow from, such as ``pr_0123456789ab``.
+
+    Two probes of one name have the same weights, bit for bit. The weights follow from the dataset and a fixed recipe,
+    but another kind of machine rounds otherwise: its probe has another name.
+
+    Args:
+        dataset: digest of its images and labels.
+        rows: int64 training rows of the real sample.
+        params: of the network.
+        temperature: of the critic.
+    """
+    weights = save({name: value.detach().cpu().contiguous() for name, value in sorted(params.items())})
+    facts = [dataset, rows.tolist(), hashlib.sha256(weights).hexdigest(), temperature]
+    return f"pr_{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"

@@ -117,6 +117,12 @@ class Compute:
         piece, training_piece = _pieces(where, bf16, compiled)
         return Compute(where, "bf16" if bf16 else "fp32", compiled, piece, training_piece, max(512, training_piece))
 
+    @property
+    def exact(self) -> Compute:
+        """The same device in float32 and uncompiled, for what must not depend on the job that it is done for."""
+        piece, training_piece = _pieces(self.device, bf16=False, compiled=False)
+        return Compute(self.device, "fp32", False, piece, training_piece, max(512, training_piece))
+
     def describe(self) -> dict[str, Any]:
         """What the bytes of a result may depend on besides the specification, for the manifest."""
         cuda = self.device.type == "cuda"

@@ -82,22 +82,28 @@ class NetworkStore:
 
         return self._look_up(index, tensors)
 
-    def write(self, index: int, tensors: Mapping[str, Tensor]) -> None:
-        """Keep the tensors of a network in the place of those there are."""
+    def write(self, index: int, tensors: Mapping[str, Tensor], *, replace: bool = True) -> bool:
+        """Keep the tensors of a network, in the place of those there are or only where there are none.
+
+        Returns:
+            Whether no others are kept in their place.
+        """
         path = self._path(index)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
+        if path is None:
+            return True
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+        return write_atomically(path, data, replace=replace)
 
     def keep_first(self, index: int, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Keep a network, unless another job has meanwhile.
 
         Returns:
-            The one that is kept, whose numbers a run that goes on will read.
+            The one that is kept, the same for all jobs that ask at once, whose numbers a run that goes on will read.
         """
         earlier = self.read(index)
-        if earlier is None:
-            self.write(index, params)
+        if earlier is None and not self.write(index, params, replace=False):
+            earlier = self.read(index)
         return earlier or dict(params)
 
     @cached_property

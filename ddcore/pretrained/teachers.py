@@ -49,18 +49,15 @@ class TeacherPool(Pool):
     Args:
         config: architecture, size and training recipe.
         run: the run that needs them.
-        without: (K,) int64 training rows that the teachers must not have seen; ``None`` for none.
+        rows: (K,) int64 training rows that the teachers see; ``None`` for all.
 
     Attributes:
         config: architecture, size and training recipe.
         functional: the architecture.
     """
 
-    def __init__(self, config: TeacherConfig, run: Run, without: Tensor | None = None) -> None:
-        seen = torch.ones(len(run.dataset.train), dtype=torch.bool)
-        if without is not None:
-            seen[without] = False
-        self._rows = seen.nonzero().flatten()
+    def __init__(self, config: TeacherConfig, run: Run, rows: Tensor | None = None) -> None:
+        self._rows = torch.arange(len(run.dataset.train)) if rows is None else rows
         self.config = config
         store = NetworkStore(
             "teacher",

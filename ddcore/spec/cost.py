@@ -1,7 +1,7 @@
 """What a job costs before it runs: images through networks, networks trained, operations, memory.
 
-There is one model. Every configuration class knows its own part; here they are put together. The estimate of a job,
-the choice whether to compile and the choice of the probe all read it. What is counted is told in
+There is one model. Every configuration class knows its own part; here they are put together. The estimate of a job
+and the choice whether to compile both read it. What is counted is told in
 :mod:`ddcore.spec.work`, and memory in :mod:`ddcore.spec.memory`. Nothing that an earlier job has left in the cache is
 taken off, and a run that adapts its work (``cafe``) is taken at the least of it.
 """
@@ -12,21 +12,20 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ddcore.spec.during import MOST_LOOKS, SHARE_OF_JOB
 from ddcore.spec.job import JobSpec
 from ddcore.spec.memory import NUMBER, Batch, parameter_bytes
-from ddcore.spec.networks import ConvNetConfig
+from ddcore.spec.probe import PROBE_NETWORK, probe_images_trained_on, probe_training
 from ddcore.spec.teachers import TeacherConfig
 from ddcore.spec.work import TRAINING, DataSizes, Load, Work
 
+if TYPE_CHECKING:
+    from ddcore.spec.base import NetworkConfig
+
 ProbeKind = Literal["teacher", "random"]
 
-PROBE_NETWORK = ConvNetConfig(width=64)
-"""What the probe looks through."""
-_PROBE_TRAINING_IMAGES = 200_000
-"""A teacher of the probe sees at most this many images (4 epochs of CIFAR-10), and 10 epochs."""
 _LABEL = 8
 """Bytes of an int64."""
 _LOADED = 2
@@ -76,17 +75,10 @@ class Cost:
             every = math.ceil(steps / max(1, int(most)))
         return tuple(sorted({*range(every, steps, every), steps}))
 
-    @cached_property
+    @property
     def probe(self) -> ProbeKind:
-        """A teacher, unless training it would cost more than the whole job, or what the job asks for.
-
-        Regularisers and teachers do not count, so that jobs which differ only in them, or in how they choose real
-        images, read the same probe.
-        """
-        if self.job.metrics.probe != "auto":
-            return self.job.metrics.probe
-        others = sum(work.passes for work in _of_job(self.job, self.data) if work.core)
-        return "teacher" if TRAINING * probe_epochs(self.data.train) * self.data.train <= others else "random"
+        """The trained one, unless the job asks for random weights."""
+        return "random" if self.job.metrics.probe == "random" else "teacher"
 
     def passes(self, phase: str | None = None) -> float:
         """Images through networks, forward 1 and backward 2, of a phase or of all."""
@@ -127,17 +119,12 @@ def networks_scored(job: JobSpec) -> int:
     return scoring.repeats * sum(len(scoring.conditions(index, job.method.own_labels)) for index in architectures)
 
 
-def probe_epochs(train: int) -> int:
-    """Epochs that a teacher of the probe is trained for on so many images."""
-    return max(1, min(10, _PROBE_TRAINING_IMAGES // train))
-
-
 def _of_job(job: JobSpec, data: DataSizes) -> Iterator[Work]:
     yield from _before(job, data)
     for load in job.method.loads(job, data):
         yield from _of_steps(job, load)
     for network, passes in job.evaluation.looks(job, data):
-        yield Work("evaluating", network, passes, core=False)
+        yield Work("evaluating", network, passes)
     for network, passes in job.evaluation.image_passes(job, data):
         yield Work("evaluating", network, passes)
 
@@ -145,10 +132,10 @@ def _of_job(job: JobSpec, data: DataSizes) -> Iterator[Work]:
 def _before(job: JobSpec, data: DataSizes) -> Iterator[Work]:
     """Training of networks, and what is looked at before the first step."""
     for config, count in pools(job).items():
-        yield Work("pretraining", config.network, TRAINING * count * config.epochs * data.train, core=False)
+        yield Work("pretraining", config.network, TRAINING * count * config.epochs * data.train)
     yield Work("pretraining", job.network, job.method.pretraining_passes(job, data))
     for network, passes in job.method.looks(data):
-        yield Work("pretraining", network, passes, core=False)
+        yield Work("pretraining", network, passes)
     if job.init == "k_means":
         yield Work("pretraining", job.network, data.train)
 
@@ -160,9 +147,9 @@ def _of_steps(job: JobSpec, load: Load) -> Iterator[Work]:
     yield Work("distilling", job.network, job.method.passes(load) + job.sampler.passes(load, batch_real))
     for term in job.regularizers:
         for network, passes in term.image_passes(job, load):
-            yield Work("distilling", network, load.steps * passes, core=False)
+            yield Work("distilling", network, load.steps * passes)
     if not matcher.computes_features and any(term.reads_real_features() for term in job.regularizers):
-        yield Work("distilling", job.network, load.steps * load.data.drawn(batch_real), core=False)
+        yield Work("distilling", job.network, load.steps * load.data.drawn(batch_real))
 
 
 def _of_looks(job: JobSpec, data: DataSizes, looks: Sequence[int]) -> Iterator[Work]:
@@ -175,18 +162,23 @@ def _of_looks(job: JobSpec, data: DataSizes, looks: Sequence[int]) -> Iterator[W
     tested = (len(looks) + 1) * (data.test if during.on == "test" else data.validating(during.validation))
     network = (job.evaluation.networks or (job.network,))[0]
     passes = during.networks * (TRAINING * job.evaluation.passes(during.epochs) * trained + tested)
-    yield Work("distilling", network, passes, core=False)
+    yield Work("distilling", network, passes)
 
 
 def _of_probe(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Work]:
-    """Its network, its sample, twice as many other real images to calibrate it, and a reading at every report."""
+    """Its network, its sample, other real images to calibrate it, and a reading at every report."""
     sample = data.classes * data.probe_images
-    others = data.drawn(2 * data.probe_images)
+    others = _probe_others(data, kind)
     images = data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
-    training = TRAINING * probe_epochs(data.train) * (data.train - sample)
+    training = TRAINING * probe_training(data).epochs * probe_images_trained_on(data)
     made = others if kind == "random" else training
     yield Work("pretraining", PROBE_NETWORK, made + sample + others + images)
     yield Work("distilling", PROBE_NETWORK, reports(job.method.iterations, job.metrics.every) * images)
+
+
+def _probe_others(data: DataSizes, kind: ProbeKind) -> int:
+    """Real images that calibrate the probe; with random weights its classifier is fitted to the same."""
+    return data.drawn(2 * data.probe_images) if kind == "random" else sum(data.calibrating)
 
 
 def reports(steps: int, every: int) -> int:
@@ -205,15 +197,17 @@ def _batches(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Batch]:
         for term in job.regularizers:
             yield from term.batches(job, load)
     yield from job.evaluation.batches(job, data)
-    teachers = [*pools(job), *([TeacherConfig(network=PROBE_NETWORK)] if kind == "teacher" else ())]
+    teachers = [*pools(job), *([probe_training(data)] if kind == "teacher" else ())]
     for config in teachers:
         yield Batch(config.network, min(config.batch_size, data.train), 1, whole=True)
-    looks = [*job.method.looks(data), *job.evaluation.looks(job, data)]
+    # Rules that choose real images look at one class after the other.
+    looks: list[tuple[NetworkConfig, float]] = [(network, max(data.counts)) for network, _ in job.method.looks(data)]
+    looks += job.evaluation.looks(job, data)
     if job.init == "k_means":
         looks.append((job.network, max(data.counts)))
     for network, passes in looks:
         yield Batch(network, min(_LOOKED_AT, int(passes)))
-    yield Batch(PROBE_NETWORK, data.drawn(2 * data.probe_images))
+    yield Batch(PROBE_NETWORK, max(data.classes * data.probe_images, _probe_others(data, kind)))
     yield Batch(PROBE_NETWORK, data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes))
 
 

@@ -35,8 +35,9 @@ class MetricsConfig(SpecModel):
     every: int = Field(10, ge=1, description="Steps between two reports of the metrics.")
     probe: Literal["auto", "teacher", "random"] = Field(
         "auto",
-        description="Network that `mi_lower_bound` and `cmi` are read with: a small teacher trained on the real "
-        "images and cached, random weights, or (auto) a teacher unless training it would cost more than the job.",
+        description="Network that `mi_lower_bound` and `cmi` are read with. `auto`, `teacher`: the probe of the "
+        "dataset, a small network trained on its real images once and cached, so that jobs compare. `random`: random "
+        "weights, which cost nothing and compare among themselves only.",
     )
 
 

@@ -131,6 +131,11 @@ class RobustScores(Outcome):
 class ProbeReport(Outcome):
     """The last readings of the probe, and what they rest on; see :mod:`ddcore.spec.readings`."""
 
+    digest: str | None = Field(
+        None,
+        examples=["pr_0123456789ab"],
+        description="Name of the probe by its content; readings of the same name compare. Null in older results.",
+    )
     network: str | None = Field(None, description="`teacher`: trained on real images; `random`: random weights.")
     real_images: int | None = Field(None, description="Images of the fixed real sample.")
     temperature: float | None = Field(None, description="Of the critic's posterior.")

@@ -39,13 +39,11 @@ class Work(NamedTuple):
         phase: of the job; what happens before the first step counts as pretraining.
         network: the architecture.
         passes: forward 1, backward 2.
-        core: whether it belongs to the method and its scoring, not to a regulariser or to teachers, which jobs share.
     """
 
     phase: WorkPhase
     network: NetworkConfig
     passes: float
-    core: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,15 @@ class DataSizes:
         """Real images of each class that are set aside for the probe."""
         smallest = min(self.counts)
         return min(max(1, min(PROBE_IMAGES_PER_CLASS, smallest // 10)), smallest // 2)
+
+    @cached_property
+    def calibrating(self) -> tuple[int, ...]:
+        """Real images of each class that the probe is calibrated with: none that it reads with or was trained on.
+
+        >>> DataSizes((1, 8, 8), (20, 2, 200), 10).calibrating
+        (2, 0, 2)
+        """
+        return tuple(min(2 * self.probe_images, (count - self.probe_images) // 2) for count in self.counts)
 
     def drawn(self, per_class: int) -> int:
         """Images of all classes in a real batch of so many of each, every class capped at what can be drawn of it.

@@ -155,6 +155,16 @@ def test_finishing_early_keeps_the_images_unscored(run: RunJob, tmp_path: Path, 
     assert len(images(tmp_path)) == 20
 
 
+def test_a_run_that_goes_on_with_another_probe_says_so(run: RunJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, again = Recorder(stop_after=4), Recorder()
+    with pytest.raises(Interrupted):
+        run(first)
+    monkeypatch.setattr("ddcore.evaluation.probe.digest_of", lambda *_: "pr_of_elsewhere")
+    assert run(again).results["probe"]["digest"] == "pr_of_elsewhere"
+    (told,) = [message for message in again.logs if "pr_of_elsewhere" in message]
+    assert told.startswith("from step 4 on `mi_lower_bound` and `cmi` are read with the probe pr_of_elsewhere")
+
+
 def test_a_checkpoint_of_another_job_is_refused(run: RunJob) -> None:
     with pytest.raises(Interrupted):
         run(Recorder(stop_after=2))

@@ -35,7 +35,7 @@ RESULTS = {
     "epochs": 300,
     "checkpoint": "last",
     "protocol": {},
-    "probe": {"network": "teacher"},
+    "probe": {"digest": "pr_0123456789ab", "network": "teacher"},
 }
 SPEC = {
     "dataset": "digits",

@@ -216,9 +216,14 @@ class TestJob:
         page = Page(api.get(f"/jobs/{add_job(status='succeeded', results=results)}"))
         assert "on the images of step 1,200, the best on the way, for 3 epochs" in page.text
 
-    def test_what_the_readings_rest_on_is_said_once_it_is_known(self, api: Api, finished: str, running: str) -> None:
-        assert "read with a small network trained on real images" in Page(api.get(f"/jobs/{finished}")).text
-        assert "are read with" not in Page(api.get(f"/jobs/{running}")).text
+    def test_what_the_readings_rest_on_is_said_and_named_once_it_is_known(
+        self, api: Api, finished: str, running: str
+    ) -> None:
+        done, under_way = (Page(api.get(f"/jobs/{job}")).text for job in (finished, running))
+        assert "read with the probe of the dataset" in done
+        assert "read with the probe of the dataset" in under_way
+        assert "pr_0123456789ab" in done
+        assert "pr_" not in under_way
 
     def test_failed(self, api: Api, add_job: Callable[..., str]) -> None:
         error = {"code": "diverged", "message": "the loss became NaN", "retryable": False, "attempt": 2}

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from ddcore.data.sampling import ClassSampler, reserve
+from ddcore.data.whitening import whitened
+from ddcore.evaluation import probe_network
 from ddcore.evaluation.probe import Probe
+from ddcore.machine.compute import Compute
+from ddcore.pretrained.teachers import TeacherPool
 from ddcore.runtime.context import Run
+from ddcore.spec import TeacherConfig
 from ddcore.synthetic.set import SyntheticSet
+from tests.ddcore.conftest import blobs
 
 
 def probe_of(run: Run, kind: Any = "teacher", per_class: int = 8) -> Probe:
@@ -49,12 +58,68 @@ def test_identical_images_of_a_class_have_no_cmi(make_run: Callable[..., Run]) -
     assert probe_of(run).read(SyntheticSet(same, 4, lr=1, momentum=0))["cmi"] == pytest.approx(0, abs=1e-6)
 
 
-def test_readings_depend_neither_on_the_seed_nor_on_regularisers(make_run: Callable[..., Run]) -> None:
+def test_a_dataset_has_one_probe_whatever_a_job_asks_for(make_run: Callable[..., Run]) -> None:
+    """Seed, regularisers, images a class and arithmetic of the job make no other."""
     term = {"name": "mim", "weight": 1, "teacher": {"network": {"name": "convnet", "width": 8}, "epochs": 1}}
-    runs = [make_run(), make_run(seed=7), make_run(regularizers=[term])]
+    half = Compute(torch.device("cpu"), "bf16", piece=16)
+    runs = [make_run(), make_run(seed=7), make_run(regularizers=[term], ipc=1), make_run(compute=half)]
+    probes = [probe_of(run) for run in runs]
     images = runs[0].starting_images()
-    readings = [probe_of(run).read(SyntheticSet(images, 2, lr=1, momentum=0)) for run in runs]
-    assert readings[0] == readings[1] == readings[2]
+    readings = [probe.read(SyntheticSet(images, 2, lr=1, momentum=0)) for probe in probes]
+    assert all(reading == readings[0] for reading in readings)
+    assert len({probe.digest for probe in probes}) == 1
+    assert re.fullmatch("pr_[0-9a-f]{12}", probes[0].digest or "")
+
+
+def test_another_dataset_sample_or_network_is_another_probe(make_run: Callable[..., Run]) -> None:
+    run, other = make_run(), make_run(blobs(per_class=25))
+    probes = [probe_of(run), probe_of(other), probe_of(run, per_class=7), probe_of(run, "random")]
+    assert len({probe.digest for probe in probes}) == 4
+
+
+def test_a_job_in_whitened_pixels_reads_the_same_of_the_same_pictures(make_run: Callable[..., Run]) -> None:
+    plain, white = make_run(), make_run(whitened(blobs()), whitening=True)
+    pictures = plain.dataset.denormalize(plain.starting_images())
+    probes = [probe_of(run) for run in (plain, white)]
+    sets = [SyntheticSet(run.dataset.normalize(pictures), 2, lr=1, momentum=0) for run in (plain, white)]
+    ours, theirs = (probe.read(synthetic) for probe, synthetic in zip(probes, sets, strict=True))
+    assert probes[0].digest == probes[1].digest
+    assert theirs == pytest.approx(ours, abs=1e-3)
+
+
+def test_the_network_has_seen_neither_what_it_reads_with_nor_what_calibrates_it(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddcore.spec.probe.MOST_IMAGES_SEEN", 20)
+    run = make_run()
+    seen: dict[str, torch.Tensor] = {}
+
+    class Pool(TeacherPool):
+        def __init__(self, config: TeacherConfig, run: Run, rows: torch.Tensor) -> None:
+            seen["trained on"] = rows
+            super().__init__(config, run, rows)
+
+    class Noted(Probe):
+        def _calibrated(self, others: Sequence[torch.Tensor]) -> float:
+            seen["calibrated with"] = torch.cat(list(others))
+            return super()._calibrated(others)
+
+    monkeypatch.setattr(probe_network, "TeacherPool", Pool)
+    sample = reserve(run.dataset, 2, torch.Generator().manual_seed(0))
+    run.sampler = ClassSampler(run.dataset.train.labels, 3, exclude=sample)
+    Noted(run, sample, "teacher").prepare()
+    sets = [set(of.flatten().tolist()) for of in (seen["trained on"], sample, seen["calibrated with"])]
+    assert [len(one) for one in sets] == [20, 6, 3 * 4]
+    assert len(set.union(*sets)) == sum(map(len, sets))
+
+
+def test_jobs_at_once_read_with_the_same_weights(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    runs = [make_run(seed=seed) for seed in range(3)]
+    for run in runs:
+        run.cache = tmp_path
+    with ThreadPoolExecutor(3) as threads:
+        digests = {probe.digest for probe in threads.map(probe_of, runs)}
+    assert len(digests) == len(list(tmp_path.rglob("*.safetensors"))) == 1
 
 
 def test_no_update_draws_a_probe_image(make_run: Callable[..., Run]) -> None:
@@ -72,5 +137,6 @@ def test_reading_leaves_no_gradient_and_says_what_it_rests_on(make_run: Callable
     probe.read(synthetic)
     assert synthetic.images.grad is None
     facts = probe.report({"cmi": 0.5})
+    assert facts.digest == probe.digest
     assert (facts.network, facts.real_images, facts.ceiling_nats) == ("random", 24, math.log(3))
     assert (facts.cmi, facts.mi_lower_bound) == (0.5, None)

@@ -22,7 +22,8 @@ from ddcore.spec import (
     all_presets,
     parse,
 )
-from ddcore.spec.cost import Cost, networks_trained, pools, probe_epochs, reports
+from ddcore.spec.cost import Cost, networks_trained, pools, reports
+from ddcore.spec.probe import probe_images_trained_on, probe_training
 from ddcore.spec.work import DataSizes, Load
 from tests.ddcore.counting import Passes, counted
 from tests.ddcore.memory import PeakMemory
@@ -81,7 +82,7 @@ def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_
 @pytest.mark.parametrize(
     ("preset", "fields"),
     [
-        ("dm", {"metrics": {"every": 2, "probe": "teacher"}}),
+        ("dm", {"metrics": {"every": 2, "probe": "random"}}),
         ("dm", {"ipc": 30, "regularizers": {"bacon": 1}, "decoder": "mosaic"}),
         ("dsa", {"ipc": 20, "regularizers": {"iid": {"weight": 1, "centralization": 0}}}),
         ("dsa", {"sampler": {"name": "representative", "interval": 2, "candidates": 100}}),
@@ -149,19 +150,18 @@ def test_reports_are_those_of_the_engine() -> None:
             assert reports(steps, every) == len(shown)
 
 
-@pytest.mark.parametrize(("iterations", "kind"), [(200, "random"), (300, "teacher")])
-def test_the_probe_has_a_teacher_unless_that_costs_more_than_the_job(iterations: int, kind: str) -> None:
-    """600,000 passes of training, against 2,860 of a step."""
-    job = {**DM, "method": {"name": "dm", "iterations": iterations}}
-    assert (3 * probe_epochs(50_000) * 50_000, 10 * (256 + 30)) == (600_000, 2860)
-    assert Cost(parse(job), CIFAR10).probe == kind
-
-
-def test_jobs_that_differ_in_regularisers_or_teachers_read_the_same_probe() -> None:
+def test_every_job_on_a_dataset_reads_with_its_trained_probe_unless_it_names_another() -> None:
     terms = {"mim": 1, "cmi": 1, "iid": {"weight": 1, "teacher": {"pool": 100}}}
-    assert Cost(parse({**DM, "regularizers": terms}), CIFAR10).probe == "random"
-    methods = ("random", "herding", "k_center", "k_means")
-    assert {Cost(parse({**DM, "ipc": 1, "method": name}), CIFAR10).probe for name in methods} == {"random"}
+    jobs: list[dict[str, Any]] = [{}, {"regularizers": terms}, {"method": "random"}, {"metrics": {"probe": "teacher"}}]
+    assert {Cost(parse({**DM, **fields}), CIFAR10).probe for fields in jobs} == {"teacher"}
+    assert Cost(parse({**DM, "metrics": {"probe": "random"}}), CIFAR10).probe == "random"
+
+
+def test_training_the_probe_is_bounded_however_large_the_dataset_is() -> None:
+    """At most 10 epochs and 100,000 images; what is read and calibrated with is not trained on."""
+    small, large = DataSizes((1, 8, 8), (100, 120), 10), DataSizes((3, 32, 32), (300_000,) * 10, 10)
+    assert (probe_training(small).epochs, probe_images_trained_on(small)) == (10, 220 - 2 * 10 - 2 * 20)
+    assert (probe_training(large).epochs, probe_images_trained_on(large)) == (1, 100_000)
 
 
 def test_the_engine_chooses_by_this_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
