@@ -20,7 +20,7 @@ from rich.text import Text
 
 from ddclient.models import JobDocument
 from ddcore.spec import DATASETS
-from ddcore.spec.readings import EVERY_JOB, Reading, catalogue
+from ddcore.spec.readings import HEADLINE, Reading, catalogue
 
 if TYPE_CHECKING:
     from ddclient.job import Job
@@ -68,7 +68,7 @@ class RunView:
             parts.append(f"{self.done}/{self.total}")
         if self.eta_s is not None:
             parts.append(f"about {duration(self.eta_s)} left")
-        parts += [f"{name} {self.series[name][-1]:.4g}" for name in EVERY_JOB if self.series.get(name)]
+        parts += [f"{name} {self.series[name][-1]:.4g}" for name in HEADLINE if self.series.get(name)]
         return ", ".join(parts)
 
     def _headline(self) -> Text:
@@ -83,7 +83,7 @@ class RunView:
 
     def _numbers(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        for name in EVERY_JOB:
+        for name in HEADLINE:
             values = self.series.get(name)
             if not values:
                 continue
@@ -182,7 +182,7 @@ def update(view: RunView, job: Job) -> None:
     view.eta_s = progress.eta_s if progress else None
     view.note = document.error.message if document.error else None
     if document.last_metrics:
-        for name, points in job.metrics(EVERY_JOB, max_points=SPARK_WIDTH).items():
+        for name, points in job.metrics(HEADLINE, max_points=SPARK_WIDTH).items():
             view.series[name] = [math.nan if point.last is None else point.last for point in points]
 
 

@@ -38,6 +38,7 @@ from ddcore.runtime.randomness import Randomness
 from ddcore.spec import JobSpec, parse
 from ddcore.spec.cost import Cost
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
+from ddcore.spec.readings import LOSS, LOSS_BASE, LOSS_TOTAL
 from ddcore.spec.results import Results
 from ddcore.spec.work import DataSizes
 from ddcore.synthetic.set import SyntheticSet
@@ -256,7 +257,7 @@ class _Engine:
         synthetic = self.synthetic
         synthetic.begin_step()
         step = method.draw(self.step, synthetic)
-        readings = method.backward(step)
+        readings = _named_for_users(method.backward(step))
         method_norm = self._pulls.note(METHOD, readings, synthetic)
         for weighted in self.regularizers:
             of_term = weighted.backward(step, method_norm)
@@ -272,11 +273,11 @@ class _Engine:
 
     def _report(self, readings: Mapping[str, Tensor]) -> None:
         values = {name: float(value) for name, value in readings.items()}
-        total = values["loss/base"]
-        for weighted in self.regularizers:
-            total += values[f"weight/{weighted.name}"] * values[f"loss/{weighted.name}"]
+        if self.regularizers:
+            terms = [values[f"weight/{term.name}"] * values[f"loss/{term.name}"] for term in self.regularizers]
+            values[LOSS_TOTAL] = values[LOSS] + sum(terms)
         self._reading = self.probe.read(self.synthetic)
-        self.callback.on_metrics(self.step, {"loss": total, **values, **self._reading})
+        self.callback.on_metrics(self.step, {**values, **self._reading})
 
     def _snapshot(self) -> None:
         synthetic = self.synthetic
@@ -398,6 +399,11 @@ class _Engine:
             compute=context.compute.describe(),
             whitening=context.dataset.whitening,
         )
+
+
+def _named_for_users(readings: Mapping[str, Tensor]) -> Readings:
+    """Readings of a method under the names that they are reported by."""
+    return {LOSS if name == LOSS_BASE else name: value for name, value in readings.items()}
 
 
 def _check(spec: JobSpec, dataset: Dataset) -> None:

@@ -12,7 +12,7 @@ from app.dashboard.wording import duration, number
 from app.jobs.schemas import JobDocument
 from app.models.states import TERMINAL
 from ddcore.spec import DATASETS
-from ddcore.spec.readings import LOSS, PROBED, Reading, catalogue
+from ddcore.spec.readings import LOSS, LOSS_TOTAL, PROBED, Reading, catalogue
 from ddcore.spec.results import ArchitectureScores, Score
 
 PHASES = {
@@ -190,7 +190,12 @@ class JobView:
         last = self.job.last_metrics
         if last is None:
             return []
-        return [self._tile(catalogue()[name], getattr(last, name)) for name in (*PROBED, LOSS)]
+        shown = {name: getattr(last, name.replace("/", "_")) for name in (*PROBED, LOSS, LOSS_TOTAL)}
+        return [
+            self._tile(catalogue()[name], value)
+            for name, value in shown.items()
+            if name != LOSS_TOTAL or value is not None
+        ]
 
     @property
     def probe(self) -> str | None:

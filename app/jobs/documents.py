@@ -9,6 +9,7 @@ from app.jobs.schemas import Condition, JobDocument, JobError, LastMetrics, Limi
 from app.models.jobs import Job
 from app.models.states import TERMINAL, Kind, State
 from app.queue.states import actions
+from ddcore.spec.readings import HEADLINE, LOSS, LOSS_BASE, LOSS_TOTAL
 from ddcore.spec.results import Results
 
 
@@ -76,7 +77,10 @@ def _last_metrics(readings: Mapping[str, LastValue]) -> LastMetrics | None:
     if not readings:
         return None
     values = {name: reading.value for name, reading in readings.items()}
-    return LastMetrics(**values, at_step=max(reading.step for reading in readings.values()))
+    if LOSS_BASE in values:  # a job that was made with 0.2 or before
+        values |= {LOSS: values[LOSS_BASE], LOSS_TOTAL: values.get(LOSS)}
+    shown = {name.replace("/", "_"): values[name] for name in HEADLINE if name in values}
+    return LastMetrics(**shown, at_step=max(reading.step for reading in readings.values()))
 
 
 def _conditions(job: Job, state: State) -> list[Condition]:

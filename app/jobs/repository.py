@@ -18,7 +18,7 @@ from app.models.artifacts import Artifact
 from app.models.jobs import Job
 from app.models.metrics import MetricKey, MetricLast
 from app.models.states import TERMINAL, Kind, State
-from ddcore.spec.readings import EVERY_JOB
+from ddcore.spec.readings import HEADLINE, LOSS_BASE
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class JobRepository:
         rows = self._session.execute(
             select(MetricLast.job_number, MetricKey.name, MetricLast.step, MetricLast.value)
             .join(MetricKey, MetricKey.id == MetricLast.key_id)
-            .where(MetricLast.job_number.in_([job.number for job in jobs]), MetricKey.name.in_(EVERY_JOB))
+            .where(MetricLast.job_number.in_([job.number for job in jobs]), MetricKey.name.in_((*HEADLINE, LOSS_BASE)))
         )
         found: dict[int, dict[str, LastValue]] = {}
         for number, name, step, value in rows:

@@ -100,7 +100,10 @@ class Progress(BaseModel):
 class LastMetrics(BaseModel):
     """Last readings; null where there is none yet, or where it was not a finite number."""
 
-    loss: float | None = None
+    loss: float | None = Field(None, description="Of the method alone.")
+    loss_total: float | None = Field(
+        None, description="With each regulariser times its weight (`loss/total`); null without regularisers."
+    )
     mi_lower_bound: float | None = Field(None, description="Nats.")
     cmi: float | None = Field(None, description="Nats.")
     at_step: int

@@ -16,13 +16,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from ddcore.spec.base import REGULARIZERS
 
 LOSS = "loss"
+LOSS_TOTAL = "loss/total"
+LOSS_BASE = "loss/base"
+"""What a method calls its loss, and what jobs called it until 0.2: their ``loss`` is ``loss/total``."""
 MI_LOWER_BOUND = "mi_lower_bound"
 CMI = "cmi"
 PROBED = (MI_LOWER_BOUND, CMI)
 """What the probe reads of the synthetic set, in every job alike."""
 EVERY_JOB = (LOSS, *PROBED)
 """What every job reports, in the order in which it is shown."""
-
+HEADLINE = (LOSS, LOSS_TOTAL, *PROBED)
+"""What is shown of a job first; without regularisers there is no total beside the loss."""
 
 ACCURACY_DURING: Mapping[str, str] = {"validation": "accuracy/validation", "test": "accuracy/test"}
 """What is read of the images while they are learned, by what networks are tested on."""
@@ -106,14 +110,21 @@ for _reading in (
         title="Loss",
         label="Loss",
         better="lower",
-        made_by="All that is descended: `loss/base` and each regulariser times its weight.",
+        made_by="The method alone, without regularisers.",
     ),
     Reading(
-        name="loss/base",
-        title="Loss of the method",
+        name=LOSS_TOTAL,
+        title="All that is descended",
+        label="loss/total",
+        better="lower",
+        made_by="`loss` and each regulariser times its weight; absent without regularisers.",
+    ),
+    Reading(
+        name=LOSS_BASE,
+        title="Loss of the method, until 0.2",
         label="loss/base",
         better="lower",
-        made_by="The method alone, without regularisers.",
+        made_by="What is `loss` now; the `loss` beside it is what is `loss/total` now.",
     ),
     Reading(
         name=MI_LOWER_BOUND,
@@ -217,7 +228,7 @@ for _reading in (
         title="Penalty of the images",
         label="penalty",
         floor=0,
-        made_by="`bptt`: the norm of the stored images times `method.penalty`, a part of `loss/base`.",
+        made_by="`bptt`: the norm of the stored images times `method.penalty`, a part of `loss`.",
     ),
     Reading(
         name="stage",

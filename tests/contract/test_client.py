@@ -28,7 +28,7 @@ def test_a_job_from_submission_to_tensors(client: Client, tmp_path: Path) -> Non
     assert list(job.events(after=events[-2].seq))[-1] == events[-1]
     assert [event.seq for event in job.events(follow=False)] == [event.seq for event in events]
     metrics = job.metrics()
-    assert {"loss", "loss/base", "mi_lower_bound", "cmi"} <= set(metrics)
+    assert {"loss", "mi_lower_bound", "cmi"} <= set(metrics)
     assert [point.step_max for point in metrics["loss"]] == list(range(1, 21))
     assert len(job.metrics(["loss"], max_points=5)["loss"]) <= 5
     images, labels = job.download(tmp_path / "out").as_torch().tensors

@@ -116,9 +116,9 @@ def test_waiting_follows_the_version_to_the_end(client: Client, service: FakeSer
 
 @pytest.mark.parametrize("status", ["failed", "cancelled", "expired"])
 def test_waiting_for_a_job_that_fails_raises(client: Client, service: FakeService, status: str) -> None:
-    error = {"code": "diverged", "message": "`loss/base` became nan at step 3"}
+    error = {"code": "diverged", "message": "`loss` became nan at step 3"}
     service.on("GET", PATH, job_document(status, error=error))
-    with pytest.raises(JobFailedError, match=f"{status}: `loss/base` became nan") as caught:
+    with pytest.raises(JobFailedError, match=f"{status}: `loss` became nan") as caught:
         client.job(JOB_ID).wait()
     assert caught.value.status == status
 

@@ -63,7 +63,7 @@ def test_metrics_come_at_the_start_every_so_often_and_at_the_end(run: RunJob) ->
     result = run(seen)
     assert list(seen.metrics) == [0, 1, 3, 6, 8]
     assert set(seen.metrics[0]) == {"mi_lower_bound", "cmi"}
-    assert set(seen.metrics[3]) == {"loss", "loss/base", "mi_lower_bound", "cmi"}
+    assert set(seen.metrics[3]) == {"loss", "mi_lower_bound", "cmi"}
     assert seen.checkpoints == [4, 8]
     assert list(seen.snapshots) == [0, 8]
     assert all(png.startswith(b"\x89PNG") for png in seen.snapshots.values())
@@ -82,7 +82,7 @@ def test_regularisers_leave_the_draws_of_the_method_alone(run: RunJob) -> None:
     alone, beside = Recorder(), Recorder()
     run(alone, folder="a")
     run(beside, folder="b", regularizers=[{"name": "cmi", "weight": 0.0, "teacher": teacher}])
-    assert [v.get("loss/base") for v in alone.metrics.values()] == [v.get("loss/base") for v in beside.metrics.values()]
+    assert [v.get("loss") for v in alone.metrics.values()] == [v.get("loss") for v in beside.metrics.values()]
 
 
 TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1}

@@ -57,7 +57,7 @@ def report(database: Database, job_id: str, steps: range) -> None:
     points = []
     for step in steps:
         base = 100 * math.exp(-step / 50)
-        values = {"loss": base + 5, "loss/base": base, "mi_lower_bound": 2 - base / 60, "cmi": base / 1000}
+        values = {"loss": base, "loss/total": base + 5, "mi_lower_bound": 2 - base / 60, "cmi": base / 1000}
         points += [(step, 1_700_000_000_000 + step, name, value) for name, value in values.items()]
     with database.write() as session:
         ingest(session, job_id, "default", points)

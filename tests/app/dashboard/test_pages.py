@@ -177,7 +177,7 @@ class TestJob:
     def test_readable_without_scripts(self, api: Api, finished: str) -> None:
         page = Page(api.get(f"/jobs/{finished}"))
         assert len(page.all("polyline")) == 4
-        for word in ("mi_lower_bound", "loss/base", "step 0", "step 50", "final"):
+        for word in ("mi_lower_bound", "loss/total", "step 0", "step 50", "final"):
             assert word in page.text
 
     def test_running(self, api: Api, running: str) -> None:
@@ -198,7 +198,7 @@ class TestJob:
 
     def test_charts_name_their_metrics_and_the_ceiling(self, api: Api, running: str) -> None:
         charts = [a for a in Page(api.get(f"/jobs/{running}")).all("figure") if a.get("class") == "chart"]
-        assert [a["data-keys"] for a in charts] == ["loss loss/base", "mi_lower_bound", "cmi"]
+        assert [a["data-keys"] for a in charts] == ["loss loss/total", "mi_lower_bound", "cmi"]
         assert [a.get("data-limit-label") for a in charts] == [None, "log 10 = 2.303", None]
 
     def test_accuracy_on_the_way_stands_beside_random_images(self, api: Api, spec: dict[str, Any]) -> None:

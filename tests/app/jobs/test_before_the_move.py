@@ -61,4 +61,4 @@ def test_openapi_describes_results(api: Api) -> None:
 
 
 def test_the_document_shows_the_readings_of_every_job() -> None:
-    assert set(LastMetrics.model_fields) == {*EVERY_JOB, "at_step"}
+    assert set(LastMetrics.model_fields) == {*EVERY_JOB, "loss_total", "at_step"}

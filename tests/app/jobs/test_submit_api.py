@@ -152,7 +152,18 @@ class TestGet:
             readings = [(10, 1, "loss", 2.0), (20, 2, "loss", 1.5), (20, 2, "cmi", float("nan")), (20, 2, "other", 9.0)]
             metrics.ingest(session, job["id"], "default", readings)
         found = api.get(job["links"]["self"]).json()["last_metrics"]
-        assert found == {"loss": 1.5, "mi_lower_bound": None, "cmi": None, "at_step": 20}
+        assert found == {"loss": 1.5, "loss_total": None, "mi_lower_bound": None, "cmi": None, "at_step": 20}
+
+    @pytest.mark.parametrize("names", [("loss", "loss/total"), ("loss/base", "loss")], ids=["now", "until 0.2"])
+    def test_the_loss_is_that_of_the_method_and_the_sum_stands_beside_it(
+        self, api: Api, spec: dict[str, Any], names: tuple[str, str]
+    ) -> None:
+        job = api.submit(spec)
+        with api.database.write() as session:
+            own, total = names
+            metrics.ingest(session, job["id"], "default", [(10, 1, own, 2.0), (10, 1, total, 3.5)])
+        found = api.get(job["links"]["self"]).json()["last_metrics"]
+        assert (found["loss"], found["loss_total"]) == (2.0, 3.5)
 
     @pytest.mark.parametrize(
         "job_id", ["job_x", "JOB_01m7wewc2pfn6v37mwaesxmpy7", "..%2f..%2fetc", "job_01m7wewc2pfn6v37mwaesxmpy7"]

@@ -312,7 +312,7 @@ def test_the_bundle_keeps_the_learned_rate_and_labels_and_trains_with_them(tmp_p
     assert content.soft_labels.max() < 1
     assert content.results["protocol"]["labels"] == "soft"
     assert bundle.train_on(tmp_path / "out")["accuracy"] == content.results["accuracy"]
-    assert {"lr", "student_distance", "loss/base"} <= set(seen.metrics[2])
+    assert {"lr", "student_distance", "loss"} <= set(seen.metrics[2])
 
 
 def test_labels_that_the_set_learned_prevail_over_those_of_a_teacher(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ class TestDefaults:
     @pytest.mark.parametrize("name", ["mtt", "tesla"])
     def test_finish_on_digits(self, tmp_path: Path, name: str) -> None:
         seen = self.run(tmp_path, tmp_path / "cache", name)
-        losses = [seen.metrics[step]["loss/base"] for step in range(1, 5)]
+        losses = [seen.metrics[step]["loss"] for step in range(1, 5)]
         rates = [seen.metrics[step]["lr"] for step in range(1, 5)]
         assert losses[0] > 2, "the student overshoots at first"
         assert losses[-1] < losses[0] / 2
@@ -402,7 +402,7 @@ class TestDefaults:
         assert "`method.lr_img`" in str(failed.value)
         limits = {name: float(value) for name, value in advice.items()}
         seen = self.run(tmp_path / "advised", cache, "mtt", lr_img=100.0, lr_lr=1e-5, **limits)
-        assert seen.metrics[4]["loss/base"] < 0.5 * seen.metrics[1]["loss/base"]
+        assert seen.metrics[4]["loss"] < 0.5 * seen.metrics[1]["loss"]
 
     def test_under_limits_the_message_names_the_rates(self, make_run: Make) -> None:
         method = ready(make_run, max_move=0.1, max_change=0.5, lr_img=100.0)
