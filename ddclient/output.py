@@ -16,6 +16,7 @@ from rich.table import Table
 
 from ddclient.errors import Exit
 from ddclient.models import JobDocument
+from ddcore.spec.differences import verdicts, worst
 from ddcore.spec.results import Results
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
@@ -24,6 +25,7 @@ OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for 
 _CONTROLS = {
     "random": "random real images of the same number",
     "herding": "real images of the same number chosen by herding",
+    "best_coreset": "best coreset of real images",
     "full": "all real images",
 }
 
@@ -94,12 +96,12 @@ def summary(spec: Mapping[str, Any]) -> str:
 
 
 def accuracy(results: Results | None) -> str:
-    """The score beside those of its controls, in percent, and robust scores where there are any.
+    """The score beside those of its controls, in percent, what that says, and what else was scored.
 
     >>> from ddcore.spec.results import Score
     >>> score = Score(mean=71.25, std=0.5, networks=3)
-    >>> accuracy(Results(accuracy=score, controls={"random": Score(mean=60, std=1, networks=3)}))
-    '71.2 % ± 0.5 over 3 networks; random real images of the same number: 60.0 % ± 1.0'
+    >>> accuracy(Results(accuracy=score, controls={"random": Score(mean=60, std=1, networks=3)})).split("; ")[1:]
+    ['random real images of the same number: 60.0 % ± 1.0', 'the set beats random real images: +11.2 ± 0.8 points']
     """
     if results is None or results.accuracy is None:
         return "not scored"
@@ -107,8 +109,19 @@ def accuracy(results: Results | None) -> str:
     parts = [f"{scored.mean:.1f} % ± {scored.std:.1f} over {scored.networks} networks"]
     controls = {name: found for name, found in results.controls.items() if found}
     parts += [f"{_CONTROLS.get(name, name)}: {found.mean:.1f} % ± {found.std:.1f}" for name, found in controls.items()]
+    parts += [f"the set {text}" for text in verdicts(results)]
+    least = worst(results)
+    if least is not None and least.accuracy is not None:
+        parts.append(
+            f"worst of {len(results.architectures)} architectures: {_architecture(least.network)} "
+            f"{least.accuracy.mean:.1f} %"
+        )
     parts += [f"{name.replace('_', '-')} score: {found.score:.1f}" for name, found in results.scores.items()]
     return "; ".join(parts)
+
+
+def _architecture(network: Mapping[str, Any]) -> str:
+    return str(network.get("name", "network"))
 
 
 def _plain(value: object) -> object:

@@ -21,7 +21,8 @@ from app.logs.service import LogGoneError, LogReader
 from app.metrics import queries as metrics
 from app.models.artifacts import Artifact
 from app.models.events import Event
-from ddcore.spec.readings import ACCURACY_DURING, ACCURACY_RANDOM, LOSS, PROBED, Reading, catalogue
+from ddcore.spec.evaluation import BEST_CORESET
+from ddcore.spec.readings import ACCURACY_DURING, ACCURACY_OF_REAL, ACCURACY_RANDOM, LOSS, PROBED, Reading, catalogue
 
 SHOWN_EVENTS = 60
 SHOWN_LINES = 200
@@ -43,7 +44,7 @@ class Chart:
     limit: float | None = None
     limit_label: str = ""
     limit_key: str = ""
-    """A metric whose last reading is the limit, where it is not known beforehand."""
+    """Metrics whose last readings are limits, where these are not known beforehand; bars divide them and labels."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,14 @@ def charts(view: JobView, names: Sequence[str]) -> list[Chart]:
 
 
 def _on_the_way(view: JobView) -> Iterator[Chart]:
-    """Accuracy while the images are learned, above or below that of random real images."""
+    """Accuracy while the images are learned, above or below that of real images."""
     during = view.job.spec["evaluation"].get("during")
     if during is not None:
         reading = catalogue()[ACCURACY_DURING[during["on"]]]
-        label = catalogue()[ACCURACY_RANDOM].label
-        yield Chart(reading.title, reading.unit, [reading.name], limit_label=label, limit_key=ACCURACY_RANDOM)
+        compared = BEST_CORESET in view.job.spec["evaluation"]["controls"]
+        lines = ACCURACY_OF_REAL if compared else (ACCURACY_RANDOM,)
+        labels = "|".join(catalogue()[name].label for name in lines)
+        yield Chart(reading.title, reading.unit, [reading.name], limit_label=labels, limit_key="|".join(lines))
 
 
 def _chart(reading: Reading, classes: int | None) -> Chart:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from app.dashboard.own_sets import OwnSet
 from app.dashboard.wording import duration, number
 from app.jobs.schemas import JobDocument
 from app.models.states import TERMINAL
 from ddcore.spec import DATASETS
+from ddcore.spec.differences import differences, verdict, worst
+from ddcore.spec.evaluation import BEST_CORESET
 from ddcore.spec.readings import LOSS, LOSS_TOTAL, PROBED, Reading, catalogue
 from ddcore.spec.results import ArchitectureScores, Score
 
@@ -45,6 +47,11 @@ class SetScore:
     values: Sequence[float]
 
     @property
+    def label(self) -> str:
+        """Its name where there is little room."""
+        return "coreset" if self.name == BEST_CORESET else self.name
+
+    @property
     def text(self) -> str:
         """For example ``91.8 ± 0.4 %``."""
         return f"{self.mean:.1f} ± {self.std:.1f} %" if len(self.values) > 1 else f"{self.mean:.1f} %"
@@ -53,9 +60,20 @@ class SetScore:
 CONTROLS: Mapping[str, str] = {
     "random": "a real subset of the same size",
     "herding": "a real subset of the same size that stands for its classes by herding",
+    BEST_CORESET: "the best of the real subsets that herding, k-means and k-center keep, by accuracy on training "
+    "images that none of them may keep",
     "full": "the whole training set, for fewer epochs where it is large",
 }
 """What networks of a control are trained on, in words."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a set beats real images of the same number, as the rest of a sentence about it."""
+
+    text: str
+    style: Literal["up", "down"]
+    """Whether it does so by more than the error."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +83,7 @@ class Comparison:
     network: str
     distilled: SetScore
     controls: Sequence[SetScore]
+    verdicts: Sequence[Verdict] = ()
 
     @property
     def gain(self) -> float | None:
@@ -75,7 +94,7 @@ class Comparison:
     @property
     def explanation(self) -> str:
         """What the controls are, for example ``“random” is a real subset of the same size``."""
-        return "; ".join(f"“{c.name}” is {CONTROLS[c.name]}" for c in self.controls if c.name in CONTROLS)
+        return "; ".join(f"“{c.label}” is {CONTROLS[c.name]}" for c in self.controls if c.name in CONTROLS)
 
 
 @dataclass(frozen=True)
@@ -185,6 +204,12 @@ class JobView:
         return next(iter(self.comparisons), None)
 
     @property
+    def worst(self) -> Comparison | None:
+        """Its score with the architecture that learns least from it, where there are several."""
+        found = worst(self.job.results) if self.job.results else None
+        return None if found is None or found.accuracy is None else _comparison(found, found.accuracy)
+
+    @property
     def tiles(self) -> list[Tile]:
         """Last readings of what every job reports."""
         last = self.job.last_metrics
@@ -228,7 +253,11 @@ def _strength(regularizer: Mapping[str, Any]) -> str:
 
 def _comparison(entry: ArchitectureScores, accuracy: Score) -> Comparison:
     controls = [_named(name, found) for name, found in entry.controls.items() if found]
-    return Comparison(_network(entry.network), _named("distilled", accuracy), controls)
+    found = [
+        Verdict(verdict(name, one), "up" if one.verdict == "above" else "down")
+        for name, one in differences(entry).items()
+    ]
+    return Comparison(_network(entry.network), _named("distilled", accuracy), controls, found)
 
 
 def _named(name: str, found: Score) -> SetScore:

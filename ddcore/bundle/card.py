@@ -8,6 +8,7 @@ from typing import Any
 
 from ddcore.bundle.content import Distilled
 from ddcore.spec import METHODS
+from ddcore.spec.differences import RULE_NAMES, verdicts
 from ddcore.spec.results import ArchitectureScores, Results, RobustScores, Score, TrainingProtocol
 
 
@@ -127,13 +128,21 @@ follow the identical recipe; the {results.checkpoint or "last"} images of the ru
 
 | trained on | mean | standard deviation | networks |
 |---|---|---|---|
-{table}{more}"""
+{table}{_verdicts(results)}{more}"""
 
 
 def _control(name: str, found: Score) -> str:
     if name == "full":
         return f"all {found.images:,} real images, {found.epochs} epochs"
+    if name == "best_coreset":
+        return f"best coreset ({RULE_NAMES.get(found.rule or '', 'real images')}), as many"
     return "real images chosen by herding, as many" if name == "herding" else f"{name} real images, as many"
+
+
+def _verdicts(results: Results) -> str:
+    """Whether the set beats real images of the same number, in words."""
+    said = "".join(f"\nThe set {text}." for text in verdicts(results))
+    return f"\n{said}" if said else ""
 
 
 def _best(best: Score | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,11 +11,13 @@ from torch import Generator, Tensor
 
 from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import ClassSampler
+from ddcore.evaluation.coresets import Coresets
 from ddcore.formulas import selection
 from ddcore.pretrained.teachers import Teacher
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import Condition
+from ddcore.spec.evaluation import CANDIDATES
 from ddcore.synthetic.stages import Stages
 
 
@@ -62,6 +64,25 @@ class Controls:
     def _teacher(self) -> Teacher:
         return Teacher(self._config.teacher, self._run)
 
+    @cached_property
+    def _coresets(self) -> Coresets:
+        return Coresets(self._run, self._teacher)
+
+    @cached_property
+    def validation(self) -> tuple[Tensor, Tensor]:
+        """Images (uint8) and labels of the training images on which a coreset is chosen."""
+        train, rows = self._run.dataset.train, self._coresets.validation
+        return train.images[rows], train.labels[rows]
+
+    def coresets(self, validation: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised images and labels that each rule keeps.
+
+        Args:
+            validation: int64 training rows that none may keep, in the place of the usual ones.
+        """
+        found = self._coresets if validation is None else Coresets(self._run, self._teacher, validation)
+        yield from (_taken(self._run.dataset, rows) for rows in found.rows.values())
+
     def prepare(self) -> None:
         """Train the teacher, if anything asked for takes one."""
         if self._config.needs_teacher:
@@ -76,7 +97,7 @@ class Controls:
         """The set of a control.
 
         Args:
-            condition: names the control and the kind of labels.
+            condition: names the control, or a coreset to choose from, and the kind of labels.
             generator: on the CPU; draws the images of ``random``.
             stages: of the distilled set; sets of its size are divided alike.
         """
@@ -84,7 +105,9 @@ class Controls:
         if condition.set == "full":
             images, labels, normalize = dataset.train.images, dataset.train.labels, dataset.normalize
             return TrainingSet(images, self._labels(condition, images, labels), normalize)
-        if condition.set == "herding":
+        if condition.set in CANDIDATES:
+            images, labels = _taken(dataset, self._coresets.rows[CANDIDATES[condition.set]])
+        elif condition.set == "herding":
             images, labels = _taken(dataset, self._herding_rows)
         else:
             images, labels = random_subset(dataset, self._run.spec.ipc, generator)

@@ -16,13 +16,13 @@ from torch import Generator, Tensor
 
 from ddcore.augment.training import augmenter_of, strategy_of
 from ddcore.evaluation.controls import random_subset
+from ddcore.evaluation.coresets import validation_rows
 from ddcore.evaluation.evaluation import Evaluation
 from ddcore.nets.functional import Functional
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import DuringConfig
-from ddcore.spec.readings import ACCURACY_DURING, ACCURACY_RANDOM
-from ddcore.spec.work import DataSizes
+from ddcore.spec.readings import ACCURACY_CORESET, ACCURACY_DURING, ACCURACY_RANDOM
 from ddcore.synthetic.set import SyntheticSet
 from ddcore.training.recipes import recipe_of, scheduled
 from ddcore.training.trainer import Recipe, accuracy, train
@@ -71,7 +71,7 @@ class During:
             synthetic: the set.
 
         Returns:
-            Readings by name; with the first, that of random real images.
+            Readings by name; with the first, those of random real images and of the best coreset where it is a control.
         """
         images, labels = synthetic.union(synthetic.live.stop)
         dataset, recipe = self._run.dataset, self._recipe(synthetic.learning_rate)
@@ -79,9 +79,7 @@ class During:
         found = self._accuracy(f"during/{step}", images, labels, synthetic.soft_labels, recipe)
         readings = {ACCURACY_DURING[self._config.on]: found}
         if not self.looks:
-            generator = self._generator("during/random/images")
-            real = random_subset(dataset, self._run.spec.ipc, generator)
-            readings[ACCURACY_RANDOM] = self._accuracy("during/random", *real, None, recipe)
+            readings |= self._of_real_images(recipe)
         best = self.best
         self.looks.append(Look(step, found))
         if self._config.checkpoint == "best" and (best is None or found > best.accuracy):
@@ -123,6 +121,16 @@ class During:
         self.looks = [Look(step, value) for step, value in pairs]
         self._best_state = {name.removeprefix(_BEST): value for name, value in state.items() if name.startswith(_BEST)}
 
+    def _of_real_images(self, recipe: Recipe) -> dict[str, float]:
+        """Readings of as many real images: drawn at random, and kept by the best rule where that is a control."""
+        random = random_subset(self._run.dataset, self._run.spec.ipc, self._generator("during/random/images"))
+        readings = {ACCURACY_RANDOM: self._accuracy("during/random", *random, None, recipe)}
+        if self._evaluation.config.chooses:
+            kept = self._evaluation.controls.coresets(self._validation if self._config.on == "validation" else None)
+            found = [self._accuracy(f"during/coreset/{rule}", *real, None, recipe) for rule, real in enumerate(kept)]
+            readings[ACCURACY_CORESET] = max(found)
+        return readings
+
     def _recipe(self, learning_rate: float | None) -> Recipe:
         config, spec = self._run.spec.evaluation, self._run.spec
         strategy = strategy_of(config, spec.augmentation, self._run.dataset.flip)
@@ -157,21 +165,13 @@ class During:
         dataset = self._run.dataset
         if self._config.on == "test":
             return dataset.test.images, dataset.test.labels
-        counts = DataSizes(dataset.shape, dataset.class_counts, len(dataset.test)).validating_of(
-            self._config.validation
-        )
-        generator = self._generator("during/validation")
-        rows = torch.cat(
-            [
-                members[torch.randperm(len(members), generator=generator)[:count]]
-                for members, count in zip(_rows_by_class(dataset.train.labels, len(counts)), counts, strict=True)
-            ]
-        )
+        rows = self._validation
         return dataset.train.images[rows], dataset.train.labels[rows]
+
+    @cached_property
+    def _validation(self) -> Tensor:
+        """Training rows that networks are tested on, unless that is on the test set."""
+        return validation_rows(self._run.dataset, self._config.validation, self._generator("during/validation"))
 
     def _generator(self, stream: str) -> Generator:
         return Generator().manual_seed(stream_seed(self._run.spec.seed, stream))
-
-
-def _rows_by_class(labels: Tensor, classes: int) -> list[Tensor]:
-    return [(labels == number).nonzero().flatten() for number in range(classes)]

@@ -24,6 +24,8 @@ from ddcore.runtime.callback import Callback
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import DISTILLED, Condition, Labels, NetworkConfig, RobustScore
+from ddcore.spec.differences import differences
+from ddcore.spec.evaluation import BEST_CORESET, CANDIDATES
 from ddcore.spec.results import ArchitectureScores, Results, RobustScores, Score, StagedTraining, TrainingProtocol
 from ddcore.synthetic.stages import Stages
 from ddcore.training.recipes import described, recipe_of, scheduled
@@ -46,6 +48,11 @@ class _Trial:
     network: int
     condition: Condition
     repeat: int
+
+    @property
+    def validates(self) -> bool:
+        """Whether it is tested to choose a coreset, and not on the test images."""
+        return self.condition.set in CANDIDATES
 
     def seed(self, seed: int) -> int:
         return stream_seed(seed, f"evaluation/{self.network}/{self.condition.set}/{self.repeat}")
@@ -100,12 +107,12 @@ class Evaluation:
         self.config = run.spec.evaluation
         self.architectures: tuple[NetworkConfig, ...] = self.config.networks or (run.spec.network,)
         self._run = run
-        self._controls = Controls(run)
+        self.controls = Controls(run)
         self._functionals = [run.network(a) for a in self.architectures] if self.config.repeats else []
 
     def prepare(self) -> None:
         """Train what gives soft labels and features, if anything asked for takes it."""
-        self._controls.prepare()
+        self.controls.prepare()
 
     def soft_labels(self, images: Tensor) -> Tensor | None:
         """The probabilities that networks are to learn with the images, if the job asks for any.
@@ -116,7 +123,7 @@ class Evaluation:
         Returns:
             float32 (N, classes) of the teacher, or ``None`` where classes are learned.
         """
-        return self._controls.soft_labels(images) if self.config.labels == "soft" else None
+        return self.controls.soft_labels(images) if self.config.labels == "soft" else None
 
     def score(
         self,
@@ -163,7 +170,9 @@ class Evaluation:
         self._announce_cost([trial.condition for trial, _ in plan])
         for trial, recipes in plan:
             if trial not in scores:
-                tests = self._tests(trial, recipes, distilled, _Progress(run.callback, before, total))
+                generator = torch.Generator().manual_seed(trial.seed(run.spec.seed))
+                training_set = self._training_set(self._resolved(trial.condition, scores), distilled, generator)
+                tests = self._tests(trial, recipes, training_set, generator, _Progress(run.callback, before, total))
                 scores[trial] = trial.score(tests)
                 if on_network is not None:
                     on_network(scores[trial])
@@ -171,12 +180,24 @@ class Evaluation:
         return self._results(recipe, scores, distilled)
 
     def _trials(self, distilled: _Distilled) -> list[_Trial]:
-        return [
+        choosing = [_Trial(0, condition, 0) for condition in self.config.candidates()]
+        return choosing + [
             _Trial(network, condition, repeat)
             for network in range(len(self.architectures))
             for condition in self.config.conditions(network, distilled.own_labels)
             for repeat in range(self.config.repeats)
         ]
+
+    def _validated(self, scores: Mapping[_Trial, NetworkScore]) -> dict[Condition, float]:
+        """Accuracies of the coresets to choose from, on the validation images."""
+        return {condition: scores[_Trial(0, condition, 0)]["accuracy"] for condition in self.config.candidates()}
+
+    def _resolved(self, condition: Condition, scores: Mapping[_Trial, NetworkScore]) -> Condition:
+        """The condition, with the coreset that was chosen in the place of the best one: of equals the first."""
+        if condition.set != BEST_CORESET:
+            return condition
+        validated = self._validated(scores)
+        return max(validated, key=lambda candidate: validated[candidate])
 
     @property
     def _full_epochs(self) -> int:
@@ -207,25 +228,27 @@ class Evaluation:
             )
 
     def _tests(
-        self, trial: _Trial, recipes: Sequence[Recipe], distilled: _Distilled, progress: Callable[[int], None]
+        self,
+        trial: _Trial,
+        recipes: Sequence[Recipe],
+        training_set: TrainingSet,
+        generator: torch.Generator,
+        progress: Callable[[int], None],
     ) -> list[float]:
-        """Train a network, and test it ``tests`` times, evenly over its training."""
-        generator = torch.Generator().manual_seed(trial.seed(self._run.spec.seed))
-        training_set = self._training_set(trial.condition, distilled, generator)
-        functional, test, normalize = (
-            self._functionals[trial.network],
-            self._run.dataset.test,
-            self._run.dataset.normalize,
-        )
+        """Train a network, and test it ``tests`` times, evenly over its training; once to choose a coreset."""
+        functional, normalize = self._functionals[trial.network], self._run.dataset.normalize
+        test = self._run.dataset.test
+        tested = self.controls.validation if trial.validates else (test.images, test.labels)
         params = functional.new(generator)
-        count, epochs = self.config.tests, sum(recipe_of_stage.epochs for recipe_of_stage in recipes)
+        count = 1 if trial.validates else self.config.tests
+        epochs = sum(recipe_of_stage.epochs for recipe_of_stage in recipes)
         between = {epochs * number // count for number in range(1, count)}
         tests: list[float] = []
 
         def on_epoch(before: int, epoch: int) -> None:
             progress(before + epoch)
             if before + epoch in between:
-                tests.append(accuracy(functional, params, test.images, test.labels, normalize=normalize))
+                tests.append(accuracy(functional, params, *tested, normalize=normalize))
 
         before = 0
         velocity: Velocity | None = None
@@ -244,27 +267,29 @@ class Evaluation:
                 velocity=velocity if self.config.staging == "with_momentum" else None,
             )
             before += recipe_of_stage.epochs
-        return [*tests, accuracy(functional, params, test.images, test.labels, normalize=normalize)]
+        return [*tests, accuracy(functional, params, *tested, normalize=normalize)]
 
     def _training_set(self, condition: Condition, distilled: _Distilled, generator: torch.Generator) -> TrainingSet:
         """The set of a condition, divided into stages like the distilled one where that is."""
         stages = distilled.stages
         if condition.set != DISTILLED:
-            return self._controls.make(condition, generator, stages)
+            return self.controls.make(condition, generator, stages)
         labels = distilled.labels
         if condition.labels == "soft":
             known = distilled.soft_labels
-            labels = self._controls.soft_labels(distilled.images) if known is None else known
+            labels = self.controls.soft_labels(distilled.images) if known is None else known
         return TrainingSet(distilled.images, labels, stages=None if stages is None else stages.of_images)
 
     def _results(self, recipe: Recipe, scores: Mapping[_Trial, NetworkScore], distilled: _Distilled) -> Results:
         config = self.config
         own, *controls = config.compared(distilled.own_labels)
         entries = tuple(
-            ArchitectureScores(
-                network=architecture.model_dump(mode="json"),
-                accuracy=self._score(scores, network, own),
-                controls={control.set: self._score(scores, network, control) for control in controls},
+            _compared(
+                ArchitectureScores(
+                    network=architecture.model_dump(mode="json"),
+                    accuracy=self._score(scores, network, own),
+                    controls={control.set: self._score(scores, network, control) for control in controls},
+                )
             )
             for network, architecture in enumerate(self.architectures)
         )
@@ -277,6 +302,7 @@ class Evaluation:
             network=entries[0].network,
             accuracy=entries[0].accuracy,
             controls=entries[0].controls,
+            differences=entries[0].differences,
             epochs=config.epochs,
             checkpoint="last",
             protocol=self._protocol(recipe, own.labels, distilled),
@@ -291,6 +317,9 @@ class Evaluation:
         optional: dict[str, Any] = {}
         if self.config.tests > 1:
             optional["best"] = summarize([score["best"] for score in found])
+        if condition.set == BEST_CORESET:
+            validated = {CANDIDATES[found.set]: value for found, value in self._validated(scores).items()}
+            optional |= {"rule": CANDIDATES[self._resolved(condition, scores).set], "validation": validated}
         if condition.set == "full":
             optional |= {"epochs": self._full_epochs, "images": len(self._run.dataset.train)}
         return summarize([score["accuracy"] for score in found]).model_copy(update=optional)
@@ -312,10 +341,15 @@ class Evaluation:
         return RobustScores.model_validate({**_SCORES[score](**means), "ingredients": ingredients})
 
 
+def _compared(entry: ArchitectureScores) -> ArchitectureScores:
+    """Scores with the differences between them."""
+    return entry.model_copy(update={"differences": differences(entry)})
+
+
 def summarize(values: Sequence[float]) -> Score:
     """Mean and population standard deviation (percent), as the literature reports them.
 
-    >>> summarize([40.0, 44.0])
-    Score(mean=42.0, std=2.0, networks=2, values=(40.0, 44.0), best=None, epochs=None, images=None)
+    >>> summarize([40.0, 44.0]).model_dump()
+    {'mean': 42.0, 'std': 2.0, 'networks': 2, 'values': [40.0, 44.0]}
     """
     return Score(mean=fmean(values), std=pstdev(values), networks=len(values), values=tuple(values))

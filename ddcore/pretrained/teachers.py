@@ -11,7 +11,7 @@ what does not fit into memory stays in the cache, and the teachers used last sta
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -195,11 +195,20 @@ class Teacher:
         Returns:
             int64, class-major, and in each class as the rule orders them.
         """
-        labels, kept = self._run.dataset.train.labels.cpu(), []
+        return torch.cat([rows[rule(features)] for rows, features in self.features_by_class()])
+
+    def features_by_class(self, without: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Training rows of each class in turn, int64 (n,), with the features of their images, float32 (n, F).
+
+        Args:
+            without: int64 rows to leave out.
+        """
+        labels = self._run.dataset.train.labels.cpu().clone()
+        if without is not None:
+            labels[without] = -1
         for label in range(len(self._run.dataset.classes)):
             rows = (labels == label).nonzero().flatten()
-            kept.append(rows[rule(self._features(rows))])
-        return torch.cat(kept)
+            yield rows, self._features(rows)
 
     @torch.no_grad()
     def probabilities(self, images: Tensor, temperature: float) -> Tensor:

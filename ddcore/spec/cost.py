@@ -70,8 +70,9 @@ class Cost:
             return ()
         every = during.every
         if every is None:
-            one = sum(work.passes for work in _of_looks(self.job, self.data, (0, 1))) / 2
-            most = min(MOST_LOOKS, SHARE_OF_JOB * self.passes_without_looks / one - 1)
+            first, second = (sum(w.passes for w in _of_looks(self.job, self.data, (0,) * n)) for n in (1, 2))
+            one = second - first
+            most = min(MOST_LOOKS, (SHARE_OF_JOB * self.passes_without_looks - (first - one)) / one)
             every = math.ceil(steps / max(1, int(most)))
         return tuple(sorted({*range(every, steps, every), steps}))
 
@@ -116,7 +117,8 @@ def networks_scored(job: JobSpec) -> int:
     """Networks that are trained to score the set and its controls."""
     scoring = job.evaluation
     architectures = range(len(scoring.networks or (job.network,)))
-    return scoring.repeats * sum(len(scoring.conditions(index, job.method.own_labels)) for index in architectures)
+    conditions = sum(len(scoring.conditions(index, job.method.own_labels)) for index in architectures)
+    return scoring.repeats * conditions + len(scoring.candidates())
 
 
 def _of_job(job: JobSpec, data: DataSizes) -> Iterator[Work]:
@@ -153,16 +155,20 @@ def _of_steps(job: JobSpec, load: Load) -> Iterator[Work]:
 
 
 def _of_looks(job: JobSpec, data: DataSizes, looks: Sequence[int]) -> Iterator[Work]:
-    """Small networks on the images of some steps, and once on random real images."""
+    """Small networks on the images of some steps, and once on random real images and on those that rules keep."""
     during = job.evaluation.during
     if during is None or not looks:
         return
     images = data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
-    trained = len(looks) * images + data.classes * job.ipc
-    tested = (len(looks) + 1) * (data.test if during.on == "test" else data.validating(during.validation))
+    rules = len(job.evaluation.candidates())
+    trained = len(looks) * images + (1 + rules) * data.classes * job.ipc
+    tested = (len(looks) + 1 + rules) * (data.test if during.on == "test" else data.validating(during.validation))
     network = (job.evaluation.networks or (job.network,))[0]
     passes = during.networks * (TRAINING * job.evaluation.passes(during.epochs) * trained + tested)
     yield Work("distilling", network, passes)
+    if rules and during.on == "validation":
+        chosen_from = data.train - data.validating(during.validation)
+        yield Work("distilling", job.evaluation.teacher.network, chosen_from)
 
 
 def _of_probe(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Work]:
@@ -202,7 +208,9 @@ def _batches(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Batch]:
         yield Batch(config.network, min(config.batch_size, data.train), 1, whole=True)
     # Rules that choose real images look at one class after the other.
     looks: list[tuple[NetworkConfig, float]] = [(network, max(data.counts)) for network, _ in job.method.looks(data)]
-    looks += job.evaluation.looks(job, data)
+    scoring = job.evaluation
+    looks += [(scoring.teacher.network, max(data.counts))] if scoring.chosen_from(data) else []
+    looks += [(scoring.teacher.network, scoring.labelled(job, data))] if scoring.needs_teacher else []
     if job.init == "k_means":
         looks.append((job.network, max(data.counts)))
     for network, passes in looks:

@@ -30,8 +30,16 @@ if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
 
 Labels = Literal["hard", "soft"]
-Control = Literal["random", "herding", "full"]
+Control = Literal["random", "herding", "best_coreset", "full"]
+Rule = Literal["herding", "k_means", "k_center"]
 RobustScore = Literal["label_robust", "augmentation_robust"]
+
+BEST_CORESET: Control = "best_coreset"
+"""The control that chooses among :data:`RULES`."""
+RULES: tuple[Rule, ...] = ("herding", "k_means", "k_center")
+"""Rules that keep real images; the method of the same name does nothing else."""
+VALIDATION = 0.1
+"""Share of the training images of each class that a rule is chosen on, and that no rule keeps."""
 
 DISTILLED = "distilled"
 """What a network is trained on when it is not a control."""
@@ -64,6 +72,10 @@ class Condition(NamedTuple):
     set: str
     labels: Labels
     augmented: bool = True
+
+
+CANDIDATES: Mapping[str, Rule] = {f"candidate/{rule}": rule for rule in RULES}
+"""The rules by the names of the sets that they keep for :data:`BEST_CORESET` to choose from."""
 
 
 class EvaluationConfig(SpecModel):
@@ -149,13 +161,15 @@ class EvaluationConfig(SpecModel):
     )
     teacher: TeacherConfig = Field(
         default_factory=TeacherConfig,
-        description="Network trained on the real images that gives soft labels, and the features of `herding`. The "
-        "seed decides on one of the pool; only that is trained, and only where it is needed.",
+        description="Network trained on the real images that gives soft labels, and the features of `herding` and "
+        "`best_coreset`. The seed decides on one of the pool; only that is trained, and only where it is needed.",
     )
     controls: tuple[Control, ...] = Field(
         ("random",),
-        description="Real images trained on under the identical recipe: `ipc` of each class, drawn at random for every "
-        "network or chosen by herding, or the `full` training set.",
+        description="Real images trained on under the identical recipe: `ipc` of each class, drawn at `random` for "
+        "every network or chosen by `herding`; `best_coreset`, the best of herding, k-means and k-center by the "
+        "accuracy of one network each on a tenth of the training images, which they may not keep; or the `full` "
+        "training set.",
     )
     full_images: int = Field(
         1_000_000,
@@ -177,11 +191,19 @@ class EvaluationConfig(SpecModel):
     @property
     def needs_teacher(self) -> bool:
         """Whether anything asked for takes a network trained on the real images."""
-        return self.labels == "soft" or "label_robust" in self.scores or self._scores_herding
+        return self.labels == "soft" or "label_robust" in self.scores or self._scores("herding") or self.chooses
 
     @property
-    def _scores_herding(self) -> bool:
-        return self.repeats > 0 and "herding" in self.controls
+    def chooses(self) -> bool:
+        """Whether a coreset is to be chosen among :data:`RULES`."""
+        return self._scores(BEST_CORESET)
+
+    def _scores(self, control: Control) -> bool:
+        return self.repeats > 0 and control in self.controls
+
+    def candidates(self) -> tuple[Condition, ...]:
+        """What one network each of the first architecture is trained on to choose a coreset."""
+        return tuple(Condition(name, self.labels) for name in CANDIDATES) if self.chooses else ()
 
     def epochs_on(self, name: str, full: int) -> int:
         """E for networks on a set of this name, where the full training set has ``full`` images.
@@ -249,7 +271,7 @@ class EvaluationConfig(SpecModel):
         return (1.0,) if self.staging == "together" else tuple(end / sum(shares) for end in accumulate(shares))
 
     def images_trained(self, network: int, distilled: int, real: int, full: int, shares: Sequence[int] = (1,)) -> float:
-        """Images that all networks of an architecture are trained on, every epoch counted.
+        """Images that all networks of an architecture are trained on, every epoch counted; the first also chooses.
 
         Args:
             network: index of the architecture.
@@ -260,7 +282,8 @@ class EvaluationConfig(SpecModel):
         """
         times = sum(self.unions(shares))
         sizes = {DISTILLED: times * distilled, "full": full}
-        return self.repeats * sum(
+        choosing = len(self.candidates()) * self.passes(self.epochs) * times * real if network == 0 else 0
+        return choosing + self.repeats * sum(
             self.passes(self.epochs_on(condition.set, full)) * sizes.get(condition.set, times * real)
             for condition in self.conditions(network)
         )
@@ -271,18 +294,25 @@ class EvaluationConfig(SpecModel):
             yield self.teacher, 1
 
     def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
-        """Images that its teacher looks at: those that it labels, and all real ones to choose some by herding.
+        """Images that its teacher looks at: those that it labels, and the real ones that rules choose from."""
+        if self.needs_teacher:
+            yield self.teacher.network, self.labelled(job, data) + self.chosen_from(data)
 
-        It labels the distilled ones before the first network is trained.
-        """
+    def chosen_from(self, data: DataSizes) -> int:
+        """Real images that the teacher looks at, class by class, to choose some of them."""
+        others = data.train - data.validating(VALIDATION) if self.chooses else 0
+        return self._scores("herding") * data.train + others
+
+    def labelled(self, job: JobSpec, data: DataSizes) -> int:
+        """Images that the teacher labels; the distilled ones before the first network is trained."""
         distilled, stored, own = self._finished(job, data), data.classes * job.ipc, job.method.own_labels
         labelled = distilled if self.labels == "soft" and own is None else 0
+        labelled += stored * sum(condition.labels == "soft" for condition in self.candidates())
         sizes = {DISTILLED: distilled if self.labels == "hard" and own is None else 0, "full": data.train}
         for index in range(len(self.networks or (job.network,))):
             soft = [condition for condition in self.conditions(index, own) if condition.labels == "soft"]
             labelled += self.repeats * sum(sizes.get(condition.set, stored) for condition in soft)
-        if self.needs_teacher:
-            yield self.teacher.network, labelled + self._scores_herding * data.train
+        return labelled
 
     def image_passes(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
         """Work of training and testing, architecture by architecture."""
@@ -290,7 +320,8 @@ class EvaluationConfig(SpecModel):
         for index, network in enumerate(self.networks or (job.network,)):
             trained = self.images_trained(index, *sizes, job.method.shares(job.ipc))
             conditions = len(self.conditions(index, job.method.own_labels))
-            yield network, TRAINING * trained + self.repeats * conditions * self.tests * data.test
+            chosen = len(self.candidates()) * data.validating(VALIDATION) if index == 0 else 0
+            yield network, TRAINING * trained + self.repeats * conditions * self.tests * data.test + chosen
 
     def batches(self, job: JobSpec, data: DataSizes) -> Iterator[Batch]:
         """Of each architecture, a batch to train on and the test images."""
@@ -298,7 +329,7 @@ class EvaluationConfig(SpecModel):
         largest = max(sizes.get(condition.set, data.classes * job.ipc) for condition in self.conditions(0))
         for network in (self.networks or (job.network,)) if self.repeats else ():
             yield Batch(network, min(self.batch_size, largest), 1, whole=True)
-            yield Batch(network, data.scored(data.test))
+            yield Batch(network, data.scored(max(data.test, self.chooses * data.validating(VALIDATION))))
 
     def _finished(self, job: JobSpec, data: DataSizes) -> int:
         """Images of the distilled set."""

@@ -31,6 +31,9 @@ HEADLINE = (LOSS, LOSS_TOTAL, *PROBED)
 ACCURACY_DURING: Mapping[str, str] = {"validation": "accuracy/validation", "test": "accuracy/test"}
 """What is read of the images while they are learned, by what networks are tested on."""
 ACCURACY_RANDOM = "accuracy/random"
+ACCURACY_CORESET = "accuracy/best_coreset"
+ACCURACY_OF_REAL = (ACCURACY_RANDOM, ACCURACY_CORESET)
+"""What is read of real images then, once."""
 
 
 class Reading(BaseModel):
@@ -172,6 +175,17 @@ for _reading in (
         ceiling=100,
         better="higher",
         made_by="`evaluation.during`: the same networks, trained on as many random real images.",
+    ),
+    Reading(
+        name=ACCURACY_CORESET,
+        title="Accuracy of the best coreset",
+        label="best coreset",
+        unit="%",
+        floor=0,
+        ceiling=100,
+        better="higher",
+        made_by="`evaluation.during` with the control `best_coreset`: the same networks on as many real images, kept "
+        "by the rule that is best here.",
     ),
     Reading(
         name="loss/cross_entropy",

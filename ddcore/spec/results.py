@@ -48,6 +48,8 @@ class Score(Outcome):
         networks: how many.
         values: percent, of each network.
         best: likewise, each network in the best of its several tests, where it had several.
+        rule: that the images were chosen by, where there was a choice.
+        validation: percent of the validation images that decided on it, by rule.
         epochs: E that networks on the full training set were trained for.
         images: that the full training set has.
     """
@@ -57,8 +59,22 @@ class Score(Outcome):
     networks: int = Field(description="Networks trained from scratch.")
     values: tuple[float, ...] = Field((), description="Percent, of each network.")
     best: Score | None = Field(None, description="In the best of several tests, by the test images themselves.")
+    rule: str | None = Field(None, description="That `best_coreset` took, by accuracy on validation images.")
+    validation: dict[str, float] = Field({}, description="Percent of the validation images, by rule to choose from.")
     epochs: int | None = Field(None, description="Epochs on the full training set.")
     images: int | None = Field(None, description="Images of the full training set.")
+
+
+class Difference(Outcome):
+    """How much a set is above a control; see :mod:`ddcore.spec.differences`."""
+
+    points: float = Field(description="Difference of the mean accuracies, in points.")
+    error: float | None = Field(
+        None, description="Standard error of it, of independent networks; null with one network."
+    )
+    verdict: Literal["above", "unclear", "below"] = Field(
+        description="`above`: by more than two errors; `below`: not above at all."
+    )
 
 
 Controls = dict[str, Score | None]
@@ -71,6 +87,7 @@ class ArchitectureScores(Outcome):
     network: dict[str, Any] = Field({}, description="The architecture, as in a specification.")
     accuracy: Score | None = Field(None, description="Of the distilled set; null where no network was trained.")
     controls: Controls = Field({}, description="Of real images under the identical recipe, by control.")
+    differences: dict[str, Difference] = Field({}, description="From the controls of the same size, by control.")
 
 
 class LearningRateDrops(Outcome):

@@ -25,8 +25,7 @@ export class Curves {
       if (!this.#names.length) return;
       const found = await this.#query(this.#names.slice(0, KEYS));
       for (const { figure, plot } of this.#plots) {
-        const limit = metrics.find((one) => one.name === figure.dataset.limitKey)?.last;
-        if (typeof limit === "number") figure.dataset.limit = limit;
+        if (figure.dataset.limitKey) figure.dataset.limit = levels(figure.dataset.limitKey.split("|"), metrics);
         plot.set(this.#series(figure, found));
       }
     } catch (error) {
@@ -104,4 +103,9 @@ export class Compared {
 
 function middles(from, to) {
   return from.map((first, row) => (first + to[row]) / 2);
+}
+
+// Last readings of metrics, each apart by a bar; one that has none is empty.
+function levels(keys, metrics) {
+  return keys.map((key) => metrics.find((one) => one.name === key)?.last ?? "").join("|");
 }

@@ -45,9 +45,12 @@ export class Plot {
     new ResizeObserver(() => this.#fit()).observe(figure);
   }
 
-  get limit() {
-    const text = this.figure.dataset.limit;
-    return text === undefined ? null : Number(text);
+  // Levels to draw a line at: values and labels, each apart by a bar. One that is not known has an empty value.
+  get limits() {
+    const { limit = "", limitLabel = "" } = this.figure.dataset;
+    const labels = limitLabel.split("|");
+    const levels = limit.split("|").map((text, index) => ({ text, value: Number(text), label: labels[index] ?? "" }));
+    return levels.filter(({ text }) => text !== "");
   }
 
   get shown() {

@@ -51,19 +51,19 @@ export class Theme {
     return `11px ${getComputedStyle(document.body).fontFamily}`;
   }
 
-  limit(plot, value, label) {
+  limit(plot, value, label, side) {
     const { ctx, bbox } = plot;
     const y = plot.valToPos(value, "y", true);
     if (!(y >= bbox.top && y <= bbox.top + bbox.height)) return;
     ctx.save();
-    Object.assign(ctx, { strokeStyle: this.named("ink-3"), fillStyle: this.named("ink-2"), textAlign: "right", lineWidth: devicePixelRatio });
+    Object.assign(ctx, { strokeStyle: this.named("ink-3"), fillStyle: this.named("ink-2"), textAlign: side, lineWidth: devicePixelRatio });
     ctx.font = this.font.replace("11px", `${11 * devicePixelRatio}px`);
     ctx.setLineDash([5 * devicePixelRatio, 4 * devicePixelRatio]);
     ctx.beginPath();
     ctx.moveTo(bbox.left, y);
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
-    ctx.fillText(label, bbox.left + bbox.width, y + 14 * devicePixelRatio);
+    ctx.fillText(label, bbox.left + (side === "right" ? bbox.width : 0), y + 14 * devicePixelRatio);
     ctx.restore();
   }
 

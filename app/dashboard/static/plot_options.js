@@ -10,7 +10,7 @@ export function options(plot, width, height) {
     padding: [8, 24, 0, 0],
     scales: {
       x: { time: false, range: () => plot.range },
-      y: { distr: plot.log ? 3 : 1, range: (_, low, high) => extent(plot, low, high, plot.limit) },
+      y: { distr: plot.log ? 3 : 1, range: (_, low, high) => extent(plot, low, high, ...plot.limits.map(({ value }) => value)) },
     },
     axes: plot.theme.axes(plot.figure.clientWidth),
     series: [{}, ...plot.shown.flatMap((one) => columns(plot, one, 1.75))],
@@ -56,8 +56,8 @@ function columns(plot, one, width) {
   return [edge, edge, raw, { ...line(one, plot.theme.colour(one.style), width), show, label: one.label }];
 }
 
-function extent(plot, low, high, limit) {
-  const ends = [low, high, limit].filter((value) => value !== null && Number.isFinite(value) && (!plot.log || value > 0));
+function extent(plot, ...values) {
+  const ends = values.filter((value) => value !== null && Number.isFinite(value) && (!plot.log || value > 0));
   if (!ends.length) return plot.log ? [0.1, 1] : [0, 1];
   const [least, most] = [Math.min(...ends), Math.max(...ends)];
   if (plot.log) return uPlot.rangeLog(least, most === least ? most * 2 : most, 10, false);
@@ -73,7 +73,8 @@ function dragged(plot, drawn) {
 }
 
 function marks(plot, drawn) {
-  if (plot.limit !== null) plot.theme.limit(drawn, plot.limit, plot.figure.dataset.limitLabel ?? "");
+  // Labels take turns at the two ends, where lines may lie close to each other.
+  plot.limits.forEach(({ value, label }, index) => plot.theme.limit(drawn, value, label, index % 2 ? "left" : "right"));
   for (const one of plot.shown.filter((each) => !plot.hidden.has(each.label))) {
     one.nonfinite.forEach((count, row) => count && plot.theme.cross(drawn, one.x[row]));
   }

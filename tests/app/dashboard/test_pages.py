@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -209,6 +210,27 @@ class TestJob:
         (chart,) = [a for a in charts if a["data-keys"] == "accuracy/validation"]
         assert (chart["data-limit-key"], chart["data-limit-label"]) == ("accuracy/random", "random real images")
         assert chart.get("data-limit") is None
+
+    def test_and_beside_the_best_coreset_where_it_is_a_control(self, api: Api, spec: dict[str, Any]) -> None:
+        evaluation = {"during": {"every": 5}, "controls": ["random", "best_coreset"]}
+        page = Page(api.get(f"/jobs/{api.submit({**spec, 'evaluation': evaluation})['id']}"))
+        (chart,) = [a for a in page.all("figure") if a.get("data-keys") == "accuracy/validation"]
+        assert chart["data-limit-key"] == "accuracy/random|accuracy/best_coreset"
+        assert chart["data-limit-label"] == "random real images|best coreset"
+
+    def test_what_the_set_does_not_beat_is_said_in_words(self, api: Api, add_job: Callable[..., str]) -> None:
+        def score(*values: float) -> dict[str, Any]:
+            return {"mean": fmean(values), "std": pstdev(values), "networks": len(values), "values": list(values)}
+
+        controls = {"random": score(60, 61), "best_coreset": {**score(72, 73), "rule": "k_means"}}
+        entry = {"network": {"name": "convnet"}, "accuracy": score(71, 72), "controls": controls}
+        other = {**entry, "network": {"name": "mlp"}, "accuracy": score(50, 51)}
+        results = {**entry, "architectures": [entry, other], "epochs": 3, "checkpoint": "last"}
+        page = Page(api.get(f"/jobs/{add_job(status='succeeded', results=results)}"))
+        assert "The set beats random real images: +11.0 ± 0.7 points." in page.text
+        assert "The set does not beat the best coreset: −1.0 ± 0.7 points." in page.text
+        assert "Worst of 2 architectures: mlp, 50.5 ± 0.5 %." in page.text
+        assert "This is one distillation" in page.text
 
     def test_the_best_step_is_named(self, api: Api, add_job: Callable[..., str]) -> None:
         accuracy = {"mean": 71.0, "std": 0.5, "networks": 2, "values": [70.5, 71.5]}

@@ -17,6 +17,8 @@ from ddcore.spec.work import DataSizes
 from tests.ddcore.counting import counted
 from tests.ddcore.recorder import Recorder
 
+TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
+
 
 def job(during: dict[str, Any] | None, iterations: int = 8, **fields: Any) -> dict[str, Any]:
     return {
@@ -65,6 +67,14 @@ class TestWhatItIsOf:
         share = said.metrics[8]["accuracy/test"] * DATASETS["digits"].test_size / 100
         assert share == pytest.approx(round(share))
 
+    def test_the_best_coreset_is_read_once_where_it_is_a_control(self, tmp_path: Path, cache: Path) -> None:
+        """It is worth more than random images, and no rule keeps an image that validates."""
+        spec = job({"every": 4, "epochs": 60})
+        spec["evaluation"] |= {"controls": ["best_coreset"], "repeats": 1, "epochs": 1, "teacher": TEACHER}
+        _, said, _ = run(spec, tmp_path, cache)
+        assert steps_of(said, "accuracy/best_coreset") == [4]
+        assert said.metrics[4]["accuracy/best_coreset"] > said.metrics[4]["accuracy/random"]
+
     def test_better_images_score_better(self, tmp_path: Path, cache: Path) -> None:
         """Of a start from noise, which teaches nothing, and what it becomes."""
         spec = job({"every": 1, "epochs": 60}, iterations=2, init="noise")
@@ -91,14 +101,17 @@ class TestCost:
         assert looked.passes_without_looks == plain.passes() == plain.passes_without_looks
         assert looked.probe == plain.probe
 
-    def test_the_passes_are_those_that_are_made(self, tmp_path: Path, cache: Path) -> None:
+    @pytest.mark.parametrize("controls", [[], ["best_coreset"]], ids=["no control", "best coreset"])
+    def test_the_passes_are_those_that_are_made(self, controls: list[str], tmp_path: Path) -> None:
         sizes = DataSizes.of(DATASETS["digits"])
         specs = [job(during, iterations=4) for during in (None, {"every": 2, "epochs": 3})]
+        for spec in specs:
+            spec["evaluation"] |= {"controls": controls, "repeats": 1, "epochs": 1, "teacher": TEACHER}
         made = []
         for number, spec in enumerate(specs):
             passes: list[float] = []
             with counted(passes.append):
-                run(spec, tmp_path / str(number), cache)
+                run(spec, tmp_path / str(number), tmp_path / f"cache {number}")
             made.append(sum(passes))
         predicted = [Cost(parse(spec), sizes).passes() for spec in specs]
         assert made[1] - made[0] == pytest.approx(predicted[1] - predicted[0], rel=0.01)

@@ -96,7 +96,15 @@ def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_
         ),
         ("mtt", {"method": {**cut(all_presets()["quick/mtt-digits"].job["method"]), "batch_syn": 8, "labels": "soft"}}),
         ("bptt", {"regularizers": {"mim": {"weight": 1, "path": "unrolled"}}}),
-        ("random", {"evaluation": {"repeats": 1, "epochs": 1, "labels": "soft", "controls": ["herding", "full"]}}),
+        (
+            "random",
+            {
+                "evaluation": {
+                    "repeats": 1, "epochs": 1, "labels": "soft", "controls": ["herding", "best_coreset", "full"],
+                },
+            },
+        ),
+        ("random", {"evaluation": {"repeats": 1, "epochs": 2, "tests": 2, "controls": ["random", "best_coreset"]}}),
         ("random", {"evaluation": {"repeats": 1, "epochs": 1, "scores": ["label_robust", "augmentation_robust"]}}),
         ("random", {"evaluation": {"repeats": 1, "epochs": 4, "tests": 2, "networks": ["mlp", "convnet"]}}),
     ],
