@@ -18,6 +18,7 @@ from ddclient.errors import Exit
 from ddclient.models import JobDocument
 from ddcore.spec.differences import verdicts, worst
 from ddcore.spec.results import Results
+from ddcore.spec.worth import in_words
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the bundle.")]
@@ -110,6 +111,8 @@ def accuracy(results: Results | None) -> str:
     controls = {name: found for name, found in results.controls.items() if found}
     parts += [f"{_CONTROLS.get(name, name)}: {found.mean:.1f} % ± {found.std:.1f}" for name, found in controls.items()]
     parts += [f"the set {text}" for text in verdicts(results)]
+    if results.worth is not None:
+        parts.append(f"the set {in_words(results.worth)}")
     least = worst(results)
     if least is not None and least.accuracy is not None:
         parts.append(

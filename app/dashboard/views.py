@@ -16,6 +16,7 @@ from ddcore.spec.differences import differences, verdict, worst
 from ddcore.spec.evaluation import BEST_CORESET
 from ddcore.spec.readings import LOSS, LOSS_TOTAL, PROBED, Reading, catalogue
 from ddcore.spec.results import ArchitectureScores, Score
+from ddcore.spec.worth import in_words
 
 PHASES = {
     "validating": "Checking",
@@ -208,6 +209,12 @@ class JobView:
         """Its score with the architecture that learns least from it, where there are several."""
         found = worst(self.job.results) if self.job.results else None
         return None if found is None or found.accuracy is None else _comparison(found, found.accuracy)
+
+    @property
+    def worth(self) -> str:
+        """How many random real images it is worth, as the rest of a sentence; empty where that was not asked for."""
+        found = self.job.results.worth if self.job.results else None
+        return in_words(found) if found else ""
 
     @property
     def tiles(self) -> list[Tile]:

@@ -10,6 +10,7 @@ from ddcore.bundle.content import Distilled
 from ddcore.spec import METHODS
 from ddcore.spec.differences import RULE_NAMES, verdicts
 from ddcore.spec.results import ArchitectureScores, Results, RobustScores, Score, TrainingProtocol
+from ddcore.spec.worth import in_words
 
 
 def card(content: Distilled) -> str:
@@ -140,8 +141,9 @@ def _control(name: str, found: Score) -> str:
 
 
 def _verdicts(results: Results) -> str:
-    """Whether the set beats real images of the same number, in words."""
-    said = "".join(f"\nThe set {text}." for text in verdicts(results))
+    """Whether the set beats real images of the same number, and how many it is worth, in words."""
+    found = [*verdicts(results), *([] if results.worth is None else [in_words(results.worth)])]
+    said = "".join(f"\nThe set {text}." for text in found)
     return f"\n{said}" if said else ""
 
 

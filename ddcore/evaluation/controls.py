@@ -17,7 +17,7 @@ from ddcore.pretrained.teachers import Teacher
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import Condition
-from ddcore.spec.evaluation import CANDIDATES
+from ddcore.spec.evaluation import CANDIDATES, SUBSET
 from ddcore.synthetic.stages import Stages
 
 
@@ -97,7 +97,7 @@ class Controls:
         """The set of a control.
 
         Args:
-            condition: names the control, or a coreset to choose from, and the kind of labels.
+            condition: names the control, a coreset to choose from or a random subset, and the kind of labels.
             generator: on the CPU; draws the images of ``random``.
             stages: of the distilled set; sets of its size are divided alike.
         """
@@ -109,6 +109,8 @@ class Controls:
             images, labels = _taken(dataset, self._coresets.rows[CANDIDATES[condition.set]])
         elif condition.set == "herding":
             images, labels = _taken(dataset, self._herding_rows)
+        elif condition.set.startswith(SUBSET):
+            images, labels = random_subset(dataset, int(condition.set.removeprefix(SUBSET)), generator)
         else:
             images, labels = random_subset(dataset, self._run.spec.ipc, generator)
         of_images = None if stages is None else stages.of_real(labels)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -20,13 +20,23 @@ from torch import Tensor
 from ddcore.augment.training import augmenter_of, strategy_of
 from ddcore.evaluation.controls import Controls, TrainingSet
 from ddcore.formulas import dd_ranking
+from ddcore.formulas.worth import worth
 from ddcore.runtime.callback import Callback
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import DISTILLED, Condition, Labels, NetworkConfig, RobustScore
 from ddcore.spec.differences import differences
 from ddcore.spec.evaluation import BEST_CORESET, CANDIDATES
-from ddcore.spec.results import ArchitectureScores, Results, RobustScores, Score, StagedTraining, TrainingProtocol
+from ddcore.spec.results import (
+    ArchitectureScores,
+    Results,
+    RobustScores,
+    Score,
+    StagedTraining,
+    SubsetScore,
+    TrainingProtocol,
+    WorthReport,
+)
 from ddcore.synthetic.stages import Stages
 from ddcore.training.recipes import described, recipe_of, scheduled
 from ddcore.training.trainer import Recipe, Velocity, accuracy, train
@@ -181,12 +191,26 @@ class Evaluation:
 
     def _trials(self, distilled: _Distilled) -> list[_Trial]:
         choosing = [_Trial(0, condition, 0) for condition in self.config.candidates()]
-        return choosing + [
+        compared = [
             _Trial(network, condition, repeat)
             for network in range(len(self.architectures))
             for condition in self.config.conditions(network, distilled.own_labels)
             for repeat in range(self.config.repeats)
         ]
+        return [*choosing, *compared, *(trial for trials in self._curve.values() for trial in trials)]
+
+    @cached_property
+    def _curve(self) -> dict[int, list[_Trial]]:
+        """The networks on random subsets that the worth is read off, by images of each class."""
+        networks = range(0 if self.config.worth is None else self.config.worth.networks)
+        subsets = self.config.curve(self._run.spec.ipc, min(self._run.dataset.class_counts))
+        return {size: [_Trial(0, condition, number) for number in networks] for size, condition in subsets.items()}
+
+    def _worth(self, scores: Mapping[_Trial, NetworkScore], accuracy: Score) -> WorthReport:
+        curve = [(size, [scores[trial]["accuracy"] for trial in trials]) for size, trials in self._curve.items()]
+        found = worth(accuracy.values, curve)
+        points = tuple(SubsetScore(images=size, accuracy=summarize(values)) for size, values in curve)
+        return WorthReport.model_validate({**vars(found), "curve": points})
 
     def _validated(self, scores: Mapping[_Trial, NetworkScore]) -> dict[Condition, float]:
         """Accuracies of the coresets to choose from, on the validation images."""
@@ -294,6 +318,8 @@ class Evaluation:
             for network, architecture in enumerate(self.architectures)
         )
         optional: dict[str, Any] = {}
+        if self._curve and entries[0].accuracy is not None:
+            optional["worth"] = self._worth(scores, entries[0].accuracy)
         if len(entries) > 1:
             optional["architectures"] = entries
         if config.scores:

@@ -118,7 +118,8 @@ def networks_scored(job: JobSpec) -> int:
     scoring = job.evaluation
     architectures = range(len(scoring.networks or (job.network,)))
     conditions = sum(len(scoring.conditions(index, job.method.own_labels)) for index in architectures)
-    return scoring.repeats * conditions + len(scoring.candidates())
+    curve = 0 if scoring.worth is None or not scoring.repeats else scoring.worth.sizes * scoring.worth.networks
+    return scoring.repeats * conditions + len(scoring.candidates()) + curve
 
 
 def _of_job(job: JobSpec, data: DataSizes) -> Iterator[Work]:

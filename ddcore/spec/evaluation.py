@@ -25,6 +25,7 @@ from ddcore.spec.networks import (
 from ddcore.spec.protocols import ADAM, PROTOCOLS, Schedule
 from ddcore.spec.teachers import TeacherConfig
 from ddcore.spec.work import TRAINING, DataSizes
+from ddcore.spec.worth import WorthConfig
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -40,6 +41,9 @@ RULES: tuple[Rule, ...] = ("herding", "k_means", "k_center")
 """Rules that keep real images; the method of the same name does nothing else."""
 VALIDATION = 0.1
 """Share of the training images of each class that a rule is chosen on, and that no rule keeps."""
+
+SUBSET = "random/"
+"""Name of a random subset of the curve, before its images of each class."""
 
 DISTILLED = "distilled"
 """What a network is trained on when it is not a control."""
@@ -184,6 +188,11 @@ class EvaluationConfig(SpecModel):
         "(trains on the set and random images with augmentation and without).",
     )
 
+    worth: WorthConfig | None = Field(
+        None,
+        description="How many random real images of each class give the same accuracy, with the first architecture; "
+        "null for none. `{}` takes the defaults, 10 networks on up to 8 times `ipc` images.",
+    )
     during: DuringConfig | None = Field(
         None, description="Accuracy while the images are learned; null for none. `{}` takes the defaults."
     )
@@ -200,6 +209,22 @@ class EvaluationConfig(SpecModel):
 
     def _scores(self, control: Control) -> bool:
         return self.repeats > 0 and control in self.controls
+
+    def curve(self, ipc: int, smallest: int) -> Mapping[int, Condition]:
+        """Random subsets that the worth is read off, by images of each class; none where it is not asked for.
+
+        Args:
+            ipc: stored images of each class of the distilled set.
+            smallest: training images of the smallest class.
+        """
+        if self.worth is None or self.repeats == 0:
+            return {}
+        sizes = self.worth.images_per_class(ipc, smallest)
+        return {size: Condition(f"{SUBSET}{size}", self.labels) for size in sizes}
+
+    def networks_of_curve(self, ipc: int, smallest: int) -> int:
+        """Networks that are trained for the curve."""
+        return 0 if self.worth is None else self.worth.networks * len(self.curve(ipc, smallest))
 
     def candidates(self) -> tuple[Condition, ...]:
         """What one network each of the first architecture is trained on to choose a coreset."""
@@ -308,6 +333,8 @@ class EvaluationConfig(SpecModel):
         distilled, stored, own = self._finished(job, data), data.classes * job.ipc, job.method.own_labels
         labelled = distilled if self.labels == "soft" and own is None else 0
         labelled += stored * sum(condition.labels == "soft" for condition in self.candidates())
+        if self.worth is not None and self.labels == "soft":
+            labelled += self.worth.networks * data.classes * sum(self.curve(job.ipc, min(data.counts)))
         sizes = {DISTILLED: distilled if self.labels == "hard" and own is None else 0, "full": data.train}
         for index in range(len(self.networks or (job.network,))):
             soft = [condition for condition in self.conditions(index, own) if condition.labels == "soft"]
@@ -319,14 +346,20 @@ class EvaluationConfig(SpecModel):
         sizes = (self._finished(job, data), data.classes * job.ipc, data.train)
         for index, network in enumerate(self.networks or (job.network,)):
             trained = self.images_trained(index, *sizes, job.method.shares(job.ipc))
-            conditions = len(self.conditions(index, job.method.own_labels))
-            chosen = len(self.candidates()) * data.validating(VALIDATION) if index == 0 else 0
-            yield network, TRAINING * trained + self.repeats * conditions * self.tests * data.test + chosen
+            tests = self.repeats * len(self.conditions(index, job.method.own_labels)) * self.tests * data.test
+            if index == 0:
+                subsets, smallest = self.curve(job.ipc, min(data.counts)), min(data.counts)
+                each = 0 if self.worth is None else self.worth.networks
+                trained += each * self.passes(self.epochs) * data.classes * sum(subsets)
+                tests += self.networks_of_curve(job.ipc, smallest) * self.tests * data.test
+                tests += len(self.candidates()) * data.validating(VALIDATION)
+            yield network, TRAINING * trained + tests
 
     def batches(self, job: JobSpec, data: DataSizes) -> Iterator[Batch]:
         """Of each architecture, a batch to train on and the test images."""
         sizes = {DISTILLED: self._finished(job, data), "full": data.train}
         largest = max(sizes.get(condition.set, data.classes * job.ipc) for condition in self.conditions(0))
+        largest = max(largest, data.classes * max(self.curve(job.ipc, min(data.counts)), default=0))
         for network in (self.networks or (job.network,)) if self.repeats else ():
             yield Batch(network, min(self.batch_size, largest), 1, whole=True)
             yield Batch(network, data.scored(max(data.test, self.chooses * data.validating(VALIDATION))))
@@ -349,6 +382,15 @@ class EvaluationConfig(SpecModel):
                 "in stages; use 'together', another protocol, or a method that does (`seqmatch`, `pdd`)"
             )
             yield Problem("/evaluation/staging", "no_stages_to_train_in", detail)
+        if self.worth is not None and self.staging != "together":
+            detail = (
+                f"the worth in real images is not defined for networks that learn in stages (`staging` is "
+                f"'{self.staging}'); use `staging`: 'together', or drop `evaluation.worth`"
+            )
+            yield Problem("/evaluation/worth", "worth_of_stages", detail)
+        if self.worth is not None and self.repeats == 0:
+            detail = "the worth compares trained networks, but `repeats` is 0; choose 1 to 100, or drop it"
+            yield Problem("/evaluation/worth", "worth_needs_networks", detail)
         asked = self.augmentation or job.augmentation
         if "augmentation_robust" in self.scores and asked == "none" and self.cutmix == 0:
             detail = (

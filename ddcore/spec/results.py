@@ -65,6 +65,13 @@ class Score(Outcome):
     images: int | None = Field(None, description="Images of the full training set.")
 
 
+class SubsetScore(Outcome):
+    """Accuracy of networks trained on random real images."""
+
+    images: int = Field(description="Of each class.")
+    accuracy: Score = Field(description="Each network on a subset of its own.")
+
+
 class Difference(Outcome):
     """How much a set is above a control; see :mod:`ddcore.spec.differences`."""
 
@@ -75,6 +82,18 @@ class Difference(Outcome):
     verdict: Literal["above", "unclear", "below"] = Field(
         description="`above`: by more than two errors; `below`: not above at all."
     )
+
+
+class WorthReport(Outcome):
+    """How many random real images of each class are worth as much; see :mod:`ddcore.formulas.worth`."""
+
+    images: float | None = Field(None, description="Null where `bound` says that it is beyond the curve.")
+    bound: Literal["less than", "more than"] | None = Field(
+        None, description="On which side of the curve it is: less than its smallest subset, more than its largest."
+    )
+    low: float | None = Field(None, description="Lower end of the interval of 95 %; null below the smallest subset.")
+    high: float | None = Field(None, description="Upper end; null above the largest subset.")
+    curve: tuple[SubsetScore, ...] = Field((), description="Accuracy of random real images, by their number.")
 
 
 Controls = dict[str, Score | None]
@@ -178,6 +197,7 @@ class Results(Mapping[str, Any], ArchitectureScores):
     protocol: TrainingProtocol | None = Field(None, description="How the networks were trained, in words.")
     architectures: tuple[ArchitectureScores, ...] = Field((), description="Each of them, where there are several.")
     scores: dict[str, RobustScores] = Field({}, description="Scores of DD-Ranking, by name, where asked for.")
+    worth: WorthReport | None = Field(None, description="In random real images of each class, where asked for.")
     steps: int | None = Field(None, description="Steps of the distillation that were taken.")
     probe: ProbeReport | None = Field(None, description="Last readings of the probe.")
 

@@ -225,10 +225,13 @@ class TestJob:
         controls = {"random": score(60, 61), "best_coreset": {**score(72, 73), "rule": "k_means"}}
         entry = {"network": {"name": "convnet"}, "accuracy": score(71, 72), "controls": controls}
         other = {**entry, "network": {"name": "mlp"}, "accuracy": score(50, 51)}
-        results = {**entry, "architectures": [entry, other], "epochs": 3, "checkpoint": "last"}
+        curve = [{"images": size, "accuracy": score(60, 62)} for size in (1, 16)]
+        worth = {"images": None, "bound": "more than", "low": 14.2, "high": None, "curve": curve}
+        results = {**entry, "architectures": [entry, other], "epochs": 3, "checkpoint": "last", "worth": worth}
         page = Page(api.get(f"/jobs/{add_job(status='succeeded', results=results)}"))
         assert "The set beats random real images: +11.0 ± 0.7 points." in page.text
         assert "The set does not beat the best coreset: −1.0 ± 0.7 points." in page.text
+        assert "is worth more than 16 random real images per class (95 %: 14 to more than 16)." in page.text
         assert "Worst of 2 architectures: mlp, 50.5 ± 0.5 %." in page.text
         assert "This is one distillation" in page.text
 
