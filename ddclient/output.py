@@ -111,6 +111,8 @@ def accuracy(results: Results | None) -> str:
     controls = {name: found for name, found in results.controls.items() if found}
     parts += [f"{_CONTROLS.get(name, name)}: {found.mean:.1f} % ± {found.std:.1f}" for name, found in controls.items()]
     parts += [f"the set {text}" for text in verdicts(results)]
+    if results.eight_bit is not None:
+        parts.append(f"from 8-bit PNGs: {results.eight_bit.mean:.1f} % ± {results.eight_bit.std:.1f}")
     if results.worth is not None:
         parts.append(f"the set {in_words(results.worth)}")
     least = worst(results)

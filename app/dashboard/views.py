@@ -211,6 +211,12 @@ class JobView:
         return None if found is None or found.accuracy is None else _comparison(found, found.accuracy)
 
     @property
+    def eight_bit(self) -> SetScore | None:
+        """Its score in 8 bits, where that was asked for."""
+        found = self.job.results.eight_bit if self.job.results else None
+        return _named("eight_bit", found) if found else None
+
+    @property
     def worth(self) -> str:
         """How many random real images it is worth, as the rest of a sentence; empty where that was not asked for."""
         found = self.job.results.worth if self.job.results else None

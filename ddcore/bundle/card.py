@@ -142,9 +142,11 @@ def _control(name: str, found: Score) -> str:
 
 def _verdicts(results: Results) -> str:
     """Whether the set beats real images of the same number, and how many it is worth, in words."""
+    eight_bit = results.eight_bit
+    rounded = "" if eight_bit is None else f"\nRounded to 8 bits it reaches {eight_bit.mean:.2f} ± {eight_bit.std:.2f}."
     found = [*verdicts(results), *([] if results.worth is None else [in_words(results.worth)])]
     said = "".join(f"\nThe set {text}." for text in found)
-    return f"\n{said}" if said else ""
+    return f"\n{said}{rounded}" if said or rounded else ""
 
 
 def _best(best: Score | None) -> str:

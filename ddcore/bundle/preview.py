@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from ddcore.data.dataset import to_uint8 as to_uint8
 from ddcore.spec.sheets import LAYOUT_CHUNK, LONGEST_NAME, SheetLayout, SheetRow
 
 _TILE = 48
@@ -30,21 +30,6 @@ _LABEL_LETTERS = 60
 _LABEL_GAP = 8
 _PAPER = (255, 255, 255)
 _INK = (70, 70, 70)
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Round pixel units to 8 bits, clamping what lies outside 0 to 1.
-
-    Args:
-        images: floating point (N, C, H, W) in pixel units.
-
-    Returns:
-        uint8 of the same shape, on the CPU.
-
-    >>> to_uint8(torch.tensor([[[[-0.2, 0.5, 1.7]]]])).flatten().tolist()
-    [0, 128, 255]
-    """
-    return (images.detach().cpu().float() * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:

@@ -205,6 +205,21 @@ def _near(measured: Sequence[float], published: Sequence[float], limit: float) -
     return all(abs(a - b) < limit for a, b in zip(measured, published, strict=True))
 
 
+def to_uint8(images: Tensor) -> Tensor:
+    """Round pixel units to 8 bits, clamping what lies outside 0 to 1.
+
+    Args:
+        images: floating point (N, C, H, W) in pixel units.
+
+    Returns:
+        uint8 of the same shape, on the CPU.
+
+    >>> to_uint8(torch.tensor([[[[-0.2, 0.5, 1.7]]]])).flatten().tolist()
+    [0, 128, 255]
+    """
+    return (images.detach().cpu().float() * 255).round().clamp(0, 255).to(torch.uint8)
+
+
 def normalize(
     images: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype = torch.float32
 ) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ddcore.augment.training import augmenter_of, strategy_of
+from ddcore.data.dataset import to_uint8
 from ddcore.evaluation.controls import Controls, TrainingSet
 from ddcore.formulas import dd_ranking
 from ddcore.formulas.worth import worth
@@ -26,7 +27,7 @@ from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import DISTILLED, Condition, Labels, NetworkConfig, RobustScore
 from ddcore.spec.differences import differences
-from ddcore.spec.evaluation import BEST_CORESET, CANDIDATES
+from ddcore.spec.evaluation import BEST_CORESET, CANDIDATES, EIGHT_BIT
 from ddcore.spec.results import (
     ArchitectureScores,
     Results,
@@ -65,7 +66,8 @@ class _Trial:
         return self.condition.set in CANDIDATES
 
     def seed(self, seed: int) -> int:
-        return stream_seed(seed, f"evaluation/{self.network}/{self.condition.set}/{self.repeat}")
+        of = DISTILLED if self.condition.set == EIGHT_BIT else self.condition.set
+        return stream_seed(seed, f"evaluation/{self.network}/{of}/{self.repeat}")
 
     def score(self, tests: Sequence[float]) -> NetworkScore:
         which = {"network": self.network, **self.condition._asdict(), "repeat": self.repeat}
@@ -296,13 +298,16 @@ class Evaluation:
     def _training_set(self, condition: Condition, distilled: _Distilled, generator: torch.Generator) -> TrainingSet:
         """The set of a condition, divided into stages like the distilled one where that is."""
         stages = distilled.stages
-        if condition.set != DISTILLED:
+        if condition.set not in (DISTILLED, EIGHT_BIT):
             return self.controls.make(condition, generator, stages)
         labels = distilled.labels
         if condition.labels == "soft":
             known = distilled.soft_labels
             labels = self.controls.soft_labels(distilled.images) if known is None else known
-        return TrainingSet(distilled.images, labels, stages=None if stages is None else stages.of_images)
+        images, dataset = distilled.images, self._run.dataset
+        if condition.set == EIGHT_BIT:
+            images = dataset.normalize(to_uint8(dataset.denormalize(images))).to(images.device)
+        return TrainingSet(images, labels, stages=None if stages is None else stages.of_images)
 
     def _results(self, recipe: Recipe, scores: Mapping[_Trial, NetworkScore], distilled: _Distilled) -> Results:
         config = self.config
@@ -318,6 +323,8 @@ class Evaluation:
             for network, architecture in enumerate(self.architectures)
         )
         optional: dict[str, Any] = {}
+        for rounded in config.rounded(distilled.own_labels):
+            optional["eight_bit"] = self._score(scores, 0, rounded)
         if self._curve and entries[0].accuracy is not None:
             optional["worth"] = self._worth(scores, entries[0].accuracy)
         if len(entries) > 1:

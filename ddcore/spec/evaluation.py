@@ -42,6 +42,8 @@ RULES: tuple[Rule, ...] = ("herding", "k_means", "k_center")
 VALIDATION = 0.1
 """Share of the training images of each class that a rule is chosen on, and that no rule keeps."""
 
+EIGHT_BIT = "eight_bit"
+"""The distilled set as exported PNGs hold it."""
 SUBSET = "random/"
 """Name of a random subset of the curve, before its images of each class."""
 
@@ -188,6 +190,11 @@ class EvaluationConfig(SpecModel):
         "(trains on the set and random images with augmentation and without).",
     )
 
+    eight_bit: bool = Field(
+        False,
+        description="Whether as many networks are trained on the distilled images rounded to 8 bits too, as exported "
+        "PNGs hold them, with the seeds of those on the images as they were made.",
+    )
     worth: WorthConfig | None = Field(
         None,
         description="How many random real images of each class give the same accuracy, with the first architecture; "
@@ -254,6 +261,10 @@ class EvaluationConfig(SpecModel):
             *(Condition(name, self.labels) for name in self.controls),
         )
 
+    def rounded(self, distilled: Labels | None = None) -> tuple[Condition, ...]:
+        """The distilled set in 8 bits, where it is to be scored; see :meth:`compared`."""
+        return (Condition(EIGHT_BIT, distilled or self.labels),) if self.eight_bit else ()
+
     def ingredients(self, score: RobustScore, distilled: Labels | None = None) -> Mapping[str, Condition]:
         """What a score is made of, by the names of the terms in DD-Ranking's formulas; see :meth:`compared`."""
         if score == "label_robust":
@@ -282,7 +293,7 @@ class EvaluationConfig(SpecModel):
         """
         scores = self.scores if network == 0 else ()
         beside = (condition for score in scores for condition in self.ingredients(score, distilled).values())
-        return tuple(dict.fromkeys((*self.compared(distilled), *beside)))
+        return tuple(dict.fromkeys((*self.compared(distilled), *self.rounded(distilled), *beside)))
 
     def unions(self, shares: Sequence[int]) -> tuple[float, ...]:
         """Parts of a set that each stage of training takes, 0 to 1, in turn.
@@ -306,7 +317,7 @@ class EvaluationConfig(SpecModel):
             shares: sizes of the stages that the set was learned in.
         """
         times = sum(self.unions(shares))
-        sizes = {DISTILLED: times * distilled, "full": full}
+        sizes = {DISTILLED: times * distilled, EIGHT_BIT: times * distilled, "full": full}
         choosing = len(self.candidates()) * self.passes(self.epochs) * times * real if network == 0 else 0
         return choosing + self.repeats * sum(
             self.passes(self.epochs_on(condition.set, full)) * sizes.get(condition.set, times * real)
@@ -335,7 +346,7 @@ class EvaluationConfig(SpecModel):
         labelled += stored * sum(condition.labels == "soft" for condition in self.candidates())
         if self.worth is not None and self.labels == "soft":
             labelled += self.worth.networks * data.classes * sum(self.curve(job.ipc, min(data.counts)))
-        sizes = {DISTILLED: distilled if self.labels == "hard" and own is None else 0, "full": data.train}
+        sizes = {DISTILLED: distilled if self.labels == "hard" and own is None else 0, EIGHT_BIT: 0, "full": data.train}
         for index in range(len(self.networks or (job.network,))):
             soft = [condition for condition in self.conditions(index, own) if condition.labels == "soft"]
             labelled += self.repeats * sum(sizes.get(condition.set, stored) for condition in soft)
@@ -357,7 +368,7 @@ class EvaluationConfig(SpecModel):
 
     def batches(self, job: JobSpec, data: DataSizes) -> Iterator[Batch]:
         """Of each architecture, a batch to train on and the test images."""
-        sizes = {DISTILLED: self._finished(job, data), "full": data.train}
+        sizes = dict.fromkeys((DISTILLED, EIGHT_BIT), self._finished(job, data)) | {"full": data.train}
         largest = max(sizes.get(condition.set, data.classes * job.ipc) for condition in self.conditions(0))
         largest = max(largest, data.classes * max(self.curve(job.ipc, min(data.counts)), default=0))
         for network in (self.networks or (job.network,)) if self.repeats else ():

@@ -197,6 +197,7 @@ class Results(Mapping[str, Any], ArchitectureScores):
     protocol: TrainingProtocol | None = Field(None, description="How the networks were trained, in words.")
     architectures: tuple[ArchitectureScores, ...] = Field((), description="Each of them, where there are several.")
     scores: dict[str, RobustScores] = Field({}, description="Scores of DD-Ranking, by name, where asked for.")
+    eight_bit: Score | None = Field(None, description="Of the images in 8 bits, as PNGs hold them, where asked for.")
     worth: WorthReport | None = Field(None, description="In random real images of each class, where asked for.")
     steps: int | None = Field(None, description="Steps of the distillation that were taken.")
     probe: ProbeReport | None = Field(None, description="Last readings of the probe.")

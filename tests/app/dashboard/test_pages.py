@@ -228,10 +228,12 @@ class TestJob:
         curve = [{"images": size, "accuracy": score(60, 62)} for size in (1, 16)]
         worth = {"images": None, "bound": "more than", "low": 14.2, "high": None, "curve": curve}
         results = {**entry, "architectures": [entry, other], "epochs": 3, "checkpoint": "last", "worth": worth}
+        results["eight_bit"] = score(70, 71)
         page = Page(api.get(f"/jobs/{add_job(status='succeeded', results=results)}"))
         assert "The set beats random real images: +11.0 ± 0.7 points." in page.text
         assert "The set does not beat the best coreset: −1.0 ± 0.7 points." in page.text
         assert "is worth more than 16 random real images per class (95 %: 14 to more than 16)." in page.text
+        assert "In 8 bits, as exported PNGs hold the images: 70.5 ± 0.5 %." in page.text
         assert "Worst of 2 architectures: mlp, 50.5 ± 0.5 %." in page.text
         assert "This is one distillation" in page.text
 

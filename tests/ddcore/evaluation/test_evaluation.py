@@ -369,3 +369,14 @@ def test_the_learned_rate_is_used_and_reported(score: Any, make_run: Callable[..
     assert (learned["accuracy"], learned["controls"]) == (given["accuracy"], given["controls"])
     with pytest.raises(ConfigurationError, match="this set learned none"):
         Evaluation(run).score(*images)
+
+
+def test_the_images_in_8_bits_are_trained_on_with_the_same_seeds(score: Any, dataset: Dataset) -> None:
+    """Images that are whole steps apart stay what they are; others become those of the nearest step."""
+    generator = torch.Generator().manual_seed(1)
+    whole = torch.randint(256, (12, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    classes = torch.arange(3).repeat_interleave(4)
+    between = (whole.float() + 0.3 * torch.rand(whole.shape, generator=generator)) / 255
+    results = score(dataset.normalize(between), classes, eight_bit=True, controls=[])
+    assert results.eight_bit == score(dataset.normalize(whole), classes, controls=[]).accuracy
+    assert "eight_bit" not in score(dataset.normalize(whole), classes, controls=[])

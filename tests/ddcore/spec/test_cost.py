@@ -105,7 +105,10 @@ def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_
             },
         ),
         ("random", {"evaluation": {"repeats": 1, "epochs": 2, "tests": 2, "controls": ["random", "best_coreset"]}}),
-        ("random", {"evaluation": {"repeats": 1, "epochs": 1, "labels": "soft", "worth": {"sizes": 6}}}),
+        (
+            "random",
+            {"evaluation": {"repeats": 1, "epochs": 1, "labels": "soft", "eight_bit": True, "worth": {"sizes": 6}}},
+        ),
         ("random", {"evaluation": {"repeats": 1, "epochs": 1, "scores": ["label_robust", "augmentation_robust"]}}),
         ("random", {"evaluation": {"repeats": 1, "epochs": 4, "tests": 2, "networks": ["mlp", "convnet"]}}),
     ],
