@@ -162,6 +162,7 @@ class _Engine:
             cache=cache,
             log=self.callback.on_log,
         )
+        self.callback.on_plan(expected, compute.describe())
         rows = reserve(dataset, sizes.probe_images, torch.Generator().manual_seed(0))
         context = assemble(
             spec,

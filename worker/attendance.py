@@ -19,6 +19,7 @@ from app.core.settings import Settings
 from app.models.fleet import Worker
 from app.queue import fleet, leases
 from ddcore.version import __version__
+from worker.measuring import processor
 
 DeviceClass = Literal["cpu", "cuda"]
 
@@ -78,6 +79,7 @@ class Attendance:
             "version": __version__,
             "python": platform.python_version(),
             "cpus": os.cpu_count(),
+            "processor": processor(),
             "gpus": gpus(),
         }
         row = Worker(

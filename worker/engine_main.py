@@ -14,15 +14,18 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ddcore.machine import torch_messages
 from ddcore.runtime.callback import Callback, Phase, Stop
 from ddcore.spec import parse
+from ddcore.spec.cost import Cost
+from ddcore.spec.workload import Usage, Workload
 from ddcore.version import __version__
-from worker import child, protocol
+from worker import child, measuring, protocol
 from worker.engine_guard import StopRequest
 from worker.faults import fault_point
+from worker.measuring import PhaseClock
 from worker.protocol import FrameWriter
 
 _PROGRESS_S = 0.5
@@ -45,16 +48,30 @@ class PipeCallback(Callback):
         self._snapshots = run_dir / "snapshots"
         self._stop = stop
         self._progress_at = 0.0
+        self._clock = PhaseClock()
+        self._base_bytes = 0
+        self._trained_epochs = 0
+        self._workload: Workload | None = None
+        self._from_the_start = True
         self.finalized = False
 
     def on_phase(self, phase: Phase, total: int | None) -> None:
         """Send it, and let the first progress of the phase through."""
         self._progress_at = 0.0
+        self._clock.enter(phase)
+        if phase == "pretraining":
+            self._trained_epochs += total or 0
         self._writer.send(protocol.PhaseStarted(phase=phase, total=total))
+
+    def on_plan(self, cost: Cost, compute: Mapping[str, Any]) -> None:
+        """Send what the run is about to do."""
+        self._workload = Workload.of(cost, measuring.machine(compute))
+        self._writer.send(protocol.Planned(workload=self._workload))
 
     def on_progress(self, done: int, total: int) -> None:
         """Send it unless the last one is fresh; the end of a phase is always sent."""
         fault_point("engine.step")
+        self._clock.advance(done)
         now = time.monotonic()
         if done >= total or now - self._progress_at >= _PROGRESS_S:
             self._progress_at = now
@@ -77,12 +94,30 @@ class PipeCallback(Callback):
         self._writer.send(protocol.CheckpointSaved(step=step, name=path.name, sha256=sha256))
 
     def on_resumed(self, step: int, exact: bool) -> None:
-        """Send it."""
+        """Send it; what the run takes from here says nothing about a whole one."""
+        self._from_the_start = False
         self._writer.send(protocol.Resumed(step=step, exact=exact))
 
     def on_log(self, level: Literal["info", "warning"], message: str) -> None:
         """Send it."""
         self._writer.send(protocol.Log(level=level, message=message))
+
+    def begin(self) -> None:
+        """The engine is imported, and nothing is loaded yet."""
+        self._base_bytes = measuring.memory_so_far()
+
+    def usage(self) -> Usage | None:
+        """What the run took, where it was a whole one."""
+        if self._workload is None or self.finalized or not self._from_the_start:
+            return None
+        seconds, warm_up = self._clock.read()
+        base, peak = self._base_bytes, measuring.memory_so_far()
+        if self._workload.machine.device_class == "cuda":
+            base, peak = 0, measuring.accelerator_memory()
+        return Usage(
+            workload=self._workload, seconds=seconds, warm_up=warm_up, trained_epochs=self._trained_epochs,
+            base_bytes=base, peak_bytes=peak,
+        )  # fmt: skip
 
     def should_stop(self) -> Stop | None:
         """What the last signal asked for."""
@@ -104,6 +139,7 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
     # Importing the engine takes seconds; the signals above must be heard meanwhile.
     from ddcore import bundle, engine
 
+    callback.begin()
     result = engine.run(
         spec, run_dir / "out", run_dir=run_dir, data_root=_folder("DD_DATA_ROOT"), cache=_folder("DD_CACHE_DIR"),
         callback=callback,
@@ -111,7 +147,9 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
     bundle.export_zip(result.out, run_dir / "bundle.zip")
     bundle.export_npz(result.out, run_dir / "distilled.npz")
     bundle.export_imagefolder(result.out, run_dir / "image_folder.zip")
-    writer.send(protocol.Done(steps=result.steps, finalized=callback.finalized, results=result.results))
+    writer.send(
+        protocol.Done(steps=result.steps, finalized=callback.finalized, results=result.results, usage=callback.usage())
+    )
 
 
 def _folder(variable: str) -> Path | None:

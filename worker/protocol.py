@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from ddcore.runtime.callback import Phase
 from ddcore.spec.results import Results
+from ddcore.spec.workload import Usage, Workload
 
 IngestPhase = Literal["reading", "decoding"]
 """Of a job that takes a set in: its files are unpacked and understood, then its images are decoded."""
@@ -60,6 +61,13 @@ class PhaseStarted(_Frame):
     type: Literal["phase"] = "phase"
     phase: Phase | IngestPhase
     total: int | None = Field(ge=0)
+
+
+class Planned(_Frame):
+    """The dataset is there: what the run is about to do."""
+
+    type: Literal["planned"] = "planned"
+    workload: Workload
 
 
 class Progress(_Frame):
@@ -119,6 +127,8 @@ class Done(_Frame):
     steps: int = Field(ge=0)
     finalized: bool
     results: Results
+    usage: Usage | None = None
+    """What the run took; nothing where it was cut short, or went on from a checkpoint."""
 
 
 class TakenIn(_Frame):
@@ -137,7 +147,8 @@ class Failed(_Frame):
     retryable: bool
 
 
-Frame = PhaseStarted | Progress | Metrics | Snapshot | CheckpointSaved | Resumed | Log | Done | TakenIn | Failed
+_OnTheWay = PhaseStarted | Planned | Progress | Metrics | Snapshot | CheckpointSaved | Resumed | Log
+Frame = _OnTheWay | Done | TakenIn | Failed
 Last = Done | TakenIn | Failed
 """Frames after which none comes."""
 

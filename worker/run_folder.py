@@ -44,6 +44,11 @@ class RunFolder:
         """File of a snapshot."""
         return self.path / "snapshots" / name
 
+    def spec(self) -> Mapping[str, Any]:
+        """What the engine is told to do; a user's own set is named by its content."""
+        found: Mapping[str, Any] = json.loads((self.path / "spec.json").read_text("utf-8"))
+        return found
+
     def create(self, spec: Mapping[str, Any]) -> None:
         """Make the folder with its specification."""
         shutil.rmtree(self.path, ignore_errors=True)

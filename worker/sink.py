@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.artifacts import service as artifacts
 from app.core.database import Database
 from app.core.storage import ArtifactStore, Blob, StorageError
+from app.costs import forecasts, plans
 from app.events import alerts
 from app.events import repository as events
 from app.logs import repository as logs
@@ -25,6 +26,7 @@ from app.metrics import repository as metrics
 from app.queue import checkpoints, leases
 from app.queue.checkpoints import SavedCheckpoint
 from app.queue.leases import Claim
+from ddcore.spec import parse
 from worker import protocol
 from worker.faults import fault_point
 from worker.log_book import LogBook
@@ -89,7 +91,8 @@ class Sink:
         stored = self._upload(frames)
         self._alerts += self._watchdog.look(frames)
         with self._database.write() as session:
-            if not leases.hold(session, self._claim.job_id, self._claim.fence, self._advance(frames)):
+            position, columns = self._advance(frames)
+            if not leases.hold(session, self._claim.job_id, self._claim.fence, columns):
                 raise LeaseLostError(self._claim.job_id)
             fault_point("sink.write")
             for frame in frames:
@@ -98,10 +101,11 @@ class Sink:
             self._record_points(session, frames)
             for index, frame in enumerate(frames):
                 self._record(session, frame, stored.get(index))
-            self._report_progress(session, frames)
+            self._report_progress(session, frames, position)
             for alert in self._alerts:
                 alerts.record(session, self._claim.job_id, alert.rule, alert.message, alert.numbers)
             self.write_log(session, lines)
+        self._position = position
         self._alerts.clear()
         self._book.stored(len(lines))
         self._move_log()
@@ -149,15 +153,15 @@ class Sink:
         else:
             self._log_is_large = False
 
-    def _advance(self, frames: Sequence[Frame]) -> dict[str, Any]:
-        """Columns of the job that show how far it is after these frames."""
-        columns: dict[str, Any] = {}
+    def _advance(self, frames: Sequence[Frame]) -> tuple[_Position, dict[str, Any]]:
+        """Where the engine is after these frames, and the columns of the job that show it."""
+        position, columns = self._position, dict[str, Any]()
         for frame in frames:
-            self._position = self._position.after(frame)
+            position = position.after(frame)
             # Of every position on the way: the last step of one phase may come together with the next phase.
-            columns |= self._position.columns()
-        self._position = replace(self._position, per_s=self._speed.at(self._position))
-        return columns | self._position.columns()
+            columns |= position.columns()
+        position = replace(position, per_s=self._speed.at(position))
+        return position, columns | position.columns()
 
     def _upload(self, frames: Sequence[Frame]) -> dict[int, _Stored]:
         """Store the files that frames name, by the frame's place; of several checkpoints only the last counts."""
@@ -189,6 +193,10 @@ class Sink:
                 if not frame.exact:
                     inexact = "other device or library versions than before: the result may differ in its last digits"
                     self._event(session, "job.warning", inexact, {"code": "resume.not_bit_exact"})
+            case protocol.Planned():
+                predicted = forecasts.predict_run(session, parse(self._folder.spec()), frame.workload)
+                plan = plans.plan_of(predicted, frame.workload)
+                leases.hold(session, self._claim.job_id, self._claim.fence, {"plan": plan})
             case protocol.Log():
                 self._event(session, "job.warning" if frame.level == "warning" else "job.log", frame.message, {})
             case Snapshot() if stored is not None:
@@ -216,9 +224,8 @@ class Sink:
         level: events.Level = "warning" if kind == "job.warning" else "info"
         events.append(session, self._claim.job_id, kind, level, message, data)
 
-    def _report_progress(self, session: Session, frames: Sequence[Frame]) -> None:
+    def _report_progress(self, session: Session, frames: Sequence[Frame], at: _Position) -> None:
         if any(isinstance(frame, protocol.PhaseStarted | protocol.Progress) for frame in frames):
-            at = self._position
             of = f" {at.done} of {at.total}" if at.total else ""
             self._event(session, events.PROGRESS, f"{at.phase}{of}", at.describe())
 
@@ -231,14 +238,20 @@ class _Position:
     done: int = 0
     total: int | None = None
     per_s: float | None = None
+    pretrained: int = 0
+    """Epochs of networks in all groups of them that are announced; a job counts them together."""
 
     def after(self, frame: Frame) -> _Position:
         """The position once a frame is taken in."""
         match frame:
+            case protocol.PhaseStarted(phase="pretraining", total=int(total)):
+                return _Position(frame.phase, self.pretrained, self.pretrained + total, None, self.pretrained + total)
             case protocol.PhaseStarted():
-                return _Position(frame.phase, 0, frame.total)
+                return _Position(frame.phase, 0, frame.total, None, self.pretrained)
+            case protocol.Progress() if self.phase == "pretraining" and frame.total <= self.pretrained:
+                return replace(self, done=self.pretrained - frame.total + frame.done)
             case protocol.Progress():
-                return _Position(self.phase, frame.done, frame.total, self.per_s)
+                return replace(self, done=frame.done, total=frame.total)
         return self
 
     def columns(self) -> dict[str, Any]:

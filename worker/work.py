@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,12 +18,14 @@ from app.core.database import Database
 from app.core.ids import new_id
 from app.core.settings import Settings
 from app.core.storage import ArtifactStore, Blob, BlobMissingError, ChecksumMismatchError, fetch, iter_verified
+from app.costs import repository as costs
 from app.datasets import ingests
 from app.models.states import Kind
 from app.queue import endings
 from app.queue.leases import Claim
 from app.queue.retries import Failure
 from ddcore.machine.cache import note_use
+from ddcore.spec import parse
 from ddcore.spec.local_sets import report_in
 from worker import results
 from worker.protocol import SAMPLES, SHELF, UPLOAD, Done, TakenIn
@@ -98,6 +101,7 @@ def work_of(claimed: Claim, settings: Settings, database: Database, store: Artif
 class _Base:
     def __init__(self, claimed: Claim, settings: Settings, database: Database, store: ArtifactStore) -> None:
         self._claim, self._settings, self._database, self._store = claimed, settings, database, store
+        self._begun = time.monotonic()
 
 
 class Distillation(_Base):
@@ -156,6 +160,8 @@ class Distillation(_Base):
                 return endings.cancel(session, self._claim, done.results)
             results.compare_with_random(session, self._claim, done.results)
             values = {"results": done.results.model_dump(mode="json"), "step": done.steps}
+            if done.usage is not None and self._claim.attempt == 1:
+                costs.record(session, parse(self.spec()), done.usage, time.monotonic() - self._begun)
             return endings.succeed(session, self._claim, f"finished after {done.steps} steps", values)
 
         return end

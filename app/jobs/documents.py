@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from app.costs import plans
+from app.costs.plans import Place
 from app.jobs.repository import JobRepository, LastValue
-from app.jobs.schemas import Condition, JobDocument, JobError, LastMetrics, LimitsDocument, Progress
+from app.jobs.schemas import (
+    Condition,
+    JobDocument,
+    JobError,
+    LastMetrics,
+    LimitsDocument,
+    PhaseAhead,
+    Plan,
+    Progress,
+)
 from app.models.jobs import Job
 from app.models.states import TERMINAL, Kind, State
 from app.queue.states import actions
@@ -70,6 +81,20 @@ def _progress(job: Job, state: State) -> Progress:
         steps_per_s=job.steps_per_s,
         phase_done=job.phase_done,
         phase_total=job.phase_total,
+        plan=_plan(job) if running else None,
+    )
+
+
+def _plan(job: Job) -> Plan | None:
+    """How far a running job is over all its phases, once its engine has told what they are."""
+    if job.plan is None or job.phase not in plans.ORDER:
+        return None
+    steps = job.step / job.total_steps if job.total_steps else 0.0
+    phases = plans.ahead(job.plan, Place(job.phase, job.phase_done, job.phase_total, job.steps_per_s, steps))
+    return Plan(
+        phases=[PhaseAhead(**vars(phase)) for phase in phases],
+        done=plans.share_done(phases),
+        remaining_s=plans.remaining(phases),
     )
 
 

@@ -1,78 +1,103 @@
-"""What a job should cost, before it runs: images passed through networks, and the time that takes.
+"""What a job should cost, before it runs: images passed through networks, seconds and memory.
 
-The work is that of :mod:`ddcore.spec.cost`; here it is divided by how fast machines have been seen to convolve. The
-spread is that of the machines; overheads and compilation are not in it.
+The work is that of :mod:`ddcore.spec.cost`; how fast it goes, this installation learns from the jobs that it has run
+(:mod:`app.costs`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
+from app.costs.forecasts import CLASSES, DeviceClass, Forecaster
+from app.costs.prediction import Prediction
+from app.costs.words import basis
 from app.jobs.schemas import Estimate, PlannedPhase, Seconds
 from ddcore.spec import DatasetFacts, JobSpec
 from ddcore.spec.cost import Cost, networks_scored, networks_trained
 from ddcore.spec.work import DataSizes
 
-SPEED: Mapping[str, tuple[float, float]] = {"cpu": (8e10, 8e11), "cuda": (5e12, 1e14)}
-"""Floating-point operations a second: two cores uncompiled to compiled bf16, small to large accelerator."""
-BASIS = (
-    "image passes (forward 1, backward 2) times the convolutions of the network, at 80 to 800 GFLOP/s on a CPU "
-    "and 5 to 100 TFLOP/s on an accelerator; overheads and compilation are not counted"
-)
-
-
 _BESIDE: Mapping[str, str] = {"loading": "pretraining", "finalizing": "evaluating"}
 """Where the work of a phase is done that a job does not have: the probe looks at images while a job is loading."""
 
 
-def plan(spec: JobSpec, facts: DatasetFacts | None) -> list[PlannedPhase]:
-    """The phases of a job in order, with their work where the dataset's size is known.
+@dataclass(frozen=True)
+class Costing:
+    """A job, what is known of its dataset, and what was measured.
 
-    Args:
+    Attributes:
         spec: the job.
-        facts: what is known of its dataset.
+        facts: of its dataset, ``None`` where they are not known beforehand.
+        forecaster: predicts from what jobs have taken; from the speed of any machine by default.
+        identity: by what the dataset is known to workers: the content of a user's own set, else its name.
     """
-    units: Mapping[str, int] = {
-        "pretraining": networks_trained(spec),
-        "distilling": spec.method.iterations,
-        "evaluating": networks_scored(spec),
-    }
-    phases = ["loading", *(phase for phase, work in units.items() if work), "finalizing"]
-    expected = _expected(spec, facts)
-    return [
-        PlannedPhase(
-            phase=phase,
-            units=units.get(phase),
-            image_passes=None if expected is None else _passes(expected, phase, phases),
+
+    spec: JobSpec
+    facts: DatasetFacts | None
+    forecaster: Forecaster = field(default_factory=lambda: Forecaster({}))
+    identity: str | None = None
+
+    @cached_property
+    def cost(self) -> Cost | None:
+        """The work of the job on a dataset whose sizes are known."""
+        spec = self.spec if self.identity is None else self.spec.model_copy(update={"dataset": self.identity})
+        return None if self.facts is None else Cost(spec, DataSizes.of(self.facts))
+
+    @cached_property
+    def predicted(self) -> Mapping[DeviceClass, Prediction]:
+        """What the job should take on each kind of device that it may run on."""
+        asked = self.spec.device.partition(":")[0]
+        classes = [name for name in CLASSES if asked in ("auto", name)]
+        return {} if self.cost is None else {name: self.forecaster.predict(self.cost, name) for name in classes}
+
+    def plan(self) -> list[PlannedPhase]:
+        """The phases of the job in order, with their work where the dataset's size is known."""
+        units: Mapping[str, int] = {
+            "pretraining": networks_trained(self.spec),
+            "distilling": self.spec.method.iterations,
+            "evaluating": networks_scored(self.spec),
+        }
+        phases = ["loading", *(phase for phase, work in units.items() if work), "finalizing"]
+        return [
+            PlannedPhase(
+                phase=phase,
+                units=units.get(phase),
+                image_passes=None if self.cost is None else _passes(self.cost, phase, phases),
+                seconds={name: found.phases[phase].expected for name, found in self.predicted.items()},
+            )
+            for phase in phases
+        ]
+
+    def estimate(self) -> Estimate | None:
+        """What the job should cost, or ``None`` where the dataset's size is not known beforehand."""
+        if self.cost is None:
+            return None
+        seconds = {str(name): _seconds(self.spec, name, found) for name, found in self.predicted.items()}
+        return Estimate(
+            image_passes=self.cost.passes(),
+            flop=self.cost.flop,
+            seconds=seconds,
+            peak_bytes={str(name): found.peak_bytes for name, found in self.predicted.items()},
+            distilled_bytes=self.spec.ipc * self.cost.data.classes * math.prod(self.cost.data.shape) * 4,
+            basis=_of_all(seconds),
         )
-        for phase in phases
-    ]
 
 
-def estimate(spec: JobSpec, facts: DatasetFacts | None) -> Estimate | None:
-    """What the job should cost, or ``None`` where the dataset's size is not known beforehand.
-
-    Args:
-        spec: the job.
-        facts: what is known of its dataset.
-    """
-    expected = _expected(spec, facts)
-    if expected is None:
-        return None
-    flop = expected.flop
-    return Estimate(
-        image_passes=expected.passes(),
-        flop=flop,
-        seconds={device: Seconds(low=flop / high, high=flop / low) for device, (low, high) in SPEED.items()},
-        distilled_bytes=spec.ipc * expected.data.classes * math.prod(expected.data.shape) * 4,
-        basis=BASIS,
-    )
+def _seconds(spec: JobSpec, device_class: str, predicted: Prediction) -> Seconds:
+    total = predicted.total
+    return Seconds(
+        low=total.low, expected=total.expected, high=total.high, measured=predicted.calibrated,
+        basis=basis(spec, device_class, predicted),
+    )  # fmt: skip
 
 
-def _expected(spec: JobSpec, facts: DatasetFacts | None) -> Cost | None:
-    """The work of a job on a dataset whose sizes are known."""
-    return None if facts is None else Cost(spec, DataSizes.of(facts))
+def _of_all(seconds: Mapping[str, Seconds]) -> str:
+    """What the seconds rest on: once, where it is the same for all kinds of device."""
+    if len({found.basis for found in seconds.values()}) == 1:
+        return next(iter(seconds.values())).basis
+    return ". ".join(f"{name}: {found.basis}" for name, found in seconds.items())
 
 
 def _passes(expected: Cost, phase: str, phases: Sequence[str]) -> float:

@@ -23,7 +23,7 @@ from app.core.errors import (
 from app.core.pagination import Cursors, Page
 from app.core.paths import JobId
 from app.core.problems import responses
-from app.jobs import estimate, idempotency, submission
+from app.jobs import idempotency
 from app.jobs.repository import Filters
 from app.jobs.schemas import CancelRequest, CloneRequest, JobDocument, PatchRequest, RetryRequest, Validation
 from app.jobs.sorting import COLUMNS, Sort
@@ -79,14 +79,7 @@ def submit(
 def validate(body: Submitted, jobs: JobsToRead) -> Validation:
     """Check a submission, and say what it would do and cost; nothing is queued."""
     with jobs.read() as service:
-        spec = service.read(body).spec
-        facts = service.names.facts(spec.dataset)
-    return Validation(
-        spec=spec.model_dump(mode="json"),
-        warnings=submission.warnings(spec, facts),
-        plan=estimate.plan(spec, facts),
-        estimate=estimate.estimate(spec, facts),
-    )
+        return service.validate(service.read(body))
 
 
 @router.get("", response_model=Page[JobDocument], responses=responses(InvalidParameter, InvalidCursor))

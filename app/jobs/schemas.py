@@ -85,6 +85,23 @@ class LimitsDocument(BaseModel):
     checkpoint_every_s: float | None = Field(description="Null for jobs that save no state between.")
 
 
+class PhaseAhead(BaseModel):
+    """A phase of a job under way."""
+
+    phase: str
+    share: float = Field(description="Of the whole job by its estimate, 0 to 1.")
+    done: float = Field(description="Finished share of the phase, 0 to 1; 1 where nothing of it is to be done.")
+    remaining_s: float | None = Field(description="Seconds; null where they cannot be told.")
+
+
+class Plan(BaseModel):
+    """How far the job is over all its phases, trained networks included."""
+
+    phases: list[PhaseAhead]
+    done: float = Field(description="Finished share of the whole job, 0 to 1.")
+    remaining_s: float | None = Field(description="Seconds until the job ends; null where they cannot be told.")
+
+
 class Progress(BaseModel):
     """How far the job is. Steps count the distillation; ``phase_*`` count the work of the current phase."""
 
@@ -95,6 +112,7 @@ class Progress(BaseModel):
     steps_per_s: float | None = Field(description="Speed, in units of the current phase a second.")
     phase_done: int
     phase_total: int | None
+    plan: Plan | None = Field(None, description="Null until the dataset is loaded, and where the job does not run.")
 
 
 class LastMetrics(BaseModel):
@@ -166,23 +184,30 @@ class PlannedPhase(BaseModel):
     phase: str
     units: int | None = Field(description="Units of its work where known: steps, networks.")
     image_passes: float | None = Field(description="Images through a network, a backward pass counting as two.")
+    seconds: dict[str, float] = Field({}, description="Likely seconds by device class, where they are known.")
 
 
 class Seconds(BaseModel):
-    """A span that the true value should lie in."""
+    """How long a job should run: the likely value, and a span that the true one should lie in."""
 
     low: float
+    expected: float
     high: float
+    measured: bool = Field(description="Whether jobs of this installation are behind it, not the speed of any machine.")
+    basis: str = Field(description="What it rests on.")
 
 
 class Estimate(BaseModel):
-    """What a job should cost, from a simple model of its work."""
+    """What a job should cost: a model of its work, at the speed of the jobs that this installation has run."""
 
     image_passes: float
     flop: float = Field(description="Floating-point operations.")
-    seconds: dict[str, Seconds] = Field(description="By device class.")
+    seconds: dict[str, Seconds] = Field(description="By device class: `cpu`, `cuda`.")
+    peak_bytes: dict[str, int] = Field(
+        description="Most memory by device class: of the whole process on `cpu`, of tensors on `cuda`."
+    )
     distilled_bytes: int = Field(description="Size of the distilled images.")
-    basis: str
+    basis: str = Field(description="What the seconds rest on, of all device classes.")
 
 
 class Validation(BaseModel):

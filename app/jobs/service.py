@@ -14,19 +14,21 @@ from app.core.errors import IllegalTransition, Invalid, NotFound, PreconditionFa
 from app.core.pagination import Cursors, Page
 from app.core.security import Principal
 from app.core.settings import Settings
+from app.costs.forecasts import Forecaster
 from app.datasets.names import Names
 from app.datasets.repository import DatasetRepository
 from app.jobs import submission
 from app.jobs.documents import documents
+from app.jobs.estimate import Costing
 from app.jobs.repository import Filters, JobRepository
-from app.jobs.schemas import CancelRequest, JobDocument, PatchRequest, RetryRequest
+from app.jobs.schemas import CancelRequest, JobDocument, PatchRequest, RetryRequest, Validation
 from app.jobs.sorting import Place, Sort
 from app.jobs.submission import Submission
 from app.keys import repository as keys
 from app.logs import repository as logs
 from app.models.jobs import Job
 from app.models.states import Kind, State
-from app.queue import outbox
+from app.queue import fleet, outbox
 from app.queue.queueing import enqueue
 from app.queue.states import VERBS, Actor, actions, transition
 from ddcore.spec import Problem
@@ -83,6 +85,16 @@ class JobService:
             Invalid: with every fault of it.
         """
         return submission.read(body, self.names)
+
+    def validate(self, request: Submission) -> Validation:
+        """What a submission would become, and what it should cost."""
+        costing = self._costing(request)
+        return Validation(
+            spec=request.spec.model_dump(mode="json"),
+            warnings=submission.warnings(request.spec, costing.facts),
+            plan=costing.plan(),
+            estimate=costing.estimate(),
+        )
 
     def submit(self, request: Submission, parent_id: str | None = None) -> JobDocument:
         """Queue a new job: its row, its first event and the doorbell it owes, together.
@@ -213,6 +225,15 @@ class JobService:
         legal = actions(State(job.status), Kind(job.kind))
         return IllegalTransition(
             f"a job that is {job.status} cannot be told to {verb}; it can: {', '.join(legal)}", extra={"allowed": legal}
+        )
+
+    def _costing(self, request: Submission) -> Costing:
+        own = self.names.own(request.spec.dataset) if request.dataset_id is not None else None
+        return Costing(
+            request.spec,
+            self.names.facts(request.spec.dataset),
+            Forecaster.of(self.session, fleet.machines(self.session, self.settings.lease_s)),
+            None if own is None else own.content_id,
         )
 
     def _check_set(self, request: Submission) -> None:

@@ -108,6 +108,8 @@ class Job(Base):
     phase_total: Mapped[int | None] = mapped_column(BigInteger)
     steps_per_s: Mapped[float | None]
     """Speed over the last seconds, in units of the current phase a second."""
+    plan: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    """Of the current or last attempt: its phases with the seconds to expect, see :mod:`app.costs.plans`."""
     runtime_s: Mapped[float] = mapped_column(default=0.0)
     """Seconds spent running, over all finished attempts."""
     checkpoint_step: Mapped[int | None] = mapped_column(BigInteger)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import delete, func, or_, select, update
@@ -88,6 +88,16 @@ def live_classes(session: Session, lease_s: float) -> set[str]:
     """Device classes of the workers whose heartbeat is younger than ``lease_s`` seconds and that may claim."""
     alive = select(Worker.device_class).where(*_alive(lease_s), Worker.state.in_(("idle", "busy"))).distinct()
     return set(session.execute(alive).scalars())
+
+
+def machines(session: Session, lease_s: float) -> Mapping[str, Sequence[str]]:
+    """Names of the processors and accelerators of the workers that may claim, by device class."""
+    alive = select(Worker.device_class, Worker.facts).where(*_alive(lease_s), Worker.state.in_(("idle", "busy")))
+    found: dict[str, list[str]] = {}
+    for device_class, facts in session.execute(alive):
+        named = facts.get("gpus", []) if device_class == "cuda" else [facts.get("processor")]
+        found.setdefault(device_class, []).extend(name for name in named if name)
+    return found
 
 
 def idle_workers(session: Session, lease_s: float) -> Mapping[str, int]:

@@ -29,6 +29,7 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 
 from ddcore.errors import ConfigurationError
+from ddcore.spec.speed import eager_seconds, earns_compilation
 
 Precision = Literal["fp32", "bf16"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,12 +37,6 @@ Log = Callable[[Literal["info", "warning"], str], None]
 
 CONVNET3_MACS = 50_700_000
 """Multiply-accumulates of ConvNet-3 of width 128 on one 3 x 32 x 32 image."""
-
-EAGER_MACS_PER_S = {"cpu": 60e9, "cuda": 20e12}
-"""Rough eager speed, only to judge whether a job is long enough to be compiled."""
-
-WARM_UP_S = 60.0
-"""Eager seconds from which compilation pays: it costs 10 to 20 s for each of a run's few graphs."""
 
 RECOMPILE_LIMIT = 128
 """Compiled variants a function may have: one for each batch shape and each set of tensors with gradients."""
@@ -244,8 +239,8 @@ def _device(request: str) -> torch.device:
 def _compiled(device: torch.device, request: Literal["auto", "on", "off"], macs: float, tell: Log) -> bool:
     if request == "off":
         return False
-    eager_s = macs / EAGER_MACS_PER_S[device.type]
-    if request == "auto" and eager_s < WARM_UP_S:
+    if request == "auto" and not earns_compilation(macs, device.type):
+        eager_s = eager_seconds(macs, device.type)
         tell("info", f"network passes run eagerly: about {eager_s:.0f} s of work is too little to earn compilation")
         return False
     obstacle = missing_compiler(device)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from ddcore.spec.cost import Cost
 
 Phase = Literal["validating", "loading", "pretraining", "distilling", "evaluating", "finalizing"]
 
@@ -27,6 +29,9 @@ class Callback:
 
     def on_phase(self, phase: Phase, total: int | None) -> None:
         """A phase begins; ``total`` counts its units of work where they are known."""
+
+    def on_plan(self, cost: Cost, compute: Mapping[str, Any]) -> None:
+        """The dataset is there: what the run is going to cost, and what it computes with (device, precision, …)."""
 
     def on_progress(self, done: int, total: int) -> None:
         """``done`` of ``total`` units of the current phase are finished (steps, while distilling)."""

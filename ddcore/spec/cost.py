@@ -8,8 +8,10 @@ taken off, and a run that adapts its work (``cafe``) is taken at the least of it
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +20,7 @@ from ddcore.spec.during import MOST_LOOKS, SHARE_OF_JOB
 from ddcore.spec.job import JobSpec
 from ddcore.spec.memory import NUMBER, Batch, parameter_bytes
 from ddcore.spec.probe import PROBE_NETWORK, probe_images_trained_on, probe_training
+from ddcore.spec.speed import earns_compilation
 from ddcore.spec.teachers import TeacherConfig
 from ddcore.spec.work import TRAINING, DataSizes, Load, Work
 
@@ -88,7 +91,33 @@ class Cost:
     @cached_property
     def flop(self) -> float:
         """Floating-point operations of convolutions and linear layers, two for each multiplication."""
-        return sum(work.passes * work.network.flop(self.data.shape, self.data.classes) for work in self.works)
+        return self.operations()
+
+    def operations(self, phase: str | None = None) -> float:
+        """Those of a phase or of all."""
+        return sum(self._operations(work) for work in self.works if phase in (None, work.phase))
+
+    def networks_kept(self) -> Mapping[str, float]:
+        """Operations of training the networks that the cache keeps, by all that they depend on besides the machine."""
+        job, sizes = self.job, (self.data.shape, self.data.train)
+        return {
+            hashlib.sha256(f"{job.dataset}/{job.whitening}/{sizes}/{work.kept}".encode()).hexdigest()[:16]: operations
+            for work in self.works
+            if work.kept and (operations := self._operations(work)) > 0
+        }
+
+    def _operations(self, work: Work) -> float:
+        return work.passes * work.network.flop(self.data.shape, self.data.classes)
+
+    @property
+    def network_epochs(self) -> float:
+        """Epochs on the real images, over all networks that are trained before the first step and kept."""
+        return sum(work.passes for work in self.works if work.kept) / (TRAINING * self.data.train)
+
+    def compiles(self, device: str) -> bool:
+        """Whether the passes of the job are compiled on ``cpu`` or ``cuda``, where a compiler is there."""
+        macs = self.passes_without_looks * self.flop / 2 / self.passes()
+        return self.job.compile == "on" or (self.job.compile == "auto" and earns_compilation(macs, device))
 
     @cached_property
     def peak_bytes(self) -> int:
@@ -135,12 +164,21 @@ def _of_job(job: JobSpec, data: DataSizes) -> Iterator[Work]:
 def _before(job: JobSpec, data: DataSizes) -> Iterator[Work]:
     """Training of networks, and what is looked at before the first step."""
     for config, count in pools(job).items():
-        yield Work("pretraining", config.network, TRAINING * count * config.epochs * data.train)
-    yield Work("pretraining", job.network, job.method.pretraining_passes(job, data))
+        passes = TRAINING * count * config.epochs * data.train
+        yield Work("pretraining", config.network, passes, kept=f"{count} of {config.model_dump_json()}")
+    yield Work("pretraining", job.network, job.method.pretraining_passes(job, data), kept=_method_depends(job))
     for network, passes in job.method.looks(data):
         yield Work("pretraining", network, passes)
     if job.init == "k_means":
         yield Work("pretraining", job.network, data.train)
+
+
+def _method_depends(job: JobSpec) -> str:
+    """What the networks of a method depend on: those that learn earlier stages of a set, on all that these do."""
+    if job.method.matcher is not job.method:
+        return job.model_dump_json(exclude={"evaluation", "metrics", "snapshots", "checkpoints"})
+    experts = job.method.model_dump(mode="json").get("experts")
+    return json.dumps([experts, job.network.model_dump(mode="json"), job.augmentation])
 
 
 def _of_steps(job: JobSpec, load: Load) -> Iterator[Work]:
@@ -178,8 +216,9 @@ def _of_probe(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Work]:
     others = _probe_others(data, kind)
     images = data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
     training = TRAINING * probe_training(data).epochs * probe_images_trained_on(data)
-    made = others if kind == "random" else training
-    yield Work("pretraining", PROBE_NETWORK, made + sample + others + images)
+    if kind == "teacher":
+        yield Work("pretraining", PROBE_NETWORK, training, kept="probe")
+    yield Work("pretraining", PROBE_NETWORK, sample + others + images + (others if kind == "random" else 0))
     yield Work("distilling", PROBE_NETWORK, reports(job.method.iterations, job.metrics.every) * images)
 
 

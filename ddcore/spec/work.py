@@ -39,11 +39,13 @@ class Work(NamedTuple):
         phase: of the job; what happens before the first step counts as pretraining.
         network: the architecture.
         passes: forward 1, backward 2.
+        kept: of a training of networks that the cache keeps for later jobs, what they depend on besides the data.
     """
 
     phase: WorkPhase
     network: NetworkConfig
     passes: float
+    kept: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.jobs.estimate import estimate, plan
+from app.jobs.estimate import Costing
 from app.jobs.schemas import Estimate
 from ddcore.spec import DATASETS, NETWORKS, ConvNetConfig, DatasetFacts, JobSpec, parse
 from ddcore.spec.cost import Cost
@@ -23,7 +23,7 @@ def known(spec: JobSpec) -> DatasetFacts | None:
 
 def estimated(**fields: object) -> Estimate:
     spec = parse({**DM, **fields})
-    found = estimate(spec, known(spec))
+    found = Costing(spec, known(spec)).estimate()
     assert found is not None
     return found
 
@@ -31,12 +31,12 @@ def estimated(**fields: object) -> Estimate:
 def passes(**fields: object) -> dict[str, float | None]:
     """Of each phase of the plan."""
     spec = parse({**DM, **fields})
-    return {phase.phase: phase.image_passes for phase in plan(spec, known(spec))}
+    return {phase.phase: phase.image_passes for phase in Costing(spec, known(spec)).plan()}
 
 
 def units(**fields: object) -> dict[str, int | None]:
     spec = parse({**DM, **fields})
-    return {phase.phase: phase.units for phase in plan(spec, known(spec))}
+    return {phase.phase: phase.units for phase in Costing(spec, known(spec)).plan()}
 
 
 def test_passes_of_dm_are_counted_by_hand() -> None:
@@ -48,11 +48,11 @@ def test_passes_of_dm_are_counted_by_hand() -> None:
 @pytest.mark.parametrize("preset", ["paper/dm-cifar10-ipc10", "quick/dm-mim-cmi-digits", "quick/pdd-digits"])
 def test_phases_add_up_and_come_from_the_one_model(preset: str) -> None:
     spec = parse({"preset": preset})
-    found = estimate(spec, known(spec))
+    found = Costing(spec, known(spec)).estimate()
     model = Cost(spec, DataSizes.of(DATASETS[spec.dataset]))
     assert found is not None
     assert (found.image_passes, found.flop) == (model.passes(), model.flop)
-    assert sum(phase.image_passes or 0 for phase in plan(spec, known(spec))) == found.image_passes
+    assert sum(phase.image_passes or 0 for phase in Costing(spec, known(spec)).plan()) == found.image_passes
 
 
 def test_work_of_an_unlisted_phase_goes_to_its_neighbour() -> None:

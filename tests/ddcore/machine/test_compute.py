@@ -18,7 +18,8 @@ import torch
 
 from ddcore.errors import ConfigurationError
 from ddcore.machine import compute
-from ddcore.machine.compute import CONVNET3_MACS, EAGER_MACS_PER_S, WARM_UP_S, Compute
+from ddcore.machine.compute import CONVNET3_MACS, Compute
+from ddcore.spec.speed import EAGER_MACS_PER_S, WARM_UP_S
 
 CPU = torch.device("cpu")
 LONG = 2 * WARM_UP_S * EAGER_MACS_PER_S["cpu"] / CONVNET3_MACS

@@ -1,0 +1,30 @@
+"""How fast machines are, roughly: only to judge whether a job is long enough to be compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+EAGER_MACS_PER_S: Mapping[str, float] = {"cpu": 60e9, "cuda": 20e12}
+"""Rough speed of passes that are not compiled, in multiply-accumulates a second."""
+
+WARM_UP_S = 60.0
+"""Eager seconds from which compilation pays: it costs 10 to 20 s for each of a run's few graphs."""
+
+
+def eager_seconds(macs: float, device: str) -> float:
+    """Seconds that so many multiply-accumulates take about where passes are not compiled.
+
+    Args:
+        macs: multiply-accumulates of a job.
+        device: ``cpu`` or ``cuda``.
+    """
+    return macs / EAGER_MACS_PER_S[device]
+
+
+def earns_compilation(macs: float, device: str) -> bool:
+    """Whether a job of so much work is long enough to be compiled; see :func:`eager_seconds`.
+
+    >>> earns_compilation(3e12, "cpu"), earns_compilation(4e12, "cpu")
+    (False, True)
+    """
+    return eager_seconds(macs, device) >= WARM_UP_S
