@@ -70,10 +70,8 @@ def _recorded(home: Path) -> tuple[dict[str, float], int]:
 def _line(name: str, runs: list[dict[str, Any]]) -> str:
     first, second = runs
     time_off, memory_off = second["said"]["expected"] / second["seconds"], second["said_bytes"] / second["peak_bytes"]
-    return (
-        f"{name}: {first['seconds']} s and {second['seconds']} s; said before the second "
-        f"{second['said']['expected']} s (x {time_off:.2f}), memory x {memory_off:.2f}; before the first {first['said']['expected']} s"
-    )
+    said = f"said before the second {second['said']['expected']} s (x {time_off:.2f}), memory x {memory_off:.2f}"
+    return f"{name}: {first['seconds']} s and {second['seconds']} s; {said}; first {first['said']['expected']} s"
 
 
 def main() -> None:

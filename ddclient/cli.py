@@ -21,6 +21,7 @@ from ddclient import output
 from ddclient.commands import (
     catalog,
     changes,
+    checking,
     compare,
     datasets,
     engine,
@@ -48,7 +49,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for module in (service, jobs, list_jobs, changes, compare, records, datasets, catalog, keys, engine, system):
+for module in (service, jobs, list_jobs, checking, changes, compare, records, datasets, catalog, keys, engine, system):
     module.register(app)
 
 

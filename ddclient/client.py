@@ -135,7 +135,15 @@ class Client:
         return self._handle(calls.submit(self._with_images(spec, ingest), envelope, idempotency_key))
 
     def validate(self, spec: Mapping[str, Any] | JobSpec) -> dict[str, Any]:
-        """Check a specification without submitting it: the full spelling, warnings and an estimate."""
+        """Check a job without submitting it.
+
+        Args:
+            spec: as for :meth:`submit`; beside it, ``limits`` may stand.
+
+        Returns:
+            ``spec`` in the full spelling, ``warnings``, ``plan`` and ``estimate``: seconds and bytes by device
+            class, and what they rest on.
+        """
         return self._transport.send(calls.validate(spec))
 
     def job(self, job_id: str) -> Job:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -38,14 +39,36 @@ def detect_device_class(settings: Settings) -> DeviceClass:
 
 def gpus() -> list[str]:
     """Names of the GPUs that a job here would see."""
+    return _query_gpus("name")
+
+
+def gpu_memory() -> list[int]:
+    """Bytes that each of them has."""
+    return [int(mebibytes) * 2**20 for mebibytes in _query_gpus("memory.total") if mebibytes.strip().isdecimal()]
+
+
+def machine_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that jobs here can take: those of the machine, or less where a control group allows less.
+
+    Args:
+        root: where ``sys`` is mounted.
+    """
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = root / "sys/fs/cgroup/memory.max"
+    allowed = limit.read_text().strip() if limit.is_file() else ""
+    return min(whole, int(allowed)) if allowed.isdecimal() else whole
+
+
+def _query_gpus(field: str) -> list[str]:
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return []
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
+    command = [tool, f"--query-gpu={field}", "--format=csv,noheader,nounits"]
     try:
         listed = subprocess.run(  # noqa: S603 - the driver's own tool
-            [tool, "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=_DETECT_S
+            command, capture_output=True, text=True, timeout=_DETECT_S
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
@@ -80,7 +103,9 @@ class Attendance:
             "python": platform.python_version(),
             "cpus": os.cpu_count(),
             "processor": processor(),
+            "memory_bytes": machine_memory(),
             "gpus": gpus(),
+            "gpu_memory_bytes": gpu_memory(),
         }
         row = Worker(
             id=self._id, name=self._name, host=socket.gethostname(), pid=os.getpid(), device_class=self._class,

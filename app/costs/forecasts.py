@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from sqlalchemy.orm import Session
 
 from app.costs import repository
 from app.costs.likeness import keys_by_phase
 from app.costs.measured import Measured
-from app.costs.prediction import SPEED, Prediction, predict
+from app.costs.prediction import SPEED, DeviceClass, Prediction, predict
 from ddcore.spec import JobSpec
 from ddcore.spec.cost import Cost
 from ddcore.spec.workload import Machine, Workload
 
-DeviceClass = Literal["cpu", "cuda"]
 CLASSES: tuple[DeviceClass, ...] = ("cpu", "cuda")
 
 

@@ -58,7 +58,7 @@ def keys_by_phase(spec: JobSpec, workload: Workload) -> dict[str, Keys]:
             digest("evaluating", scored, sizes),
         ),
         "finalizing": (digest("finalizing", spec.ipc, sizes, how), digest("finalizing", sizes)),
-        "around": (),
+        "around": (digest("around"),),
     }
 
 

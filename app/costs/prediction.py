@@ -11,11 +11,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import Literal
 
 from app.costs.likeness import Keys
 from app.costs.measured import Measured, MeasuredPhase
 from ddcore.spec.workload import WORKING, Workload
 
+DeviceClass = Literal["cpu", "cuda"]
 SPEED: Mapping[str, tuple[float, float]] = {"cpu": (8e10, 8e11), "cuda": (5e12, 1e14)}
 """Floating-point operations a second: two cores uncompiled to compiled bf16, small to large accelerator."""
 NEWEST = 5
@@ -24,6 +26,8 @@ SPREADS = (1.5, 2.0, 3.0, 3.0)
 """Factor up and down of the span, by how like the phases are: the same, and one key less each time."""
 OTHERWISE = 5.0
 """The factor where a phase is scaled by its operations from phases of other kinds."""
+MEMORY_SPREAD = 1.3
+"""Factor that the memory of a job may be below the prediction."""
 PROCESS_BYTES = 450_000_000
 """What a process with the framework takes before it loads anything (measured with CPU builds of torch 2.7 to 2.9)."""
 
@@ -59,12 +63,14 @@ class Prediction:
         phases: seconds by phase, with ``around``: before the first and after the last.
         cached: whether earlier jobs have trained networks that it needs, so that only the high end counts that work.
         peak_bytes: most memory: of the process on a CPU, of tensors on an accelerator.
+        low_bytes: what it takes at least, if the model is as far off as it has been seen to be.
         devices: names of the machines that were measured.
     """
 
     phases: Mapping[str, Span]
     cached: bool
     peak_bytes: int
+    low_bytes: int
     devices: tuple[str, ...]
 
     @property
@@ -103,8 +109,10 @@ def predict(workload: Workload, keys: Mapping[str, Keys], measured: Sequence[Mea
     for phase in ("loading", "finalizing", "around"):
         spans[phase] = _constant(phase, keys[phase], measured)
     devices = tuple(dict.fromkeys(job.device for job in measured))
+    peak = _peak(workload, keys, measured)
+    least = _least(peak, workload, devices)
     order = ("loading", *WORKING, "finalizing", "around")
-    return Prediction({phase: spans[phase] for phase in order}, bool(found), _peak(workload, keys, measured), devices)
+    return Prediction({phase: spans[phase] for phase in order}, bool(found), peak, least, devices)
 
 
 def _working(workload: Workload, phase: str, flop: float, keys: Keys, measured: Sequence[Measured]) -> Span:
@@ -117,10 +125,14 @@ def _working(workload: Workload, phase: str, flop: float, keys: Keys, measured: 
     if not like:
         found = [each for job in measured for each in job.phases.values() if each.flop > 0]
         like = _nearest_in_size(work.flop / work.passes, [each for each in found if each.passes > 0])
+    slow, fast = SPEED[workload.machine.device_class]
     if not like:
-        slow, fast = SPEED[workload.machine.device_class]
         return Span(flop / fast, flop / math.sqrt(slow * fast), flop / slow)
     scale = [each.per_flop for each in like if each.per_flop is not None]
+    if level == len(SPREADS):
+        # Small networks spend their time between operations, so what they take says little of larger ones.
+        larger = [work.flop / work.passes > each.flop / each.passes for each in like]
+        scale = [min(one, 1 / slow) if more else one for one, more in zip(scale, larger, strict=True)]
     return _span([each.warm_up for each in like], [flop * each for each in scale], level)
 
 
@@ -152,6 +164,11 @@ def _span(constant: Sequence[float], scaled: Sequence[float], level: int) -> Spa
     spread = SPREADS[level] if level < len(SPREADS) else OTHERWISE
     seen = [one + other for one, other in zip(constant, scaled, strict=True)]
     return Span(min(expected / spread, *seen), expected, max(expected * spread, *seen), level, len(scaled))
+
+
+def _least(peak: int, workload: Workload, measured: Sequence[str]) -> int:
+    """What a job takes at least; of a machine that nothing was measured on, its tensors alone are sure."""
+    return round((peak if measured else workload.peak_bytes) / MEMORY_SPREAD)
 
 
 def _peak(workload: Workload, keys: Mapping[str, Keys], measured: Sequence[Measured]) -> int:

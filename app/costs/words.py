@@ -13,11 +13,7 @@ UNMEASURED = (
 
 
 def basis(spec: JobSpec, device_class: str, predicted: Prediction) -> str:
-    """One sentence on where the seconds of a kind of device come from.
-
-    >>> basis(None, "cuda", Prediction({}, False, 0, ())) == UNMEASURED  # no job was measured
-    True
-    """
+    """One sentence on where the seconds of a kind of device come from."""
     if not predicted.calibrated:
         return UNMEASURED
     parts = [f"from {_jobs(spec, predicted)} on this {NAMES[device_class]} ({predicted.devices[0]})"]
@@ -28,6 +24,27 @@ def basis(spec: JobSpec, device_class: str, predicted: Prediction) -> str:
     if predicted.phases["pretraining"].expected:
         parts.append("networks are trained first, which the cache then keeps")
     return "; ".join(parts)
+
+
+def time(seconds: float) -> str:
+    """A length of time for a reader.
+
+    >>> time(4.2), time(75), time(8000), time(4e5)
+    ('4.2 s', '1.2 min', '2.2 h', '4.6 d')
+    """
+    for unit, length, most in (("s", 1, 60), ("min", 60, 60), ("h", 3600, 48)):
+        if seconds < most * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds / 86_400:,.1f} d"
+
+
+def size(count: float) -> str:
+    """A number of bytes for a reader, in decimal units.
+
+    >>> size(950_000_000), size(44_700_000_000)
+    ('950 MB', '44.7 GB')
+    """
+    return f"{count / 1e6:,.0f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
 
 
 def _jobs(spec: JobSpec, predicted: Prediction) -> str:

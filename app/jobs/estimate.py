@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from app.costs.forecasts import CLASSES, DeviceClass, Forecaster
-from app.costs.prediction import Prediction
+from app.costs.forecasts import CLASSES, Forecaster
+from app.costs.prediction import DeviceClass, Prediction
 from app.costs.words import basis
 from app.jobs.schemas import Estimate, PlannedPhase, Seconds
 from ddcore.spec import DatasetFacts, JobSpec
@@ -44,6 +44,10 @@ class Costing:
         """The work of the job on a dataset whose sizes are known."""
         spec = self.spec if self.identity is None else self.spec.model_copy(update={"dataset": self.identity})
         return None if self.facts is None else Cost(spec, DataSizes.of(self.facts))
+
+    def of(self, spec: JobSpec) -> Costing:
+        """Another job on the same dataset."""
+        return replace(self, spec=spec)
 
     @cached_property
     def predicted(self) -> Mapping[DeviceClass, Prediction]:

@@ -37,6 +37,9 @@ class Limits(Closed):
 
     max_runtime_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Seconds of running, in all.")
     max_queue_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Seconds of waiting in the queue.")
+    ignore_estimate: bool = Field(
+        False, description="Whether to queue the job though its estimate is over a limit or over every worker's memory."
+    )
 
 
 class Envelope(Closed):

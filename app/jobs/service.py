@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,10 +14,11 @@ from app.core.errors import IllegalTransition, Invalid, NotFound, PreconditionFa
 from app.core.pagination import Cursors, Page
 from app.core.security import Principal
 from app.core.settings import Settings
-from app.costs.forecasts import Forecaster
+from app.costs.forecasts import CLASSES, Forecaster
 from app.datasets.names import Names
 from app.datasets.repository import DatasetRepository
-from app.jobs import submission
+from app.jobs import capacity, submission
+from app.jobs.capacity import Room
 from app.jobs.documents import documents
 from app.jobs.estimate import Costing
 from app.jobs.repository import Filters, JobRepository
@@ -29,9 +30,10 @@ from app.logs import repository as logs
 from app.models.jobs import Job
 from app.models.states import Kind, State
 from app.queue import fleet, outbox
+from app.queue.fleet import LiveWorker
 from app.queue.queueing import enqueue
 from app.queue.states import VERBS, Actor, actions, transition
-from ddcore.spec import Problem
+from ddcore.spec import Problem, parse
 
 _RACES = 3
 """Times a verb is tried when the job changes between looking and acting."""
@@ -87,11 +89,17 @@ class JobService:
         return submission.read(body, self.names)
 
     def validate(self, request: Submission) -> Validation:
-        """What a submission would become, and what it should cost."""
-        costing = self._costing(request)
+        """What a submission would become, and what it should cost.
+
+        Raises:
+            Invalid: it would take longer than it may, or more memory than there is.
+        """
+        workers = self._workers()
+        costing, room = self._costing(request, workers), self._room(request, workers)
+        self._check_room(request, costing, room)
         return Validation(
             spec=request.spec.model_dump(mode="json"),
-            warnings=submission.warnings(request.spec, costing.facts),
+            warnings=[*submission.warnings(request.spec, costing.facts), *capacity.warnings(costing, room)],
             plan=costing.plan(),
             estimate=costing.estimate(),
         )
@@ -101,9 +109,12 @@ class JobService:
 
         Raises:
             QuotaExceeded: the tenant has as many unfinished jobs as it may have.
-            Invalid: its set was deleted meanwhile.
+            Invalid: its set was deleted meanwhile; or it would take longer than it may, or more memory than there is.
         """
         self._check_set(request)
+        workers = self._workers()
+        if workers:
+            self._check_room(request, self._costing(request, workers), self._room(request, workers))
         tenant = keys.tenant(self.session, self.principal, lock=True)
         limit = self.settings.max_queued if tenant.max_queued is None else tenant.max_queued
         unfinished = keys.unfinished_jobs(self.session, self.principal)
@@ -227,12 +238,26 @@ class JobService:
             f"a job that is {job.status} cannot be told to {verb}; it can: {', '.join(legal)}", extra={"allowed": legal}
         )
 
-    def _costing(self, request: Submission) -> Costing:
+    def _workers(self) -> Sequence[LiveWorker]:
+        return fleet.live_workers(self.session, self.settings.lease_s)
+
+    def _room(self, request: Submission, workers: Sequence[LiveWorker]) -> Room:
+        return Room.of(request.spec, workers, submission.max_runtime_s(request.envelope, self.settings))
+
+    def _check_room(self, request: Submission, costing: Costing, room: Room) -> None:
+        """Refuse what even at best takes too long, or more memory than any worker has."""
+        if request.envelope.limits.ignore_estimate:
+            return
+        problems = capacity.refusals(costing, room, lambda body: parse(body, self.names.certain_facts))
+        if problems:
+            raise Invalid(problems)
+
+    def _costing(self, request: Submission, workers: Sequence[LiveWorker]) -> Costing:
         own = self.names.own(request.spec.dataset) if request.dataset_id is not None else None
         return Costing(
             request.spec,
             self.names.facts(request.spec.dataset),
-            Forecaster.of(self.session, fleet.machines(self.session, self.settings.lease_s)),
+            Forecaster.of(self.session, {name: [n for each in workers for n in each.names(name)] for name in CLASSES}),
             None if own is None else own.content_id,
         )
 

@@ -91,12 +91,17 @@ def new_job(submission: Submission, principal: Principal, settings: Settings, pa
         dataset=spec.dataset,
         method=spec.method.name,
         device_class=device_class(spec.device),
-        max_runtime_s=min(limits.max_runtime_s or settings.max_runtime_s, settings.max_runtime_s),
+        max_runtime_s=max_runtime_s(envelope, settings),
         max_queue_s=min(limits.max_queue_s or settings.max_queue_s, settings.max_queue_s),
         status=State.QUEUED,
         max_attempts=settings.max_attempts,
         total_steps=spec.method.iterations,
     )
+
+
+def max_runtime_s(envelope: Envelope, settings: Settings) -> float:
+    """Seconds that a job may run: as its submission says, and at most what the service allows."""
+    return min(envelope.limits.max_runtime_s or settings.max_runtime_s, settings.max_runtime_s)
 
 
 def device_class(device: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import delete, func, or_, select, update
@@ -10,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.core.tables import clock
+from app.costs.prediction import DeviceClass
 from app.models.fleet import Leader, Worker
 
 WorkerState = Literal["idle", "busy", "draining", "quarantined", "stopped"]
@@ -90,14 +92,45 @@ def live_classes(session: Session, lease_s: float) -> set[str]:
     return set(session.execute(alive).scalars())
 
 
-def machines(session: Session, lease_s: float) -> Mapping[str, Sequence[str]]:
-    """Names of the processors and accelerators of the workers that may claim, by device class."""
+@dataclass(frozen=True)
+class LiveWorker:
+    """A worker that may claim.
+
+    Attributes:
+        device_class: ``cpu`` or ``cuda``.
+        facts: what it says of its machine.
+    """
+
+    device_class: str
+    facts: Mapping[str, Any]
+
+    def used_for(self, device: str) -> DeviceClass | None:
+        """Kind of device that a job for ``device`` would use here; ``None`` where it may not run here."""
+        asked = device.partition(":")[0]
+        if asked == "auto":
+            return "cuda" if self.device_class == "cuda" else "cpu"
+        if asked == "cpu":
+            return "cpu"
+        return "cuda" if self.device_class == "cuda" else None
+
+    def memory_bytes(self, device_class: str) -> int | None:
+        """Memory of the machine, or of its largest accelerator, where the worker says it."""
+        if device_class == "cuda":
+            return max(self.facts.get("gpu_memory_bytes") or (), default=None)
+        found: int | None = self.facts.get("memory_bytes")
+        return found
+
+    def names(self, device_class: str) -> Sequence[str]:
+        """Names of its processor, or of its accelerators."""
+        if device_class == "cuda":
+            return list(self.facts.get("gpus") or ())
+        return [self.facts["processor"]] if self.facts.get("processor") else []
+
+
+def live_workers(session: Session, lease_s: float) -> Sequence[LiveWorker]:
+    """The workers whose heartbeat is younger than ``lease_s`` seconds and that may claim."""
     alive = select(Worker.device_class, Worker.facts).where(*_alive(lease_s), Worker.state.in_(("idle", "busy")))
-    found: dict[str, list[str]] = {}
-    for device_class, facts in session.execute(alive):
-        named = facts.get("gpus", []) if device_class == "cuda" else [facts.get("processor")]
-        found.setdefault(device_class, []).extend(name for name in named if name)
-    return found
+    return [LiveWorker(row.device_class, row.facts) for row in session.execute(alive)]
 
 
 def idle_workers(session: Session, lease_s: float) -> Mapping[str, int]:

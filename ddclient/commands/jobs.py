@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ddclient import output, submission
+from ddclient import estimates, output, submission
 from ddclient.client import Client
 from ddclient.commands import ingest_options as own
 from ddclient.commands.sending import send
@@ -56,6 +56,9 @@ def submit(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Follow the job, and fetch its bundle into this folder.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the job, print what it should cost, and stop there.")
+    ] = False,
     size: own.Size = None,
     fit: own.Fit = None,
     test_split: own.TestSplit = None,
@@ -74,9 +77,20 @@ def submit(
     labels = dict(submission.assignment("--label", text) for text in label or ()) or None
     with Client() as client:
         if is_path(body.get("dataset")):
+            if dry_run:
+                raise BadInputError(
+                    f"--dry-run sends nothing, so the size of {body['dataset']} is not known; send it with "
+                    "`ddctl datasets add`, then name the set"
+                )
             body["dataset"] = _sent(client, Path(body["dataset"]), chosen)
         elif chosen.model_fields_set:
             raise BadInputError(own.without_images(chosen))
+        found = client.validate(body)
+        if dry_run:
+            output.emit(found, estimates.report(found), as_json=as_json)
+            return
+        if not as_json:
+            output.note(estimates.text_of(found))
         job = client.submit(body, name=name, labels=labels, priority=priority, idempotency_key=idempotency_key)
         if watch or out is not None:
             output.note(job.id)

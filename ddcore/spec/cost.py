@@ -164,8 +164,8 @@ def _of_job(job: JobSpec, data: DataSizes) -> Iterator[Work]:
 def _before(job: JobSpec, data: DataSizes) -> Iterator[Work]:
     """Training of networks, and what is looked at before the first step."""
     for config, count in pools(job).items():
-        passes = TRAINING * count * config.epochs * data.train
-        yield Work("pretraining", config.network, passes, kept=f"{count} of {config.model_dump_json()}")
+        trained = TRAINING * count * config.epochs * data.train
+        yield Work("pretraining", config.network, trained, kept=f"{count} of {config.model_dump_json()}")
     yield Work("pretraining", job.network, job.method.pretraining_passes(job, data), kept=_method_depends(job))
     for network, passes in job.method.looks(data):
         yield Work("pretraining", network, passes)

@@ -17,6 +17,15 @@ from ddclient import Client
 
 Handler = Callable[[httpx.Request], httpx.Response]
 JOB_ID = "job_" + "a" * 26
+SECONDS = {"low": 30.0, "expected": 45.0, "high": 70.0, "measured": True, "basis": "from 2 jobs of dm on digits"}
+VALIDATION = {
+    "object": "validation",
+    "spec": {"dataset": "digits", "ipc": 2, "method": {"name": "dm"}},
+    "warnings": ["no worker is alive"],
+    "plan": [],
+    "estimate": {"seconds": {"cpu": SECONDS}, "peak_bytes": {"cpu": 950_000_000}, "basis": SECONDS["basis"]},
+}
+"""What a job should cost, as the service answers."""
 
 
 class FakeService:
@@ -25,6 +34,7 @@ class FakeService:
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
         self.routes: dict[tuple[str, str], Handler] = {}
+        self.on("POST", "/v1/jobs:validate", VALIDATION)
 
     def on(self, method: str, path: str, *answers: object) -> None:
         """Give ``answers`` in turn, the last one for ever: documents, responses, handlers or exceptions."""

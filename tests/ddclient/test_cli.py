@@ -14,7 +14,7 @@ import pytest
 
 from ddclient import Client, cli
 from ddclient.errors import Exit
-from tests.ddclient.conftest import JOB_ID, FakeService, artifact_document, bundle_zip, job_document
+from tests.ddclient.conftest import JOB_ID, VALIDATION, FakeService, artifact_document, bundle_zip, job_document
 
 PATH = f"/v1/jobs/{JOB_ID}"
 RESULTS: dict[str, Any] = {
@@ -31,7 +31,7 @@ def ddctl(service: FakeService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def connect(**options: Any) -> Client:
         return Client("http://service.test", "dd_key", transport=httpx.MockTransport(service), **options)
 
-    for module in ("jobs", "list_jobs", "changes", "records", "catalog", "keys", "system"):
+    for module in ("jobs", "list_jobs", "checking", "changes", "records", "catalog", "keys", "system"):
         monkeypatch.setattr(f"ddclient.commands.{module}.Client", connect)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -45,7 +45,10 @@ def ddctl(service: FakeService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_submit_prints_the_id(ddctl: Ddctl, service: FakeService) -> None:
     service.on("POST", "/v1/jobs", job_document("queued"))
     command = "submit cifar10 --method dm --ipc 10 --iterations 300 --seed 0 --reg cmi=2000 --label team=a --name mine"
-    assert ddctl(*command.split()) == (0, f"{JOB_ID}\n", "")
+    status, out, err = ddctl(*command.split())
+    assert (status, out) == (0, f"{JOB_ID}\n")
+    assert "about 45 s (30 s to 1 min 10 s), 0.9 GB of memory\n          from 2 jobs of dm on digits\n" in err
+    assert "warning   no worker is alive" in err
     assert service.bodies("POST", "/v1/jobs") == [
         {
             "dataset": "cifar10",
@@ -57,6 +60,19 @@ def test_submit_prints_the_id(ddctl: Ddctl, service: FakeService) -> None:
             "labels": {"team": "a"},
         }
     ]
+
+
+def test_a_dry_run_submits_nothing(ddctl: Ddctl, service: FakeService, tmp_path: Path) -> None:
+    status, out, _ = ddctl("submit", "digits", "--dry-run")
+    assert (status, "estimate  on a CPU about 45 s" in out) == (0, True)
+    spec = tmp_path / "job.toml"
+    spec.write_text('dataset = "digits"\nmethod = "dm"\n')
+    for command in (("submit", "--spec", str(spec), "--dry-run", "--json"), ("validate", str(spec), "--json")):
+        assert json.loads(ddctl(*command)[1]) == VALIDATION
+    assert service.bodies("POST", "/v1/jobs:validate")[-1] == {"dataset": "digits", "method": "dm"}
+    status, _, err = ddctl("submit", "./photos", "--dry-run")
+    assert (status, "`ddctl datasets add`" in err) == (Exit.BAD_INPUT, True)
+    assert {request.url.path for request in service.requests} == {"/v1/jobs:validate"}
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ class TestSubmit:
             "steps_per_s": None,
             "phase_done": 0,
             "phase_total": None,
+            "plan": None,
         }
         assert job["actions"] == ["cancel", "pause", "clone"]
         assert job["desired"] == "run"
