@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ddclient.models import JobDocument
+from ddclient.models import JobDocument, Plan
 from ddcore.spec import DATASETS
 from ddcore.spec.readings import HEADLINE, Reading, catalogue
 
@@ -43,6 +43,9 @@ class RunView:
     done: int = 0
     total: int | None = None
     eta_s: float | None = None
+    """Seconds until the phase ends."""
+    plan: Plan | None = None
+    """Of the whole job, where a service tells it."""
     series: dict[str, list[float]] = field(default_factory=dict)
     note: str | None = None
 
@@ -66,8 +69,7 @@ class RunView:
         parts = [self.state if self.phase is None else f"{self.state}: {self.phase}"]
         if self.total:
             parts.append(f"{self.done}/{self.total}")
-        if self.eta_s is not None:
-            parts.append(f"about {duration(self.eta_s)} left")
+        parts += self._outlook()
         parts += [f"{name} {self.series[name][-1]:.4g}" for name in HEADLINE if self.series.get(name)]
         return ", ".join(parts)
 
@@ -77,9 +79,18 @@ class RunView:
             headline.append(f"  {self.phase}", style="default not bold")
         if self.total:
             headline.append(f"  {self.done}/{self.total}", style="default not bold")
-        if self.eta_s is not None:
-            headline.append(f"  about {duration(self.eta_s)} left", style="dim not bold")
+        for text in self._outlook():
+            headline.append(f"  {text}", style="dim not bold")
         return headline
+
+    def _outlook(self) -> list[str]:
+        """How far the whole job is, and how long it still takes."""
+        if self.plan is None:
+            return [] if self.eta_s is None else [f"about {duration(self.eta_s)} left"]
+        whole = f"{self.plan.done:.0%} of the job"
+        if self.plan.remaining_s is not None:
+            return [whole, f"about {duration(self.plan.remaining_s)} left"]
+        return [whole] if self.eta_s is None else [whole, f"about {duration(self.eta_s)} left in this phase"]
 
     def _numbers(self) -> Table:
         table = Table.grid(padding=(0, 2))
@@ -180,6 +191,7 @@ def update(view: RunView, job: Job) -> None:
     view.done = progress.phase_done if progress else 0
     view.total = progress.phase_total if progress else None
     view.eta_s = progress.eta_s if progress else None
+    view.plan = progress.plan if progress else None
     view.note = document.error.message if document.error else None
     if document.last_metrics:
         for name, points in job.metrics(HEADLINE, max_points=SPARK_WIDTH).items():

@@ -24,11 +24,29 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
+class PhaseAhead(Document):
+    """A phase of a job under way: its share of the whole and how much is done (0 to 1), and the seconds that remain."""
+
+    phase: str
+    share: float
+    done: float
+    remaining_s: float | None = None
+
+
+class Plan(Document):
+    """All phases of a job under way: ``done`` is 0 to 1, ``remaining_s`` is ``None`` where it cannot be told."""
+
+    phases: tuple[PhaseAhead, ...] = ()
+    done: float = 0.0
+    remaining_s: float | None = None
+
+
 class Progress(Document):
     """How far a job is.
 
     ``step`` of ``total_steps`` count the distillation, ``phase_done`` of ``phase_total`` the work of the
-    current phase, which ends in ``eta_s`` seconds at its present speed; ``fraction`` is 0 to 1.
+    current phase, which ends in ``eta_s`` seconds at its present speed; ``fraction`` is 0 to 1. ``plan`` is that of the
+    whole job, while it runs.
     """
 
     step: int = 0
@@ -38,6 +56,7 @@ class Progress(Document):
     steps_per_s: float | None = None
     phase_done: int = 0
     phase_total: int | None = None
+    plan: Plan | None = None
 
 
 class Failure(Document):

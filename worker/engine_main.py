@@ -49,7 +49,6 @@ class PipeCallback(Callback):
         self._stop = stop
         self._progress_at = 0.0
         self._clock = PhaseClock()
-        self._base_bytes = 0
         self._trained_epochs = 0
         self._workload: Workload | None = None
         self._from_the_start = True
@@ -102,21 +101,16 @@ class PipeCallback(Callback):
         """Send it."""
         self._writer.send(protocol.Log(level=level, message=message))
 
-    def begin(self) -> None:
-        """The engine is imported, and nothing is loaded yet."""
-        self._base_bytes = measuring.memory_so_far()
-
     def usage(self) -> Usage | None:
         """What the run took, where it was a whole one."""
         if self._workload is None or self.finalized or not self._from_the_start:
             return None
         seconds, warm_up = self._clock.read()
-        base, peak = self._base_bytes, measuring.memory_so_far()
-        if self._workload.machine.device_class == "cuda":
-            base, peak = 0, measuring.accelerator_memory()
+        on_cpu = self._workload.machine.device_class == "cpu"
+        peak = measuring.memory_so_far() if on_cpu else measuring.accelerator_memory()
         return Usage(
             workload=self._workload, seconds=seconds, warm_up=warm_up, trained_epochs=self._trained_epochs,
-            base_bytes=base, peak_bytes=peak,
+            peak_bytes=peak,
         )  # fmt: skip
 
     def should_stop(self) -> Stop | None:
@@ -139,7 +133,6 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
     # Importing the engine takes seconds; the signals above must be heard meanwhile.
     from ddcore import bundle, engine
 
-    callback.begin()
     result = engine.run(
         spec, run_dir / "out", run_dir=run_dir, data_root=_folder("DD_DATA_ROOT"), cache=_folder("DD_CACHE_DIR"),
         callback=callback,

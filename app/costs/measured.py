@@ -43,7 +43,6 @@ class Measured:
         networks: digests of the networks that the cache has since.
         phases: by name; ``around`` is what passed before the first phase and after the last.
         model_bytes: most memory by the cost model.
-        base_bytes: memory of the process before it loaded anything.
         peak_bytes: most memory as it was.
     """
 
@@ -55,7 +54,6 @@ class Measured:
     networks: frozenset[str]
     phases: Mapping[str, MeasuredPhase]
     model_bytes: int
-    base_bytes: int
     peak_bytes: int
 
     def keys(self, phase: str) -> tuple[str, ...]:
@@ -63,6 +61,6 @@ class Measured:
         return self.phases[phase].keys if phase in self.phases else ()
 
     @property
-    def memory_ratio(self) -> float:
-        """Measured memory beyond that of the process, relative to the model."""
-        return (self.peak_bytes - self.base_bytes) / max(self.model_bytes, 1)
+    def beyond_model(self) -> int:
+        """Bytes that the job took and the model does not count: the process itself, most of all."""
+        return self.peak_bytes - self.model_bytes

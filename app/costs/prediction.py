@@ -28,8 +28,8 @@ OTHERWISE = 5.0
 """The factor where a phase is scaled by its operations from phases of other kinds."""
 MEMORY_SPREAD = 1.3
 """Factor that the memory of a job may be below the prediction."""
-PROCESS_BYTES = 450_000_000
-"""What a process with the framework takes before it loads anything (measured with CPU builds of torch 2.7 to 2.9)."""
+PROCESS_BYTES = 930_000_000
+"""What the process of a small job on a CPU takes beyond the model (``python -m benchmarks.estimates``)."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _least(peak: int, workload: Workload, measured: Sequence[str]) -> int:
 
 
 def _peak(workload: Workload, keys: Mapping[str, Keys], measured: Sequence[Measured]) -> int:
-    """Most memory: that of the model, corrected by that of the likest jobs."""
+    """Most memory: that of the model, and what the likest jobs took beyond it."""
     steps = keys["distilling"]
     for level, key in enumerate(steps):
         like = [job for job in measured if job.keys("distilling")[level : level + 1] == (key,)]
@@ -181,8 +181,6 @@ def _peak(workload: Workload, keys: Mapping[str, Keys], measured: Sequence[Measu
     else:
         like = list(measured)
     like = like[:NEWEST]
-    if not like:
-        base = PROCESS_BYTES if workload.machine.device_class == "cpu" else 0
-        return base + workload.peak_bytes
-    usual = median(job.base_bytes for job in like)
-    return round(usual + median(job.memory_ratio for job in like) * workload.peak_bytes)
+    usual = PROCESS_BYTES if workload.machine.device_class == "cpu" else 0
+    beyond = median(job.beyond_model for job in like) if like else usual
+    return max(0, round(workload.peak_bytes + beyond))

@@ -34,7 +34,7 @@ def record(session: Session, spec: JobSpec, usage: Usage, whole_s: float) -> Non
         device_class=machine.device_class, device=machine.name, precision=machine.precision, compiled=machine.compiled,
         method=spec.method.name, dataset=spec.dataset if spec.dataset in DATASETS else None,
         networks=list(workload.networks), kind=kind(spec, workload), phases=_phases(spec, usage, whole_s),
-        model_bytes=workload.peak_bytes, base_bytes=usage.base_bytes, peak_bytes=usage.peak_bytes,
+        model_bytes=workload.peak_bytes, peak_bytes=usage.peak_bytes,
     )  # fmt: skip
     session.add(row)
     session.flush()
@@ -89,6 +89,5 @@ def _measured(row: MeasuredJob) -> Measured:
     phases = {name: MeasuredPhase(**{**fields, "keys": tuple(fields["keys"])}) for name, fields in row.phases.items()}
     return Measured(
         device=row.device, precision=row.precision, compiled=row.compiled, method=row.method, dataset=row.dataset,
-        networks=frozenset(row.networks), phases=phases, model_bytes=row.model_bytes, base_bytes=row.base_bytes,
-        peak_bytes=row.peak_bytes,
+        networks=frozenset(row.networks), phases=phases, model_bytes=row.model_bytes, peak_bytes=row.peak_bytes,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from app.dashboard.own_sets import OwnSet
 from app.dashboard.wording import duration, number
-from app.jobs.schemas import JobDocument
+from app.jobs.schemas import JobDocument, PhaseAhead
 from app.models.states import TERMINAL
 from ddcore.spec import DATASETS
 from ddcore.spec.differences import differences, verdict, worst
@@ -56,6 +56,15 @@ class SetScore:
     def text(self) -> str:
         """For example ``91.8 ± 0.4 %``."""
         return f"{self.mean:.1f} ± {self.std:.1f} %" if len(self.values) > 1 else f"{self.mean:.1f} %"
+
+
+@dataclass(frozen=True)
+class PhaseRow:
+    """A phase of a job that runs, in words: what it is, how much of it is done, and how long it still takes."""
+
+    name: str
+    done: str
+    left: str
 
 
 CONTROLS: Mapping[str, str] = {
@@ -166,8 +175,10 @@ class JobView:
 
     @property
     def share(self) -> float:
-        """Finished share of the current phase while it runs, of the distillation otherwise."""
+        """Finished share of the whole job where that is known, else of the current phase, or of the distillation."""
         progress = self.job.progress
+        if progress.plan is not None:
+            return progress.plan.done
         if self.active and progress.phase_total:
             return min(progress.phase_done / progress.phase_total, 1.0)
         return progress.fraction
@@ -182,9 +193,19 @@ class JobView:
 
     @property
     def eta(self) -> str | None:
-        """When the current phase should end."""
-        eta_s = self.job.progress.eta_s
-        return None if eta_s is None or self.job.status != "running" else f"about {duration(eta_s)} left"
+        """When the job should end, or else its current phase."""
+        progress = self.job.progress
+        if self.job.status != "running":
+            return None
+        if progress.plan is not None and progress.plan.remaining_s is not None:
+            return f"about {duration(progress.plan.remaining_s)} left"
+        return None if progress.eta_s is None else f"about {duration(progress.eta_s)} left in this phase"
+
+    @property
+    def phases(self) -> list[PhaseRow]:
+        """Every phase of a job that runs: what is done, and how long it still takes."""
+        plan = self.job.progress.plan
+        return [] if plan is None or self.job.status != "running" else [_phase(each) for each in plan.phases]
 
     @property
     def elapsed(self) -> float | None:
@@ -262,6 +283,13 @@ def _strength(regularizer: Mapping[str, Any]) -> str:
     weight, relative = regularizer.get("weight"), regularizer.get("relative")
     strength = f"{number(relative)}× gradient" if relative is not None else number(weight)
     return f"{regularizer['name']} {strength}"
+
+
+def _phase(ahead: PhaseAhead) -> PhaseRow:
+    if ahead.done >= 1:
+        return PhaseRow(PHASES[ahead.phase], "done", "")
+    left = "" if ahead.remaining_s is None else f"about {duration(ahead.remaining_s)}"
+    return PhaseRow(PHASES[ahead.phase], f"{ahead.done:.0%}" if ahead.done else "to come", left)
 
 
 def _comparison(entry: ArchitectureScores, accuracy: Score) -> Comparison:

@@ -36,8 +36,6 @@ class MeasuredJob(Base):
     """By name: ``seconds``, ``warm_up``, ``flop``, ``passes`` and ``keys``, which tell like phases."""
     model_bytes: Mapped[int] = mapped_column(BigInteger)
     """Most memory by the cost model."""
-    base_bytes: Mapped[int] = mapped_column(BigInteger)
-    """Memory of the process before it loaded anything."""
     peak_bytes: Mapped[int] = mapped_column(BigInteger)
     """Most memory as it was."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())

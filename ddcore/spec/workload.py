@@ -79,5 +79,4 @@ class Usage(_Frozen):
         description="Those of them that the first unit of a phase took beyond the others: compilation, first use."
     )
     trained_epochs: int = Field(ge=0, description="Epochs of networks that were trained, because no cache had them.")
-    base_bytes: int = Field(ge=0, description="Memory of the process before it loaded anything.")
     peak_bytes: int = Field(ge=0, description="Most memory: of the process on a CPU, of tensors on an accelerator.")

@@ -29,7 +29,6 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=64), nullable=False),
         sa.Column("phases", JSON, nullable=False),
         sa.Column("model_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("base_bytes", sa.BigInteger(), nullable=False),
         sa.Column("peak_bytes", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_measured_jobs"),

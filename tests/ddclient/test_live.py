@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ddclient import Client
 from ddclient.live import RunView, display, sparkline, watch
+from ddclient.models import Plan
 from tests.ddclient.conftest import JOB_ID, FakeService, job_document
 
 
@@ -37,6 +38,16 @@ def test_the_panel_shows_progress_time_left_and_the_bound_with_its_ceiling() -> 
     assert [line.split()[1] for line in shown.splitlines()[1:-1]][-3:] == ["loss", "mi_lower_bound", "cmi"]
     for part in ("running", "distilling", "30/200", "1 min 15 s left", "1.5 of at most 2.303 nats", "0.25 nats", "█▁"):
         assert part in shown
+
+
+@pytest.mark.parametrize(
+    ("remaining_s", "left"), [(75.0, "about 1 min 15 s left"), (None, "about 4 s left in this phase")]
+)
+def test_the_whole_job_is_shown_where_its_plan_is_known(remaining_s: float | None, left: str) -> None:
+    view = RunView("job_x", state="running", phase="distilling", done=30, total=200, eta_s=4)
+    view.plan = Plan(done=0.42, remaining_s=remaining_s)
+    assert view.line() == f"running: distilling, 30/200, 42% of the job, {left}"
+    assert left in rendered(view)
 
 
 def test_an_unknown_number_of_classes_promises_no_ceiling() -> None:

@@ -15,9 +15,13 @@ from app.models.jobs import Job
 from app.models.logs import LogPart
 from app.models.metrics import MetricPoint
 from app.queue import checkpoints
+from ddcore.spec import DATASETS, parse
+from ddcore.spec.cost import Cost
+from ddcore.spec.work import DataSizes
+from ddcore.spec.workload import Machine, Workload
 from tests.worker.conftest import Desk
 from worker import protocol
-from worker.protocol import CheckpointSaved, Frame, Metrics, PhaseStarted, Progress, Resumed, Snapshot
+from worker.protocol import CheckpointSaved, Frame, Metrics, PhaseStarted, Planned, Progress, Resumed, Snapshot
 from worker.sink import LeaseLostError, Sink
 
 
@@ -56,6 +60,30 @@ def test_progress_shows_in_the_job(desk: Desk, sink: Sink) -> None:
     assert (job.phase, job.phase_done, job.phase_total, job.step) == ("evaluating", 1, 3, 4)
     progress = [event for event in desk.cluster.events(job.id) if event.type == "job.progress"]
     assert [event.message for event in progress] == ["distilling 4 of 10", "evaluating 1 of 3"]
+
+
+def test_networks_of_several_groups_are_counted_together(desk: Desk, sink: Sink) -> None:
+    """A pool of teachers, then the probe's: the count goes on, also over a write that fails in between."""
+    sink.write([PhaseStarted(phase="pretraining", total=6), Progress(done=6, total=6)])
+    sink.write([PhaseStarted(phase="pretraining", total=4), Progress(done=1, total=4)])
+    job = desk.cluster.job(desk.claimed.job_id)
+    assert (job.phase_done, job.phase_total) == (7, 10)
+    sink.write([PhaseStarted(phase="distilling", total=10), PhaseStarted(phase="pretraining", total=2)])
+    job = desk.cluster.job(desk.claimed.job_id)
+    assert (job.phase_done, job.phase_total) == (10, 12)
+
+
+def test_the_plan_of_a_job_follows_from_its_work(desk: Desk, sink: Sink) -> None:
+    """Nothing was measured here, so its seconds are a guess, and it says so."""
+    spec = parse(desk.folder.spec())
+    machine = Machine(device_class="cpu", name="Desk", precision="fp32", compiled=False)
+    workload = Workload.of(Cost(spec, DataSizes.of(DATASETS[spec.dataset])), machine)
+    sink.write([PhaseStarted(phase="loading", total=None), Planned(workload=workload)])
+    plan = desk.cluster.job(desk.claimed.job_id).plan
+    assert plan is not None
+    assert (plan["measured"], plan["network_epochs"]) == (False, workload.network_epochs)
+    expected = {phase["phase"]: phase["expected_s"] for phase in plan["phases"]}
+    assert expected["distilling"] == pytest.approx(workload.phases["distilling"].flop / (8e10 * 8e11) ** 0.5)
 
 
 def test_the_last_step_counts_also_when_the_next_phase_came_with_it(desk: Desk, sink: Sink) -> None:

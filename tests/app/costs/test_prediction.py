@@ -36,7 +36,7 @@ def usage_of(spec: JobSpec, seconds: Mapping[str, float] = SECONDS, machine: Mac
     trained = math.ceil(workload.network_epochs) if "pretraining" in seconds else 0
     return Usage(
         workload=workload, seconds=seconds, warm_up={"distilling": 2.0}, trained_epochs=trained,
-        base_bytes=400, peak_bytes=400 + 3 * workload.peak_bytes,
+        peak_bytes=400 + workload.peak_bytes,
     )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def test_the_same_job_takes_what_it_took_but_for_networks_that_are_there(remembe
     total = predicted.total
     assert (total.low, total.expected) == pytest.approx((30 / 1.5, 30))
     assert total.high == pytest.approx(30 * 1.5 + 20 * 1.5)
-    assert predicted.peak_bytes == pytest.approx(400 + 3 * cost_of(spec_of()).peak_bytes)
+    assert predicted.peak_bytes == 400 + cost_of(spec_of()).peak_bytes
 
 
 def test_steps_scale_and_the_warm_up_does_not(remember: Remember) -> None:
@@ -75,6 +75,7 @@ def test_steps_scale_and_the_warm_up_does_not(remember: Remember) -> None:
     assert 9 < share < 11
     assert predicted.phases["distilling"].expected == pytest.approx(2 + 10 * share)
     assert predicted.phases["distilling"].level == 0
+    assert predicted.peak_bytes == 400 + cost_of(long).peak_bytes
 
 
 def test_networks_of_another_job_are_trained_at_the_measured_speed(remember: Remember) -> None:

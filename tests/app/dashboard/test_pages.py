@@ -99,7 +99,7 @@ class TestList:
         page = Page(api.get("/"))
         for word in ("succeeded", "running", "A <b>bold</b> name", "DM on Digits 8x8", "2 per class", "cmi 2,000"):
             assert word in page.text
-        for word in ("88.2 ± 0.8 %", "random 79.0 ± 1.4 %", "+9.2 points", "about 30 s left"):
+        for word in ("88.2 ± 0.8 %", "random 79.0 ± 1.4 %", "+9.2 points", "about 30 s left in this phase"):
             assert word in page.text
         assert {"/jobs/" + finished, "/jobs/" + running} <= {a["href"] for a in page.all("a")}
 
@@ -183,7 +183,7 @@ class TestJob:
 
     def test_running(self, api: Api, running: str) -> None:
         page = Page(api.get(f"/jobs/{running}"))
-        for word in ("Distilling", "step 40 of 100", "about 30 s left", "Comes at the end"):
+        for word in ("Distilling", "step 40 of 100", "about 30 s left in this phase", "Comes at the end"):
             assert word in page.text
         assert {a["action"] for a in page.all("form") if running in a["action"]} == {
             f"/jobs/{running}/{verb}" for verb in ("pause", "cancel", "keep")
@@ -196,6 +196,16 @@ class TestJob:
         assert "line 100 <b>" in page.text
         assert "line 99 <b>" not in page.text
         assert {"href": f"/v1/jobs/{running}/log", "download": f"{running}.log"} in page.all("a")
+
+    def test_a_running_job_says_how_far_all_its_phases_are(self, api: Api, running: str) -> None:
+        expected = {"loading": 5.0, "distilling": 60.0, "evaluating": 20.0, "finalizing": 5.0}
+        phases = [{"phase": name, "expected_s": seconds} for name, seconds in expected.items()]
+        api.force(running, plan={"measured": True, "network_epochs": 0.0, "phases": phases})
+        page = Page(api.get(f"/jobs/{running}"))
+        for words in ("about 55 s left", "Loading data done", "Distilling 40%", "Scoring to come about 20 s"):
+            assert words in page.text
+        (bar,) = page.all("progress")
+        assert float(bar["value"]) == pytest.approx((5 + 0.4 * 60) / 90)
 
     def test_charts_name_their_metrics_and_the_ceiling(self, api: Api, running: str) -> None:
         charts = [a for a in Page(api.get(f"/jobs/{running}")).all("figure") if a.get("class") == "chart"]
