@@ -70,7 +70,7 @@ class PipeCallback(Callback):
     def on_progress(self, done: int, total: int) -> None:
         """Send it unless the last one is fresh; the end of a phase is always sent."""
         fault_point("engine.step")
-        self._clock.advance(done)
+        self._clock.advance(done, total)
         now = time.monotonic()
         if done >= total or now - self._progress_at >= _PROGRESS_S:
             self._progress_at = now

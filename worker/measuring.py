@@ -40,9 +40,14 @@ class PhaseClock:
         self._leave()
         self._phase, self._begun, self._marks = phase, self._now(), []
 
-    def advance(self, done: int) -> None:
-        """So many units of the phase are finished; only the beginning, the first and the last one are remembered."""
+    def advance(self, done: int, total: int) -> None:
+        """So many units of the phase are finished; only the beginning, the first and the last one are remembered.
+
+        Once networks are trained, a run prepares its steps: that belongs to loading, as where they were trained before.
+        """
         self._marks = [*self._marks[:2], (self._now(), done)]
+        if self._phase == "pretraining" and done >= total:
+            self.enter("loading")
 
     def read(self) -> tuple[dict[str, float], dict[str, float]]:
         """Seconds of each phase, and of those the warm-up; the current phase ends with it."""

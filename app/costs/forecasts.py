@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 from app.costs import repository
 from app.costs.likeness import keys_by_phase
 from app.costs.measured import Measured
-from app.costs.prediction import SPEED, DeviceClass, Prediction, predict
+from app.costs.prediction import SPEED, DeviceClass, predict
+from app.costs.spans import Prediction
 from ddcore.spec import JobSpec
 from ddcore.spec.cost import Cost
 from ddcore.spec.workload import Machine, Workload

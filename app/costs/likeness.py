@@ -37,7 +37,7 @@ def keys_by_phase(spec: JobSpec, workload: Workload) -> dict[str, Keys]:
     scored = [_plain(each) for each in spec.evaluation.networks or (spec.network,)]
     return {
         "loading": (
-            digest("loading", data, spec.method.name, network, terms, how, workload.phases["pretraining"].flop),
+            digest("loading", data, spec.method.name, network, terms, spec.init, how),
             digest("loading", data, how),
             digest("loading", data),
         ),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+NEWEST = 5
+"""Like measurements that count."""
+
 
 @dataclass(frozen=True)
 class MeasuredPhase:

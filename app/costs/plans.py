@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.costs.prediction import Prediction
+from app.costs.spans import Prediction
 from ddcore.spec.workload import Workload
 
 ORDER = ("loading", "pretraining", "distilling", "evaluating", "finalizing")

@@ -1,4 +1,4 @@
-"""How long the phases of a job should take, and how much memory, by what others took. Pure functions.
+"""How long the phases of a job should take, by what others took. Pure functions.
 
 The seconds of a phase are its warm-up and a number of seconds for each operation, both medians over the newest like
 phases. Phases without operations (loading, writing, what passes around them) take what they took. Where nothing was
@@ -9,85 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
 from app.costs.likeness import Keys
-from app.costs.measured import Measured, MeasuredPhase
+from app.costs.measured import NEWEST, Measured, MeasuredPhase
+from app.costs.memory import least_bytes, peak_bytes
+from app.costs.spans import NOTHING, Prediction, Span
 from ddcore.spec.workload import WORKING, Workload
 
 DeviceClass = Literal["cpu", "cuda"]
 SPEED: Mapping[str, tuple[float, float]] = {"cpu": (8e10, 8e11), "cuda": (5e12, 1e14)}
 """Floating-point operations a second: two cores uncompiled to compiled bf16, small to large accelerator."""
-NEWEST = 5
-"""Like phases that count."""
 SPREADS = (1.5, 2.0, 3.0, 3.0)
 """Factor up and down of the span, by how like the phases are: the same, and one key less each time."""
 OTHERWISE = 5.0
 """The factor where a phase is scaled by its operations from phases of other kinds."""
-MEMORY_SPREAD = 1.3
-"""Factor that the memory of a job may be below the prediction."""
-PROCESS_BYTES = 930_000_000
-"""What the process of a small job on a CPU takes beyond the model (``python -m benchmarks.estimates``)."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """Seconds: the likely value, and a span that the true one should lie in.
-
-    Attributes:
-        level: how like the measured phases are, 0 the same, ``None`` where none was measured on this kind of device.
-        jobs: how many of them there are.
-    """
-
-    low: float
-    expected: float
-    high: float
-    level: int | None = None
-    jobs: int = 0
-
-    def longer(self, high: float) -> Span:
-        """The same with a higher end."""
-        return replace(self, high=self.high + high)
-
-
-NOTHING = Span(0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a job should take on a kind of device.
-
-    Attributes:
-        phases: seconds by phase, with ``around``: before the first and after the last.
-        cached: whether earlier jobs have trained networks that it needs, so that only the high end counts that work.
-        peak_bytes: most memory: of the process on a CPU, of tensors on an accelerator.
-        low_bytes: what it takes at least, if the model is as far off as it has been seen to be.
-        devices: names of the machines that were measured.
-    """
-
-    phases: Mapping[str, Span]
-    cached: bool
-    peak_bytes: int
-    low_bytes: int
-    devices: tuple[str, ...]
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether any job was measured on this kind of device."""
-        return bool(self.devices)
-
-    @property
-    def total(self) -> Span:
-        """Of all phases."""
-        spans = self.phases.values()
-        return Span(*(sum(getattr(span, name) for span in spans) for name in ("low", "expected", "high")))
-
-    @property
-    def main(self) -> Span:
-        """Of the phase that takes longest."""
-        return max(self.phases.values(), key=lambda span: span.expected)
 
 
 def predict(workload: Workload, keys: Mapping[str, Keys], measured: Sequence[Measured]) -> Prediction:
@@ -109,8 +46,8 @@ def predict(workload: Workload, keys: Mapping[str, Keys], measured: Sequence[Mea
     for phase in ("loading", "finalizing", "around"):
         spans[phase] = _constant(phase, keys[phase], measured)
     devices = tuple(dict.fromkeys(job.device for job in measured))
-    peak = _peak(workload, keys, measured)
-    least = _least(peak, workload, devices)
+    peak = peak_bytes(workload, keys, measured)
+    least = least_bytes(peak, workload, devices)
     order = ("loading", *WORKING, "finalizing", "around")
     return Prediction({phase: spans[phase] for phase in order}, bool(found), peak, least, devices)
 
@@ -164,23 +101,3 @@ def _span(constant: Sequence[float], scaled: Sequence[float], level: int) -> Spa
     spread = SPREADS[level] if level < len(SPREADS) else OTHERWISE
     seen = [one + other for one, other in zip(constant, scaled, strict=True)]
     return Span(min(expected / spread, *seen), expected, max(expected * spread, *seen), level, len(scaled))
-
-
-def _least(peak: int, workload: Workload, measured: Sequence[str]) -> int:
-    """What a job takes at least; of a machine that nothing was measured on, its tensors alone are sure."""
-    return round((peak if measured else workload.peak_bytes) / MEMORY_SPREAD)
-
-
-def _peak(workload: Workload, keys: Mapping[str, Keys], measured: Sequence[Measured]) -> int:
-    """Most memory: that of the model, and what the likest jobs took beyond it."""
-    steps = keys["distilling"]
-    for level, key in enumerate(steps):
-        like = [job for job in measured if job.keys("distilling")[level : level + 1] == (key,)]
-        if like:
-            break
-    else:
-        like = list(measured)
-    like = like[:NEWEST]
-    usual = PROCESS_BYTES if workload.machine.device_class == "cpu" else 0
-    beyond = median(job.beyond_model for job in like) if like else usual
-    return max(0, round(workload.peak_bytes + beyond))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.costs.prediction import Prediction
+from app.costs.prediction import SPREADS
+from app.costs.spans import Prediction
 from ddcore.spec import DATASETS, JobSpec
 
 NAMES = {"cpu": "CPU", "cuda": "GPU"}
@@ -48,14 +49,16 @@ def size(count: float) -> str:
 
 
 def _jobs(spec: JobSpec, predicted: Prediction) -> str:
-    main = predicted.main
-    count = "1 job" if main.jobs == 1 else f"{main.jobs} jobs"
+    """Which jobs tell how long the longest phase takes."""
+    span = predicted.phases[predicted.main]
+    count = "1 job" if span.jobs == 1 else f"{span.jobs} jobs"
+    if span.level is None:
+        return "a rough speed: no job with such work was measured"
+    if span.level >= len(SPREADS):
+        return f"{count} of other kinds, scaled by operations: a rough figure"
+    if span.level > 0:
+        return f"{count} like it, of the same network and images of this size, scaled by operations"
     data = spec.dataset if spec.dataset in DATASETS else "images of this size"
     terms = "".join(f" + {term.name}" for term in spec.regularizers)
-    if main.level is None:
-        return "a rough speed: no job with such work was measured"
-    if main.level == 0:
-        return f"{count} of {spec.method.name}{terms} on {data}"
-    if main.level <= 2:
-        return f"{count} like it, of the same network and images of this size, scaled by operations"
-    return f"{count} of other kinds, scaled by operations: a rough figure"
+    same = {"evaluating": "scored in the same way", "pretraining": "with the same networks to train"}
+    return f"{count} {same.get(predicted.main, f'of {spec.method.name}{terms}')} on {data}"

@@ -6,20 +6,16 @@ each found by predicting the changed job. Where only the likely value is too muc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from app.costs.prediction import DeviceClass, Prediction
+from app.costs.prediction import DeviceClass
 from app.costs.words import size, time
+from app.jobs import fitting
 from app.jobs.estimate import Costing
+from app.jobs.fitting import Parse
 from app.queue.fleet import LiveWorker
-from ddcore.spec import JobSpec, Problem, SpecError
-
-TUNABLE = (("method", "iterations"), ("ipc",), ("method", "batch_real"), ("method", "base", "batch_real"))
-"""Whole numbers that cost grows with, nearest to what a user would change."""
-
-Parse = Callable[[Mapping[str, Any]], JobSpec]
+from ddcore.spec import JobSpec, Problem
 
 
 @dataclass(frozen=True)
@@ -100,7 +96,7 @@ def warnings(costing: Costing, room: Room) -> Iterator[str]:
 
 def _too_long(costing: Costing, room: Room, parse: Parse) -> Problem:
     low = min(costing.predicted[name].total.low for name in room.memory if name in costing.predicted)
-    fits = _nearest(costing, parse, lambda each: each.total.expected <= room.runtime_s, room)
+    fits = fitting.nearest(costing, list(room.memory), parse, lambda each: each.total.expected <= room.runtime_s)
     return Problem(
         "/limits/max_runtime_s",
         "runtime_over_limit",
@@ -113,55 +109,10 @@ def _too_large(costing: Costing, room: Room, parse: Parse) -> Problem:
     names = [name for name in room.memory if name in costing.predicted]
     low = min(costing.predicted[name].low_bytes for name in names)
     most = max(room.memory[name] or 0 for name in names)
-    fits = _nearest(costing, parse, lambda each: each.peak_bytes <= most, room)
+    fits = fitting.nearest(costing, list(room.memory), parse, lambda each: each.peak_bytes <= most)
     return Problem(
         "",
         "memory_over_limit",
         f"the job would take at least {size(low)} of memory, but the largest worker that is alive has {size(most)}; "
         f"{fits}start a larger worker, or set `limits.ignore_estimate` to queue it all the same",
     )
-
-
-def _nearest(costing: Costing, parse: Parse, fits: Callable[[Prediction], bool], room: Room) -> str:
-    """The largest value of each field with which the job fits while the others stay, in words."""
-
-    def fit(path: Sequence[str], value: int) -> bool:
-        try:
-            spec = parse(changed(costing.spec, path, value))
-        except SpecError:
-            return False
-        predicted = costing.of(spec).predicted
-        return any(fits(predicted[name]) for name in room.memory if name in predicted)
-
-    found = [(path, _largest(costing.spec, path, fit)) for path in TUNABLE]
-    ways = [f"`{'.'.join(path)}` of at most {value:,}" for path, value in found if value is not None]
-    return f"it should fit with {' or '.join(ways)}; otherwise " if ways else ""
-
-
-def _largest(spec: JobSpec, path: Sequence[str], fit: Callable[[Sequence[str], int], bool]) -> int | None:
-    """The largest whole number of at least 1 below the present one that fits; ``None`` where there is none."""
-    present: Any = spec.model_dump(mode="json")
-    for name in path:
-        present = present.get(name) if isinstance(present, Mapping) else None
-    if not isinstance(present, int) or present <= 1 or not fit(path, 1):
-        return None
-    low, high = 1, present
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fit(path, middle) else (low, middle)
-    return low
-
-
-def changed(spec: JobSpec, path: Sequence[str], value: int) -> dict[str, Any]:
-    """A specification with one field changed.
-
-    >>> from ddcore.spec import parse
-    >>> changed(parse({"dataset": "digits", "ipc": 2, "method": "dm"}), ("ipc",), 7)["ipc"]
-    7
-    """
-    body = spec.model_dump(mode="json")
-    inner = body
-    for name in path[:-1]:
-        inner = inner[name]
-    inner[path[-1]] = value
-    return body

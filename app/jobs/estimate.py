@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from app.costs.forecasts import CLASSES, Forecaster
-from app.costs.prediction import DeviceClass, Prediction
+from app.costs.prediction import DeviceClass
+from app.costs.spans import Prediction
 from app.costs.words import basis
 from app.jobs.schemas import Estimate, PlannedPhase, Seconds
 from ddcore.spec import DatasetFacts, JobSpec

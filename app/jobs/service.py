@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,13 +14,11 @@ from app.core.errors import IllegalTransition, Invalid, NotFound, PreconditionFa
 from app.core.pagination import Cursors, Page
 from app.core.security import Principal
 from app.core.settings import Settings
-from app.costs.forecasts import CLASSES, Forecaster
 from app.datasets.names import Names
 from app.datasets.repository import DatasetRepository
-from app.jobs import capacity, submission
-from app.jobs.capacity import Room
+from app.jobs import submission
+from app.jobs.assessment import Assessment
 from app.jobs.documents import documents
-from app.jobs.estimate import Costing
 from app.jobs.repository import Filters, JobRepository
 from app.jobs.schemas import CancelRequest, JobDocument, PatchRequest, RetryRequest, Validation
 from app.jobs.sorting import Place, Sort
@@ -29,11 +27,10 @@ from app.keys import repository as keys
 from app.logs import repository as logs
 from app.models.jobs import Job
 from app.models.states import Kind, State
-from app.queue import fleet, outbox
-from app.queue.fleet import LiveWorker
+from app.queue import outbox
 from app.queue.queueing import enqueue
 from app.queue.states import VERBS, Actor, actions, transition
-from ddcore.spec import Problem, parse
+from ddcore.spec import Problem
 
 _RACES = 3
 """Times a verb is tried when the job changes between looking and acting."""
@@ -94,15 +91,9 @@ class JobService:
         Raises:
             Invalid: it would take longer than it may, or more memory than there is.
         """
-        workers = self._workers()
-        costing, room = self._costing(request, workers), self._room(request, workers)
-        self._check_room(request, costing, room)
-        return Validation(
-            spec=request.spec.model_dump(mode="json"),
-            warnings=[*submission.warnings(request.spec, costing.facts), *capacity.warnings(costing, room)],
-            plan=costing.plan(),
-            estimate=costing.estimate(),
-        )
+        assessment = Assessment.of(self.session, self.settings, self.names, request)
+        assessment.check()
+        return assessment.validation()
 
     def submit(self, request: Submission, parent_id: str | None = None) -> JobDocument:
         """Queue a new job: its row, its first event and the doorbell it owes, together.
@@ -112,9 +103,7 @@ class JobService:
             Invalid: its set was deleted meanwhile; or it would take longer than it may, or more memory than there is.
         """
         self._check_set(request)
-        workers = self._workers()
-        if workers:
-            self._check_room(request, self._costing(request, workers), self._room(request, workers))
+        Assessment.of(self.session, self.settings, self.names, request).check()
         tenant = keys.tenant(self.session, self.principal, lock=True)
         limit = self.settings.max_queued if tenant.max_queued is None else tenant.max_queued
         unfinished = keys.unfinished_jobs(self.session, self.principal)
@@ -236,29 +225,6 @@ class JobService:
         legal = actions(State(job.status), Kind(job.kind))
         return IllegalTransition(
             f"a job that is {job.status} cannot be told to {verb}; it can: {', '.join(legal)}", extra={"allowed": legal}
-        )
-
-    def _workers(self) -> Sequence[LiveWorker]:
-        return fleet.live_workers(self.session, self.settings.lease_s)
-
-    def _room(self, request: Submission, workers: Sequence[LiveWorker]) -> Room:
-        return Room.of(request.spec, workers, submission.max_runtime_s(request.envelope, self.settings))
-
-    def _check_room(self, request: Submission, costing: Costing, room: Room) -> None:
-        """Refuse what even at best takes too long, or more memory than any worker has."""
-        if request.envelope.limits.ignore_estimate:
-            return
-        problems = capacity.refusals(costing, room, lambda body: parse(body, self.names.certain_facts))
-        if problems:
-            raise Invalid(problems)
-
-    def _costing(self, request: Submission, workers: Sequence[LiveWorker]) -> Costing:
-        own = self.names.own(request.spec.dataset) if request.dataset_id is not None else None
-        return Costing(
-            request.spec,
-            self.names.facts(request.spec.dataset),
-            Forecaster.of(self.session, {name: [n for each in workers for n in each.names(name)] for name in CLASSES}),
-            None if own is None else own.content_id,
         )
 
     def _check_set(self, request: Submission) -> None:

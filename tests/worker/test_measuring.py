@@ -23,10 +23,10 @@ def test_seconds_add_up_and_the_first_unit_shows_its_warm_up() -> None:
     clock.enter("loading")
     now.at = 2.0
     clock.enter("distilling")
-    clock.advance(0)
+    clock.advance(0, 10)
     for done, at in ((1, 12.0), (2, 13.0), (3, 14.0), (10, 21.0)):
         now.at = at
-        clock.advance(done)
+        clock.advance(done, 10)
     clock.enter("pretraining")
     now.at = 24.0
     clock.enter("distilling")
@@ -42,8 +42,21 @@ def test_a_single_unit_has_nothing_to_compare_with() -> None:
     clock = PhaseClock(now)
     clock.enter("evaluating")
     now.at = 5.0
-    clock.advance(1)
+    clock.advance(1, 3)
     assert clock.read() == ({"evaluating": 5.0}, {"evaluating": 0.0})
+
+
+def test_what_follows_the_training_of_networks_is_loading() -> None:
+    now = Hands()
+    clock = PhaseClock(now)
+    for phase, at in (("loading", 1.0), ("pretraining", 6.0), ("pretraining", 9.0)):
+        clock.enter(phase)
+        now.at = at
+        if phase == "pretraining":
+            clock.advance(2, 2)
+    now.at = 11.0
+    clock.enter("distilling")
+    assert clock.read()[0] == {"loading": 1.0 + 2.0, "pretraining": 5.0 + 3.0, "distilling": 0.0}
 
 
 def test_the_machine_is_named_by_what_its_speed_depends_on(tmp_path: Path) -> None:
