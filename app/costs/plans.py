@@ -83,7 +83,9 @@ def ahead(plan: Mapping[str, Any], place: Place) -> list[Ahead]:
     expected.setdefault(place.phase, 0.0)
     names = sorted(expected, key=lambda name: ORDER.index(name) if name in ORDER else -1)
     now = names.index(place.phase)
-    done = [1.0 if i < now else 0.0 for i in range(len(names))]
+    # Where no training is expected, the networks are there; if some are missing, that shows when their training begins.
+    over = [i < now or (name == "pretraining" and not expected[name]) for i, name in enumerate(names)]
+    done = [1.0 if each else 0.0 for each in over]
     done[now] = _done(plan, place)
     if "distilling" in expected:
         done[names.index("distilling")] = max(place.steps, 1.0 if now > names.index("distilling") else 0.0)

@@ -181,6 +181,19 @@ def test_a_gpu_is_found_by_its_driver(driver: Path, tmp_path: Path, monkeypatch:
     assert detect_device_class(settings) == "cpu"
 
 
+def test_a_worker_says_how_much_memory_jobs_can_take(driver: Path, tmp_path: Path) -> None:
+    """That of each GPU by its driver, and of the machine, or less where its control group allows less."""
+    driver.write_text("#!/bin/sh\n[ $1 = --query-gpu=memory.total ] && printf '143771\\n81559\\n'\n")
+    assert attendance.gpu_memory() == [143_771 * 2**20, 81_559 * 2**20]
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    whole = attendance.machine_memory(tmp_path)
+    assert whole == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit, most in (("max", whole), (str(2**62), whole), ("1000000000", 1_000_000_000)):
+        (group / "memory.max").write_text(f"{limit}\n")
+        assert attendance.machine_memory(tmp_path) == most
+
+
 def test_a_worker_waits_for_the_schema_and_then_says_what_is_wrong(tmp_path: Path) -> None:
     database = Database(Settings(home=tmp_path))
     with pytest.raises(SchemaError, match="migrate"):

@@ -37,6 +37,8 @@ def test_a_measured_plan(place: Place, done: float, left: float) -> None:
 def test_phases_that_found_their_networks_count_as_done() -> None:
     phases = {phase.phase: phase for phase in ahead(plan(), Place("distilling", 0, 100, None, 0.0))}
     assert (phases["pretraining"].done, phases["pretraining"].remaining_s) == (1.0, 0.0)
+    begun = ahead(plan(pretraining=0.0), Place("loading", 0, None, None, 0.0))
+    assert {phase.phase: phase.done for phase in begun}["pretraining"] == 1.0
 
 
 def test_what_is_not_known_is_null_until_the_speed_shows() -> None:
