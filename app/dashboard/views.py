@@ -205,7 +205,11 @@ class JobView:
     def phases(self) -> list[PhaseRow]:
         """Every phase of a job that runs: what is done, and how long it still takes."""
         plan = self.job.progress.plan
-        return [] if plan is None or self.job.status != "running" else [_phase(each) for each in plan.phases]
+        return (
+            []
+            if plan is None or self.job.status != "running"
+            else [_phase(each, self.job.phase) for each in plan.phases]
+        )
 
     @property
     def elapsed(self) -> float | None:
@@ -285,11 +289,12 @@ def _strength(regularizer: Mapping[str, Any]) -> str:
     return f"{regularizer['name']} {strength}"
 
 
-def _phase(ahead: PhaseAhead) -> PhaseRow:
+def _phase(ahead: PhaseAhead, now: str | None) -> PhaseRow:
     if ahead.done >= 1:
         return PhaseRow(PHASES[ahead.phase], "done", "")
+    begun = f"{ahead.done:.0%}" if ahead.done else "begun"
     left = "" if ahead.remaining_s is None else f"about {duration(ahead.remaining_s)}"
-    return PhaseRow(PHASES[ahead.phase], f"{ahead.done:.0%}" if ahead.done else "to come", left)
+    return PhaseRow(PHASES[ahead.phase], begun if ahead.done or ahead.phase == now else "to come", left)
 
 
 def _comparison(entry: ArchitectureScores, accuracy: Score) -> Comparison:
