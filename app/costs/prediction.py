@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Literal
 
@@ -70,7 +71,8 @@ def _working(workload: Workload, phase: str, flop: float, keys: Keys, measured: 
         # Small networks spend their time between operations, so what they take says little of larger ones.
         larger = [work.flop / work.passes > each.flop / each.passes for each in like]
         scale = [min(one, 1 / slow) if more else one for one, more in zip(scale, larger, strict=True)]
-    return _span([each.warm_up for each in like], [flop * each for each in scale], level)
+    span = _span([each.warm_up for each in like], [flop * each for each in scale], level)
+    return span if level < len(SPREADS) else replace(span, low=min(span.low, flop / fast))
 
 
 def _constant(phase: str, keys: Keys, measured: Sequence[Measured]) -> Span:

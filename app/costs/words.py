@@ -39,6 +39,15 @@ def time(seconds: float) -> str:
     return f"{seconds / 86_400:,.1f} d"
 
 
+def exact(seconds: float) -> str:
+    """A length of time in seconds, and in a larger unit where that helps.
+
+    >>> exact(53), exact(126_434)
+    ('53 s', '126,434 s (35 h)')
+    """
+    return f"{seconds:,.0f} s" if seconds < 60 else f"{seconds:,.0f} s ({time(seconds)})"
+
+
 def size(count: float) -> str:
     """A number of bytes for a reader, in decimal units.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.costs.prediction import DeviceClass
-from app.costs.words import size, time
+from app.costs.words import exact, size, time
 from app.jobs import fitting
 from app.jobs.estimate import Costing
 from app.jobs.fitting import Parse
@@ -100,7 +100,7 @@ def _too_long(costing: Costing, room: Room, parse: Parse) -> Problem:
     return Problem(
         "/limits/max_runtime_s",
         "runtime_over_limit",
-        f"the job would run for at least {time(low)} ({low:,.0f} s), but `limits.max_runtime_s` is {room.runtime_s:g}; "
+        f"the job would run for at least {exact(low)}, but `limits.max_runtime_s` is {room.runtime_s:g}; "
         f"{fits}raise the limit as far as the service allows, or set `limits.ignore_estimate` to queue it all the same",
     )
 

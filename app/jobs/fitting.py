@@ -10,9 +10,15 @@ from app.costs.spans import Prediction
 from app.jobs.estimate import Costing
 from ddcore.spec import JobSpec, SpecError
 
-TUNABLE = (("method", "iterations"), ("ipc",), ("method", "batch_real"), ("method", "base", "batch_real"))
-"""Whole numbers that cost grows with, nearest to what a user would change."""
-
+TUNABLE = (
+    ("method", "iterations"),
+    ("method", "experts", "count"),
+    ("method", "batch_real"),
+    ("method", "base", "batch_real"),
+    ("ipc",),
+    ("evaluation", "repeats"),
+)
+"""Whole numbers that cost grows with."""
 Parse = Callable[[Mapping[str, Any]], JobSpec]
 
 
