@@ -123,7 +123,7 @@ class Client:
             name: what to call the job.
             labels: names and values to find it by.
             priority: 0 (last) to 9 (first).
-            limits: ``max_runtime_s`` and ``max_queue_s``.
+            limits: ``max_runtime_s``, ``max_queue_s``, and ``ignore_estimate`` to queue a job that should not fit them.
             idempotency_key: submitting twice with one key makes one job. Default: a fresh key, so that
                 only the repeats of this very call are one.
             ingest: how images are taken in.
