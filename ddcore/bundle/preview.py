@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from ddcore.bundle import lettering
 from ddcore.data.dataset import to_uint8 as to_uint8
 from ddcore.spec.sheets import LAYOUT_CHUNK, LONGEST_NAME, SheetLayout, SheetRow
 
@@ -26,7 +27,6 @@ _MARGIN = 12
 _COLUMN_GAP = 24
 _FONT_SIZE = 13
 _LABEL_WIDTH = 110
-_LABEL_LETTERS = 60
 _LABEL_GAP = 8
 _PAPER = (255, 255, 255)
 _INK = (70, 70, 70)
@@ -48,7 +48,7 @@ def preview_png(images: Tensor, labels: Tensor, classes: Sequence[str], max_per_
     Args:
         images: floating point (N, C, H, W) in pixel units, C = 1 or 3.
         labels: int64 (N,).
-        classes: names of the classes, in the order of the labels.
+        classes: names of the classes, in the order of the labels; see :func:`ddcore.bundle.lettering.label`.
         max_per_class: images shown of each class.
 
     Returns:
@@ -56,13 +56,14 @@ def preview_png(images: Tensor, labels: Tensor, classes: Sequence[str], max_per_
     """
     pixels = to_uint8(images).numpy()
     rows = [np.flatnonzero(labels.cpu().numpy() == number)[:max_per_class] for number in range(len(classes))]
-    sheet = _Sheet.plan(pixels.shape[2], pixels.shape[3], rows, classes)
+    names = [lettering.label(name, number) for number, name in enumerate(classes)]
+    sheet = _Sheet.plan(pixels.shape[2], pixels.shape[3], rows, names)
     canvas = Image.new("RGB", sheet.canvas_size, _PAPER)
     pen = ImageDraw.Draw(canvas)
-    for number, (name, members) in enumerate(zip(classes, rows, strict=True)):
+    for number, (name, members) in enumerate(zip(names, rows, strict=True)):
         left, top = sheet.corner(number)
         middle = (left + sheet.label_width - _LABEL_GAP, top + sheet.tile[1] / 2)
-        pen.text(middle, sheet.fit(name), fill=_INK, font=sheet.font, anchor="rm")
+        pen.text(middle, sheet.fit(name), fill=_INK, font=lettering.font(_FONT_SIZE), anchor="rm")
         for position, index in enumerate(members):
             tile = _picture(pixels[index]).convert("RGB").resize(sheet.tile, Image.Resampling.NEAREST)
             canvas.paste(tile, (left + sheet.label_width + position * (sheet.tile[0] + _GAP), top))
@@ -93,21 +94,19 @@ class _Sheet:
     label_width: int
     columns: int
     depth: int
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 
     @staticmethod
-    def plan(height: int, width: int, rows: Sequence[NDArray[np.intp]], classes: Sequence[str]) -> _Sheet:
+    def plan(height: int, width: int, rows: Sequence[NDArray[np.intp]], names: Sequence[str]) -> _Sheet:
         """Choose the enlargement and the number of columns that make the sheet closest to 3 : 2."""
         least = _TILE if sum(map(len, rows)) <= _DENSE else _DENSE_TILE
         factor = max(1, math.ceil(least / max(height, width)))
         tile = (width * factor, height * factor)
         per_row = max(map(len, rows))
-        font = ImageFont.load_default(_FONT_SIZE)
-        widest = max(font.getlength(name[:_LABEL_LETTERS]) for name in classes)
+        widest = max(lettering.width(name, _FONT_SIZE) for name in names)
         label_width = math.ceil(min(widest, _LABEL_WIDTH)) + _LABEL_GAP
         sheets = [
-            _Sheet(tile, per_row, label_width, columns, math.ceil(len(classes) / columns), font)
-            for columns in range(1, len(classes) + 1)
+            _Sheet(tile, per_row, label_width, columns, math.ceil(len(names) / columns))
+            for columns in range(1, len(names) + 1)
         ]
         return min(sheets, key=lambda sheet: abs(math.log(sheet.canvas_size[0] / sheet.canvas_size[1] / 1.5)))
 
@@ -131,13 +130,7 @@ class _Sheet:
 
     def fit(self, name: str) -> str:
         """The name, shortened to the width of a label."""
-        room = self.label_width - _LABEL_GAP
-        if len(name) <= _LABEL_LETTERS and self.font.getlength(name) <= room:
-            return name
-        kept = min(len(name), _LABEL_LETTERS)
-        while kept and self.font.getlength(name[:kept] + "…") > room:
-            kept -= 1
-        return name[:kept] + "…"
+        return lettering.shortened(name, self.label_width - _LABEL_GAP, _FONT_SIZE)
 
 
 def _picture(image: NDArray[np.uint8]) -> Image.Image:
