@@ -21,6 +21,7 @@ from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import check_class_sizes, reserve
 from ddcore.data.whitening import whitened
 from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
+from ddcore.evaluation.audit import audit, summary
 from ddcore.evaluation.during import During
 from ddcore.evaluation.evaluation import Evaluation, NetworkScore
 from ddcore.evaluation.probe import Probe
@@ -36,10 +37,11 @@ from ddcore.runtime.nonfinite import METHOD, Pulls
 from ddcore.runtime.objective import Method, Readings, Step
 from ddcore.runtime.randomness import Randomness
 from ddcore.spec import JobSpec, parse
+from ddcore.spec.audit import AuditDocument
 from ddcore.spec.cost import Cost
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
 from ddcore.spec.readings import LOSS, LOSS_BASE, LOSS_TOTAL
-from ddcore.spec.results import Results
+from ddcore.spec.results import Audit, Results
 from ddcore.spec.work import DataSizes
 from ddcore.synthetic.set import SyntheticSet
 
@@ -145,8 +147,9 @@ class _Engine:
         self.regularizers = [WeightedTerm(build_regularizer(r, self.context)) for r in spec.regularizers]
         self._pulls = Pulls(self.context.steps_path)
         self.evaluation = Evaluation(self.context)
-        during, looks = spec.evaluation.during, Cost(spec, _sizes(dataset)).looks
-        self.during = None if during is None else During(self.context, during, looks, self.evaluation)
+        cost, during = Cost(spec, _sizes(dataset)), spec.evaluation.during
+        self.during = None if during is None else During(self.context, during, cost.looks, self.evaluation)
+        self._audits = cost.audited
         self.at_step: int | None = None
 
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
@@ -158,7 +161,7 @@ class _Engine:
             spec.precision,
             spec.compile,
             expected_images_forwarded=expected.passes_without_looks,
-            macs_per_image=expected.flop / 2 / expected.passes(),
+            macs_per_image=expected.macs_per_image,
             cache=cache,
             log=self.callback.on_log,
         )
@@ -180,18 +183,25 @@ class _Engine:
     def run(self, out: Path) -> Result:
         self._prepare()
         results = Results(accuracy=None, controls={}, checkpoint="last")
+        document: AuditDocument | None = None
         try:
             self._distil()
             if self.spec.evaluation.repeats:
                 results = self._evaluate()
+            self.callback.on_phase("finalizing", None)
+            if self._audits:
+                document = audit(self.context, self.probe, *self._finished)
         except _FinishNow:
-            self.callback.on_log("info", f"finishing early, unscored, with the images of step {self.step}")
-        self.callback.on_phase("finalizing", None)
-        own = {"steps": self.step, "probe": self.probe.report(self._reading)}
+            without = "unscored" if results.accuracy is None else "without an audit"
+            self.callback.on_log("info", f"finishing early, {without}, with the images of step {self.step}")
+            self.callback.on_phase("finalizing", None)
+        own = {"steps": self.step, "probe": self.probe.report(self._reading), "audit": self._audited(document)}
         if self.at_step is not None:
             own |= {"checkpoint": "best", "at_step": self.at_step}
         results = results.model_copy(update=own)
         bundle.write(out, self._distilled(results))
+        if document is not None:
+            bundle.write_audit(out, document, self._finished[0], self.context.dataset.train)
         return Result(out, results, self.step)
 
     def _prepare(self) -> None:
@@ -377,6 +387,12 @@ class _Engine:
             done=self.scores,
             on_network=self._scored,
         )
+
+    def _audited(self, document: AuditDocument | None) -> Audit:
+        """What the results say of the images beside the real ones; only what follows from the job without an audit."""
+        unmoved = self.step == 0 and self.spec.init != "noise"
+        real_pixels = unmoved or self.spec.method.keeps_real_pixels
+        return Audit(real_pixels=real_pixels) if document is None else summary(document, real_pixels=real_pixels)
 
     def _scored(self, score: NetworkScore) -> None:
         self.scores = [*self.scores, score]

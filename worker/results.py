@@ -44,6 +44,15 @@ def bundle_files(folder: RunFolder) -> list[Output]:
     return files
 
 
+def audit_files(folder: RunFolder) -> list[Output]:
+    """What the audit has left beside the bundle, where one was made."""
+    files = [
+        Output("audit", folder.out / "audit" / "audit.json", "application/json"),
+        Output("neighbours", folder.out / "audit" / "neighbours.png", "image/png"),
+    ]
+    return [file for file in files if file.path.is_file()]
+
+
 def upload(store: ArtifactStore, files: Sequence[Output]) -> list[Output]:
     """Store the contents, before any transaction is opened.
 

@@ -152,7 +152,7 @@ class Distillation(_Base):
         except FileNotFoundError as error:
             missing = Path(error.filename or str(error)).name
             raise UnfitError(Failure("incomplete_bundle", f"the engine left no {missing}", retryable=True)) from error
-        stored = results.upload(self._store, files)
+        stored = results.upload(self._store, [*files, *results.audit_files(folder)])
 
         def end(session: Session) -> bool:
             results.publish(session, self._store, self._claim, stored)

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from app.artifacts import repository
 from app.artifacts.downloads import ASK_AGAIN, CONTENT, FOREVER, Conditions, ConditionsDep, Download, StoreDep, serve
-from app.artifacts.schemas import PICTURES, ArtifactList, document
+from app.artifacts.schemas import PICTURES, SHEETS, ArtifactList, document
 from app.artifacts.service import Kind, content_of
 from app.core.dependencies import DatabaseDep
 from app.core.errors import NotFound
@@ -79,7 +79,7 @@ def get_preview(
     store: StoreDep,
     conditions: ConditionsDep,
 ) -> Response:
-    """Look at a picture of the synthetic images, one row of tiles for each class."""
+    """Look at a picture: the synthetic images, a row of tiles for each class, or some beside their real neighbours."""
     with database.read() as session:
         artifact = repository.get(session, principal.tenant_id, artifact_id)
     if artifact is None:
@@ -93,7 +93,7 @@ def get_job_preview(
 ) -> Response:
     """Look at the newest picture of a job's synthetic images."""
     with database.read() as session:
-        found = [repository.latest(session, principal.tenant_id, job_id, kind) for kind in sorted(PICTURES)]
+        found = [repository.latest(session, principal.tenant_id, job_id, kind) for kind in sorted(SHEETS)]
     pictures = [artifact for artifact in found if artifact is not None]
     if not pictures:
         raise NotFound(f"job {job_id} has no picture yet; the first comes with its first snapshot")

@@ -9,7 +9,9 @@ from pydantic import BaseModel, Field, field_serializer
 
 from app.models.artifacts import Artifact
 
-PICTURES = frozenset({"preview", "snapshot"})
+SHEETS = frozenset({"preview", "snapshot"})
+"""Pictures of the synthetic images."""
+PICTURES = SHEETS | {"neighbours"}
 
 
 class ArtifactDocument(BaseModel):

@@ -25,6 +25,8 @@ Kind = Literal[
     "log",
     "npz",
     "image_folder",
+    "audit",
+    "neighbours",
 ]
 
 GRACE_S = 86_400.0

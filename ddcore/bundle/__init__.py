@@ -3,6 +3,7 @@
 from ddcore.bundle.content import DatasetReference, Distilled
 from ddcore.bundle.exports import export_imagefolder, export_npz, export_zip
 from ddcore.bundle.folder import load, read, write
+from ddcore.bundle.neighbours import write_audit
 from ddcore.bundle.preview import preview_png
 from ddcore.bundle.reproduce import train_on
 
@@ -17,4 +18,5 @@ __all__ = [
     "read",
     "train_on",
     "write",
+    "write_audit",
 ]

@@ -35,7 +35,7 @@ _INK = (70, 70, 70)
 def encode_png(image: NDArray[np.uint8]) -> bytes:
     """PNG file of one image (1, H, W) or (3, H, W)."""
     buffer = io.BytesIO()
-    _picture(image).save(buffer, "PNG")
+    picture(image).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -65,7 +65,7 @@ def preview_png(images: Tensor, labels: Tensor, classes: Sequence[str], max_per_
         middle = (left + sheet.label_width - _LABEL_GAP, top + sheet.tile[1] / 2)
         pen.text(middle, sheet.fit(name), fill=_INK, font=lettering.font(_FONT_SIZE), anchor="rm")
         for position, index in enumerate(members):
-            tile = _picture(pixels[index]).convert("RGB").resize(sheet.tile, Image.Resampling.NEAREST)
+            tile = picture(pixels[index]).convert("RGB").resize(sheet.tile, Image.Resampling.NEAREST)
             canvas.paste(tile, (left + sheet.label_width + position * (sheet.tile[0] + _GAP), top))
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG", pnginfo=_layout(sheet, rows, classes))
@@ -133,5 +133,6 @@ class _Sheet:
         return lettering.shortened(name, self.label_width - _LABEL_GAP, _FONT_SIZE)
 
 
-def _picture(image: NDArray[np.uint8]) -> Image.Image:
+def picture(image: NDArray[np.uint8]) -> Image.Image:
+    """An image (1, H, W) or (3, H, W) for Pillow."""
     return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))

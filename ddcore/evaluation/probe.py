@@ -96,13 +96,19 @@ class Probe:
     def read(self, synthetic: SyntheticSet) -> dict[str, float]:
         """Readings of the synthetic set as it is: ``mi_lower_bound`` and ``cmi``."""
         images, labels = synthetic.finished()
-        if self._job.dataset.whitening is not None:
-            images = self._run.dataset.normalize(self._job.dataset.denormalize(images))
-        logits, features = self._look(images)
+        logits, features = self._look(self._as_seen(images))
         pairs = Pairs.of(labels, self._real_labels)
         bound = infonce_bound(log_ratio(logits, self._real, self._temperature), pairs).item()
         cmi = empirical_cmi(features, labels).item()
         return {MI_LOWER_BOUND: capped(bound, synthetic.classes), CMI: max(0.0, cmi)}
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the network makes of images, (N, F) float32, where it takes them apart: the input of its classifier.
+
+        Args:
+            images: (N, C, H, W) float32 in the normalised units of the job.
+        """
+        return self._look(self._as_seen(images))[1]
 
     def report(self, readings: Mapping[str, float]) -> ProbeReport:
         """Readings with what they rest on, for the manifest.
@@ -118,6 +124,12 @@ class Probe:
             ceiling_nats=math.log(len(self._run.dataset.classes)),
             **readings,
         )
+
+    def _as_seen(self, images: Tensor) -> Tensor:
+        """Images of the job in the units of the probe, which knows no whitening."""
+        if self._job.dataset.whitening is None:
+            return images
+        return self._run.dataset.normalize(self._job.dataset.denormalize(images))
 
     def _calibrated(self, others: Sequence[Tensor]) -> float:
         """The temperature at which the bound between the halves of other real samples is largest.

@@ -86,6 +86,10 @@ class Run:
         """Normalised training images (len(rows), channels, H, W), float32, on the device."""
         return self.dataset.normalize(self._images[rows.to(self._images.device)])
 
+    def pixels(self, rows: Tensor) -> Tensor:
+        """The same in pixel units."""
+        return self._images[rows.to(self._images.device)].float() / 255
+
     def real_features(
         self, params: Params, rows: Tensor, *, functional: Functional | None = None, normalize: bool = True
     ) -> Tensor:

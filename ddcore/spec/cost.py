@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from ddcore.spec import audit
 from ddcore.spec.during import MOST_LOOKS, SHARE_OF_JOB
 from ddcore.spec.job import JobSpec
 from ddcore.spec.memory import NUMBER, Batch, parameter_bytes
@@ -54,7 +55,8 @@ class Cost:
     @cached_property
     def works(self) -> tuple[Work, ...]:
         """All images through networks, by phase and architecture."""
-        return (*self._without_looks, *_of_looks(self.job, self.data, self.looks))
+        made = _of_audit(self.job, self.data) if self.audited else ()
+        return (*self._without_looks, *_of_looks(self.job, self.data, self.looks), *made)
 
     @cached_property
     def _without_looks(self) -> tuple[Work, ...]:
@@ -62,8 +64,13 @@ class Cost:
 
     @property
     def passes_without_looks(self) -> float:
-        """Passes of the job without accuracies on the way, which decide nothing that the images depend on."""
+        """Passes of the job without accuracies on the way and audit: the images must not depend on these."""
         return sum(work.passes for work in self._without_looks)
+
+    @property
+    def macs_per_image(self) -> float:
+        """Multiplications of one of these passes, on average."""
+        return _flop(self._without_looks, self.data) / 2 / self.passes_without_looks
 
     @cached_property
     def looks(self) -> tuple[int, ...]:
@@ -78,6 +85,15 @@ class Cost:
             most = min(MOST_LOOKS, (SHARE_OF_JOB * self.passes_without_looks - (first - one)) / one)
             every = math.ceil(steps / max(1, int(most)))
         return tuple(sorted({*range(every, steps, every), steps}))
+
+    @cached_property
+    def audited(self) -> bool:
+        """Whether the finished images are compared with the real ones: as asked, or where that is cheap."""
+        asked = self.job.evaluation.audit
+        if asked is not None:
+            return asked
+        flop = _flop(_of_audit(self.job, self.data), self.data) + _flop_of_distances(self.job, self.data)
+        return flop <= max(audit.FREE_FLOP, audit.SHARE_OF_JOB * _flop(self._without_looks, self.data))
 
     @property
     def probe(self) -> ProbeKind:
@@ -95,7 +111,7 @@ class Cost:
 
     def operations(self, phase: str | None = None) -> float:
         """Those of a phase or of all."""
-        return sum(self._operations(work) for work in self.works if phase in (None, work.phase))
+        return _flop((work for work in self.works if phase in (None, work.phase)), self.data)
 
     def networks_kept(self) -> Mapping[str, float]:
         """Operations of training the networks that the cache keeps, by all that they depend on besides the machine."""
@@ -103,11 +119,8 @@ class Cost:
         return {
             hashlib.sha256(f"{job.dataset}/{job.whitening}/{sizes}/{work.kept}".encode()).hexdigest()[:16]: operations
             for work in self.works
-            if work.kept and (operations := self._operations(work)) > 0
+            if work.kept and (operations := _flop([work], self.data)) > 0
         }
-
-    def _operations(self, work: Work) -> float:
-        return work.passes * work.network.flop(self.data.shape, self.data.classes)
 
     @property
     def network_epochs(self) -> float:
@@ -116,14 +129,16 @@ class Cost:
 
     def compiles(self, device: str) -> bool:
         """Whether the passes of the job are compiled on ``cpu`` or ``cuda``, where a compiler is there."""
-        macs = self.passes_without_looks * self.flop / 2 / self.passes()
+        macs = self.passes_without_looks * self.macs_per_image
         return self.job.compile == "on" or (self.job.compile == "auto" and earns_compilation(macs, device))
 
     @cached_property
     def peak_bytes(self) -> int:
         """Most bytes of tensors that are alive at once, as :mod:`ddcore.spec.memory` counts them."""
         sizes = (self.data.shape, self.data.classes)
-        batches = _batches(self.job, self.data, self.probe)
+        batches = [*_batches(self.job, self.data, self.probe)]
+        if self.audited:
+            batches.append(Batch(PROBE_NETWORK, min(_LOOKED_AT, self.data.train)))
         steps = _held(self.job, self.data) + max(batch.bytes(*sizes) for batch in batches)
         return max(steps, _LOADED * _dataset(self.data))
 
@@ -225,6 +240,27 @@ def _of_probe(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Work]:
 def _probe_others(data: DataSizes, kind: ProbeKind) -> int:
     """Real images that calibrate the probe; with random weights its classifier is fitted to the same."""
     return data.drawn(2 * data.probe_images) if kind == "random" else sum(data.calibrating)
+
+
+def _of_audit(job: JobSpec, data: DataSizes) -> Iterator[Work]:
+    """All real images and the finished ones, once through the probe."""
+    sample = sum(min(max(1, audit.REAL_IMAGES // data.classes), count) for count in data.counts)
+    yield Work("finalizing", PROBE_NETWORK, data.train + sample + _finished(job, data))
+
+
+def _flop_of_distances(job: JobSpec, data: DataSizes) -> float:
+    """Operations of the distances in an audit: in pixels, and in features, which are no more numbers than pixels."""
+    compared = _finished(job, data) + max(audit.REAL_IMAGES, data.classes)
+    return 2 * 2 * compared * data.train * math.prod(data.shape)
+
+
+def _flop(works: Iterable[Work], data: DataSizes) -> float:
+    return sum(work.passes * work.network.flop(data.shape, data.classes) for work in works)
+
+
+def _finished(job: JobSpec, data: DataSizes) -> int:
+    """Images of the finished set."""
+    return data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
 
 
 def reports(steps: int, every: int) -> int:

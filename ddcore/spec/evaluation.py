@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from ddcore.spec.audit import SHARE_OF_JOB
 from ddcore.spec.augmentation import AUGMENTERS, check_augmentation
 from ddcore.spec.base import AnyNetwork, NetworkConfig
 from ddcore.spec.catalog import SpecModel
@@ -202,6 +203,12 @@ class EvaluationConfig(SpecModel):
     )
     during: DuringConfig | None = Field(
         None, description="Accuracy while the images are learned; null for none. `{}` takes the defaults."
+    )
+    audit: bool | None = Field(
+        None,
+        description="Whether the finished images are compared with all real training images: the nearest ones, near "
+        "copies, a map and the similarity of the classes. It never changes the images. Null: where it takes seconds, "
+        f"or at most {SHARE_OF_JOB:.0%} of the operations of the rest of the job.",
     )
 
     @property

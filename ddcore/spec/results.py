@@ -180,6 +180,38 @@ class ProbeReport(Outcome):
     cmi: float | None = Field(None, description="Nats; null where it was not finite.")
 
 
+class Audit(Outcome):
+    """Summary of what the finished images have in common with the real training images.
+
+    Distances are root mean square differences of pixels, 0 to 1; all but ``real_pixels`` is absent where no audit was
+    made. See :class:`ddcore.spec.audit.AuditDocument` for every image.
+    """
+
+    real_pixels: bool | None = Field(
+        None,
+        description="Whether the images consist of pixels of real images, as the job has it: a coreset, or real images "
+        "that no step has moved. Images that are learned from real ones may still be close to them.",
+    )
+    images: int | None = Field(None, description="Images looked at, all of the finished set.")
+    near_copies: int | None = Field(None, description="Images at most `near_copy_below` from a real training image.")
+    near_copy_below: float | None = Field(
+        None,
+        description="The distance that one in a hundred real images is from its own nearest real neighbour, or that "
+        "rounding to 8 bits hides, whichever is more.",
+    )
+    nearest: float | None = Field(None, description="Median distance to the nearest real image.")
+    nearest_of_real: float | None = Field(None, description="The same of real images, to the nearest other.")
+    own_class: float | None = Field(
+        None, description="Share of images whose nearest real image in the probe's features has the same class, 0 to 1."
+    )
+    cka: float | None = Field(
+        None,
+        description="Linear CKA (Kornblith et al., 2019) of the mean features of the classes, synthetic and real, 0 "
+        "to 1; null with fewer than three classes.",
+    )
+    cka_random: float | None = Field(None, description="The same of random real images in place of the synthetic.")
+
+
 class Results(Mapping[str, Any], ArchitectureScores):
     """What a job comes to: fields as attributes, ``results.accuracy.mean``, or as the JSON that they are written as.
 
@@ -201,6 +233,7 @@ class Results(Mapping[str, Any], ArchitectureScores):
     worth: WorthReport | None = Field(None, description="In random real images of each class, where asked for.")
     steps: int | None = Field(None, description="Steps of the distillation that were taken.")
     probe: ProbeReport | None = Field(None, description="Last readings of the probe.")
+    audit: Audit | None = Field(None, description="Beside the real images; null in results of earlier versions.")
 
     @property
     def by_architecture(self) -> tuple[ArchitectureScores, ...]:

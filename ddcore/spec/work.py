@@ -29,7 +29,7 @@ SCORED_PIECES = 16
 PROBE_IMAGES_PER_CLASS = 50
 """Real images of each class that the probe reads with and no step sees, at most; a tenth of the smallest class else."""
 
-WorkPhase = Literal["pretraining", "distilling", "evaluating"]
+WorkPhase = Literal["pretraining", "distilling", "evaluating", "finalizing"]
 
 
 class Work(NamedTuple):

@@ -77,7 +77,7 @@ def job(method: str, /, *regularizers: str, **fields: Any) -> dict[str, Any]:
         "metrics": {"every": 2, "probe": "random"},
         "snapshots": {"every": 3},
         "checkpoints": {"every": 2},
-        "evaluation": {"repeats": 1, "epochs": 2, "controls": ["random"]},
+        "evaluation": {"repeats": 1, "epochs": 2, "controls": ["random"], "audit": False},
     } | fields
 
 
@@ -208,7 +208,7 @@ def check_sum(whole: Whole) -> None:
 
 def check_resumption(whole: Whole, cache: Path, folder: Path, *stops: int) -> None:
     """Stopped after each of these steps and resumed, a run says and makes the same; scores come after the images."""
-    spec = whole.spec.model_copy(update={"evaluation": EvaluationConfig(repeats=0)})
+    spec = whole.spec.model_copy(update={"evaluation": EvaluationConfig(repeats=0, audit=False)})
     parts = [*map(Recorder, stops), Recorder()]
     for part in parts[:-1]:
         with pytest.raises(Interrupted):
@@ -231,13 +231,13 @@ def test_contract(names: tuple[str, ...], runs: Runs, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", methods())
 def test_another_seed_gives_other_images(method: str, runs: Runs, tmp_path: Path) -> None:
-    distil(parse(job(method, seed=1, evaluation={"repeats": 0})), tmp_path, runs.cache, Recorder())
+    distil(parse(job(method, seed=1, evaluation={"repeats": 0, "audit": False})), tmp_path, runs.cache, Recorder())
     assert digest(tmp_path) != digest(runs.whole(parse(job(method))).folder)
 
 
 @pytest.mark.parametrize("method", [case for case in methods() if steps(case.id)])
 def test_accuracy_on_the_way_leaves_the_images_alone(method: str, runs: Runs, tmp_path: Path) -> None:
-    """The bytes and readings of a run without it, though it is interrupted where it scores."""
+    """The bytes and readings of a run without it and without an audit, though it is interrupted where it scores."""
     whole = runs.whole(parse(job(method)))
     spec = parse(job(method, evaluation={"repeats": 0, "during": {"every": 2, "epochs": 1}}))
     parts = [Recorder(stop_after=4), Recorder()]
@@ -339,7 +339,12 @@ def test_compiled_passes_resume_exactly(tmp_path: Path, cache: Path) -> None:
 
     So the rest starts from a checkpoint that the whole run left behind, rather than from that of a third run.
     """
-    fields = {"compile": "on", "precision": "bf16", "evaluation": {"repeats": 0}, "checkpoints": {"every": 3}}
+    fields = {
+        "compile": "on",
+        "precision": "bf16",
+        "evaluation": {"repeats": 0, "audit": False},
+        "checkpoints": {"every": 3},
+    }
     spec = parse(job("dm", "cmi", **fields))
     whole, rest = Recorder(), Recorder()
     distil(spec, tmp_path / "whole", cache, whole)

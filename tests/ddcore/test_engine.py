@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {
     "method": {"name": "dm", "iterations": 8, "batch_real": 8},
     "network": {"name": "convnet", "width": 4, "depth": 2},
     "metrics": {"every": 3, "probe": "random"},
-    "evaluation": {"repeats": 2, "epochs": 2},
+    "evaluation": {"repeats": 2, "epochs": 2, "audit": False},
     "checkpoints": {"every": 4},
 }
 

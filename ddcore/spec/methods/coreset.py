@@ -21,6 +21,7 @@ class CoresetConfig(MethodConfig):
     """What every rule that keeps real images shares."""
 
     decoders: ClassVar[tuple[str, ...]] = ("identity",)
+    keeps_real_pixels: ClassVar[bool] = True
 
     iterations: int = Field(0, ge=0, le=0, description="A coreset takes no steps.")
 

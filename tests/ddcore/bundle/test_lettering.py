@@ -37,7 +37,7 @@ def test_hebrew_runs_from_right_to_left() -> None:
 
 
 def crop(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    rows, columns = ink.any(axis=1).nonzero()[0], ink.any(axis=0).nonzero()[0]
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
