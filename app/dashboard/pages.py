@@ -15,6 +15,7 @@ from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import NotFound, ServiceError
 from app.core.paths import JobId
 from app.dashboard import (
+    audit_views,
     compare_pages,
     content,
     dataset_pages,
@@ -109,6 +110,7 @@ def job_page(
         origin=content.origin(store, found.manifest),
         gallery=gallery.of_sheet(store, next(reversed(found.pictures), None)),
         lines=content.last_lines(LogReader(jobs.database, store, job_id)),
+        audit=audit_views.of_job(store, job, found.downloads),
         charts_of=[(comparison, bars(comparison)) for comparison in shown.comparisons],
         specification=json.dumps(job.spec, indent=2, ensure_ascii=False),
         departures=snippets.departures(job),

@@ -20,6 +20,7 @@ from app.events import repository as events
 from app.logs import repository as logs
 from app.metrics.repository import ingest
 from ddcore.spec import parse
+from ddcore.spec.audit import AuditDocument, AuditedImage, ClassSimilarity, MapPoint, NearestReal
 from tests.app.conftest import Api
 from tests.app.dashboard.sets import Sets
 
@@ -36,7 +37,11 @@ RESULTS = {
     "checkpoint": "last",
     "protocol": {},
     "probe": {"digest": "pr_0123456789ab", "network": "teacher"},
-}
+    "audit": {
+        "real_pixels": False, "images": 2, "near_copies": 1, "near_copy_below": 0.05, "nearest": 0.07,
+        "nearest_of_real": 0.11, "own_class": 0.5, "cka": 0.97, "cka_random": 0.93,
+    },
+}  # fmt: skip
 SPEC = {
     "dataset": "digits",
     "ipc": 2,
@@ -44,6 +49,25 @@ SPEC = {
     "regularizers": {"mim": {"relative": 1.0}, "cmi": 2000},
     "seed": 3,
 }
+
+
+def near(row: int, label: int, distance: float) -> NearestReal:
+    return NearestReal(row=row, label=label, distance=distance, rank=0.25)
+
+
+AUDIT = AuditDocument(
+    classes=("<b>Äpfel</b>", "שלום", "x" * 300),
+    real_images=60,
+    compared_with=60,
+    near_copy_below=0.05,
+    nearest_of_real=0.11,
+    images=tuple(
+        AuditedImage(label=label, pixels=near(17 + label, 1, distance), features=near(2, label, 0.4), near_copy=copy)
+        for label, distance, copy in ((0, 0.101, False), (1, 0.042, True))
+    ),
+    similarity=ClassSimilarity(cka=0.97, cka_random=0.93, random_per_class=2, by_class=(0.987, None, -0.2)),
+    map=tuple(MapPoint(x=x, y=2 * x, label=x % 3, real=x < 6) for x in range(8)),
+)
 
 
 def picture(shade: int) -> bytes:
@@ -90,6 +114,8 @@ def finished(database: Database, add_job: Callable[..., str], publish_file: Call
     for step in (0, 50):
         publish_file(job_id, "snapshot", f"{step}.png", picture(step), "image/png", step=step)
     publish_file(job_id, "preview", "preview.png", picture(200), "image/png")
+    publish_file(job_id, "audit", "audit.json", AUDIT.model_dump_json().encode(), "application/json")
+    publish_file(job_id, "neighbours", "neighbours.png", picture(100), "image/png")
     publish_file(job_id, "bundle", "bundle.zip", b"PK" + bytes(3000), "application/zip")
     manifest = {"seed": 3, "versions": {"torch": "2.15.0"}, "dataset": {"digest": "5f" * 32}, "spec": {}}
     publish_file(job_id, "manifest", "manifest.json", json.dumps(manifest).encode(), "application/json")
