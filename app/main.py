@@ -22,6 +22,7 @@ from app.core.security import load_signer
 from app.core.settings import Settings
 from app.core.storage import open_store
 from app.dashboard import pages as dashboard
+from app.dashboard import report_routes as reports
 from app.datasets import routes as datasets
 from app.events import alert_routes as alerts
 from app.events import routes as events
@@ -72,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     app.add_middleware(RequestContext)
     for slice_ in (
-        compare, jobs, datasets, events, alerts, logs, metrics, artifacts, catalog, keys, system, dashboard,
+        compare, jobs, datasets, events, alerts, logs, metrics, artifacts, catalog, keys, system, reports, dashboard,
     ):  # fmt: skip
         app.include_router(slice_.router)
     docs.install(app)

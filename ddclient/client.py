@@ -318,6 +318,14 @@ class Client:
         finally:
             archive.unlink()
 
+    def report(self, job_id: str) -> str:
+        """The result of a job as one HTML page that needs no network: accuracy, curves, images, neighbours, recipe.
+
+        Raises:
+            ProblemError: the job has no result (yet).
+        """
+        return self._transport.request("GET", f"/v1/jobs/{job_id}/report").text
+
     def export(self, job_id: str, out: str | Path, format: Format | str = Format.BUNDLE) -> Path:
         """Fetch a job's distilled set in one of several forms.
 

@@ -124,6 +124,22 @@ def get(
             output.emit({"job_id": job_id, "path": str(path)}, str(path), as_json=as_json)
 
 
+def report(
+    job_id: JobId,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write. Default: standard output.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Print the result of a job as one HTML file that needs no network (`ddctl report ID > report.html`)."""
+    with Client() as client:
+        page = client.report(job_id)
+    if out is None:
+        output.emit(None, page, as_json=False)
+    else:
+        out.write_text(page, "utf-8")
+        output.note(f"the report is in {out}")
+
+
 def cancel(
     job_id: JobId,
     keep_result: Annotated[
@@ -176,7 +192,7 @@ def events(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (submit, watch, get, cancel, pause, resume, retry, events):
+    for command in (submit, watch, get, report, cancel, pause, resume, retry, events):
         app.command()(command)
 
 

@@ -337,3 +337,19 @@ def test_a_reader_that_goes_away_gets_no_trace(unbuffered: str) -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (Exit.FAILED, "")
+
+
+def test_a_report_goes_to_standard_output_or_into_a_file(ddctl: Ddctl, service: FakeService, tmp_path: Path) -> None:
+    service.on("GET", f"{PATH}/report", httpx.Response(200, html="<!doctype html><p>Bär</p>"))
+    assert ddctl("report", JOB_ID) == (0, "<!doctype html><p>Bär</p>\n", "")
+    target = tmp_path / "report.html"
+    assert ddctl("report", JOB_ID, "-o", str(target)) == (0, "", f"the report is in {target}\n")
+    assert target.read_text("utf-8") == "<!doctype html><p>Bär</p>"
+
+
+def test_a_job_without_a_result_has_no_report(ddctl: Ddctl, service: FakeService) -> None:
+    detail = {"title": "Not found", "status": 404, "detail": f"job {JOB_ID} is running and has no result to report"}
+    service.on("GET", f"{PATH}/report", httpx.Response(404, json=detail))
+    status, out, said = ddctl("report", JOB_ID)
+    assert (status, out) == (Exit.REFUSED, "")
+    assert "has no result to report" in said
