@@ -10,7 +10,7 @@ import pytest
 from app.dashboard import mapping
 from ddcore.spec import parse
 from tests.app.conftest import Api
-from tests.app.dashboard.conftest import AUDIT, RESULTS, SPEC
+from tests.app.dashboard.conftest import AUDIT, RESULTS, SPEC, picture
 from tests.app.dashboard.page import Page
 
 
@@ -28,6 +28,10 @@ def test_it_shows_the_summary_the_picture_the_map_and_the_closest(api: Api, fini
     assert api.get(picture["src"]).headers["content-type"] == "image/png"
     assert len([a for a in page.all("path") if a.get("class") == "synthetic"]) == 2
     assert "Map of 6 real and 2 synthetic images" in str(page.all("svg"))
+
+
+def test_the_neighbours_are_not_taken_for_the_images_of_the_job(api: Api, finished: str) -> None:
+    assert api.get(f"/v1/jobs/{finished}/preview.png").content == picture(200)
 
 
 def test_names_of_classes_are_text(api: Api, finished: str) -> None:
