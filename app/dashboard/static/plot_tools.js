@@ -67,7 +67,7 @@ export class Tools {
     const scrolled = this.table.querySelector(".table-scroll")?.scrollTop ?? 0;
     this.table.querySelector(".table-scroll")?.remove();
     if (!this.table.open) return;
-    const place = element("div", { className: "table-scroll tall", tabIndex: 0, role: "region", ariaLabel: this.#plot.title }, this.table);
+    const place = element("div", { className: "table-scroll tall", tabIndex: 0, role: "group", ariaLabel: this.#plot.title }, this.table);
     const table = element("table", { className: "compact" }, place);
     const heads = element("tr", {}, element("thead", {}, table));
     for (const word of ["Series", "Steps", "Mean", "Least", "Most"]) element("th", { scope: "col", textContent: word }, heads);

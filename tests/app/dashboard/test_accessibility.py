@@ -66,7 +66,8 @@ def test_no_page_has_a_violation(
     every_column = "/?columns=labels&columns=gain&columns=id&columns=status&columns=progress&sort=name"
     form = "/jobs/new?preset=quick/dm-cmi-digits&find=dm+mim"
     pages = ["/", every_column, form, f"/jobs/{finished}", f"/jobs/{running}", "/datasets", f"/datasets/{sets.ready()}",
-             f"/datasets/{sets.failed()}", "/system", f"/jobs/{MISSING}"]  # fmt: skip
+             f"/datasets/{sets.failed()}", "/system", f"/jobs/{MISSING}",
+             f"/compare?ids={finished},{running}"]  # fmt: skip
     found: list[Any] = []
     for path, who in [*((path, api) for path in pages), ("/", api.acting_as(None))]:
         page = show(path, who)
