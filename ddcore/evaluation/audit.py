@@ -14,14 +14,14 @@ from torch import Tensor
 
 from ddcore.evaluation.probe import Probe
 from ddcore.evaluation.similarity import ClassMeans, mapped, similarity
-from ddcore.formulas.neighbours import Neighbours, nearest, ranks
+from ddcore.formulas.neighbours import Neighbours, nearest, ranks, rows_around, stand_out
 from ddcore.runtime.context import PIECE, Run
 from ddcore.spec.audit import REAL_IMAGES, AuditDocument, AuditedImage, NearestReal
 from ddcore.spec.results import Audit
 from ddcore.synthetic.initial import real_rows
 
 CLOSEST_SHARE = 0.01
-"""Synthetic images as close to a real one as this share of real images are to each other are near copies."""
+"""Near copies are as close to a real one as this share of real images are to each other, and not as close to others."""
 ROUNDING = 0.5 / 255
 """Root mean square difference of pixels that rounding to 8 bits hides."""
 
@@ -42,7 +42,8 @@ def audit(run: Run, probe: Probe, images: Tensor, labels: Tensor) -> AuditDocume
     sample = real_rows(train, max(1, REAL_IMAGES // len(train.classes)), torch.Generator().manual_seed(0))
     own = torch.cat([torch.full((count,), -1), sample])
     seen = run.pixels(sample)
-    in_pixels = nearest(torch.cat([images.to(seen.device), seen]).flatten(1), _pixels(run), own)
+    queries, around = torch.cat([images.to(seen.device), seen]).flatten(1), rows_around(min(run.dataset.class_counts))
+    in_pixels = nearest(queries, _pixels(run), own, around)
     features, of_sample = probe.features(run.dataset.normalize(images.to(seen.device))), _seen(run, probe, sample)
     means = ClassMeans(len(train.classes))
     in_features = nearest(torch.cat([features, of_sample]), _features(run, probe, means), own)
@@ -53,7 +54,12 @@ def audit(run: Run, probe: Probe, images: Tensor, labels: Tensor) -> AuditDocume
         compared_with=len(sample),
         near_copy_below=below,
         nearest_of_real=float(in_pixels.distances[count:].median()),
-        images=_images(labels, _found(in_pixels, count, train.labels), _found(in_features, count, train.labels), below),
+        images=_images(
+            labels,
+            _found(in_pixels, count, train.labels),
+            _found(in_features, count, train.labels),
+            near_copies(in_pixels, below)[:count],
+        ),
         similarity=similarity(means.value, features, labels, of_sample, train.labels[sample].cpu()),
         map=mapped(features, labels, of_sample, train.labels[sample].cpu()),
     )
@@ -117,10 +123,21 @@ def _found(neighbours: Neighbours, count: int, labels: Tensor) -> list[NearestRe
     ]
 
 
+def near_copies(found: Neighbours, below: float) -> Tensor:
+    """Which images are near copies, (Q,) bool.
+
+    Args:
+        found: their neighbours in pixels.
+        below: the distance that they may be at most. Within it, only those count that are far nearer to one real image
+            than to the next ones, or that rounding hides: blurred images are close to many.
+    """
+    return (found.distances <= ROUNDING) | ((found.distances <= below) & stand_out(found))
+
+
 def _images(
-    labels: Tensor, in_pixels: Sequence[NearestReal], in_features: Sequence[NearestReal], below: float
+    labels: Tensor, in_pixels: Sequence[NearestReal], in_features: Sequence[NearestReal], copies: Tensor
 ) -> tuple[AuditedImage, ...]:
     return tuple(
-        AuditedImage(label=label, pixels=pixels, features=features, near_copy=pixels.distance <= below)
-        for label, pixels, features in zip(labels.tolist(), in_pixels, in_features, strict=True)
+        AuditedImage(label=label, pixels=pixels, features=features, near_copy=copy)
+        for label, pixels, features, copy in zip(labels.tolist(), in_pixels, in_features, copies.tolist(), strict=True)
     )

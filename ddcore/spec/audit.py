@@ -43,7 +43,10 @@ class AuditedImage(_Part):
     label: int
     pixels: NearestReal = Field(description="By pixels, 0 to 1.")
     features: NearestReal = Field(description="By the features of the probe.")
-    near_copy: bool = Field(description="Whether the distance in pixels is at most `near_copy_below`.")
+    near_copy: bool = Field(
+        description="Whether the distance in pixels is at most `near_copy_below`, and at most half the mean distance "
+        "to the nearest real images (50, or a tenth of the smallest class)."
+    )
 
 
 class ClassSimilarity(_Part):

@@ -193,7 +193,11 @@ class Audit(Outcome):
         "that no step has moved. Images that are learned from real ones may still be close to them.",
     )
     images: int | None = Field(None, description="Images looked at, all of the finished set.")
-    near_copies: int | None = Field(None, description="Images at most `near_copy_below` from a real training image.")
+    near_copies: int | None = Field(
+        None,
+        description="Images at most `near_copy_below` from a real training image, and at most half as far from it as "
+        "from the nearest ones on average.",
+    )
     near_copy_below: float | None = Field(
         None,
         description="The distance that one in a hundred real images is from its own nearest real neighbour, or that "

@@ -77,7 +77,18 @@ def test_distances_ranks_and_classes_are_those_of_a_search_by_hand(seen: tuple[R
         assert image.pixels.distance == pytest.approx(nearest, rel=1e-5)
         assert image.pixels.label == int(run.dataset.train.labels[image.pixels.row])
         assert image.pixels.rank == pytest.approx(sum(d <= nearest for d in among_real) / len(real), abs=1e-6)
-        assert image.near_copy == (nearest <= found.near_copy_below)
+        around = sum(sorted(distances)[:3]) / 3  # a tenth of the 30 images of a class
+        assert image.near_copy == (nearest <= found.near_copy_below and nearest <= around / 2)
+
+
+def test_blurred_images_are_no_near_copies_though_they_are_closer_than_real_ones(seen: tuple[Run, Probe]) -> None:
+    run, probe = seen
+    real, labels = run.pixels(torch.arange(90)), run.dataset.train.labels
+    means = torch.stack([real[labels == label].mean(dim=0) for label in range(3)])
+    copies, _ = noisy(run, [0, 1, 2], 0.01)
+    found = audit(run, probe, torch.cat([means, copies]), torch.arange(3).repeat(2))
+    assert all(image.pixels.distance <= found.near_copy_below for image in found.images)
+    assert [image.near_copy for image in found.images] == [False] * 3 + [True] * 3
 
 
 def rms(a: Tensor, b: Tensor) -> float:
@@ -203,7 +214,7 @@ def test_an_audit_is_made_unasked_where_it_is_cheap() -> None:
         return Cost(spec, DataSizes.of(DATASETS[dataset])).audited
 
     assert made("digits")
-    assert not made("cifar10")
-    assert made("cifar10", evaluation={"repeats": 0, "audit": True})
+    assert not made("cifar100", ipc=50)
+    assert made("cifar100", ipc=50, evaluation={"repeats": 0, "audit": True})
     assert made("cifar10", ipc=10, method="dm")
     assert not made("digits", evaluation={"audit": False})

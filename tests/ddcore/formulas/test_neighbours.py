@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ddcore.formulas import neighbours
-from ddcore.formulas.neighbours import nearest, ranks
+from ddcore.formulas.neighbours import nearest, ranks, stand_out
 
 
 def by_hand(query: list[float], rows: list[list[float]], own: int) -> tuple[float, int]:
@@ -36,6 +36,29 @@ def test_a_copy_has_no_distance_at_all_and_the_first_of_equal_rows_is_named() ->
     found = nearest(rows[[20, 7]], rows.split(8))
     assert found.distances.tolist() == [0.0, 0.0]
     assert found.rows.tolist() == [4, 7]
+
+
+@pytest.mark.parametrize("size", [2, 9, 60])
+def test_the_nearest_rows_around_are_averaged_however_the_rows_are_divided(size: int) -> None:
+    generator = torch.Generator().manual_seed(5)
+    rows = 10 + torch.rand(60, 4, generator=generator)
+    queries, own = torch.cat([10 + torch.rand(4, 4, generator=generator), rows[:1]]), torch.tensor([-1] * 4 + [0])
+    found = nearest(queries, rows.split(size), own, around=7)
+    for query, itself, around in zip(queries.tolist(), own.tolist(), found.around.tolist(), strict=True):
+        distances = sorted(by_hand(query, [row], -1)[0] for n, row in enumerate(rows.tolist()) if n != itself)
+        assert around == pytest.approx(sum(distances[:7]) / 7, rel=1e-9)
+    few = nearest(torch.zeros(1, 4), [rows[:3]], around=7)
+    assert float(few.around[0]) == pytest.approx(sum(by_hand([0.0] * 4, [r], -1)[0] for r in rows[:3].tolist()) / 3)
+
+
+def test_a_mean_is_close_to_many_and_stands_out_by_none() -> None:
+    generator = torch.Generator().manual_seed(6)
+    rows = torch.randn(400, 64, generator=generator)
+    changed = rows[:1] + 0.2 * torch.randn(1, 64, generator=generator)
+    found = nearest(torch.cat([rows.mean(dim=0, keepdim=True), changed]), rows.split(128), around=50)
+    among = nearest(rows[:100], rows.split(128), torch.arange(100))
+    assert found.distances[0] < among.distances.median()
+    assert stand_out(found).tolist() == [False, True]
 
 
 def test_a_row_alone_has_no_neighbour() -> None:
