@@ -40,9 +40,10 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
 CMD ["python", "-m", "app"]
 
 FROM base AS worker
-# The compiler is for torch.compile, which writes C++ (CPU) and Triton launchers (GPU).
+# The compiler is for torch.compile, which writes C++ (CPU) and Triton launchers (GPU); FriBiDi orders the letters of
+# right-to-left class names in pictures.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends g++ \
+    && apt-get install --yes --no-install-recommends g++ libfribidi0 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build-worker /opt/ddservice /opt/ddservice
 USER 10001:10001

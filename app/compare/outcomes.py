@@ -9,6 +9,7 @@ from app.compare.differences import recipe
 from app.compare.schemas import ComparedJob, KindOfJob, NamedScore, Spread
 from app.models.jobs import Job
 from app.models.states import TERMINAL, State
+from ddcore.spec.evaluation import BEST_CORESET
 from ddcore.spec.results import ArchitectureScores, Results, Score
 
 WHOLE_SET = "full"
@@ -89,6 +90,10 @@ def _first(job: Job) -> ArchitectureScores:
 
 
 def _best_coreset(scores: ArchitectureScores) -> NamedScore | None:
+    """The control that was chosen without the test images; where a job has none, the best of the subsets it scored."""
+    chosen = scores.controls.get(BEST_CORESET)
+    if chosen is not None:
+        return NamedScore(name=chosen.rule or BEST_CORESET, score=chosen)
     subsets = [
         NamedScore(name=name, score=score) for name, score in scores.controls.items() if score and name != WHOLE_SET
     ]

@@ -35,7 +35,9 @@ class ComparedJob(BaseModel):
     total_steps: int | None
     accuracy: Score | None
     random: Score | None = Field(description="Of random real images under the identical recipe.")
-    best_coreset: NamedScore | None = Field(description="The best of the real subsets scored, random ones included.")
+    best_coreset: NamedScore | None = Field(
+        description="The control `best_coreset`; where a job has none, the best of the real subsets that it scored."
+    )
     minutes: Number = Field(description="Of running, without pauses; null before its end.")
     bytes: int | None = Field(description="Size of the file of the distilled images.")
     loss: Number = Field(description="Last reading; null where it is not finite.")

@@ -80,7 +80,9 @@ def _controls(letter: str) -> bool:
 
 @cache
 def _drawable(letter: str) -> bool:
-    if unicodedata.bidirectional(letter) in _RIGHT_TO_LEFT and not features.check_feature("raqm"):
-        return False  # Without it letters would stand in the wrong order, unjoined.
+    # Without these libraries letters would stand in the wrong order, unjoined. FriBiDi is the system's own.
+    ordered = features.check_feature("raqm") and features.check_feature("fribidi")
+    if unicodedata.bidirectional(letter) in _RIGHT_TO_LEFT and not ordered:
+        return False
     letters = font(16)
     return bytes(letters.getmask(letter)) != bytes(letters.getmask(_NO_LETTER))

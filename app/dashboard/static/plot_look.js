@@ -63,7 +63,9 @@ export class Theme {
     ctx.moveTo(bbox.left, y);
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
-    ctx.fillText(label, bbox.left + (side === "right" ? bbox.width : 0), y + 14 * devicePixelRatio);
+    // Below the line, but above it where the marks of the axis would be in the way.
+    const below = y + 18 * devicePixelRatio <= bbox.top + bbox.height;
+    ctx.fillText(label, bbox.left + (side === "right" ? bbox.width : 0), y + (below ? 14 : -5) * devicePixelRatio);
     ctx.restore();
   }
 
