@@ -20,7 +20,8 @@ from tests.contract.conftest import TINY, Live
 
 JOB, SET = "/v1/jobs/{job_id}", "/v1/datasets/{dataset_id}"
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "submit": ("post /v1/jobs", "post /v1/jobs:validate"),
+    "submit": ("post /v1/jobs",),
+    "validate": ("post /v1/jobs:validate",),
     "list": ("get /v1/jobs",),
     "get": (f"get {JOB}", f"get {JOB}/bundle.zip"),
     "watch": (f"get {JOB}",),
@@ -34,7 +35,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "events": (f"get {JOB}/events", f"get {JOB}/events:stream", "get /v1/events:stream"),
     "alerts": ("get /v1/alerts",),
     "logs": (f"get {JOB}/log",),
-    "metrics": (f"get {JOB}/metrics", f"get {JOB}/metrics:query", "get /v1/metrics:compare"),
+    "metrics": (f"get {JOB}/metrics", f"get {JOB}/metrics:query"),
+    "compare": (
+        "get /v1/jobs:compare", "get /v1/jobs:compare.csv", "get /v1/metrics:bands", "get /v1/metrics:compare",
+    ),
+    "report": (f"get {JOB}/report",),
     "artifacts": (
         f"get {JOB}/artifacts", "get /v1/artifacts/{artifact_id}/content", f"get {JOB}/preview.png",
         "get /v1/artifacts/{artifact_id}/preview.png",
