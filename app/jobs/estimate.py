@@ -107,5 +107,5 @@ def _of_all(seconds: Mapping[str, Seconds]) -> str:
 
 def _passes(expected: Cost, phase: str, phases: Sequence[str]) -> float:
     """Image passes of a listed phase, and of that which is not listed but done with it."""
-    done = _BESIDE.get(phase, phase)
-    return expected.passes(done) if done == phase or done not in phases else 0.0
+    beside = _BESIDE.get(phase)
+    return expected.passes(phase) + (expected.passes(beside) if beside is not None and beside not in phases else 0.0)

@@ -16,6 +16,7 @@ from tests.ddclient.conftest import job_document
 from tests.ddclient.datasets_service import DatasetsService
 
 Ddctl = Callable[..., tuple[int, str, str]]
+VALIDATION: dict[str, Any] = {"spec": {}, "warnings": [], "plan": [], "estimate": None}
 SIZES = "images must agree in size; `size` 8 cuts (--size 8, --size 8 --fit pad)"
 
 
@@ -110,14 +111,16 @@ def test_removing_says_from_where(ddctl: Ddctl, service: DatasetsService) -> Non
 
 def test_a_word_is_submitted_as_a_name_though_a_folder_lies_here(ddctl: Ddctl, service: DatasetsService) -> None:
     service.others["POST", "/v1/jobs"] = job_document("queued")
+    service.others["POST", "/v1/jobs:validate"] = VALIDATION
     assert ddctl("submit", "photos", "--ipc", "2")[0] == 0
-    assert [request.url.path for request in service.requests] == ["/v1/jobs"]
+    assert [request.url.path for request in service.requests] == ["/v1/jobs:validate", "/v1/jobs"]
     status, _, said = ddctl("submit", "photos", "--ipc", "2", "--size", "8")
     assert (status, "--size says how images are taken in" in said) == (Exit.BAD_INPUT, True)
 
 
 def test_a_path_in_a_specification_is_sent_too(ddctl: Ddctl, service: DatasetsService, tmp_path: Path) -> None:
     service.others["POST", "/v1/jobs"] = job_document("queued")
+    service.others["POST", "/v1/jobs:validate"] = VALIDATION
     service.others["GET", f"/v1/datasets/set_{0:026}/report"] = report()
     (tmp_path / "job.json").write_text(json.dumps({"dataset": "./photos", "ipc": 2, "method": "dm"}))
     status, out, said = ddctl("submit", "--spec", str(tmp_path / "job.json"), "--size", "8")

@@ -43,8 +43,9 @@ def job_id(database: Database, answered: dict[str, Any]) -> str:
 def test_its_document_is_the_same(api: Api, job_id: str, answered: dict[str, Any]) -> None:
     document = api.get(f"/v1/jobs/{job_id}").json()
     assert document["last_metrics"].pop("loss_total") is None
-    # Fields may be added, to the document and to its progress.
-    document["progress"] = {name: document["progress"][name] for name in answered["progress"]}
+    # Fields may be added, to the document, to its progress and to its links.
+    for part in ("progress", "links"):
+        document[part] = {name: document[part][name] for name in answered[part]}
     assert {name: document[name] for name in answered} == answered
     assert json.dumps(document["results"]) == json.dumps(answered["results"])
     [listed] = api.get("/v1/jobs").json()["data"]

@@ -8,7 +8,8 @@ from ddcore.spec import DATASETS, NETWORKS, ConvNetConfig, DatasetFacts, JobSpec
 from ddcore.spec.cost import Cost
 from ddcore.spec.work import DataSizes
 
-DM = {"dataset": "cifar10", "ipc": 10, "method": {"name": "dm", "iterations": 100}, "evaluation": {"repeats": 0}}
+DM = {"dataset": "cifar10", "ipc": 10, "method": {"name": "dm", "iterations": 100}}
+UNSCORED = {"repeats": 0, "audit": False}
 SAMPLE = 10 * 50
 """Real images that the probe reads with."""
 PROBE = 3 * 2 * (50_000 - 3 * SAMPLE) + 3 * SAMPLE + 100
@@ -22,7 +23,7 @@ def known(spec: JobSpec) -> DatasetFacts | None:
 
 
 def estimated(**fields: object) -> Estimate:
-    spec = parse({**DM, **fields})
+    spec = parse({**DM, "evaluation": UNSCORED, **fields})
     found = Costing(spec, known(spec)).estimate()
     assert found is not None
     return found
@@ -30,12 +31,12 @@ def estimated(**fields: object) -> Estimate:
 
 def passes(**fields: object) -> dict[str, float | None]:
     """Of each phase of the plan."""
-    spec = parse({**DM, **fields})
+    spec = parse({**DM, "evaluation": UNSCORED, **fields})
     return {phase.phase: phase.image_passes for phase in Costing(spec, known(spec)).plan()}
 
 
 def units(**fields: object) -> dict[str, int | None]:
-    spec = parse({**DM, **fields})
+    spec = parse({**DM, "evaluation": UNSCORED, **fields})
     return {phase.phase: phase.units for phase in Costing(spec, known(spec)).plan()}
 
 
@@ -57,7 +58,7 @@ def test_phases_add_up_and_come_from_the_one_model(preset: str) -> None:
 
 def test_work_of_an_unlisted_phase_goes_to_its_neighbour() -> None:
     """The set of a job without scoring is labelled while it is written, by a teacher that is trained before."""
-    found = passes(evaluation={"repeats": 0, "labels": "soft"})
+    found = passes(evaluation=UNSCORED | {"labels": "soft"})
     assert list(found) == ["loading", "pretraining", "distilling", "finalizing"]
     assert (found["loading"], found["finalizing"]) == (0, 100)
 

@@ -25,7 +25,7 @@ def job(during: dict[str, Any] | None, iterations: int = 8, **fields: Any) -> di
         "dataset": "digits", "ipc": 1, "method": {"name": "dm", "iterations": iterations, "batch_real": 16},
         "network": {"name": "convnet", "width": 8}, "compile": "off",
         "metrics": {"every": 4, "probe": "random"},
-        "evaluation": {"repeats": 0, "during": during}, **fields,
+        "evaluation": {"repeats": 0, "audit": False, "during": during}, **fields,
     }  # fmt: skip
 
 

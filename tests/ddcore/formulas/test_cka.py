@@ -8,7 +8,7 @@ from ddcore.formulas.cka import linear_cka
 
 
 def by_hand(x: Tensor, y: Tensor) -> float:
-    """HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) of linear kernels, entry by entry (Kornblith et al., section 3)."""
+    """HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) of linear kernels, entry by entry (Kornblith et al., 2019)."""
     n = len(x)
     h = [[(i == j) - 1 / n for j in range(n)] for i in range(n)]
 
