@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,16 @@ import pytest
 
 from ddclient import Client, Job, ProblemError
 from ddcore import run
+from ddcore.runtime.callback import Callback
 from ddcore.spec import METHODS, CoresetConfig, parse
 from tests.contract.conftest import until
 from tests.ddcore.test_contract import job
 
 pytestmark = pytest.mark.slow
-STEPS = 120
+STEPS = 20
+"""Steps by which the speed of a method is judged."""
+LONG_S = 1.5
+"""Seconds that the steps of a job should take, so that it hears of a pause before they are over."""
 
 
 @pytest.fixture(scope="module")
@@ -27,22 +32,42 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def specification(method: str, steps: int) -> dict[str, Any]:
     """The job of the engine's contract, longer, and with less to report."""
     rarely = {"metrics": {"every": 20, "probe": "random"}, "snapshots": {"every": 50}, "checkpoints": {"every": 20}}
-    small = job(method, evaluation={"repeats": 0}, **rarely)
+    small = job(method, evaluation={"repeats": 0, "audit": False}, **rarely)
     return small | {"method": small["method"] | {"iterations": steps}}
 
 
-def paused_on_the_way(client: Client, method: str) -> Job:
+class Pace(Callback):
+    """Seconds from the first step to the last."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._began = 0.0
+
+    def on_progress(self, done: int, total: int) -> None:
+        if done == 0:
+            self._began = time.monotonic()
+        self.seconds = time.monotonic() - self._began
+
+
+def long_enough(method: str, folder: Path, cache: Path) -> int:
+    """Steps of a job that can be paused on its way, at the speed that the method has here."""
+    pace = Pace()
+    run(parse(specification(method, STEPS)), folder / "out", run_dir=folder / "run", cache=cache, callback=pace)
+    return max(STEPS, round(STEPS * LONG_S / pace.seconds))
+
+
+def paused_on_the_way(client: Client, method: str, steps: int) -> Job:
     """A job that has been paused between its steps, one of more of them where they were over before it was heard."""
-    for steps in (STEPS, 6 * STEPS, 36 * STEPS):
-        running = until(client.submit(specification(method, steps)), "running", "succeeded", steps=2)
+    for longer in (steps, 4 * steps, 16 * steps):
+        running = until(client.submit(specification(method, longer)), "running", "succeeded", steps=2)
         assert running.metrics(["loss"])["loss"]
         with suppress(ProblemError):  # it has finished
             running.pause()
         reached = until(running, "paused", "succeeded").document.progress
         assert reached is not None
-        if reached.step < steps:
+        if reached.step < longer:
             return running
-    raise AssertionError(f"{steps} steps of {method} were over before the job could be paused")
+    raise AssertionError(f"{longer} steps of {method} were over before the job could be paused")
 
 
 @pytest.mark.parametrize("method", [name for name, config in METHODS.items() if not issubclass(config, CoresetConfig)])
@@ -50,7 +75,7 @@ def test_a_paused_job_ends_with_the_bytes_of_an_undisturbed_one(
     client: Client, tmp_path: Path, cache: Path, method: str
 ) -> None:
     """The undisturbed one runs here, in the engine as a library: that spares its process, and both have to agree."""
-    disturbed = paused_on_the_way(client, method)
+    disturbed = paused_on_the_way(client, method, long_enough(method, tmp_path / "first", cache))
     steps = disturbed.document.spec["method"]["iterations"]
     disturbed.resume()
     assert disturbed.wait(timeout=120).status == "succeeded"
