@@ -53,7 +53,7 @@ def long_enough(method: str, folder: Path, cache: Path) -> int:
     """Steps of a job that can be paused on its way, at the speed that the method has here."""
     pace = Pace()
     run(parse(specification(method, STEPS)), folder / "out", run_dir=folder / "run", cache=cache, callback=pace)
-    return max(STEPS, round(STEPS * LONG_S / pace.seconds))
+    return STEPS * max(1, round(LONG_S / pace.seconds))  # a multiple, which stages can share
 
 
 def paused_on_the_way(client: Client, method: str, steps: int) -> Job:
