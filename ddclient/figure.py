@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,10 +37,8 @@ def check(path: Path) -> None:
     if path.suffix.lstrip(".").lower() not in FORMATS:
         ways = ", ".join(f".{name}" for name in FORMATS)
         raise BadInputError(f"`--plot` is {path}, but its name must end in one of {ways}")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise BadInputError("`--plot` needs matplotlib: `pip install 'ddservice[plot]'`") from error
+    if find_spec("matplotlib") is None:
+        raise BadInputError("`--plot` needs matplotlib: `pip install 'ddservice[plot]'`")
 
 
 def draw(comparison: Comparison, curves: Sequence[Bands], path: Path) -> None:

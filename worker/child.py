@@ -9,6 +9,7 @@ import argparse
 import errno
 import faulthandler
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -90,6 +91,22 @@ def report(error: Exception) -> tuple[int, protocol.Failed]:
         return protocol.EXIT_FAILED, _failed(code, f"reading or writing files failed: {reason}", True)
     message = f"the engine failed unexpectedly ({type(error).__name__}); the job's log has the details"
     return protocol.EXIT_FAILED, _failed("internal_error", message, False)
+
+
+def give_up(writer: FrameWriter, doing: str, most_bytes: int) -> None:
+    """End this process, whatever it is doing, because it needs more memory than it may have.
+
+    Args:
+        writer: is told why.
+        doing: what needs the memory, in words.
+        most_bytes: that it may have.
+    """
+    message = (
+        f"{doing} needs more than {most_bytes / 1e9:g} GB of memory (DD_INGEST_MEMORY_GB); split files of many "
+        "gigabytes into smaller ones"
+    )
+    writer.send(_failed("out_of_memory", message, retryable=False))
+    os._exit(protocol.EXIT_OUT_OF_MEMORY)
 
 
 def _failed(code: str, message: str, retryable: bool) -> protocol.Failed:

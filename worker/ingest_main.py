@@ -52,7 +52,9 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
     limits = job["limits"]
     confinement.limit_files(limits["file_bytes"])
     most = limits["memory_bytes"]
-    confinement.watch_memory(most, lambda: _give_up(writer, most), decoding_process.running)
+    confinement.watch_memory(
+        most, lambda: child.give_up(writer, "taking the images in", most), decoding_process.running
+    )
     # Messages then name files as the user does, and not where they lie here.
     os.chdir(run_dir / UPLOAD)
     try:
@@ -116,15 +118,6 @@ class _Told:
         if self._said_at is None or done >= total or now - self._said_at >= _PROGRESS_S:
             self._said_at = now
             self._writer.send(protocol.Progress(done=done, total=total))
-
-
-def _give_up(writer: FrameWriter, most_bytes: int) -> None:
-    message = (
-        f"taking the images in needs more than {most_bytes / 1e9:g} GB of memory (DD_INGEST_MEMORY_GB); split files of "
-        "many gigabytes into smaller ones"
-    )
-    writer.send(protocol.Failed(code="out_of_memory", message=message, retryable=False))
-    os._exit(protocol.EXIT_OUT_OF_MEMORY)
 
 
 if __name__ == "__main__":

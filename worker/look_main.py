@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ddcore.data.ingest import decoding_process
-from worker import child, confinement, protocol
+from worker import child, confinement
 from worker.engine_guard import StopRequest
 from worker.protocol import FrameWriter
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:  # noqa: ARG001 - one signature for all
     job = json.loads((run_dir / "spec.json").read_text("utf-8"))
     most = job["memory_bytes"]
-    confinement.watch_memory(most, lambda: _give_up(writer, most), decoding_process.running)
+    confinement.watch_memory(most, lambda: child.give_up(writer, "reading the files", most), decoding_process.running)
     cache = Path(os.environ["DD_CACHE_DIR"]).resolve()
     # Messages then name files as the user does, and not where they lie here.
     os.chdir(os.environ["DD_DATA_ROOT"])
@@ -59,15 +59,6 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:  # noqa
         test_size=len(found.test),
     )
     (run_dir / FACTS).write_text(json.dumps(asdict(facts)), "utf-8")
-
-
-def _give_up(writer: FrameWriter, most_bytes: int) -> None:
-    message = (
-        f"reading the files needs more than {most_bytes / 1e9:g} GB of memory (DD_INGEST_MEMORY_GB); split files of "
-        "many gigabytes into smaller ones"
-    )
-    writer.send(protocol.Failed(code="out_of_memory", message=message, retryable=False))
-    os._exit(protocol.EXIT_OUT_OF_MEMORY)
 
 
 if __name__ == "__main__":
