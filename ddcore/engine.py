@@ -10,20 +10,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from ddcore import bundle
 from ddcore.data import sources
-from ddcore.data.dataset import Dataset
+from ddcore.data.dataset import Dataset, ImageSet
 from ddcore.data.sampling import check_class_sizes, reserve
 from ddcore.data.whitening import whitened
-from ddcore.errors import CheckpointError, ConfigurationError, Interrupted, OutOfMemoryError
+from ddcore.errors import CheckpointError, ConfigurationError, Held, Interrupted, OutOfMemoryError
 from ddcore.evaluation.audit import audit, summary
 from ddcore.evaluation.during import During
 from ddcore.evaluation.evaluation import Evaluation, NetworkScore
+from ddcore.evaluation.holding_out import hold_out
 from ddcore.evaluation.probe import Probe
 from ddcore.machine.compute import Compute
 from ddcore.methods import build_producer
@@ -89,6 +90,7 @@ def run(
     data_root: Path | None = None,
     cache: Path | None = None,
     callback: Callback | None = None,
+    hold_at: int | None = None,
 ) -> Result:
     """Run a job to its end, from the newest valid checkpoint in ``run_dir`` if there is one.
 
@@ -99,6 +101,8 @@ def run(
         data_root: folder of named datasets.
         cache: folder shared by runs for decoded datasets, teachers and compiled code.
         callback: told what happens; may ask the run to stop.
+        hold_at: stop once so many steps are taken, or all there are, before the images are evaluated. Run again, with
+            another number or none, to go on.
 
     Raises:
         DataError: the dataset is missing or unfit.
@@ -106,10 +110,11 @@ def run(
         DivergedError: a loss or gradient became NaN or infinite.
         OutOfMemoryError: device or machine memory ran out.
         Interrupted: the callback asked for a stop and the state is saved.
+        Held: likewise, at ``hold_at``.
     """
     observer = callback or Callback()
     with _memory_errors():
-        return _Engine(spec, run_dir, data_root, cache, observer).run(out)
+        return _Engine(spec, run_dir, data_root, cache, observer, hold_at).run(out)
 
 
 _OTHER_PROBE = (
@@ -126,7 +131,13 @@ class _Engine:
     """One run: owns the synthetic set, the step counter and the checkpoints."""
 
     def __init__(
-        self, spec: JobSpec, run_dir: Path, data_root: Path | None, cache: Path | None, callback: Callback
+        self,
+        spec: JobSpec,
+        run_dir: Path,
+        data_root: Path | None,
+        cache: Path | None,
+        callback: Callback,
+        hold_at: int | None = None,
     ) -> None:
         self.callback = callback
         self.checkpoints = run_dir / "checkpoints"
@@ -134,11 +145,13 @@ class _Engine:
         self.scores: list[NetworkScore] = []
         self._ready = False
         self._saved_at = time.monotonic()
+        self._hold_at = hold_at
         callback.on_phase("loading", None)
-        dataset = sources.load(spec.dataset, data_root, cache)
+        self._whole = dataset = sources.load(spec.dataset, data_root, cache)
         for remark in dataset.remarks:
             callback.on_log("warning", remark)
         self.spec = spec = spec.knowing(dataset.facts)
+        dataset, held = self._learned_from(dataset)
         _check(spec, dataset)
         if spec.whitening:
             dataset = whitened(dataset, cache)
@@ -147,14 +160,22 @@ class _Engine:
         self.regularizers = [WeightedTerm(build_regularizer(r, self.context)) for r in spec.regularizers]
         self._pulls = Pulls(self.context.steps_path)
         self.evaluation = Evaluation(self.context)
-        cost, during = Cost(spec, _sizes(dataset)), spec.evaluation.during
-        self.during = None if during is None else During(self.context, during, cost.looks, self.evaluation)
+        cost, during = Cost(spec, self._sizes), spec.evaluation.during
+        self.during = None if during is None else During(self.context, during, cost.looks, self.evaluation, held)
         self._audits = cost.audited
         self.at_step: int | None = None
 
+    def _learned_from(self, dataset: Dataset) -> tuple[Dataset, ImageSet | None]:
+        """The dataset as the job sees it, and the images that are held out of it."""
+        self._sizes = self.spec.evaluation.left_of(_sizes(dataset))
+        during = self.spec.evaluation.during
+        if during is None or not during.held_out:
+            return dataset, None
+        check_class_sizes(dataset)
+        return hold_out(dataset, during.validation)
+
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
-        spec = self.spec
-        sizes = _sizes(dataset)
+        spec, sizes = self.spec, self._sizes
         expected = Cost(spec, sizes)
         compute = Compute.choose(
             spec.device,
@@ -225,6 +246,10 @@ class _Engine:
         self._check_stop()
         if isinstance(self.producer, Method):
             self._learn(self.producer, total)
+        else:
+            self._look(self.during)
+        if self._hold_at is not None:
+            self._hold()
         if self.during is not None:
             self._choose(self.during)
 
@@ -237,11 +262,11 @@ class _Engine:
         if self.at_step is not None:
             self.callback.on_log("info", f"the images of step {self.at_step} are delivered, the best on validation")
 
-    def _look(self, during: During | None) -> bool:
-        """Score the images where that is due; whether it ends the distillation."""
+    def _look(self, during: During | None, *, over: bool = False) -> bool:
+        """Score the images where that is due, or the method is done early; whether it ends the distillation."""
         if during is None:
             return False
-        if during.due(self.step):
+        if during.due(self.step, over=over):
             self.callback.on_metrics(self.step, during.look(self.step, self.synthetic))
         return during.plateau
 
@@ -249,11 +274,12 @@ class _Engine:
         """The loop: one step of the images at a time, until all are taken or the method is done."""
         # An interruption may have come between a step and its scoring.
         ended = self._look(self.during)
-        while self.step < total and not ended and not method.finished():
+        goal = total if self._hold_at is None else min(total, self._hold_at)
+        while self.step < goal and not ended and not method.finished():
             method.enter(self.step, self.synthetic)
             readings = self._take_step(method)
             self.step += 1
-            ended = self._look(self.during)
+            ended = self._look(self.during, over=method.finished())
             last = ended or self.step == total or method.finished()
             if last or self.step == 1 or self.step % self.spec.metrics.every == 0:
                 self._report(readings)
@@ -321,6 +347,10 @@ class _Engine:
             raise _FinishNow
         if stop is not None:
             raise Interrupted(self.step, self._save() if self._ready else None)
+
+    def _hold(self) -> NoReturn:
+        """Stop here, with the state saved."""
+        raise Held(self.step, self._save())
 
     def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | WeightedTerm | Randomness | During]]:
         yield "synthetic", self.synthetic
@@ -411,7 +441,7 @@ class _Engine:
             learning_rate=self.synthetic.learning_rate,
             stages=self.producer.stages(),
             spec=self.spec,
-            dataset=bundle.DatasetReference.of(context.dataset),
+            dataset=bundle.DatasetReference.of(self._whole),
             results=results,
             compute=context.compute.describe(),
             whitening=context.dataset.whitening,

@@ -66,3 +66,7 @@ class Interrupted(DistillationError):  # noqa: N818 - not a failure
         self.step = step
         self.checkpoint = checkpoint
         super().__init__(f"stopped on request after step {step}")
+
+
+class Held(Interrupted):
+    """The run stopped at the step where it was to be held, with its state saved."""

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ddcore.errors import Held
 from ddcore.machine import torch_messages
 from ddcore.runtime.callback import Callback, Phase, Stop
 from ddcore.spec import parse
@@ -133,16 +134,25 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
     # Importing the engine takes seconds; the signals above must be heard meanwhile.
     from ddcore import bundle, engine
 
-    result = engine.run(
-        spec, run_dir / "out", run_dir=run_dir, data_root=_folder("DD_DATA_ROOT"), cache=_folder("DD_CACHE_DIR"),
-        callback=callback,
-    )  # fmt: skip
+    try:
+        result = engine.run(
+            spec, run_dir / "out", run_dir=run_dir, data_root=_folder("DD_DATA_ROOT"), cache=_folder("DD_CACHE_DIR"),
+            callback=callback, hold_at=_hold_at(run_dir),
+        )  # fmt: skip
+    except Held as held:
+        writer.send(protocol.Held(step=held.step))
+        raise
     bundle.export_zip(result.out, run_dir / "bundle.zip")
     bundle.export_npz(result.out, run_dir / "distilled.npz")
     bundle.export_imagefolder(result.out, run_dir / "image_folder.zip")
     writer.send(
         protocol.Done(steps=result.steps, finalized=callback.finalized, results=result.results, usage=callback.usage())
     )
+
+
+def _hold_at(run_dir: Path) -> int | None:
+    file = run_dir / protocol.HOLD_AT
+    return int(file.read_text("ascii")) if file.exists() else None
 
 
 def _folder(variable: str) -> Path | None:

@@ -8,7 +8,7 @@ from enum import Enum
 
 from app.queue.retries import Failure
 from worker import protocol
-from worker.protocol import Done, Failed, Last, TakenIn
+from worker.protocol import Done, Failed, Held, Last, TakenIn
 
 
 class Reason(Enum):
@@ -20,6 +20,7 @@ class Reason(Enum):
     RUNTIME = "the running time is used up"
     LEASE = "the worker could not reach the database for a while; the state is saved"
     STALL = "no sign of life"
+    HOLD = "held where it was to be held; the state is saved"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def outcome(exit_code: int, last: Last | None, reason: Reason | None) -> Outcome
     """
     if exit_code == protocol.EXIT_DONE and isinstance(last, Done | TakenIn):
         return Finished(last)
+    if exit_code == protocol.EXIT_PREEMPTED and isinstance(last, Held):
+        return Stopped(Reason.HOLD)
     if reason is Reason.STALL:
         return Failure("stalled", "the engine gave no sign of life and was ended", retryable=True, lost=True)
     if exit_code == protocol.EXIT_PREEMPTED or (reason is not None and exit_code < 0):

@@ -28,6 +28,8 @@ MAX_FRAME = 1 << 20
 FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
 """A name inside the run folder, never a path."""
 
+HOLD_AT = "hold_at"
+"""In the run folder of a job that is to be held: file with the number of steps, in decimal."""
 UPLOAD, SHELF, SAMPLES = "upload", "shelf", "samples.png"
 """In the run folder of a job that takes a set in: folder of the upload, folder of the set, picture beside the set."""
 
@@ -138,6 +140,13 @@ class TakenIn(_Frame):
     identity: str = Field(pattern=r"^ds_[0-9a-f]{20}$")
 
 
+class Held(_Frame):
+    """The run stopped where it was to be held; its last checkpoint is of that step."""
+
+    type: Literal["held"] = "held"
+    step: int = Field(ge=0)
+
+
 class Failed(_Frame):
     """The run ended without a result; ``message`` is for the user."""
 
@@ -148,9 +157,9 @@ class Failed(_Frame):
 
 
 _OnTheWay = PhaseStarted | Planned | Progress | Metrics | Snapshot | CheckpointSaved | Resumed | Log
-Frame = _OnTheWay | Done | TakenIn | Failed
-Last = Done | TakenIn | Failed
+Last = Done | TakenIn | Held | Failed
 """Frames after which none comes."""
+Frame = _OnTheWay | Last
 
 _ADAPTER: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="type")])
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from app.core.storage import ArtifactStore, Blob, StorageError, fetch
 from app.queue.checkpoints import SavedCheckpoint
+from worker.protocol import HOLD_AT
 
 
 class RunFolder:
@@ -49,12 +50,14 @@ class RunFolder:
         found: Mapping[str, Any] = json.loads((self.path / "spec.json").read_text("utf-8"))
         return found
 
-    def create(self, spec: Mapping[str, Any]) -> None:
-        """Make the folder with its specification."""
+    def create(self, spec: Mapping[str, Any], hold_at: int | None = None) -> None:
+        """Make the folder with its specification, and the step at which the run is to be held, if any."""
         shutil.rmtree(self.path, ignore_errors=True)
         for folder in (self.path, self.path / "checkpoints"):
             folder.mkdir(mode=0o700, parents=True)
         (self.path / "spec.json").write_text(json.dumps(spec), "utf-8")
+        if hold_at is not None:
+            (self.path / HOLD_AT).write_text(str(hold_at), "ascii")
 
     def restore(self, store: ArtifactStore, saved: Sequence[SavedCheckpoint]) -> tuple[int | None, list[str]]:
         """Bring back the newest recorded checkpoint whose bytes are what they should be.

@@ -23,7 +23,7 @@ from worker.faults import fault_point
 from worker.lease import LeaseKeeper
 from worker.log_book import LogBook
 from worker.outcome import Finished, Outcome, Reason, Stopped, outcome
-from worker.protocol import Done, Failed, Frame, Last, PhaseStarted, TakenIn
+from worker.protocol import Frame, Last, PhaseStarted
 from worker.run_folder import RunFolder
 from worker.sink import LeaseLostError, Sink
 from worker.work import Ending, UnfitError, work_of
@@ -146,7 +146,7 @@ class _Attempt:
         fault_point("finish.after")
 
     def _prepare(self) -> None:
-        self._folder.create(self._work.spec())
+        self._folder.create(self._work.spec(), self._claim.hold_at)
         with self._database.read() as session:
             saved = checkpoints.newest_first(session, self._claim.job_id)
         step, complaints = self._folder.restore(self._store, saved)
@@ -277,7 +277,7 @@ class _Attempt:
             wrote = True
             self._unwritten = self._unwritten or engine.frames.take(BATCH)
             for frame in self._unwritten:
-                if isinstance(frame, Done | TakenIn | Failed):
+                if isinstance(frame, Last):
                     self._last = frame
                 elif isinstance(frame, PhaseStarted) and frame.phase == "distilling":
                     self._reads_images = False
@@ -318,7 +318,7 @@ class _Attempt:
         if isinstance(ended, Stopped):
             if ended.reason is Reason.RUNTIME:
                 return endings.expire(session, self._claim)
-            return endings.release(session, self._claim, ended.message)
+            return endings.release(session, self._claim, ended.message, held=ended.reason is Reason.HOLD)
         if ended.lost and fleet.record_loss(session, self._worker_id, self._claim.job_id):
             _log.error("this worker lost too many different jobs and claims no more; check its device")
         return endings.fail(session, self._claim, ended, self._settings.backoff_s) is not None

@@ -44,7 +44,7 @@ class Costing:
     def cost(self) -> Cost | None:
         """The work of the job on a dataset whose sizes are known."""
         spec = self.spec if self.identity is None else self.spec.model_copy(update={"dataset": self.identity})
-        return None if self.facts is None else Cost(spec, DataSizes.of(self.facts))
+        return None if self.facts is None else Cost(spec, spec.evaluation.left_of(DataSizes.of(self.facts)))
 
     def of(self, spec: JobSpec) -> Costing:
         """Another job on the same dataset."""

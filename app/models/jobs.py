@@ -75,6 +75,8 @@ class Job(Base):
     """What the user wants of a running job: ``run``, ``pause`` or ``cancel``."""
     keep_result: Mapped[bool] = mapped_column(default=False)
     """Whether a cancelled job writes the images it has."""
+    hold_at: Mapped[int | None] = mapped_column(BigInteger)
+    """Steps after which it stops by itself, paused; once it may go on, a later step, or ``None`` for its end."""
     from_scratch: Mapped[bool] = mapped_column(default=False)
     """Whether the next attempt ignores the checkpoints; the claim that honours it clears it."""
     version: Mapped[int] = mapped_column(BigInteger, default=1)

@@ -49,10 +49,21 @@ def cancel(session: Session, claimed: Claim, results: Results | None) -> bool:
     )  # fmt: skip
 
 
-def release(session: Session, claimed: Claim, reason: str) -> bool:
-    """The engine stopped on request with its state saved: the job goes where the user wants it, at no cost."""
+def release(session: Session, claimed: Claim, reason: str, *, held: bool = False) -> bool:
+    """The engine stopped with its state saved: the job goes where the user wants it, at no cost.
+
+    Args:
+        session: a ``write()`` session.
+        claimed: the claim.
+        reason: what the job's event says.
+        held: whether it has reached the step at which it is to be held; otherwise it was asked to stop.
+    """
     state = _state(session, claimed.job_id, claimed.fence)
-    targets = {State.RUNNING: State.QUEUED, State.PAUSING: State.PAUSED, State.CANCELLING: State.CANCELLED}
+    targets = {
+        State.RUNNING: State.PAUSED if held else State.QUEUED,
+        State.PAUSING: State.PAUSED,
+        State.CANCELLING: State.CANCELLED,
+    }
     if state is None:
         return False
     moved = transition(

@@ -37,6 +37,7 @@ class Claim:
         spec: the normalised specification.
         runtime_left_s: seconds the job may still run.
         total_steps: steps of the distillation.
+        hold_at: steps after which the job is to be held, if it is.
     """
 
     job_id: str
@@ -48,6 +49,7 @@ class Claim:
     spec: Mapping[str, Any]
     runtime_left_s: float
     total_steps: int
+    hold_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,7 @@ def _take(session: Session, job: Job, worker_id: str, lease_s: float) -> Claim |
         spec=job.spec,
         runtime_left_s=max(0.0, job.max_runtime_s - job.runtime_s),
         total_steps=job.total_steps,
+        hold_at=job.hold_at,
     )
 
 

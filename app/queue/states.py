@@ -37,14 +37,15 @@ TRANSITIONS: Mapping[Actor, Mapping[State, frozenset[State]]] = {
     },
     Actor.WORKER: {
         _Q: frozenset({_R}),
-        _R: frozenset({_S, _F, _Q, _E}),
+        _R: frozenset({_S, _F, _Q, _E, _PD}),
         _PG: frozenset({_PD, _S, _F, _E}),
         _CG: frozenset({_C, _S, _F}),
     },
     Actor.RECONCILER: {
-        _Q: frozenset({_E}),
+        _Q: frozenset({_E, _C}),
         _R: frozenset({_Q, _F}),
         _PG: frozenset({_PD}),
+        _PD: frozenset({_Q, _C}),
         _CG: frozenset({_C}),
     },
 }

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import fmean
+from statistics import fmean, stdev
 
 import torch
 from torch import Generator, Tensor
 
 from ddcore.augment.training import augmenter_of, strategy_of
+from ddcore.data.dataset import ImageSet
 from ddcore.evaluation.controls import random_subset
 from ddcore.evaluation.coresets import validation_rows
 from ddcore.evaluation.evaluation import Evaluation
@@ -22,7 +23,7 @@ from ddcore.nets.functional import Functional
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import DuringConfig
-from ddcore.spec.readings import ACCURACY_CORESET, ACCURACY_DURING, ACCURACY_RANDOM
+from ddcore.spec.readings import ACCURACY_CORESET, ACCURACY_DURING, ACCURACY_RANDOM, deviation_of
 from ddcore.synthetic.set import SyntheticSet
 from ddcore.training.recipes import recipe_of, scheduled
 from ddcore.training.trainer import Recipe, accuracy, train
@@ -52,16 +53,25 @@ class During:
         config: as the job asks for them.
         steps: after which to score.
         evaluation: how the images are scored in the end; it gives soft labels where the job asks for them.
+        held: images that were held out of the training images, where some were.
     """
 
-    def __init__(self, run: Run, config: DuringConfig, steps: tuple[int, ...], evaluation: Evaluation) -> None:
+    def __init__(
+        self,
+        run: Run,
+        config: DuringConfig,
+        steps: tuple[int, ...],
+        evaluation: Evaluation,
+        held: ImageSet | None = None,
+    ) -> None:
         self._run, self._config, self._steps, self._evaluation = run, config, frozenset(steps), evaluation
+        self._held = held
         self.looks: list[Look] = []
         self._best_state: dict[str, Tensor] = {}
 
-    def due(self, step: int) -> bool:
-        """Whether the images of a step are to be scored, and have not been."""
-        return step in self._steps and all(look.step != step for look in self.looks)
+    def due(self, step: int, *, over: bool = False) -> bool:
+        """Whether the images of a step are to be scored, as those of the last are, and have not been."""
+        return (over or step in self._steps) and all(look.step != step for look in self.looks)
 
     def look(self, step: int, synthetic: SyntheticSet) -> dict[str, float]:
         """Score the images as they are: of stages, those that have been learned or are being.
@@ -71,14 +81,18 @@ class During:
             synthetic: the set.
 
         Returns:
-            Readings by name; with the first, those of random real images and of the best coreset where it is a control.
+            Readings by name: the accuracy, and its deviation over several networks; with the first, those of random
+            real images and of the best coreset where it is a control, unless the job lists the steps itself.
         """
         images, labels = synthetic.union(synthetic.live.stop)
         dataset, recipe = self._run.dataset, self._recipe(synthetic.learning_rate)
         images = dataset.normalize(dataset.denormalize(images))
-        found = self._accuracy(f"during/{step}", images, labels, synthetic.soft_labels, recipe)
-        readings = {ACCURACY_DURING[self._config.on]: found}
-        if not self.looks:
+        accuracies = self._accuracies(f"during/{step}", images, labels, synthetic.soft_labels, recipe)
+        found, name = fmean(accuracies), ACCURACY_DURING[self._config.on]
+        readings = {name: found}
+        if len(accuracies) > 1:
+            readings[deviation_of(name)] = stdev(accuracies)
+        if not self.looks and self._config.at is None:
             readings |= self._of_real_images(recipe)
         best = self.best
         self.looks.append(Look(step, found))
@@ -124,11 +138,11 @@ class During:
     def _of_real_images(self, recipe: Recipe) -> dict[str, float]:
         """Readings of as many real images: drawn at random, and kept by the best rule where that is a control."""
         random = random_subset(self._run.dataset, self._run.spec.ipc, self._generator("during/random/images"))
-        readings = {ACCURACY_RANDOM: self._accuracy("during/random", *random, None, recipe)}
+        readings = {ACCURACY_RANDOM: fmean(self._accuracies("during/random", *random, None, recipe))}
         if self._evaluation.config.chooses:
             kept = self._evaluation.controls.coresets(self._validation if self._config.on == "validation" else None)
-            found = [self._accuracy(f"during/coreset/{rule}", *real, None, recipe) for rule, real in enumerate(kept)]
-            readings[ACCURACY_CORESET] = max(found)
+            found = [self._accuracies(f"during/coreset/{rule}", *real, None, recipe) for rule, real in enumerate(kept)]
+            readings[ACCURACY_CORESET] = max(map(fmean, found))
         return readings
 
     def _recipe(self, learning_rate: float | None) -> Recipe:
@@ -137,16 +151,16 @@ class During:
         recipe = recipe_of(config, strategy, augmenter_of(config, self._run.dataset), learning_rate)
         return scheduled(recipe, config, self._config.epochs)
 
-    def _accuracy(
+    def _accuracies(
         self, stream: str, images: Tensor, labels: Tensor, learned_labels: Tensor | None, recipe: Recipe
-    ) -> float:
-        """Mean accuracy of the networks on a set; it is learned with its own probabilities, if it has any."""
+    ) -> list[float]:
+        """Accuracy of each network on a set; it is learned with its own probabilities, if it has any."""
         soft = self._evaluation.soft_labels(images) if learned_labels is None else learned_labels
         if soft is None:
             recipe = replace(recipe, temperature=1.0)
-        return fmean(self._accuracies(stream, images, labels if soft is None else soft, recipe))
+        return list(self._trained(stream, images, labels if soft is None else soft, recipe))
 
-    def _accuracies(self, stream: str, images: Tensor, labels: Tensor, recipe: Recipe) -> Iterator[float]:
+    def _trained(self, stream: str, images: Tensor, labels: Tensor, recipe: Recipe) -> Iterator[float]:
         tested, expected = self._tested
         for number in range(self._config.networks):
             generator = self._generator(f"{stream}/{number}")
@@ -165,12 +179,16 @@ class During:
         dataset = self._run.dataset
         if self._config.on == "test":
             return dataset.test.images, dataset.test.labels
+        if self._held is not None:
+            return self._held.images, self._held.labels
         rows = self._validation
         return dataset.train.images[rows], dataset.train.labels[rows]
 
     @cached_property
     def _validation(self) -> Tensor:
-        """Training rows that networks are tested on, unless that is on the test set."""
+        """Training rows that networks are tested on, unless that is on other images."""
+        if self._held is not None:
+            return torch.empty(0, dtype=torch.int64)
         return validation_rows(self._run.dataset, self._config.validation, self._generator("during/validation"))
 
     def _generator(self, stream: str) -> Generator:

@@ -76,6 +76,8 @@ class Cost:
     def looks(self) -> tuple[int, ...]:
         """Steps after which the images are scored on the way; none where `evaluation.during` is null."""
         during, steps = self.job.evaluation.during, self.job.method.iterations
+        if during is not None and during.at is not None:
+            return during.at
         if during is None or steps == 0:
             return ()
         every = during.every
@@ -214,9 +216,10 @@ def _of_looks(job: JobSpec, data: DataSizes, looks: Sequence[int]) -> Iterator[W
     if during is None or not looks:
         return
     images = data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
-    rules = len(job.evaluation.candidates())
-    trained = len(looks) * images + (1 + rules) * data.classes * job.ipc
-    tested = (len(looks) + 1 + rules) * (data.test if during.on == "test" else data.validating(during.validation))
+    rules = 0 if during.at is not None else len(job.evaluation.candidates())
+    beside = 0 if during.at is not None else 1 + rules
+    trained = len(looks) * images + beside * data.classes * job.ipc
+    tested = (len(looks) + beside) * (data.test if during.on == "test" else data.validating(during.validation))
     network = (job.evaluation.networks or (job.network,))[0]
     passes = during.networks * (TRAINING * job.evaluation.passes(during.epochs) * trained + tested)
     yield Work("distilling", network, passes)

@@ -221,6 +221,11 @@ class EvaluationConfig(SpecModel):
         """Whether a coreset is to be chosen among :data:`RULES`."""
         return self._scores(BEST_CORESET)
 
+    def left_of(self, data: DataSizes) -> DataSizes:
+        """Sizes of what the job learns from: of the dataset, without the images that are held out of it."""
+        during = self.during
+        return data.holding_out(during.validation) if during is not None and during.held_out else data
+
     def _scores(self, control: Control) -> bool:
         return self.repeats > 0 and control in self.controls
 
@@ -423,9 +428,13 @@ class EvaluationConfig(SpecModel):
                 "`evaluation.during.checkpoint`: 'last'"
             )
             yield Problem("/evaluation/during/checkpoint", "best_of_stages", detail)
-        if self.during is not None and job.method.iterations == 0:
+        steps, at = job.method.iterations, None if self.during is None else self.during.at
+        if self.during is not None and steps == 0 and at != (0,):
             detail = f"`{job.method.name}` takes no steps, so there is nothing to score on the way; drop it"
             yield Problem("/evaluation/during", "no_steps", detail)
+        elif at is not None and at[-1] > steps:
+            detail = f"`at` names step {at[-1]}, but the job takes {steps}; choose 0 to {steps}"
+            yield Problem("/evaluation/during/at", "beyond_the_end", detail)
         if self.scores and self.repeats == 0:
             detail = "scores are made of trained networks, but `repeats` is 0; choose 1 to 100, or drop the scores"
             yield Problem("/evaluation/scores", "score_needs_networks", detail)

@@ -27,6 +27,7 @@ from ddcore.spec.errors import Problem, SpecError, nearest, problems
 from ddcore.spec.evaluation import EvaluationConfig
 from ddcore.spec.networks import ConvNetConfig
 from ddcore.spec.samplers import RandomSamplerConfig
+from ddcore.spec.work import DataSizes
 
 
 class MetricsConfig(SpecModel):
@@ -239,8 +240,9 @@ def check_dataset_name(name: str, others: tuple[str, ...] = ()) -> None:
 def _impossible(spec: JobSpec, facts: DatasetFacts | None) -> list[Problem]:
     """Combinations that cannot work, found before anything is queued."""
     found = []
-    if facts is not None and starts_from_more_than(spec, facts.smallest_class):
-        detail = ipc_exceeds_class(spec, f"the smallest class of {spec.dataset}", facts.smallest_class)
+    smallest = None if facts is None else min(spec.evaluation.left_of(DataSizes.of(facts)).counts)
+    if smallest is not None and starts_from_more_than(spec, smallest):
+        detail = ipc_exceeds_class(spec, f"the smallest class of {spec.dataset}", smallest)
         found.append(Problem("/ipc", "ipc_exceeds_class", detail))
     matcher = spec.method.matcher
     if spec.decoder.name not in matcher.usable_decoders():
@@ -279,8 +281,10 @@ def ipc_exceeds_class(spec: JobSpec, where: str, smallest: int) -> str:
     Args:
         spec: the job.
         where: the class, in words.
-        smallest: how many training images it has.
+        smallest: how many training images it has, without those held out.
     """
+    if spec.evaluation.during is not None and spec.evaluation.during.held_out:
+        where = f"{where}, without the images held out (`evaluation.during.held_out`),"
     tiles = spec.decoder.tiles
     most = 0 if _mixes(spec) else smallest // tiles
     ipc = f"`ipc` is {spec.ipc}" + (f" of {tiles} tiles" if tiles > 1 else "")

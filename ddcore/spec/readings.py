@@ -30,6 +30,17 @@ HEADLINE = (LOSS, LOSS_TOTAL, *PROBED)
 
 ACCURACY_DURING: Mapping[str, str] = {"validation": "accuracy/validation", "test": "accuracy/test"}
 """What is read of the images while they are learned, by what networks are tested on."""
+
+
+def deviation_of(name: str) -> str:
+    """Name of the standard deviation over networks of a reading that averages several.
+
+    >>> deviation_of("accuracy/validation")
+    'accuracy/validation/deviation'
+    """
+    return f"{name}/deviation"
+
+
 ACCURACY_RANDOM = "accuracy/random"
 ACCURACY_CORESET = "accuracy/best_coreset"
 ACCURACY_OF_REAL = (ACCURACY_RANDOM, ACCURACY_CORESET)
@@ -165,6 +176,17 @@ for _reading in (
         ceiling=100,
         better="higher",
         made_by="`evaluation.during`: small networks trained on the images of this step, tested on the test images.",
+    ),
+    *(
+        Reading(
+            name=deviation_of(ACCURACY_DURING[images]),
+            title=f"Deviation of the accuracy on {images} images",
+            label=f"± {images}",
+            unit="%",
+            floor=0,
+            made_by="`evaluation.during` with several networks: the standard deviation of their accuracies.",
+        )
+        for images in ACCURACY_DURING
     ),
     Reading(
         name=ACCURACY_RANDOM,

@@ -6,7 +6,7 @@ image that is trained on is three passes, and one whose gradient is differentiat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -56,11 +56,13 @@ class DataSizes:
         shape: (channels, height, width) of an image.
         counts: training images of each class.
         test: test images.
+        held_out: images of each class that were taken out of the training images to validate; none where none were.
     """
 
     shape: tuple[int, int, int]
     counts: tuple[int, ...]
     test: int
+    held_out: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, facts: DatasetFacts) -> DataSizes:
@@ -127,8 +129,18 @@ class DataSizes:
         return tuple(max(1, round(share * count)) for count in self.counts)
 
     def validating(self, share: float) -> int:
-        """Those of all classes."""
-        return sum(self.validating_of(share))
+        """Those of all classes; the images that are held out, where some are."""
+        return sum(self.held_out or self.validating_of(share))
+
+    def holding_out(self, share: float) -> DataSizes:
+        """What is left to learn from where the images that validate are taken out first.
+
+        >>> DataSizes((1, 8, 8), (20, 200), 10).holding_out(0.1).counts
+        (18, 180)
+        """
+        held = self.validating_of(share)
+        left = tuple(count - taken for count, taken in zip(self.counts, held, strict=True))
+        return replace(self, counts=left, held_out=held)
 
     def at_once(self, images: int, of_class: int) -> int:
         """Of so many images of all classes, those that a step takes together: whole classes, at least one."""

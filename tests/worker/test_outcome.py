@@ -6,7 +6,7 @@ import pytest
 
 from app.queue.retries import Failure
 from worker.outcome import Finished, Reason, Stopped, outcome
-from worker.protocol import Done, Failed
+from worker.protocol import Done, Failed, Held
 
 DONE = Done(steps=10, finalized=False, results={})
 FAILED = Failed(code="data_error", message="row 7", retryable=False)
@@ -21,6 +21,11 @@ def test_a_finished_engine_is_finished_whatever_was_wished() -> None:
 @pytest.mark.parametrize("exit_code", [75, -9, -15])
 def test_an_engine_that_was_asked_to_stop_stopped(reason: Reason, exit_code: int) -> None:
     assert outcome(exit_code, None, reason) == Stopped(reason)
+
+
+@pytest.mark.parametrize("reason", [None, Reason.PAUSE, Reason.CANCEL])
+def test_an_engine_that_holds_is_held_whatever_was_wished(reason: Reason | None) -> None:
+    assert outcome(75, Held(step=10), reason) == Stopped(Reason.HOLD)
 
 
 def test_an_engine_that_somebody_else_stopped_has_saved_its_state() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from app.core.storage import ArtifactStore, LocalStore
 from app.queue.checkpoints import SavedCheckpoint
+from worker.protocol import HOLD_AT
 from worker.run_folder import RunFolder, pin
 
 JOB = "job_1"
@@ -35,6 +36,14 @@ def save(folder: RunFolder, step: int) -> SavedCheckpoint:
 
 def restored(folder: RunFolder) -> list[str]:
     return sorted(path.read_text() for path in (folder.path / "checkpoints").iterdir())
+
+
+def test_a_job_that_is_to_be_held_says_so_in_its_folder(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "runs", JOB, 1)
+    folder.create({"seed": 1}, hold_at=30)
+    assert (folder.path / HOLD_AT).read_text() == "30"
+    folder.create({"seed": 1})
+    assert not (folder.path / HOLD_AT).exists()
 
 
 def test_a_new_attempt_has_its_specification_and_a_folder_of_its_own(tmp_path: Path) -> None:

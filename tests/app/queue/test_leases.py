@@ -228,6 +228,28 @@ def test_a_stopped_job_goes_where_the_user_wants_it(
 
 
 @pytest.mark.parametrize(
+    ("wish", "end"), [(None, "paused"), (State.PAUSING, "paused"), (State.CANCELLING, "cancelled")]
+)
+def test_a_job_that_is_held_waits_until_it_may_go_on(
+    database: Database, add_job: AddJob, wish: State | None, end: str
+) -> None:
+    taken = claimed_after(database, add_job, hold_at=10)
+    assert taken.hold_at == 10
+    if wish is not None:
+        move(database, taken.job_id, wish)
+    with database.write() as session:
+        assert endings.release(session, taken, "held", held=True)
+        owed = session.execute(select(Outbox)).scalars().all()
+    row = job(database, taken.job_id)
+    assert (row.status, row.failures, row.owner, row.hold_at, owed) == (end, 0, None, 10, [])
+    if end == "cancelled":
+        return
+    with database.write() as session:
+        assert transition(session, taken.job_id, State.QUEUED, Actor.RECONCILER, values={"hold_at": None})
+    assert claimed(database).hold_at is None
+
+
+@pytest.mark.parametrize(
     ("wish", "failure", "end"),
     [
         (None, CRASH, "queued"),

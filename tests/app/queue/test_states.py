@@ -49,8 +49,13 @@ PUBLISHED = {
     (Actor.RECONCILER, "cancelling", "cancelled"),
     (Actor.API, "failed", "queued"),
     (Actor.API, "expired", "queued"),
+    # A job of a study is held at a rung, and goes on or is dropped as the study decides.
+    (Actor.WORKER, "running", "paused"),
+    (Actor.RECONCILER, "paused", "queued"),
+    (Actor.RECONCILER, "paused", "cancelled"),
+    (Actor.RECONCILER, "queued", "cancelled"),
 }
-"""The contract's 24 rules, a slash in one of them being two moves."""
+"""The contract's 24 rules, a slash in one of them being two moves, and those of studies."""
 
 
 def job(database: Database, job_id: str) -> Job:

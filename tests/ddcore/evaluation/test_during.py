@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,111 @@ class TestWhatItIsOf:
         spec = job({"every": 120, "epochs": 60}, iterations=120, init="noise")
         _, late, _ = run(spec, tmp_path / "late", cache)
         assert late.metrics[120]["accuracy/validation"] > early.metrics[1]["accuracy/validation"] + 10
+
+
+class TestAtGivenSteps:
+    def test_only_these_and_only_the_images(self, tmp_path: Path, cache: Path) -> None:
+        _, said, _ = run(job({"at": [0, 3, 8], "epochs": 2, "networks": 2}), tmp_path, cache)
+        assert steps_of(said, "accuracy/validation") == [0, 3, 8]
+        assert steps_of(said, "accuracy/random") == []
+
+    def test_the_deviation_is_that_over_the_networks(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from ddcore.evaluation import during
+
+        values = iter([50.0, 54.0, 55.0])
+        monkeypatch.setattr(during, "accuracy", lambda *_, **__: next(values))
+        _, said, _ = run(job({"at": [8], "epochs": 1, "networks": 3}), tmp_path, cache)
+        assert said.metrics[8]["accuracy/validation"] == 53
+        assert said.metrics[8]["accuracy/validation/deviation"] == pytest.approx(math.sqrt((9 + 1 + 4) / 2))
+
+    def test_one_network_has_no_deviation(self, tmp_path: Path, cache: Path) -> None:
+        _, said, _ = run(job({"at": [8], "epochs": 1}), tmp_path, cache)
+        assert "accuracy/validation/deviation" not in said.metrics[8]
+
+    def test_a_coreset_is_scored_as_it_is(self, tmp_path: Path, cache: Path) -> None:
+        spec = job({"at": [0], "epochs": 60}) | {"method": "random"}
+        _, said, _ = run(spec, tmp_path, cache)
+        assert said.metrics[0]["accuracy/validation"] > 30
+
+    @pytest.mark.parametrize(
+        ("during", "code", "says"),
+        [
+            ({"at": [2], "every": 2}, "value_error", "leave one of them out"),
+            ({"at": []}, "value_error", "steps from 0 on"),
+            ({"at": [4, 2]}, "value_error", "rising, got [4, 2]"),
+            ({"at": [-1]}, "value_error", "got [-1]"),
+            ({"at": [2, 9]}, "beyond_the_end", "choose 0 to 8"),
+            ({"held_out": True, "on": "test"}, "value_error", "leave one of them out"),
+        ],
+    )
+    def test_what_cannot_be(self, during: dict[str, Any], code: str, says: str) -> None:
+        with pytest.raises(SpecError) as caught:
+            parse(job(during))
+        (problem,) = caught.value.problems
+        assert problem.code == code
+        assert says in problem.detail
+
+
+class TestHeldOut:
+    def test_the_method_and_the_controls_do_not_see_them(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engines = []
+        original = engine._Engine.run
+
+        def noted(self: Any, out: Path) -> Any:
+            engines.append(self)
+            return original(self, out)
+
+        monkeypatch.setattr(engine._Engine, "run", noted)
+        for seed, held_out in ((0, True), (1, True), (0, False)):
+            spec = job({"at": [4], "epochs": 1, "held_out": held_out}, iterations=4, seed=seed)
+            run(spec, tmp_path / f"{seed} {held_out}", cache)
+        first, second, plain = engines
+        tested = first.during._tested[0]
+        # The same ones for every seed, and of each class as large a share.
+        assert torch.equal(tested, second.during._tested[0])
+        counts = torch.bincount(first.during._tested[1]).tolist()
+        assert counts == [round(count / 10) for count in plain.context.dataset.class_counts]
+        left = {image.numpy().tobytes() for image in first.context.dataset.train.images}
+        whole = [image.numpy().tobytes() for image in plain.context.dataset.train.images]
+        held = {image.numpy().tobytes() for image in tested}
+        twice = {image for image in whole if whole.count(image) > 1}
+        assert left | held == set(whole)
+        assert left & held <= twice
+        assert len(first.context.dataset.train) + len(tested) == len(whole)
+        # Another set for caches, the same one for readers of the manifest, in the same units.
+        assert first.context.dataset.digest == second.context.dataset.digest != plain.context.dataset.digest
+        manifests = [
+            json.loads((tmp_path / name / "out" / "manifest.json").read_text())["dataset"]
+            for name in ("0 True", "0 False")
+        ]
+        assert manifests[0] == manifests[1]
+
+    def test_the_best_coreset_may_keep_any_image_that_is_left(self, tmp_path: Path, cache: Path) -> None:
+        spec = job({"every": 8, "epochs": 20, "held_out": True})
+        spec["evaluation"] |= {"controls": ["best_coreset"], "repeats": 1, "epochs": 1, "teacher": TEACHER}
+        _, said, _ = run(spec, tmp_path, cache)
+        assert steps_of(said, "accuracy/best_coreset") == [8]
+
+    def test_the_passes_are_those_that_are_made(self, tmp_path: Path) -> None:
+        spec = job({"at": [2, 4], "epochs": 3, "held_out": True, "validation": 0.3}, iterations=4)
+        spec["evaluation"] |= {"repeats": 1, "epochs": 1}
+        passes: list[float] = []
+        with counted(passes.append):
+            run(spec, tmp_path / "run", tmp_path / "cache")
+        parsed = parse(spec)
+        sizes = parsed.evaluation.left_of(DataSizes.of(DATASETS["digits"]))
+        assert sum(passes) == pytest.approx(Cost(parsed, sizes).passes(), rel=0.01)
+
+    def test_more_images_than_are_left(self) -> None:
+        smallest = DATASETS["digits"].smallest_class
+        during = {"held_out": True, "validation": 0.5}
+        assert parse(job(during, ipc=smallest // 2 - 1)).ipc
+        with pytest.raises(SpecError, match="without the images held out"):
+            parse(job(during, ipc=smallest - 1))
 
 
 class TestCost:
