@@ -65,7 +65,7 @@ def test_a_coreset_is_held_at_its_start(tmp_path: Path, cache: Path) -> None:
 
 
 def test_a_method_that_is_done_early_is_scored_and_held(tmp_path: Path, cache: Path) -> None:
-    cafe = {"name": "cafe", "iterations": 500, "networks": 1, "batch_real": 8, "query_images": 8}
+    cafe = {"name": "cafe", "iterations": 500, "networks": 1, "max_image_steps": 3, "batch_real": 8, "query_images": 8}
     spec = job(cafe, {**DURING, "at": [500]})
     said = Recorder()
     with pytest.raises(Held) as held:
