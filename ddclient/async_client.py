@@ -132,6 +132,10 @@ class AsyncClient:
         """Submit a copy of a job with some fields changed."""
         return await self._handle(calls.verb(job_id, "clone", {"overrides": dict(overrides or {})}))
 
+    async def extend(self, job_id: str, iterations: int, *, idempotency_key: str | None = None) -> AsyncJob:
+        """Submit a job that goes on where a finished one has ended; see :meth:`Client.extend`."""
+        return await self._handle(calls.extend(job_id, iterations, idempotency_key))
+
     async def delete(self, job_id: str) -> None:
         """Remove a job that has ended, with its log and its files."""
         await self.send(calls.delete(job_id))

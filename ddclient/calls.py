@@ -112,6 +112,12 @@ def verb(job_id: str, name: str, body: Mapping[str, Any] | None = None) -> Call[
     return Call("POST", f"/v1/jobs/{job_id}:{name}", _job, json=dict(body or {}))
 
 
+def extend(job_id: str, iterations: int, idempotency_key: str | None) -> Call[JobDocument]:
+    """Queue a job that goes on where a finished one has ended; see :func:`submit` for its key."""
+    headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+    return Call("POST", f"/v1/jobs/{job_id}:extend", _job, json={"iterations": iterations}, headers=headers)
+
+
 def cancel(job_id: str, keep_result: bool, reason: str | None) -> Call[JobDocument]:
     """Stop a job for good."""
     return verb(job_id, "cancel", {"keep_result": keep_result} | ({} if reason is None else {"reason": reason}))

@@ -206,6 +206,16 @@ class Client:
         """Submit a copy of a job with some fields changed."""
         return self._handle(calls.verb(job_id, "clone", {"overrides": dict(overrides or {})}))
 
+    def extend(self, job_id: str, iterations: int, *, idempotency_key: str | None = None) -> Job:
+        """Submit a job that goes on where a finished one has ended, by ``iterations`` more steps.
+
+        Args:
+            job_id: a job that has succeeded.
+            iterations: steps to take beyond its own.
+            idempotency_key: as for :meth:`submit`.
+        """
+        return self._handle(calls.extend(job_id, iterations, idempotency_key))
+
     def delete(self, job_id: str) -> None:
         """Remove a job that has ended, with its log and its files."""
         self._transport.send(calls.delete(job_id))

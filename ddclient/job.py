@@ -158,6 +158,10 @@ class Job(JobHandle):
         """Submit a copy with some fields changed, which is another job; see :meth:`Client.clone`."""
         return self.client.clone(self.id, overrides)
 
+    def extend(self, iterations: int) -> Job:
+        """Submit a job that goes on where this one has ended, by so many more steps; see :meth:`Client.extend`."""
+        return self.client.extend(self.id, iterations)
+
     def delete(self) -> None:
         """Remove the job, which has ended, with its log and its files."""
         self.client.delete(self.id)

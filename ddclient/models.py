@@ -84,6 +84,7 @@ class JobDocument(Document):
     results: Results | None = None
     error: Failure | None = None
     actions: tuple[str, ...] = ()
+    parent_id: str | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -40,6 +40,7 @@ from ddcore.runtime.randomness import Randomness
 from ddcore.spec import JobSpec, parse
 from ddcore.spec.audit import AuditDocument
 from ddcore.spec.cost import Cost
+from ddcore.spec.extending import not_extendable, with_steps
 from ddcore.spec.job import ipc_exceeds_class, starts_from_more_than
 from ddcore.spec.readings import LOSS, LOSS_BASE, LOSS_TOTAL
 from ddcore.spec.results import Audit, Results
@@ -120,6 +121,11 @@ def run(
 _OTHER_PROBE = (
     "from step {step} on `mi_lower_bound` and `cmi` are read with the probe {digest}, which is not that "
     "of the steps before: it was trained anew on another kind of machine, or `metrics.probe` was changed"
+)
+
+_OTHERWISE_COMPILED = (
+    "a run of {step} steps and one of all steps choose differently whether to compile the network passes, so the "
+    "images may be rounded otherwise than those of one run; `compile`: 'on' or 'off' in both prevents that"
 )
 
 
@@ -364,7 +370,7 @@ class _Engine:
 
     def _save(self) -> Path:
         tensors = {f"{name}/{key}": value for name, part in self._stateful() for key, value in part.state().items()}
-        facts = {"spec": self._spec_digest(), "scores": self.scores, "probe": self.probe.digest}
+        facts = {"spec": self._spec_digest(self.spec), "scores": self.scores, "probe": self.probe.digest}
         path, digest = save_checkpoint(
             self.checkpoints, Checkpoint(self.step, tensors, facts), keep=self.spec.checkpoints.keep
         )
@@ -378,7 +384,8 @@ class _Engine:
             self.callback.on_log("warning", complaint)
         if checkpoint is None:
             return
-        if checkpoint.facts["spec"] != self._spec_digest():
+        continues = self._continues(checkpoint)
+        if checkpoint.facts["spec"] != self._spec_digest(self.spec) and not continues:
             raise CheckpointError(
                 "the checkpoint in this run's folder belongs to another specification or dataset; "
                 "use the specification it was started with, or an empty folder"
@@ -386,14 +393,26 @@ class _Engine:
         for name, part in self._stateful():
             part.load_state(checkpoint.part(name))
         self.step = checkpoint.step
-        self.scores = checkpoint.facts["scores"]
+        self.scores = [] if continues else checkpoint.facts["scores"]
         if checkpoint.facts.get("probe", self.probe.digest) != self.probe.digest:
             self.callback.on_log("warning", _OTHER_PROBE.format(step=self.step, digest=self.probe.digest))
         self.callback.on_resumed(self.step, checkpoint.facts["versions"] == versions())
 
-    def _spec_digest(self) -> str:
+    def _continues(self, checkpoint: Checkpoint) -> bool:
+        """Whether a checkpoint is the last one of a job that differs in nothing but in taking fewer steps."""
+        if not 0 < checkpoint.step < self.spec.method.iterations or not_extendable(self.spec):
+            return False
+        shorter = with_steps(self.spec, checkpoint.step)
+        if checkpoint.facts["spec"] != self._spec_digest(shorter):
+            return False
+        device, sizes = self.context.compute.device.type, _sizes(self.context.dataset)
+        if Cost(shorter, sizes).compiles(device) != Cost(self.spec, sizes).compiles(device):
+            self.callback.on_log("warning", _OTHERWISE_COMPILED.format(step=checkpoint.step))
+        return True
+
+    def _spec_digest(self, spec: JobSpec) -> str:
         """What a checkpoint must agree on; how often things are reported may change."""
-        fields = self.spec.model_dump_json(exclude={"metrics", "snapshots", "checkpoints"})
+        fields = spec.model_dump_json(exclude={"metrics", "snapshots", "checkpoints"})
         return hashlib.sha256(f"{fields}/{self.context.dataset.digest}".encode()).hexdigest()
 
     @cached_property

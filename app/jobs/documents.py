@@ -20,6 +20,7 @@ from app.jobs.schemas import (
 from app.models.jobs import Job
 from app.models.states import TERMINAL, Kind, State
 from app.queue.states import actions
+from ddcore.spec import METHODS
 from ddcore.spec.readings import HEADLINE, LOSS, LOSS_BASE, LOSS_TOTAL
 from ddcore.spec.results import Results
 
@@ -55,7 +56,7 @@ def _document(job: Job, readings: Mapping[str, LastValue]) -> JobDocument:
         conditions=_conditions(job, state),
         error=JobError.model_validate(job.error) if job.error else None,
         desired=job.desired,
-        actions=actions(state, Kind(job.kind)),
+        actions=actions(state, Kind(job.kind), extendable=_extendable(job.method)),
         parent_id=job.parent_id,
         created_at=job.created_at,
         queued_at=job.queued_at,
@@ -65,6 +66,12 @@ def _document(job: Job, readings: Mapping[str, LastValue]) -> JobDocument:
         version=job.version,
         links=_links(job.id),
     )
+
+
+def _extendable(method: str) -> bool:
+    """Whether the method of a job can go on where it has ended; one that has left the catalogue cannot."""
+    known = METHODS.get(method)
+    return known is not None and known.extendable
 
 
 def _progress(job: Job, state: State) -> Progress:

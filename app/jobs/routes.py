@@ -25,7 +25,15 @@ from app.core.paths import JobId
 from app.core.problems import responses
 from app.jobs import idempotency
 from app.jobs.repository import Filters
-from app.jobs.schemas import CancelRequest, CloneRequest, JobDocument, PatchRequest, RetryRequest, Validation
+from app.jobs.schemas import (
+    CancelRequest,
+    CloneRequest,
+    ExtendRequest,
+    JobDocument,
+    PatchRequest,
+    RetryRequest,
+    Validation,
+)
 from app.jobs.sorting import COLUMNS, Sort
 from app.jobs.transactions import Action, JobsToRead, JobsToWrite, JobTransactions
 from app.models.states import Kind, State
@@ -218,6 +226,17 @@ def clone(
     """Submit a copy of a job, with changes."""
     overrides = body.overrides if body else {}
     return _create(jobs, key, f"clone {job_id}", overrides, lambda service: service.clone(job_id, overrides))
+
+
+@router.post(
+    "/{job_id}:extend",
+    status_code=201,
+    response_model=JobDocument,
+    responses={**REPLAYED, **responses(NotFound, IllegalTransition, Invalid, IdempotencyMismatch, QuotaExceeded)},
+)
+def extend(job_id: JobId, jobs: JobsToWrite, body: ExtendRequest, key: IdempotencyHeader = None) -> Response:
+    """Submit a job that goes on where a finished one has ended, by so many more steps."""
+    return _create(jobs, key, f"extend {job_id}", body.model_dump(), lambda service: service.extend(job_id, body))
 
 
 def _create(jobs: JobTransactions, key: str | None, operation: str, body: object, action: Action) -> Response:

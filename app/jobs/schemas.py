@@ -72,6 +72,12 @@ class CloneRequest(Closed):
     )
 
 
+class ExtendRequest(Closed):
+    """How far a finished job shall go on."""
+
+    iterations: int = Field(ge=1, le=10_000_000, description="Steps to take beyond those that the job has taken.")
+
+
 class PatchRequest(Closed):
     """What may be changed of a job at any time."""
 
@@ -171,7 +177,7 @@ class JobDocument(BaseModel):
     error: JobError | None
     desired: Literal["run", "pause", "cancel"]
     actions: list[str] = Field(description="What can be done with it now.")
-    parent_id: str | None = Field(description="The job that it was cloned from.")
+    parent_id: str | None = Field(description="The job that it is a copy of, or goes on from.")
     created_at: datetime
     queued_at: datetime
     started_at: datetime | None

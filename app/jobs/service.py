@@ -16,18 +16,18 @@ from app.core.security import Principal
 from app.core.settings import Settings
 from app.datasets.names import Names
 from app.datasets.repository import DatasetRepository
-from app.jobs import submission
+from app.jobs import extensions, submission
 from app.jobs.assessment import Assessment
 from app.jobs.documents import documents
 from app.jobs.repository import Filters, JobRepository
-from app.jobs.schemas import CancelRequest, JobDocument, PatchRequest, RetryRequest, Validation
+from app.jobs.schemas import CancelRequest, ExtendRequest, JobDocument, PatchRequest, RetryRequest, Validation
 from app.jobs.sorting import Place, Sort
 from app.jobs.submission import Submission
 from app.keys import repository as keys
 from app.logs import repository as logs
 from app.models.jobs import Job
 from app.models.states import Kind, State
-from app.queue import outbox
+from app.queue import checkpoints, outbox
 from app.queue.queueing import enqueue
 from app.queue.states import VERBS, Actor, actions, transition
 from ddcore.spec import Problem
@@ -95,15 +95,22 @@ class JobService:
         assessment.check()
         return assessment.validation()
 
-    def submit(self, request: Submission, parent_id: str | None = None) -> JobDocument:
+    def submit(
+        self, request: Submission, parent_id: str | None = None, *, work: Submission | None = None
+    ) -> JobDocument:
         """Queue a new job: its row, its first event and the doorbell it owes, together.
+
+        Args:
+            request: the submission.
+            parent_id: the job that it is a copy of, or goes on from.
+            work: what it has to do of it; by default all.
 
         Raises:
             QuotaExceeded: the tenant has as many unfinished jobs as it may have.
             Invalid: its set was deleted meanwhile; or it would take longer than it may, or more memory than there is.
         """
         self._check_set(request)
-        Assessment.of(self.session, self.settings, self.names, request).check()
+        Assessment.of(self.session, self.settings, self.names, work or request).check()
         tenant = keys.tenant(self.session, self.principal, lock=True)
         limit = self.settings.max_queued if tenant.max_queued is None else tenant.max_queued
         unfinished = keys.unfinished_jobs(self.session, self.principal)
@@ -128,6 +135,26 @@ class JobService:
         if "clone" not in actions(State(job.status), Kind(job.kind)):
             raise self._illegal("clone", job)
         return self.submit(self.read(submission.amended(job, overrides)), parent_id=job_id)
+
+    def extend(self, job_id: str, request: ExtendRequest) -> JobDocument:
+        """Queue a job that takes more steps from where a finished one has ended.
+
+        Raises:
+            NotFound: there is no such job.
+            IllegalTransition: it has not succeeded.
+            Invalid: its steps depend on how many there are, its last state is not kept, or there would be too many.
+        """
+        job = self._find(job_id)
+        if job.kind != Kind.DISTILLATION or job.status != State.SUCCEEDED:
+            raise self._not_finished(job)
+        longer = extensions.longer(job, self.read(submission.resubmission(job)), request.iterations)
+        made = self.submit(longer.whole, parent_id=job_id, work=longer.rest)
+        child = self._find(made.id)
+        saved = checkpoints.inherit(self.session, job_id, child)
+        extensions.check_state(job, saved)
+        child.step, child.checkpoint_step = job.total_steps, job.total_steps
+        self.session.flush()
+        return self.get(made.id)
 
     def cancel(self, job_id: str, request: CancelRequest) -> JobDocument:
         """End a job early; a job that is cancelled, or about to be, stays so.
@@ -220,6 +247,22 @@ class JobService:
                     outbox.add(self.session, job.device_class)
                 return self.get(job_id)
         raise self._illegal(verb, self._find(job_id))
+
+    def _not_finished(self, job: Job) -> IllegalTransition:
+        """Say why a job cannot be extended yet, and how it comes to be."""
+        if job.kind != Kind.DISTILLATION:
+            return self._illegal("extend", job)
+        legal = actions(State(job.status), Kind(job.kind))
+        way = {
+            State.PAUSED: "resume it, and extend it once it has succeeded",
+            State.FAILED: "retry it, and extend it once it has succeeded",
+            State.EXPIRED: "retry it, and extend it once it has succeeded",
+            State.CANCELLED: "clone it with as many `method.iterations` as you want",
+        }.get(State(job.status), "wait until it has succeeded, or pause it and clone it with more `method.iterations`")
+        return IllegalTransition(
+            f"only a job that has succeeded can be extended, and this one is {job.status}; {way}",
+            extra={"allowed": legal},
+        )
 
     def _illegal(self, verb: str, job: Job) -> IllegalTransition:
         legal = actions(State(job.status), Kind(job.kind))

@@ -52,7 +52,7 @@ class Job(Base):
     id: Mapped[str] = mapped_column(Id, unique=True)
     tenant_id: Mapped[str] = mapped_column(Id, ForeignKey(Tenant.id))
     parent_id: Mapped[str | None] = mapped_column(Id)
-    """The job that this one was cloned from."""
+    """The job that this one is a copy of, or goes on from."""
     kind: Mapped[str] = mapped_column(String(16), default=Kind.DISTILLATION, server_default=Kind.DISTILLATION)
     """What a worker does with it, see :class:`app.models.states.Kind`."""
     dataset_id: Mapped[str | None] = mapped_column(Id)

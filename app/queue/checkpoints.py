@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from app.artifacts import repository as artifacts
 from app.core.ids import new_id
-from app.models.artifacts import Checkpoint
+from app.models.artifacts import Artifact, Checkpoint
+from app.models.jobs import Job
 
 KEPT = 2
 """Checkpoints of a job that stay: the newest, and one before it in case that is damaged."""
@@ -71,6 +72,32 @@ def add(
     )
     session.flush()
     _drop(session, _rows(session, job_id)[KEPT:])
+
+
+def inherit(session: Session, parent_id: str, job: Job) -> SavedCheckpoint | None:
+    """Give a new job the checkpoints of a finished one; the content stays as long as either job needs it.
+
+    Args:
+        session: a ``write()`` session.
+        parent_id: the finished job.
+        job: the new one, which has none.
+
+    Returns:
+        The newest of them; ``None`` where none is kept.
+    """
+    query = select(Checkpoint, Artifact).join(Artifact, Artifact.id == Checkpoint.artifact_id)
+    query = query.where(Checkpoint.job_id == parent_id, Artifact.state == artifacts.READY)
+    found = session.execute(query.order_by(Checkpoint.step, Checkpoint.id)).all()
+    for saved, file in found:
+        kept = Artifact(
+            id=new_id("art"), tenant_id=job.tenant_id, job_id=job.id, attempt=0, fence=0, kind=file.kind,
+            name=file.name, media_type=file.media_type, sha256=file.sha256, size=file.size, step=file.step,
+            state=artifacts.READY,
+        )  # fmt: skip
+        artifacts.add(session, kept, saved.size)
+        whole = SavedCheckpoint(saved.step, saved.sha256, saved.size)
+        add(session, job.id, 0, 0, whole, kept.id, saved.metrics)
+    return next(iter(newest_first(session, job.id)), None)
 
 
 def forget(session: Session, job_id: str) -> None:

@@ -65,19 +65,26 @@ def allowed(state: State, actor: Actor) -> frozenset[State]:
     return TRANSITIONS[actor].get(state, frozenset())
 
 
-def actions(state: State, kind: Kind = Kind.DISTILLATION) -> list[str]:
+def actions(state: State, kind: Kind = Kind.DISTILLATION, *, extendable: bool = True) -> list[str]:
     """Verbs that a user can apply to a job in ``state``; one that takes a set in comes and goes with the set.
+
+    Args:
+        state: of the job.
+        kind: of the job.
+        extendable: whether its method can go on where it has ended.
 
     >>> actions(State.PAUSED)
     ['cancel', 'resume', 'clone']
     >>> actions(State.SUCCEEDED)
-    ['clone', 'delete']
+    ['extend', 'clone', 'delete']
     >>> actions(State.FAILED, Kind.INGEST)
     ['retry']
     """
     verbs = [verb for verb, moves in VERBS.items() if state in moves]
     if kind is Kind.INGEST:
         return verbs
+    if state is State.SUCCEEDED and extendable:
+        verbs.append("extend")
     return [*verbs, "clone", "delete"] if state in TERMINAL else [*verbs, "clone"]
 
 

@@ -21,6 +21,17 @@ def clone(job_id: JobId, set_: Set = None, as_json: JsonOption = False) -> None:
         output.emit(job.document, job.id, as_json=as_json)
 
 
+def extend(
+    job_id: JobId,
+    iterations: Annotated[int, typer.Option(min=1, help="Steps to take beyond those of the job.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Submit a job that goes on where a finished one has ended, and print its id."""
+    with Client() as client:
+        job = client.extend(job_id, iterations)
+        output.emit(job.document, job.id, as_json=as_json)
+
+
 def edit(
     job_id: JobId,
     name: Annotated[str | None, typer.Option(help="What to call the job.")] = None,
@@ -53,5 +64,5 @@ def delete(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (clone, edit, delete):
+    for command in (clone, extend, edit, delete):
         app.command()(command)

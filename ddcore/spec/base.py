@@ -64,6 +64,9 @@ class MethodConfig(Component):
     samplers: ClassVar[tuple[str, ...]] = ("random",)
     """Samplers of real batches that this method can compare with."""
 
+    extendable: ClassVar[bool] = False
+    """Whether no step depends on how many there are to be, so that a finished job can be continued by more of them."""
+
     stageable: ClassVar[bool] = False
     """Whether its networks can start where others have learned the earlier stages of a set, so that it can be a base of
     ``seqmatch`` and ``pdd``."""
@@ -160,6 +163,9 @@ class RegularizerConfig(Component):
 
     compares_features: ClassVar[bool] = False
     """Whether it reads the features that the method matches, and so needs a method with ``matches_features``."""
+
+    extendable: ClassVar[bool] = False
+    """Whether it does not depend on how many steps there are to be; see :attr:`MethodConfig.extendable`."""
 
     def teachers(self, job: JobSpec) -> Iterator[tuple[TeacherConfig, int]]:  # noqa: ARG002 - for those that have some
         """Pools of networks trained on the real images, and how many of each are trained; none by default."""

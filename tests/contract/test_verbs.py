@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "resume": (f"post {JOB}:resume",),
     "retry": (f"post {JOB}:retry",),
     "clone": (f"post {JOB}:clone",),
+    "extend": (f"post {JOB}:extend",),
     "events": (f"get {JOB}/events", f"get {JOB}/events:stream", "get /v1/events:stream"),
     "alerts": ("get /v1/alerts",),
     "logs": (f"get {JOB}/log",),

@@ -67,6 +67,7 @@ def test_jobs_are_read_page_by_page(client: Client, service: FakeService) -> Non
         ("resume", {}, {}),
         ("retry", {"from_scratch": True}, {"from_scratch": True}),
         ("clone", {"overrides": {"seed": 1}}, {"overrides": {"seed": 1}}),
+        ("extend", {"iterations": 50}, {"iterations": 50}),
     ],
 )
 def test_each_verb_has_its_path(

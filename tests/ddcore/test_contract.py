@@ -9,6 +9,8 @@ gives; nothing here is edited. The promises, and where each is checked:
   combination. A stop after step 1 lies within the steps over which a relative strength is measured, so a regulariser
   alone is stopped there; one after step 3 lies within the life of a network, a batch or a stage, so a method alone is
   stopped there; all regularisers together are stopped at both;
+- *going on*, where the method says that it can: the images of one run of as many steps, see
+  :func:`test_a_finished_run_that_goes_on_makes_the_images_of_one_run`;
 - *accuracy on the way* that leaves the images alone: :func:`test_accuracy_on_the_way_leaves_the_images_alone`;
 - *respect of the seed*: the same seed gives the same bytes (the resumed run is another one), and another seed gives
   others: :func:`test_another_seed_gives_other_images`, for every method, whose start differs whatever joins it.
@@ -57,6 +59,7 @@ from ddcore.spec import (
     method_config,
     parse,
 )
+from ddcore.spec.extending import with_steps
 from tests.ddcore.recorder import Recorder
 
 pytestmark = pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")  # the compiler looks at it
@@ -252,6 +255,23 @@ def test_accuracy_on_the_way_leaves_the_images_alone(method: str, runs: Runs, tm
     }  # fmt: skip
     others = {step: {k: v for k, v in values.items() if k not in ours[step]} for step, values in said.items()}
     assert others == whole.said.metrics
+
+
+def extendable(config: type[MethodConfig]) -> bool:
+    return config.extendable and bool(steps(config.model_fields["name"].default))
+
+
+@pytest.mark.parametrize("method", methods(extendable))
+def test_a_finished_run_that_goes_on_makes_the_images_of_one_run(method: str, runs: Runs, tmp_path: Path) -> None:
+    """Four steps that ended and were scored, and two more, with every regulariser."""
+    whole = runs.whole(parse(job(method, *fitting(method))))
+    first, rest = Recorder(), Recorder()
+    distil(with_steps(whole.spec, 4), tmp_path, runs.cache, first)
+    scored = distil(whole.spec, tmp_path, runs.cache, rest)
+    assert rest.resumed == [(4, True)]
+    assert digest(tmp_path) == digest(whole.folder)
+    assert rest.metrics[STEPS] == whole.said.metrics[STEPS]
+    assert scored.results["accuracy"] == whole.result.results["accuracy"]
 
 
 @pytest.mark.parametrize("method", methods(lambda config: "mosaic" in config.usable_decoders()))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class CAFEConfig(MethodConfig):
     """Align class means at every level of a network in training, which synthetic centres also have to classify."""
 
+    extendable: ClassVar[bool] = True
     title: ClassVar[str] = "Feature alignment"
     citation: ClassVar[str] = "Wang et al., CAFE, CVPR 2022 (arXiv 2203.01531)"
     cost: ClassVar[str] = (

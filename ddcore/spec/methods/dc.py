@@ -26,6 +26,7 @@ MOST_STEPS = 10_000_000
 class GradientMatchingConfig(MethodConfig):
     """What gradient matching can be told, with augmentation (``dsa``) and without (``dc``)."""
 
+    extendable: ClassVar[bool] = True
     cost: ClassVar[str] = (
         "heavy: a forward and backward pass of the real batch, second derivatives of the synthetic images, and the "
         "training of a network on them"

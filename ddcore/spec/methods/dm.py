@@ -26,6 +26,7 @@ COMPARISON = (
 class FeatureMatchingConfig(MethodConfig):
     """What methods share that compare the features of a class's real and synthetic images."""
 
+    extendable: ClassVar[bool] = True
     computes_features: ClassVar[bool] = True
     matches_features: ClassVar[bool] = True
     smoke: ClassVar[Mapping[str, Any]] = {"batch_real": 8}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class IDCConfig(MethodConfig):
     """Match the gradients that real images and tiles of stored mosaics give a network in training on the former."""
 
+    extendable: ClassVar[bool] = True
     title: ClassVar[str] = "Efficient synthetic-data parameterisation"
     citation: ClassVar[str] = "Kim et al., IDC, ICML 2022 (arXiv 2205.14959)"
     cost: ClassVar[str] = (

@@ -57,6 +57,7 @@ class ExpertsConfig(SpecModel):
 class TrajectoryConfig(MethodConfig):
     """What trajectory matching can be told, with its exact gradient (``mtt``) and TESLA's (``tesla``)."""
 
+    extendable: ClassVar[bool] = True
     cost: ClassVar[str] = (
         "heavy: experts trained on the real images, then `student_steps` steps of training a step, each with a double "
         "backward pass"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class CMIConfig(Weighted):
     """Lower the class-conditional mutual information of the synthetic set in a teacher's feature space."""
 
+    extendable: ClassVar[bool] = True
     title: ClassVar[str] = "Class-aware conditional mutual information"
     citation: ClassVar[str] = "Zhong et al., ICLR 2025 (arXiv 2412.09945)"
     cost: ClassVar[str] = "one forward and backward of the synthetic set through a teacher a step"

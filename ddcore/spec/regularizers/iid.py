@@ -25,6 +25,7 @@ class IIDConfig(Weighted):
     of the paper.
     """
 
+    extendable: ClassVar[bool] = True
     title: ClassVar[str] = "Inter-sample and inter-feature relations"
     citation: ClassVar[str] = "Deng et al., CVPR 2024 (arXiv 2404.00563)"
     cost: ClassVar[str] = (

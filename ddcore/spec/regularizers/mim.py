@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class MIMConfig(Weighted):
     """Raise the mutual information between real and synthetic activations (contrastive bound)."""
 
+    extendable: ClassVar[bool] = True
     title: ClassVar[str] = "Mutual-information maximisation"
     citation: ClassVar[str] = "Shang, Yuan & Yan, MIM4DD, NeurIPS 2023 (arXiv 2312.16627)"
     cost: ClassVar[str] = "one forward of `batch_real` images a class and one forward and backward of the synthetic set"
