@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from ddcore import bundle
+from ddcore.bundle.parent import Grown, extended
 from ddcore.data import sources
-from ddcore.data.dataset import Dataset, ImageSet
+from ddcore.data.dataset import Dataset, ImageSet, restricted, rows_of
 from ddcore.data.sampling import check_class_sizes, reserve
 from ddcore.data.whitening import whitened
 from ddcore.errors import CheckpointError, ConfigurationError, Held, Interrupted, OutOfMemoryError
@@ -25,7 +26,7 @@ from ddcore.evaluation.audit import audit, summary
 from ddcore.evaluation.during import During
 from ddcore.evaluation.evaluation import Evaluation, NetworkScore
 from ddcore.evaluation.holding_out import hold_out
-from ddcore.evaluation.probe import Probe
+from ddcore.evaluation.probe import Probe, Readable
 from ddcore.machine.compute import Compute
 from ddcore.methods import build_producer
 from ddcore.regularizers import build_regularizer
@@ -70,14 +71,14 @@ def distill(dataset: str, out: str | Path, **fields: Any) -> Result:
         dataset: name of the dataset.
         out: folder that receives the bundle's files.
         **fields: further fields of the job specification, short or full spelling
-            (``ipc=10, method="dm", regularizers={"mim": 0.8}``), and ``data_root``, ``cache`` and
+            (``ipc=10, method="dm", regularizers={"mim": 0.8}``), and ``data_root``, ``cache``, ``parent`` and
             ``callback`` of :func:`run`.
 
     Raises:
         SpecError: the specification is wrong; it lists every fault.
         DistillationError: the run failed.
     """
-    surroundings = {name: fields.pop(name) for name in ("data_root", "cache", "callback") if name in fields}
+    surroundings = {name: fields.pop(name) for name in ("data_root", "cache", "parent", "callback") if name in fields}
     spec = parse({"dataset": dataset, **fields})
     with TemporaryDirectory(prefix="ddcore-") as run_dir:
         return run(spec, Path(out), run_dir=Path(run_dir), **surroundings)
@@ -90,6 +91,7 @@ def run(
     run_dir: Path,
     data_root: Path | None = None,
     cache: Path | None = None,
+    parent: Path | None = None,
     callback: Callback | None = None,
     hold_at: int | None = None,
 ) -> Result:
@@ -101,6 +103,8 @@ def run(
         run_dir: folder of this run's checkpoints; the same folder resumes the run.
         data_root: folder of named datasets.
         cache: folder shared by runs for decoded datasets, teachers and compiled code.
+        parent: folder of the bundle that the job extends: its images of unchanged classes stay, and only the others are
+            distilled.
         callback: told what happens; may ask the run to stop.
         hold_at: stop once so many steps are taken, or all there are, before the images are evaluated. Run again, with
             another number or none, to go on.
@@ -115,7 +119,7 @@ def run(
     """
     observer = callback or Callback()
     with _memory_errors():
-        return _Engine(spec, run_dir, data_root, cache, observer, hold_at).run(out)
+        return _Engine(spec, run_dir, data_root, cache, parent, observer, hold_at).run(out)
 
 
 _OTHER_PROBE = (
@@ -142,6 +146,7 @@ class _Engine:
         run_dir: Path,
         data_root: Path | None,
         cache: Path | None,
+        parent: Path | None,
         callback: Callback,
         hold_at: int | None = None,
     ) -> None:
@@ -153,36 +158,32 @@ class _Engine:
         self._saved_at = time.monotonic()
         self._hold_at = hold_at
         callback.on_phase("loading", None)
-        self._whole = dataset = sources.load(spec.dataset, data_root, cache)
+        self._named = dataset = sources.load(spec.dataset, data_root, cache)
         for remark in dataset.remarks:
             callback.on_log("warning", remark)
         self.spec = spec = spec.knowing(dataset.facts)
-        dataset, held = self._learned_from(dataset)
+        dataset, self._held = _learned_from(spec, dataset)
         _check(spec, dataset)
+        self.parent = extended(spec, parent, dataset)
+        if self.parent is not None:
+            self._named = dataset = self.parent.dataset
+            callback.on_log("info", self.parent.in_words())
         if spec.whitening:
             dataset = whitened(dataset, cache)
         self.context = self._context(dataset, cache)
-        self.producer = build_producer(spec.method, self.context)
-        self.regularizers = [WeightedTerm(build_regularizer(r, self.context)) for r in spec.regularizers]
+        self.making = self._making(cache)
+        self.producer = build_producer(spec.method, self.making)
+        self.regularizers = [WeightedTerm(build_regularizer(r, self.making)) for r in spec.regularizers]
         self._pulls = Pulls(self.context.steps_path)
         self.evaluation = Evaluation(self.context)
-        cost, during = Cost(spec, self._sizes), spec.evaluation.during
-        self.during = None if during is None else During(self.context, during, cost.looks, self.evaluation, held)
+        cost, during = self._cost(spec, dataset), spec.evaluation.during
+        self.during = None if during is None else During(self.context, during, cost.looks, self.evaluation, self._held)
         self._audits = cost.audited
         self.at_step: int | None = None
 
-    def _learned_from(self, dataset: Dataset) -> tuple[Dataset, ImageSet | None]:
-        """The dataset as the job sees it, and the images that are held out of it."""
-        self._sizes = self.spec.evaluation.left_of(_sizes(dataset))
-        during = self.spec.evaluation.during
-        if during is None or not during.held_out:
-            return dataset, None
-        check_class_sizes(dataset)
-        return hold_out(dataset, during.validation)
-
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
-        spec, sizes = self.spec, self._sizes
-        expected = Cost(spec, sizes)
+        spec = self.spec
+        sizes, expected = _sizes(dataset), self._cost(spec, dataset)
         compute = Compute.choose(
             spec.device,
             spec.precision,
@@ -205,7 +206,39 @@ class _Engine:
             exclude=rows,
         )
         self.probe = Probe(context, rows, expected.probe)
+        self._unseen = rows
         return context
+
+    def _cost(self, spec: JobSpec, dataset: Dataset) -> Cost:
+        """The work of the job, of which the steps see only the classes that are made."""
+        made = None if self.parent is None else _sizes(restricted(dataset, self.parent.made))
+        return Cost(spec, _sizes(dataset, self._held), made)
+
+    def _making(self, cache: Path | None) -> Run:
+        """What the method sees: all, or the classes that are made; a rule that keeps images looks at all in any case.
+
+        Its networks are trained on all classes: those of a few would tell nothing apart.
+        """
+        whole, parent = self.context, self.parent
+        if parent is None or self.spec.method.iterations == 0:
+            return whole
+        unseen = torch.zeros(len(whole.dataset.train), dtype=torch.bool)
+        unseen[self._unseen.flatten()] = True
+        return assemble(
+            self.spec,
+            restricted(whole.dataset, parent.made),
+            whole.compute,
+            cache=cache,
+            callback=self.callback,
+            check_stop=self._check_stop,
+            fresh=whole.fresh,
+            exclude=unseen[rows_of(whole.dataset.train, parent.made)].nonzero().flatten(),
+        )
+
+    @property
+    def _whole(self) -> Readable:
+        """All images as they are."""
+        return self.synthetic if self.parent is None else Grown(self.parent, self.synthetic.finished()[0])
 
     def run(self, out: Path) -> Result:
         self._prepare()
@@ -222,9 +255,15 @@ class _Engine:
             without = "unscored" if results.accuracy is None else "without an audit"
             self.callback.on_log("info", f"finishing early, {without}, with the images of step {self.step}")
             self.callback.on_phase("finalizing", None)
-        own = {"steps": self.step, "probe": self.probe.report(self._reading), "audit": self._audited(document)}
+        own: dict[str, Any] = {
+            "steps": self.step,
+            "probe": self.probe.report(self._reading),
+            "audit": self._audited(document),
+        }
         if self.at_step is not None:
             own |= {"checkpoint": "best", "at_step": self.at_step}
+        if self.parent is not None:
+            own["lineage"] = self.parent.lineage(self.spec)
         results = results.model_copy(update=own)
         bundle.write(out, self._distilled(results))
         if document is not None:
@@ -240,7 +279,7 @@ class _Engine:
         self.synthetic = self.producer.start()
         self._resume()
         self._ready = True
-        self._reading = self.probe.read(self.synthetic)
+        self._reading = self.probe.read(self._whole)
         if self.step == 0:
             self.callback.on_metrics(0, self._reading)
             self._snapshot()
@@ -319,25 +358,34 @@ class _Engine:
         if self.regularizers:
             terms = [values[f"weight/{term.name}"] * values[f"loss/{term.name}"] for term in self.regularizers]
             values[LOSS_TOTAL] = values[LOSS] + sum(terms)
-        self._reading = self.probe.read(self.synthetic)
+        self._reading = self.probe.read(self._whole)
         self.callback.on_metrics(self.step, {**values, **self._reading})
 
     def _snapshot(self) -> None:
-        synthetic = self.synthetic
+        synthetic, classes = self.synthetic, self.context.dataset.classes
         shown = self.context.dataset.denormalize(synthetic.decoder.shown(synthetic.stored.detach(), synthetic.ipc))
-        labels = torch.arange(synthetic.classes).repeat_interleave(len(shown) // synthetic.classes)
-        self.callback.on_snapshot(self.step, bundle.preview_png(shown, labels, self.context.dataset.classes))
+        if self.parent is not None:
+            shown = self.parent.joined(shown, self.parent.content.shown()[0])
+        labels = torch.arange(len(classes)).repeat_interleave(len(shown) // len(classes))
+        self.callback.on_snapshot(self.step, bundle.preview_png(shown, labels, classes))
 
     @cached_property
     def _finished(self) -> tuple[Tensor, Tensor]:
         """The synthetic images when they are done, in pixel units as the bundle stores them, and their labels."""
         images, labels = self.synthetic.finished()
-        return self.context.dataset.denormalize(images), labels
+        pixels = self.context.dataset.denormalize(images)
+        if self.parent is None:
+            return pixels, labels
+        return self.parent.joined(pixels, self.parent.content.images), self._whole.finished()[1]
 
     def _stored_pixels(self) -> Tensor | None:
         """What a decoder makes those images of, in pixel units; nothing where they are stored themselves."""
-        stored = self.synthetic.stored.detach()
-        return self.context.dataset.denormalize(stored).cpu() if self.synthetic.decoder.views > 1 else None
+        stored = self.context.dataset.denormalize(self.synthetic.stored.detach())
+        if self.synthetic.decoder.views == 1:
+            return None
+        if self.parent is not None:
+            stored = self.parent.joined(stored, self.parent.content.shown()[0])
+        return stored.cpu()
 
     def _checkpoint_due(self) -> bool:
         every = self.spec.checkpoints.every
@@ -360,8 +408,8 @@ class _Engine:
 
     def _stateful(self) -> Iterator[tuple[str, Stateful | SyntheticSet | WeightedTerm | Randomness | During]]:
         yield "synthetic", self.synthetic
-        yield "random", self.context.random
-        yield "real_batches", self.context.real_batches
+        yield "random", self.making.random
+        yield "real_batches", self.making.real_batches
         yield "method", self.producer
         for weighted in self.regularizers:
             yield f"regularizer/{weighted.name}", weighted
@@ -405,15 +453,17 @@ class _Engine:
         shorter = with_steps(self.spec, checkpoint.step)
         if checkpoint.facts["spec"] != self._spec_digest(shorter):
             return False
-        device, sizes = self.context.compute.device.type, _sizes(self.context.dataset)
-        if Cost(shorter, sizes).compiles(device) != Cost(self.spec, sizes).compiles(device):
+        device, dataset = self.context.compute.device.type, self.context.dataset
+        if self._cost(shorter, dataset).compiles(device) != self._cost(self.spec, dataset).compiles(device):
             self.callback.on_log("warning", _OTHERWISE_COMPILED.format(step=checkpoint.step))
         return True
 
     def _spec_digest(self, spec: JobSpec) -> str:
         """What a checkpoint must agree on; how often things are reported may change."""
-        fields = spec.model_dump_json(exclude={"metrics", "snapshots", "checkpoints"})
-        return hashlib.sha256(f"{fields}/{self.context.dataset.digest}".encode()).hexdigest()
+        # What `extends` names counts by its content, which another name, or a folder, may have too.
+        fields = spec.model_dump_json(exclude={"metrics", "snapshots", "checkpoints", "extends"})
+        extended = "" if self.parent is None else f"/{self.parent.digest}"
+        return hashlib.sha256(f"{fields}/{self.context.dataset.digest}{extended}".encode()).hexdigest()
 
     @cached_property
     def _training_images(self) -> Tensor:
@@ -460,7 +510,7 @@ class _Engine:
             learning_rate=self.synthetic.learning_rate,
             stages=self.producer.stages(),
             spec=self.spec,
-            dataset=bundle.DatasetReference.of(self._whole),
+            dataset=bundle.DatasetReference.of(self._named),
             results=results,
             compute=context.compute.describe(),
             whitening=context.dataset.whitening,
@@ -482,9 +532,19 @@ def _check(spec: JobSpec, dataset: Dataset) -> None:
         raise ConfigurationError(ipc_exceeds_class(spec, f"class '{name}' of {spec.dataset}", smallest))
 
 
-def _sizes(dataset: Dataset) -> DataSizes:
+def _learned_from(spec: JobSpec, dataset: Dataset) -> tuple[Dataset, ImageSet | None]:
+    """The dataset as the job sees it, and the images that are held out of it."""
+    during = spec.evaluation.during
+    if during is None or not during.held_out:
+        return dataset, None
+    check_class_sizes(dataset)
+    return hold_out(dataset, during.validation)
+
+
+def _sizes(dataset: Dataset, held: ImageSet | None = None) -> DataSizes:
     """What the work of a job depends on besides its specification."""
-    return DataSizes(dataset.shape, dataset.class_counts, len(dataset.test))
+    held_out = () if held is None else held.class_counts
+    return DataSizes(dataset.shape, dataset.class_counts, len(dataset.test), held_out)
 
 
 @contextmanager

@@ -137,7 +137,7 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
     try:
         result = engine.run(
             spec, run_dir / "out", run_dir=run_dir, data_root=_folder("DD_DATA_ROOT"), cache=_folder("DD_CACHE_DIR"),
-            callback=callback, hold_at=_hold_at(run_dir),
+            parent=_parent(run_dir), callback=callback, hold_at=_hold_at(run_dir),
         )  # fmt: skip
     except Held as held:
         writer.send(protocol.Held(step=held.step))
@@ -151,8 +151,15 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
 
 
 def _hold_at(run_dir: Path) -> int | None:
+    """Steps after which the run is to be held, where it is."""
     file = run_dir / protocol.HOLD_AT
     return int(file.read_text("ascii")) if file.exists() else None
+
+
+def _parent(run_dir: Path) -> Path | None:
+    """The bundle that the job extends, where the worker has brought one."""
+    folder = run_dir / protocol.PARENT
+    return folder if folder.is_dir() else None
 
 
 def _folder(variable: str) -> Path | None:

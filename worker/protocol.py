@@ -32,6 +32,8 @@ HOLD_AT = "hold_at"
 """In the run folder of a job that is to be held: file with the number of steps, in decimal."""
 UPLOAD, SHELF, SAMPLES = "upload", "shelf", "samples.png"
 """In the run folder of a job that takes a set in: folder of the upload, folder of the set, picture beside the set."""
+PARENT = "parent"
+"""In the run folder of a job that extends another one: folder of that one's bundle."""
 
 EXIT_DONE = 0
 EXIT_FAILED = 1

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -28,20 +29,39 @@ def bundle_files(folder: RunFolder) -> list[Output]:
     Raises:
         FileNotFoundError: the engine said that it was done, but one of them is missing.
     """
-    images = folder.out / "distilled.safetensors"
+    images, manifest = folder.out / "distilled.safetensors", folder.out / "manifest.json"
     shape, dtype = tensor_facts(images, "images")
     files = [
         Output("bundle", folder.path / "bundle.zip", "application/zip"),
         Output("synthetic_images", images, "application/octet-stream", shape, dtype),
         Output("npz", folder.path / "distilled.npz", "application/octet-stream", shape, dtype),
         Output("image_folder", folder.path / "image_folder.zip", "application/zip"),
-        Output("manifest", folder.out / "manifest.json", "application/json"),
+        Output("manifest", manifest, "application/json", data=_extensible(manifest)),
         Output("preview", folder.out / "preview.png", "image/png"),
     ]
     for file in files:
         if not file.path.is_file():
             raise FileNotFoundError(file.path.name)
     return files
+
+
+def _extensible(manifest: Path) -> dict[str, Any] | None:
+    """What a job that extends this one has to agree with; nothing where the manifest does not say it.
+
+    Raises:
+        FileNotFoundError: there is no manifest.
+    """
+    try:
+        document = json.loads(manifest.read_text("utf-8"))
+        source = document["dataset"]
+        return {
+            "digest": source["digest"],
+            "classes": document["classes"],
+            "shape": document["images"]["shape"],
+            "class_digests": bool(source["class_digests"]),
+        }
+    except (KeyError, TypeError, ValueError):
+        return None  # another engine's, which no job can extend
 
 
 def audit_files(folder: RunFolder) -> list[Output]:

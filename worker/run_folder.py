@@ -16,7 +16,7 @@ from typing import Any
 
 from app.core.storage import ArtifactStore, Blob, StorageError, fetch
 from app.queue.checkpoints import SavedCheckpoint
-from worker.protocol import HOLD_AT
+from worker.protocol import HOLD_AT, PARENT
 
 
 class RunFolder:
@@ -36,6 +36,11 @@ class RunFolder:
     def out(self) -> Path:
         """The bundle's files."""
         return self.path / "out"
+
+    @property
+    def parent(self) -> Path:
+        """Files of the bundle that the job extends, where it extends one."""
+        return self.path / PARENT
 
     def checkpoint(self, name: str) -> Path:
         """File of a checkpoint."""

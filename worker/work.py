@@ -6,6 +6,7 @@ import errno
 import hashlib
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -14,6 +15,8 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
+from app.artifacts import repository as artifacts
+from app.artifacts.service import PARENT_BUNDLE, content_of
 from app.core.database import Database
 from app.core.ids import new_id
 from app.core.settings import Settings
@@ -28,7 +31,7 @@ from ddcore.machine.cache import note_use
 from ddcore.spec import parse
 from ddcore.spec.local_sets import report_in
 from worker import results
-from worker.protocol import SAMPLES, SHELF, UPLOAD, Done, TakenIn
+from worker.protocol import PARENT, SAMPLES, SHELF, UPLOAD, Done, TakenIn
 from worker.run_folder import RunFolder
 
 Proceed = Callable[[], None]
@@ -117,8 +120,32 @@ class Distillation(_Base):
         found = self._own_set
         return self._claim.spec if found is None else {**self._claim.spec, "dataset": found.content_id}
 
-    def fetch(self, folder: RunFolder, proceed: Proceed) -> None:  # noqa: ARG002 - one signature for all kinds
-        """Bring the user's own set into the cache, unless it is there."""
+    def fetch(self, folder: RunFolder, proceed: Proceed) -> None:
+        """Bring here the bundle that the job extends; and the user's own set into the cache, unless it is there."""
+        if self._claim.spec.get("extends") is not None:
+            self._fetch_parent(folder)
+        self._fetch_own_set(proceed)
+
+    def _fetch_parent(self, folder: RunFolder) -> None:
+        extended = self._claim.spec["extends"]
+        with self._database.read() as session:
+            found = artifacts.latest(session, self._claim.tenant_id, self._claim.job_id, PARENT_BUNDLE)
+            blob = None if found is None else content_of(found)
+        if blob is None:
+            message = f"the bundle of {extended} that this job extends is gone; submit it again on another job"
+            raise UnfitError(Failure("parent_deleted", message, retryable=False))
+        packed = folder.path / f"{PARENT}.zip"
+        with _space_or_unfit("the bundle that the job extends"):
+            try:
+                fetch(self._store, blob, packed)
+                with zipfile.ZipFile(packed) as archive:
+                    archive.extractall(folder.parent)
+            except (BlobMissingError, ChecksumMismatchError, zipfile.BadZipFile) as error:
+                message = f"the stored bundle of {extended} that this job extends is damaged; run that job again"
+                raise UnfitError(Failure("parent_damaged", message, retryable=False)) from error
+        packed.unlink()
+
+    def _fetch_own_set(self, proceed: Proceed) -> None:
         found = self._own_set
         if found is None:
             return

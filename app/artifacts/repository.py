@@ -9,6 +9,7 @@ from sqlalchemy import Select, delete, exists, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app.core.ids import new_id
 from app.core.tables import clock
 from app.models.artifacts import Artifact, Blob
 from app.models.datasets import DatasetFile, DatasetPart
@@ -27,6 +28,33 @@ def add(session: Session, artifact: Artifact, size: int) -> None:
     session.execute(older.values(state=DELETED).execution_options(synchronize_session=False))
     session.add(artifact)
     session.flush()
+
+
+def share(session: Session, artifact: Artifact, job: Job, kind: str | None = None) -> Artifact:
+    """Give a new job a file of another one; the content stays as long as either needs it.
+
+    Args:
+        session: a ``write()`` session.
+        artifact: a finished artifact.
+        job: the new job.
+        kind: what the file is to that job; by default what it is to the other.
+    """
+    shared = Artifact(
+        id=new_id("art"),
+        tenant_id=job.tenant_id,
+        job_id=job.id,
+        attempt=job.attempt,
+        fence=job.fence,
+        kind=kind or artifact.kind,
+        name=artifact.name,
+        media_type=artifact.media_type,
+        sha256=artifact.sha256,
+        size=artifact.size,
+        step=artifact.step,
+        state=READY,
+    )
+    add(session, shared, artifact.size or 0)
+    return shared
 
 
 def keep(session: Session, sha256: str, size: int) -> None:

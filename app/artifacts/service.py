@@ -27,7 +27,11 @@ Kind = Literal[
     "image_folder",
     "audit",
     "neighbours",
+    "parent_bundle",
 ]
+
+PARENT_BUNDLE: Kind = "parent_bundle"
+"""The bundle that a job extends: its own hold on it, so that it stays when the job that made it is deleted."""
 
 GRACE_S = 86_400.0
 """Content stays this long after the last artifact that points to it."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.artifacts import repository as artifacts
+from app.artifacts.service import PARENT_BUNDLE
 from app.core.database import now
 from app.core.errors import IllegalTransition, Invalid, NotFound, PreconditionFailed, QuotaExceeded
 from app.core.pagination import Cursors, Page
@@ -19,6 +21,7 @@ from app.datasets.repository import DatasetRepository
 from app.jobs import extensions, submission
 from app.jobs.assessment import Assessment
 from app.jobs.documents import documents
+from app.jobs.living import Extending
 from app.jobs.repository import Filters, JobRepository
 from app.jobs.schemas import CancelRequest, ExtendRequest, JobDocument, PatchRequest, RetryRequest, Validation
 from app.jobs.sorting import Place, Sort
@@ -83,7 +86,10 @@ class JobService:
         Raises:
             Invalid: with every fault of it.
         """
-        return submission.read(body, self.names)
+        names = self.names
+        request = submission.read(body, names)
+        self._extending(names).check(request)
+        return request
 
     def validate(self, request: Submission) -> Validation:
         """What a submission would become, and what it should cost.
@@ -119,8 +125,11 @@ class JobService:
                 f"you have {unfinished} unfinished jobs, and may have {limit}; wait for some to end, or cancel some",
                 headers={"Retry-After": "30"},
             )
-        job = submission.new_job(request, self.principal, self.settings, parent_id)
-        enqueue(self.session, job, {"dataset": job.dataset, "method": job.method, "parent_id": parent_id})
+        kept = self._extending(self.names).bundle(request.spec, self.principal.tenant_id, parent_id)
+        job = submission.new_job(request, self.principal, self.settings, parent_id or request.spec.extends)
+        enqueue(self.session, job, {"dataset": job.dataset, "method": job.method, "parent_id": job.parent_id})
+        if kept is not None:
+            artifacts.share(self.session, kept, job, PARENT_BUNDLE)
         return self.get(job.id)
 
     def clone(self, job_id: str, overrides: Mapping[str, Any]) -> JobDocument:
@@ -147,7 +156,8 @@ class JobService:
         job = self._find(job_id)
         if job.kind != Kind.DISTILLATION or job.status != State.SUCCEEDED:
             raise self._not_finished(job)
-        longer = extensions.longer(job, self.read(submission.resubmission(job)), request.iterations)
+        again = submission.read(submission.resubmission(job), self.names)
+        longer = extensions.longer(job, again, request.iterations)
         made = self.submit(longer.whole, parent_id=job_id, work=longer.rest)
         child = self._find(made.id)
         saved = checkpoints.inherit(self.session, job_id, child)
@@ -286,6 +296,9 @@ class JobService:
         if job.kind == Kind.INGEST and found.job_id != job.id:
             detail = f"{job.dataset} is, or was, taken in otherwise by {found.job_id}"
             raise Invalid([Problem("/dataset", "superseded", detail)])
+
+    def _extending(self, names: Names) -> Extending:
+        return Extending(self.session, self._jobs, names)
 
     def _find(self, job_id: str) -> Job:
         job = self._jobs.get(job_id)

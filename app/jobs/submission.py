@@ -171,6 +171,8 @@ def warnings(spec: JobSpec, facts: DatasetFacts | None) -> list[str]:
         found.append("`evaluation.repeats` is 0: the images will not be scored")
     if spec.evaluation.repeats and not spec.evaluation.controls:
         found.append("no control is scored: the accuracy will stand alone, without that of random real images")
+    if spec.extends is not None:
+        found.append("the estimate is of all classes; those that stay as they are take no steps, so expect less")
     found += _cost_of_the_full_set(spec, facts)
     if facts is None:
         found.append(f"the images of `{spec.dataset}` are checked by the worker, when the job runs")

@@ -89,12 +89,7 @@ def inherit(session: Session, parent_id: str, job: Job) -> SavedCheckpoint | Non
     query = query.where(Checkpoint.job_id == parent_id, Artifact.state == artifacts.READY)
     found = session.execute(query.order_by(Checkpoint.step, Checkpoint.id)).all()
     for saved, file in found:
-        kept = Artifact(
-            id=new_id("art"), tenant_id=job.tenant_id, job_id=job.id, attempt=0, fence=0, kind=file.kind,
-            name=file.name, media_type=file.media_type, sha256=file.sha256, size=file.size, step=file.step,
-            state=artifacts.READY,
-        )  # fmt: skip
-        artifacts.add(session, kept, saved.size)
+        kept = artifacts.share(session, file, job)
         whole = SavedCheckpoint(saved.step, saved.sha256, saved.size)
         add(session, job.id, 0, 0, whole, kept.id, saved.metrics)
     return next(iter(newest_first(session, job.id)), None)

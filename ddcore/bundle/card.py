@@ -9,7 +9,7 @@ from typing import Any
 from ddcore.bundle.content import Distilled
 from ddcore.spec import METHODS
 from ddcore.spec.differences import RULE_NAMES, verdicts
-from ddcore.spec.results import ArchitectureScores, Results, RobustScores, Score, TrainingProtocol
+from ddcore.spec.results import ArchitectureScores, Lineage, Results, RobustScores, Score, TrainingProtocol
 from ddcore.spec.worth import in_words
 
 
@@ -68,7 +68,7 @@ def _body(content: Distilled) -> str:
 
 {len(content.images)} images ({channels} x {height} x {width}) in {len(dataset.classes)} classes, made by
 {method.title.lower()}{regularizers} ({method.citation}) from the {dataset.train_images:,} training
-images of {dataset.name}: {kept:.2g} % of their number.
+images of {dataset.name}: {kept:.2g} % of their number.{_lineage(content.results.lineage)}
 
 ## Accuracy
 
@@ -111,6 +111,22 @@ python -c "import json; print(json.dumps(json.load(open('manifest.json'))['spec'
 ddctl run spec.json --out again
 ```
 """
+
+
+def _lineage(lineage: Lineage | None) -> str:
+    """Which classes come from another set, and how good that one was."""
+    if lineage is None:
+        return ""
+    classes = len(lineage.kept) + len(lineage.made)
+    of_job = f" of the job {lineage.job}" if lineage.job else ""
+    made = ", ".join(lineage.made)
+    before = lineage.accuracy
+    scored = "" if before is None else f" On its own classes, that set reached {before.mean:.2f} ± {before.std:.2f} %."
+    return (
+        f"\n\nIt extends the set{of_job} whose manifest has the SHA-256 `{lineage.bundle}`: the images of "
+        f"{len(lineage.kept)} of its {classes} classes are those of that set, and {len(lineage.made)} were distilled: "
+        f"{made}.{scored}"
+    )
 
 
 def _accuracy(results: Results) -> str:

@@ -32,6 +32,8 @@ class DatasetReference:
         flip: whether a mirrored image keeps its class.
         train_images: size of the training split.
         test_images: size of the test split.
+        class_digests: of the training images of each class, see :func:`ddcore.data.dataset.class_digest`; empty where
+            an earlier version described it.
     """
 
     name: str
@@ -43,6 +45,7 @@ class DatasetReference:
     flip: bool
     train_images: int
     test_images: int
+    class_digests: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, dataset: Dataset) -> DatasetReference:
@@ -57,6 +60,7 @@ class DatasetReference:
             flip=dataset.flip,
             train_images=len(dataset.train),
             test_images=len(dataset.test),
+            class_digests=dataset.class_digests,
         )
 
 

@@ -28,6 +28,9 @@ class Source(_Part):
     flip: bool = Field(description="Whether a mirrored image keeps its class.")
     train_images: int
     test_images: int
+    class_digests: tuple[str, ...] = Field(
+        (), description="Of each class, SHA-256 over the sorted SHA-256 of its training images. Empty in older bundles."
+    )
 
 
 class Images(_Part):
@@ -131,6 +134,7 @@ class Manifest(_Part):
             flip=self.dataset.flip,
             train_images=self.dataset.train_images,
             test_images=self.dataset.test_images,
+            class_digests=self.dataset.class_digests,
         )
 
 
@@ -144,6 +148,7 @@ def manifest_of(content: Distilled, files: Mapping[str, FileFacts]) -> Manifest:
             flip=dataset.flip,
             train_images=dataset.train_images,
             test_images=dataset.test_images,
+            class_digests=dataset.class_digests,
         ),
         classes=dataset.classes,
         images=Images(

@@ -110,6 +110,12 @@ class Dataset:
         """Number of training images of each class."""
         return self.train.class_counts
 
+    @cached_property
+    def class_digests(self) -> tuple[str, ...]:
+        """:func:`class_digest` of the training images of each class."""
+        labels = self.train.labels.cpu()
+        return tuple(class_digest(self.train.images, labels == label) for label in range(len(self.classes)))
+
     @property
     def remarks(self) -> tuple[str, ...]:
         """What the user should know of how the images were read."""
@@ -328,6 +334,53 @@ def digest_of(train: ImageSet, test: ImageSet) -> str:
         digest.add(split.images.contiguous().cpu().numpy())
         digest.end(split.labels.contiguous().cpu().numpy())
     return digest.hexdigest()
+
+
+def class_digest(images: Tensor, chosen: Tensor) -> str:
+    """SHA-256 over the SHA-256 of each of some images, sorted: it depends on pixels and shape, not on the order.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        chosen: bool (N,), on the CPU.
+
+    >>> images = torch.tensor([[[[0]]], [[[9]]], [[[0]]]], dtype=torch.uint8)
+    >>> whole = torch.tensor([True, True, False])
+    >>> class_digest(images, whole) == class_digest(images.flip(0), whole.flip(0))
+    True
+    """
+    rows = chosen.nonzero().flatten().tolist()
+    each = sorted(hashlib.sha256(images[row].contiguous().cpu().numpy().data).digest() for row in rows)
+    shape = repr(tuple(images.shape[1:])).encode()
+    return hashlib.sha256(b"class 1\n" + shape + b"".join(each)).hexdigest()
+
+
+def restricted(dataset: Dataset, classes: Sequence[int]) -> Dataset:
+    """Some classes of a dataset, numbered anew, with the normalisation of the whole.
+
+    Args:
+        dataset: all classes.
+        classes: labels, rising.
+
+    Returns:
+        Its training and test images of these classes; nothing else is in them. Its digest tells it from the whole.
+    """
+    name = hashlib.sha256(f"{dataset.digest}/{tuple(classes)}".encode()).hexdigest()
+    return replace(
+        dataset, train=_of_classes(dataset.train, classes), test=_of_classes(dataset.test, classes), digest=name
+    )
+
+
+def rows_of(split: ImageSet, classes: Sequence[int]) -> Tensor:
+    """Rows, rising, of the images of some classes: int64, on the CPU."""
+    return torch.isin(split.labels.cpu(), torch.tensor(tuple(classes), dtype=torch.int64)).nonzero().flatten()
+
+
+def _of_classes(split: ImageSet, classes: Sequence[int]) -> ImageSet:
+    rows = rows_of(split, classes)
+    number = torch.full((len(split.classes),), -1, dtype=torch.int64)
+    number[torch.tensor(tuple(classes), dtype=torch.int64)] = torch.arange(len(classes))
+    names = tuple(split.classes[label] for label in classes)
+    return ImageSet(split.images[rows], number[split.labels.cpu()[rows]], names)
 
 
 class ContentDigest:

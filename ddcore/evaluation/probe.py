@@ -20,6 +20,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +35,6 @@ from ddcore.spec.cost import ProbeKind
 from ddcore.spec.readings import CMI, MI_LOWER_BOUND
 from ddcore.spec.results import ProbeReport
 from ddcore.spec.work import DataSizes
-from ddcore.synthetic.set import SyntheticSet
 
 _TEMPERATURES = tuple(0.1 * 1.25**k for k in range(24))
 
@@ -54,6 +54,19 @@ def log_ratio(synthetic: Tensor, real: Tensor, temperature: float) -> Tensor:
     of_real = F.log_softmax(real / temperature, dim=1)
     joint = torch.logsumexp(of_synthetic.unsqueeze(1) + of_real.unsqueeze(0), dim=2)
     return joint + math.log(synthetic.shape[1])
+
+
+class Readable(Protocol):
+    """A set whose images can be read as they are."""
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        ...
+
+    def finished(self) -> tuple[Tensor, Tensor]:
+        """Images (N, channels, H, W) in normalised units and labels (N,)."""
+        ...
 
 
 class Probe:
@@ -93,7 +106,7 @@ class Probe:
         self._temperature = self._calibrated(others)
         self.digest = digest_of(run.dataset.digest, self._rows, self._params, self._temperature)
 
-    def read(self, synthetic: SyntheticSet) -> dict[str, float]:
+    def read(self, synthetic: Readable) -> dict[str, float]:
         """Readings of the synthetic set as it is: ``mi_lower_bound`` and ``cmi``."""
         images, labels = synthetic.finished()
         logits, features = self._look(self._as_seen(images))

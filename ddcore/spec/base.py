@@ -67,6 +67,10 @@ class MethodConfig(Component):
     extendable: ClassVar[bool] = False
     """Whether no step depends on how many there are to be, so that a finished job can be continued by more of them."""
 
+    classes_apart: ClassVar[bool] = False
+    """Whether the images of a class follow from the real images of that class alone, so that some classes of a set can
+    be distilled anew beside others that stay."""
+
     stageable: ClassVar[bool] = False
     """Whether its networks can start where others have learned the earlier stages of a set, so that it can be a base of
     ``seqmatch`` and ``pdd``."""
@@ -167,6 +171,9 @@ class RegularizerConfig(Component):
     extendable: ClassVar[bool] = False
     """Whether it does not depend on how many steps there are to be; see :attr:`MethodConfig.extendable`."""
 
+    classes_apart: ClassVar[bool] = False
+    """Whether it takes each class for itself; see :attr:`MethodConfig.classes_apart`."""
+
     def teachers(self, job: JobSpec) -> Iterator[tuple[TeacherConfig, int]]:  # noqa: ARG002 - for those that have some
         """Pools of networks trained on the real images, and how many of each are trained; none by default."""
         yield from ()
@@ -209,6 +216,9 @@ class DecoderConfig(Component):
     for_methods: ClassVar[tuple[str, ...]] = ()
     """Methods that can learn through it although they do not name it."""
 
+    classes_apart: ClassVar[bool] = False
+    """Whether what is stored of a class makes images of that class alone; see :attr:`MethodConfig.classes_apart`."""
+
     @property
     def views(self) -> int:
         """Images that come out of each stored one."""
@@ -243,6 +253,9 @@ class SamplerConfig(Component):
 
     for_methods: ClassVar[tuple[str, ...]] = ()
     """Methods that can compare with its batches although they do not name it."""
+
+    classes_apart: ClassVar[bool] = False
+    """Whether it chooses the images of a class by that class alone; see :attr:`MethodConfig.classes_apart`."""
 
     def passes(self, load: Load, batch_real: int) -> float:  # noqa: ARG002 - for those that look at images to choose
         """Images through the network of the step to choose the batches of all steps of a load; none by default.

@@ -47,10 +47,12 @@ class Cost:
     Attributes:
         job: what is to be done.
         data: sizes of its dataset.
+        made: sizes of the classes that it distils, where the images of the others stay; all by default.
     """
 
     job: JobSpec
     data: DataSizes
+    made: DataSizes | None = None
 
     @cached_property
     def works(self) -> tuple[Work, ...]:
@@ -60,7 +62,7 @@ class Cost:
 
     @cached_property
     def _without_looks(self) -> tuple[Work, ...]:
-        return (*_of_job(self.job, self.data), *_of_probe(self.job, self.data, self.probe))
+        return (*_of_job(self.job, self.data, self.made or self.data), *_of_probe(self.job, self.data, self.probe))
 
     @property
     def passes_without_looks(self) -> float:
@@ -168,9 +170,9 @@ def networks_scored(job: JobSpec) -> int:
     return scoring.repeats * conditions + len(scoring.candidates()) + curve
 
 
-def _of_job(job: JobSpec, data: DataSizes) -> Iterator[Work]:
+def _of_job(job: JobSpec, data: DataSizes, made: DataSizes) -> Iterator[Work]:
     yield from _before(job, data)
-    for load in job.method.loads(job, data):
+    for load in job.method.loads(job, made):
         yield from _of_steps(job, load)
     for network, passes in job.evaluation.looks(job, data):
         yield Work("evaluating", network, passes)

@@ -25,6 +25,7 @@ from ddcore.spec.datasets import DATASETS, DatasetFacts
 from ddcore.spec.decoders import IdentityConfig
 from ddcore.spec.errors import Problem, SpecError, nearest, problems
 from ddcore.spec.evaluation import EvaluationConfig
+from ddcore.spec.living import classes_mixed
 from ddcore.spec.networks import ConvNetConfig
 from ddcore.spec.samplers import RandomSamplerConfig
 from ddcore.spec.work import DataSizes
@@ -102,6 +103,12 @@ class JobSpec(SpecModel):
         False,
         description="Learn, train and test in ZCA-whitened pixels (fitted to the training images, eps 0.1) instead of "
         "pixels less the mean over the deviation of their channel.",
+    )
+    extends: str | None = Field(
+        None,
+        pattern=r"^job_[0-9a-z]{1,40}$",
+        description="A finished job, `job_…`, whose images of the classes that `dataset` has not changed are kept byte "
+        "for byte; only new and changed classes are distilled. Needs a method that takes each class for itself.",
     )
 
     @cached_property
@@ -266,6 +273,8 @@ def _impossible(spec: JobSpec, facts: DatasetFacts | None) -> list[Problem]:
         if spec.method.iterations == 0:
             detail = f"`{spec.method.name}` takes no steps, so `{regularizer.name}` could not act; drop it"
             found.append(Problem(regularizer.pointer(spec), "nothing_to_regularise", detail))
+    if spec.extends is not None:
+        found += classes_mixed(spec)
     return [*found, *spec.method.impossible(spec), *spec.evaluation.impossible(spec)]
 
 

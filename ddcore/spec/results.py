@@ -216,6 +216,26 @@ class Audit(Outcome):
     cka_random: float | None = Field(None, description="The same of random real images in place of the synthetic.")
 
 
+class Lineage(Outcome):
+    """What a set that extends another one has of it."""
+
+    job: str | None = Field(None, description="The job that was extended; null where its bundle was given as a folder.")
+    bundle: str | None = Field(None, description="SHA-256 of the `manifest.json` of its bundle.")
+    dataset: str | None = Field(None, description="The dataset that it distilled.")
+    kept: tuple[str, ...] = Field((), description="Classes whose images are those of that bundle, byte for byte.")
+    changed: tuple[str, ...] = Field((), description="Classes that have other training images, and were made anew.")
+    new: tuple[str, ...] = Field((), description="Classes that it did not have.")
+    accuracy: Score | None = Field(None, description="Of that bundle, on the test images of its own classes.")
+    same_evaluation: bool | None = Field(
+        None, description="Whether it was scored as this set is; null where either was not scored."
+    )
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Classes that were distilled."""
+        return (*self.changed, *self.new)
+
+
 class Results(Mapping[str, Any], ArchitectureScores):
     """What a job comes to: fields as attributes, ``results.accuracy.mean``, or as the JSON that they are written as.
 
@@ -238,6 +258,7 @@ class Results(Mapping[str, Any], ArchitectureScores):
     steps: int | None = Field(None, description="Steps of the distillation that were taken.")
     probe: ProbeReport | None = Field(None, description="Last readings of the probe.")
     audit: Audit | None = Field(None, description="Beside the real images; null in results of earlier versions.")
+    lineage: Lineage | None = Field(None, description="Of a set that extends another one; absent for others.")
 
     @property
     def by_architecture(self) -> tuple[ArchitectureScores, ...]:

@@ -257,14 +257,16 @@ def test_accuracy_on_the_way_leaves_the_images_alone(method: str, runs: Runs, tm
     assert others == whole.said.metrics
 
 
-def extendable(config: type[MethodConfig]) -> bool:
-    return config.extendable and bool(steps(config.model_fields["name"].default))
+EXTENDABLE = [(method,) for method in METHODS if METHODS[method].extendable]
 
 
-@pytest.mark.parametrize("method", methods(extendable))
-def test_a_finished_run_that_goes_on_makes_the_images_of_one_run(method: str, runs: Runs, tmp_path: Path) -> None:
-    """Four steps that ended and were scored, and two more, with every regulariser."""
-    whole = runs.whole(parse(job(method, *fitting(method))))
+@pytest.mark.parametrize("names", [of_method(n[0], n) for n in (*EXTENDABLE, ("dm", *fitting("dm")))])
+def test_a_finished_run_that_goes_on_makes_the_images_of_one_run(
+    names: tuple[str, ...], runs: Runs, tmp_path: Path
+) -> None:
+    """Four steps that ended and were scored, and two more; with one method, every regulariser goes on too."""
+    assert all(REGULARIZERS[term].extendable for term in names[1:])
+    whole = runs.whole(parse(job(*names)))
     first, rest = Recorder(), Recorder()
     distil(with_steps(whole.spec, 4), tmp_path, runs.cache, first)
     scored = distil(whole.spec, tmp_path, runs.cache, rest)

@@ -196,7 +196,7 @@ class _Intake:
         )
         self._remarks += agreement.remarks
         labels = agreement.numbers
-        self._decode(labels, self._tests(labels))
+        self._decode(labels, self._tests(labels, agreement.classes))
         self._check_images(np.concatenate(labels))
         classes = agreement.classes
         check_counts(classes, self._joined_labels("train"))
@@ -238,7 +238,7 @@ class _Intake:
             )
         self._remarks.append(f"{self._unlabelled} images have no label and were left out")
 
-    def _tests(self, labels: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.bool_], ...]:
+    def _tests(self, labels: Sequence[NDArray[np.int64]], classes: Sequence[str]) -> tuple[NDArray[np.bool_], ...]:
         """Of every part, which images test."""
         learned = len(self._division.train)
         if not self._division.is_cut:
@@ -247,7 +247,7 @@ class _Intake:
         groups = [part.groups for part in self._parts]
         of_all = None if None in groups else [name for names in groups if names is not None for name in names]
         kept = None if of_all is None else [name for name, is_kept in zip(of_all, wanted, strict=True) if is_kept]
-        chosen, sentence = cut(np.concatenate(labels)[wanted], kept, self._options)
+        chosen, sentence = cut(np.concatenate(labels)[wanted], classes, kept, self._options)
         self._remarks.append(sentence)
         tests = np.zeros(len(wanted), dtype=np.bool_)
         tests[wanted] = chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,12 +68,16 @@ def divide(parts: Sequence[Part], options: IngestOptions) -> Division:
 
 
 def cut(
-    labels: NDArray[np.int64], groups: Sequence[str] | None, options: IngestOptions
+    labels: NDArray[np.int64], classes: Sequence[str], groups: Sequence[str] | None, options: IngestOptions
 ) -> tuple[NDArray[np.bool_], str]:
     """Choose test images, the same share of each class.
 
+    Where nothing must stay together, which images of a class test depends on that class alone, so that a set that gains
+    a class keeps the training images of the others.
+
     Args:
         labels: (N,), the class of each image.
+        classes: names of the classes, in the order of the labels.
         groups: of each image, what must not be parted.
         options: the share and the seed.
 
@@ -92,10 +97,12 @@ def cut(
                 f"named test with images of its own ({int((counts < 2).sum())} such classes)"
             )
         # scikit-learn's stratified cut can take all of a small class; each of ours gives one image and keeps one.
-        rng = np.random.default_rng(seed)
         sizes = np.rint(share * counts).astype(np.int64).clip(1, counts - 1)
         rows = np.concatenate(
-            [rng.permutation(np.flatnonzero(labels == number))[:size] for number, size in enumerate(sizes)]
+            [
+                _generator(seed, classes[number]).permutation(np.flatnonzero(labels == number))[:size]
+                for number, size in enumerate(sizes)
+            ]
         )
     else:
         folds = max(2, round(1 / share))
@@ -114,6 +121,11 @@ def cut(
         f"there is no test split, so {len(rows)} of {len(labels)} images were set aside for scoring "
         f"(test_split {share:g}, seed {seed}{together})"
     )
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    """The source of the draw in a class, by its name."""
+    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])])
 
 
 def _count(parts: Sequence[Part]) -> int:

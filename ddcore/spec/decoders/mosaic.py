@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class MosaicConfig(DecoderConfig):
     """Each stored image is cut into factor x factor tiles, and each tile is enlarged to an image of full size."""
 
+    classes_apart: ClassVar[bool] = True
     title: ClassVar[str] = "Multi-formation"
     citation: ClassVar[str] = "Kim et al., IDC, ICML 2022 (arXiv 2205.14959); Zhao et al., IDM, CVPR 2023"
     cost: ClassVar[str] = "factor squared times as many synthetic images in every pass"

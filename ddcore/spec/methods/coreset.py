@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class CoresetConfig(MethodConfig):
     """What every rule that keeps real images shares."""
 
+    classes_apart: ClassVar[bool] = True
     decoders: ClassVar[tuple[str, ...]] = ("identity",)
     keeps_real_pixels: ClassVar[bool] = True
 

@@ -49,6 +49,7 @@ class FeatureMatchingConfig(MethodConfig):
 class DMConfig(FeatureMatchingConfig):
     """Match the class means of the embeddings of real and synthetic images under random networks."""
 
+    classes_apart: ClassVar[bool] = True
     title: ClassVar[str] = "Distribution matching"
     citation: ClassVar[str] = "Zhao & Bilen, WACV 2023 (arXiv 2110.04181)"
     departures: ClassVar[tuple[str, ...]] = (

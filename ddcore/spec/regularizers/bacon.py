@@ -27,6 +27,7 @@ BACON_TRADE_OFF = "lambda: weight of the variation, 1 - lambda being that of the
 class BACONTermConfig(Weighted):
     """Raise the likelihood of the synthetic features under the real ones of their class, and keep them close."""
 
+    classes_apart: ClassVar[bool] = True
     extendable: ClassVar[bool] = True
     title: ClassVar[str] = "Bayesian-risk term"
     citation: ClassVar[str] = "Zhou et al., BACON, 2024 (arXiv 2406.01112)"

@@ -15,6 +15,7 @@ from ddcore.spec.work import Load
 class RepresentativeSamplerConfig(SamplerConfig):
     """The real batch of a class is made of the images nearest to the centroids of as many clusters of its features."""
 
+    classes_apart: ClassVar[bool] = True
     title: ClassVar[str] = "Representative batches"
     citation: ClassVar[str] = "Liu et al., DREAM, ICCV 2023 (arXiv 2302.14416)"
     cost: ClassVar[str] = "every `interval` steps, one forward pass of `candidates` real images of each class"

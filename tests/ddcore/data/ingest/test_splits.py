@@ -13,6 +13,8 @@ from ddcore.data.source import Labels, Part
 from ddcore.errors import DataError
 from ddcore.spec.ingest import IngestOptions
 
+NAMES = tuple("abcdef")
+
 
 def part(split: str | None, count: int = 4, number: int = 0) -> Part:
     labels = Labels(np.full(count, number, dtype=np.int64))
@@ -83,8 +85,8 @@ def test_splits_that_cannot_be_told_are_refused(splits: list[str | None], messag
 def test_a_cut_takes_from_and_leaves_to_every_class(counts: list[int], share: float, seed: int) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
     options = IngestOptions(test_split=share, seed=seed)
-    chosen, _ = cut(labels, None, options)
-    again, _ = cut(labels, None, options)
+    chosen, _ = cut(labels, NAMES, None, options)
+    again, _ = cut(labels, NAMES, None, options)
     assert np.array_equal(chosen, again)
     tested = np.bincount(labels[chosen], minlength=len(counts))
     for count, own in zip(counts, tested.tolist(), strict=True):
@@ -94,18 +96,27 @@ def test_a_cut_takes_from_and_leaves_to_every_class(counts: list[int], share: fl
 
 def test_a_cut_takes_the_same_share_of_each_class_and_says_so() -> None:
     labels = np.repeat(np.arange(3), [100, 50, 10])
-    chosen, sentence = cut(labels, None, IngestOptions(test_split=0.2, seed=3))
+    chosen, sentence = cut(labels, NAMES, None, IngestOptions(test_split=0.2, seed=3))
     assert np.bincount(labels[chosen]).tolist() == [20, 10, 2]
     assert sentence.endswith("so 32 of 160 images were set aside for scoring (test_split 0.2, seed 3)")
-    other, _ = cut(labels, None, IngestOptions(test_split=0.2, seed=4))
+    other, _ = cut(labels, NAMES, None, IngestOptions(test_split=0.2, seed=4))
     assert not np.array_equal(chosen, other)
+
+
+def test_a_class_that_joins_leaves_the_cut_of_the_others_alone() -> None:
+    options = IngestOptions(test_split=0.2, seed=3)
+    before, _ = cut(np.repeat(np.arange(2), [100, 50]), ("cat", "owl"), None, options)
+    now, _ = cut(np.repeat(np.arange(3), [100, 70, 50]), ("cat", "dog", "owl"), None, options)
+    assert np.array_equal(now[:100], before[:100])
+    assert np.array_equal(now[170:], before[100:])
+    assert not np.array_equal(now[:50], now[170:])
 
 
 def test_groups_are_not_parted() -> None:
     rng = np.random.default_rng(0)
     groups = [f"patient {number}" for number in rng.integers(0, 30, 300)]
     labels = rng.integers(0, 2, 300)
-    chosen, sentence = cut(labels, groups, IngestOptions(test_split=0.2))
+    chosen, sentence = cut(labels, NAMES, groups, IngestOptions(test_split=0.2))
     tested = {group for group, is_test in zip(groups, chosen, strict=True) if is_test}
     learned = {group for group, is_test in zip(groups, chosen, strict=True) if not is_test}
     assert not tested & learned
@@ -115,6 +126,6 @@ def test_groups_are_not_parted() -> None:
 
 def test_too_little_to_cut_is_refused() -> None:
     with pytest.raises(DataError, match=r"a class has a single image.*\(1 such classes\)"):
-        cut(np.array([0, 0, 1]), None, IngestOptions())
+        cut(np.array([0, 0, 1]), NAMES, None, IngestOptions())
     with pytest.raises(DataError, match=r"there are 2 groups, too few to set a share of 0.2 aside"):
-        cut(np.array([0, 0, 1, 1]), ["a", "a", "b", "b"], IngestOptions())
+        cut(np.array([0, 0, 1, 1]), NAMES, ["a", "a", "b", "b"], IngestOptions())
