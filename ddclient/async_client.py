@@ -79,6 +79,7 @@ class AsyncClient:
         priority: int | None = None,
         limits: Mapping[str, int] | None = None,
         idempotency_key: str | None = None,
+        extends: AsyncJob | str | None = None,
     ) -> AsyncJob:
         """Submit a job on a dataset that the service has; see :meth:`Client.submit`.
 
@@ -91,6 +92,8 @@ class AsyncClient:
                 "`Client().datasets.add(…)`, or `ddctl datasets add`, and name the set"
             )
         envelope = {"name": name, "labels": labels, "priority": priority, "limits": limits}
+        if extends is not None:
+            envelope["extends"] = extends if isinstance(extends, str) else extends.id
         return await self._handle(calls.submit(spec, envelope, idempotency_key))
 
     async def job(self, job_id: str) -> AsyncJob:

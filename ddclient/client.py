@@ -114,6 +114,7 @@ class Client:
         limits: Mapping[str, int] | None = None,
         idempotency_key: str | None = None,
         ingest: Mapping[str, Any] | None = None,
+        extends: Job | str | None = None,
     ) -> Job:
         """Submit a job.
 
@@ -127,11 +128,15 @@ class Client:
             idempotency_key: submitting twice with one key makes one job. Default: a fresh key, so that
                 only the repeats of this very call are one.
             ingest: how images are taken in.
+            extends: a finished job, or its identifier, whose images of unchanged classes are kept byte for byte; only
+                new and changed classes of ``dataset`` are distilled.
 
         Raises:
             DatasetFailedError: the images could not be taken in.
         """
         envelope = {"name": name, "labels": labels, "priority": priority, "limits": limits}
+        if extends is not None:
+            envelope["extends"] = extends if isinstance(extends, str) else extends.id
         return self._handle(calls.submit(self._with_images(spec, ingest), envelope, idempotency_key))
 
     def validate(self, spec: Mapping[str, Any] | JobSpec) -> dict[str, Any]:

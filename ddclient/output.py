@@ -17,7 +17,7 @@ from rich.table import Table
 from ddclient.errors import Exit
 from ddclient.models import JobDocument
 from ddcore.spec.differences import verdicts, worst
-from ddcore.spec.results import Results
+from ddcore.spec.results import Lineage, Results
 from ddcore.spec.worth import in_words
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
@@ -77,6 +77,8 @@ def describe(document: JobDocument) -> str:
         lines.append(f"  progress  {progress.step}/{progress.total_steps} steps")
     if document.results:
         lines.append(f"  accuracy  {accuracy(document.results)}")
+        if document.results.lineage is not None:
+            lines.append(f"  extends   {lineage(document.results.lineage)}")
     if document.error:
         lines.append(f"  error     {document.error.message} ({document.error.code})")
     if document.actions:
@@ -123,6 +125,19 @@ def accuracy(results: Results | None) -> str:
         )
     parts += [f"{name.replace('_', '-')} score: {found.score:.1f}" for name, found in results.scores.items()]
     return "; ".join(parts)
+
+
+def lineage(found: Lineage) -> str:
+    """What a set has of the one that it extends, in a line.
+
+    >>> lineage(Lineage(job="job_1", kept=("a", "b"), new=("c",)))
+    'job_1: 2 classes kept, 0 changed, 1 new'
+    """
+    counts = f"{len(found.kept)} classes kept, {len(found.changed)} changed, {len(found.new)} new"
+    before = found.accuracy
+    scored = "" if before is None else f"; it reached {before.mean:.1f} % ± {before.std:.1f} on its own classes"
+    other = ", scored otherwise than this set" if found.same_evaluation is False else ""
+    return f"{found.job or 'a bundle'}: {counts}{scored}{other}"
 
 
 def _architecture(network: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ def build(
     regularizers: Sequence[str] = (),
     preset: str | None = None,
     spec: Path | None = None,
+    extends: str | None = None,
     settings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The job that the options describe: a file or a preset first, then single options, then ``settings``.
@@ -36,6 +37,7 @@ def build(
         regularizers: ``name=weight`` or ``name=relative:share``.
         preset: name of a preset.
         spec: JSON or TOML file, ``-`` for standard input.
+        extends: a finished job whose images of unchanged classes are kept.
         settings: ``path=value``, a path such as ``evaluation.epochs`` and a value in JSON or plain text.
 
     Raises:
@@ -49,7 +51,7 @@ def build(
             "nothing says what to distill: name a dataset (`digits` needs no download), a --preset or a --spec file"
         )
     body = read_spec(spec) if spec is not None else {}
-    given = {"preset": preset, "dataset": dataset, "ipc": ipc, "seed": seed}
+    given = {"preset": preset, "dataset": dataset, "ipc": ipc, "seed": seed, "extends": extends}
     body |= {name: value for name, value in given.items() if value is not None}
     if method is not None:
         body["method"] = {"name": method} if "preset" in body else method

@@ -121,7 +121,13 @@ def origin(store: ArtifactStore, manifest: Artifact | None) -> dict[str, Any]:
     except (StorageError, ValueError) as error:
         logger.warning("manifest cannot be shown", artifact=manifest.id, reason=str(error))
         return {}
-    return {name: document[name] for name in ORIGIN if name in document} if isinstance(document, dict) else {}
+    if not isinstance(document, dict):
+        return {}
+    shown = {name: document[name] for name in ORIGIN if name in document}
+    if isinstance(shown.get("dataset"), dict):
+        # One for each class, which nobody reads.
+        shown["dataset"] = {name: value for name, value in shown["dataset"].items() if name != "class_digests"}
+    return shown
 
 
 def last_lines(log: LogReader) -> str | None:

@@ -55,6 +55,8 @@ router.include_router(submit_pages.router)
 router.include_router(list_pages.router)
 router.include_router(compare_pages.router)
 
+SHOWN_CHILDREN = 20
+"""Jobs that come from a job, on its page, at most."""
 Verb = Literal["cancel", "keep", "pause", "resume", "retry"]
 
 
@@ -100,12 +102,14 @@ def job_page(
             return RedirectResponse(f"/datasets/{job.dataset_id}", 303)
         shown = view(job, of_jobs(service.session, jobs.principal, [job]).get(job.dataset_id))
         found = content.of_job(service.session, jobs.principal.tenant_id, shown)
+        children = service.children(job_id, SHOWN_CHILDREN)
     return render(
         "job.html",
         here="jobs",
         principal=jobs.principal,
         view=shown,
         job=job,
+        children=children,
         found=found,
         origin=content.origin(store, found.manifest),
         gallery=gallery.of_sheet(store, next(reversed(found.pictures), None)),

@@ -65,6 +65,7 @@ def form_page(
     jobs: PageJobs,
     preset: Word = "",
     clone: Word = "",
+    extends: Word = "",
     dataset: Word = "",
     method: Word = "",
     ipc: Word = "",
@@ -73,12 +74,12 @@ def form_page(
     find_method: Word = "",
     find_dataset: Word = "",
 ) -> Response:
-    """The form, empty or filled with a preset, with a job to copy, or with what the address says."""
+    """The form, empty or filled with a preset, with a job to copy or to extend, or with what the address says."""
     if jobs is None:
         return login_page(f"/jobs/new?{request.url.query}" if request.url.query else "/jobs/new")
     given = {"dataset": dataset, "method": method, "ipc": ipc, "seed": seed}
     try:
-        draft = _begun(jobs, preset, clone)
+        draft = _begun(jobs, preset, clone, extends)
     except ServiceError as error:
         return error_page(error, jobs.principal, "/jobs/new", "An empty form")
     draft = replace(draft, values={**draft.values, **{name: text for name, text in given.items() if text}})
@@ -108,13 +109,16 @@ def send(request: Request, jobs: PageJobs, sent: Sent) -> Response:
         return _page(request, jobs, draft, key, Told(error.title, [error.detail]), error.status)
 
 
-def _begun(jobs: JobTransactions, preset: str, clone: str) -> Draft:
-    if clone:
-        job = jobs.get(clone)
+def _begun(jobs: JobTransactions, preset: str, clone: str, extends: str) -> Draft:
+    if clone or extends:
+        job = jobs.get(clone or extends)
         if "clone" not in job.actions:
-            raise IllegalTransition(f"{clone} takes a dataset in; only jobs that distil can be copied")
+            raise IllegalTransition(f"{job.id} takes a dataset in; only jobs that distil can be copied or extended")
         settings = jobs.settings
-        return from_job(job, {"max_runtime_s": settings.max_runtime_s, "max_queue_s": settings.max_queue_s})
+        copy = from_job(job, {"max_runtime_s": settings.max_runtime_s, "max_queue_s": settings.max_queue_s})
+        # A set without its version is the newest one, which is what has grown.
+        newest = copy.values.get("dataset", "").partition("@")[0]
+        return copy if clone else Draft({**copy.values, "extends": job.id, "dataset": newest})
     return from_preset(preset) if preset else Draft(FIRST)
 
 

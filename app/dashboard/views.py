@@ -11,11 +11,11 @@ from app.dashboard.own_sets import OwnSet
 from app.dashboard.wording import duration, number
 from app.jobs.schemas import JobDocument, PhaseAhead
 from app.models.states import TERMINAL
-from ddcore.spec import DATASETS
+from ddcore.spec import DATASETS, METHODS
 from ddcore.spec.differences import differences, verdict, worst
 from ddcore.spec.evaluation import BEST_CORESET
 from ddcore.spec.readings import LOSS, LOSS_TOTAL, PROBED, Reading, catalogue
-from ddcore.spec.results import ArchitectureScores, Score
+from ddcore.spec.results import ArchitectureScores, Lineage, Score
 from ddcore.spec.worth import in_words
 
 PHASES = {
@@ -234,6 +234,23 @@ class JobView:
         """Its score with the architecture that learns least from it, where there are several."""
         found = worst(self.job.results) if self.job.results else None
         return None if found is None or found.accuracy is None else _comparison(found, found.accuracy)
+
+    @property
+    def classes_apart(self) -> bool:
+        """Whether its method takes each class for itself, so that others can be put beside those that it has made."""
+        known = METHODS.get(self.method)
+        return known is not None and known.classes_apart
+
+    @property
+    def lineage(self) -> Lineage | None:
+        """What it has of the set that it extends, where it extends one."""
+        return self.job.results.lineage if self.job.results else None
+
+    @property
+    def before(self) -> SetScore | None:
+        """The score of the set that it extends."""
+        found = self.lineage.accuracy if self.lineage else None
+        return _named("distilled", found) if found else None
 
     @property
     def eight_bit(self) -> SetScore | None:

@@ -124,6 +124,11 @@ class JobRepository:
             found.setdefault(number, {})[name] = LastValue(step, value)
         return found
 
+    def children(self, job_id: str, limit: int) -> list[Job]:
+        """Jobs that come from another one, newest first."""
+        found = self._visible().where(Job.parent_id == job_id).order_by(Job.created_at.desc(), Job.id.desc())
+        return list(self._session.scalars(found.limit(limit)))
+
     def _visible(self) -> Select[Job]:
         return select(Job).where(*self._mine())
 

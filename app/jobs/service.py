@@ -75,6 +75,10 @@ class JobService:
         cursor = None if following is None else cursors.seal(_payload(following))
         return Page[JobDocument](data=documents(self._jobs, shown), next_cursor=cursor)
 
+    def children(self, job_id: str, limit: int) -> list[JobDocument]:
+        """The newest jobs that are copies of one, or go on from it."""
+        return documents(self._jobs, self._jobs.children(job_id, limit))
+
     @property
     def names(self) -> Names:
         """The datasets that a job can name."""

@@ -43,6 +43,12 @@ class Job(Base):
             sqlite_where=text("dataset_id IS NOT NULL"),
             postgresql_where=text("dataset_id IS NOT NULL"),
         ),
+        Index(
+            "ix_jobs_parent",
+            "parent_id",
+            sqlite_where=text("parent_id IS NOT NULL"),
+            postgresql_where=text("parent_id IS NOT NULL"),
+        ),
         Index("ix_jobs_labels", "labels", postgresql_using="gin", info={"only": "postgresql"}),
         {"sqlite_autoincrement": True},
     )

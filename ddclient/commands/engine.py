@@ -39,6 +39,15 @@ def run(
     reg: Reg = None,
     preset: Preset = None,
     set_: Set = None,
+    extends: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder with a bundle whose images are kept where a class has not changed.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     size: own.Size = None,
     fit: own.Fit = None,
     test_split: own.TestSplit = None,
@@ -78,7 +87,13 @@ def run(
         try:
             with stop_on_signals(callback):
                 result = engine.run(
-                    spec, out, run_dir=checkpoints, data_root=folder, cache=home() / "cache", callback=callback
+                    spec,
+                    out,
+                    run_dir=checkpoints,
+                    data_root=folder,
+                    cache=home() / "cache",
+                    parent=extends,
+                    callback=callback,
                 )
             callback.finish()
         except Interrupted as stopped:

@@ -48,6 +48,10 @@ def submit(
     preset: Preset = None,
     set_: Set = None,
     spec: SpecFile = None,
+    extends: Annotated[
+        str | None,
+        typer.Option(metavar="JOB", help="Keep the images of this finished job where a class has not changed."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="What to call the job.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="name=value to find the job by; repeatable.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 (last) to 9 (first).")] = None,
@@ -72,7 +76,7 @@ def submit(
     )
     body = submission.build(
         dataset=dataset, method=method, ipc=ipc, iterations=iterations, seed=seed,
-        regularizers=reg or (), preset=preset, spec=spec, settings=set_ or (),
+        regularizers=reg or (), preset=preset, spec=spec, extends=extends, settings=set_ or (),
     )  # fmt: skip
     labels = dict(submission.assignment("--label", text) for text in label or ()) or None
     with Client() as client:

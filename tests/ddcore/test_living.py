@@ -69,7 +69,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Loads:
 @pytest.fixture(scope="module", params=["dm", "mosaic", "herding"])
 def grown(request: pytest.FixtureRequest, now: Dataset, before: Dataset, tmp_path_factory: Any, cache: Path) -> Path:
     """Folder with the bundle of a set in ``a``, and that of a larger one that extends it in ``b``."""
-    of = {
+    of: dict[str, dict[str, Any]] = {
         "dm": {},
         "mosaic": {"decoder": "mosaic"},
         "herding": {"method": {"name": "herding", "teacher": {"epochs": 1, "pool": 1}}},
