@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, stdev
 from typing import Any, TypeVar
 
 import torch
@@ -64,6 +64,7 @@ class Measurement:
         difference: largest difference from one of the reference's results, relative to the largest value of that.
         cosine: smallest cosine between one of its results and the reference's.
         number: what it returned, where that is a single number, such as a size in memory.
+        numbers: what it came to in each round, where that differs, such as an accuracy.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Measurement:
     difference: float = 0.0
     cosine: float = 1.0
     number: float | None = None
+    numbers: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Benchmark:
         ways: builds the ways; called once.
         target: ratio that the last way should reach, where one is demanded.
         timed: whether time matters; otherwise each way does its work once, for what it returns.
+        measured: does all of so many rounds itself, for work that is not the same in every round.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Benchmark:
     ways: Callable[[], Sequence[Way]]
     target: float | None = None
     timed: bool = True
+    measured: Callable[[int], list[Measurement]] | None = None
 
 
 def policy(precision: Precision, *, compiled: bool) -> Compute:
@@ -133,6 +137,8 @@ def vector(tensors: Iterable[Tensor]) -> Tensor:
 
 def measure(benchmark: Benchmark, rounds: int) -> list[Measurement]:
     """One measurement for each way, in order; without ``rounds`` where time does not matter."""
+    if benchmark.measured is not None:
+        return benchmark.measured(rounds)
     return compare(benchmark.ways(), rounds if benchmark.timed else 0)
 
 
@@ -176,11 +182,15 @@ def table(benchmark: Benchmark, measurements: Sequence[Measurement]) -> str:
             )
         elif m.number is not None:
             number = f"{m.number:9.4g}   "
-        lines.append(f"  {m.name:<44}{took}{number}difference {m.difference:.1e}, cosine {m.cosine:.6f}")
+        agreement = f"difference {m.difference:.1e}, cosine {m.cosine:.6f}"
+        if m.numbers:
+            spread = f" ± {stdev(m.numbers):.2f}" if len(m.numbers) > 1 else ""
+            agreement = f"{fmean(m.numbers):.2f}{spread} ({', '.join(f'{value:.2f}' for value in m.numbers)})"
+        lines.append(f"  {m.name:<44}{took}{number}{agreement}")
     if benchmark.target is not None:
         reached = median(measurements[-1].ratios)
         verdict = "reached" if reached >= benchmark.target else "missed"
-        lines.append(f"  target {benchmark.target} x: {verdict}")
+        lines.append(f"  target {benchmark.target:.3g} x: {verdict}")
     return "\n".join(lines)
 
 

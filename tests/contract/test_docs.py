@@ -10,6 +10,7 @@ from app.core.errors import CODES
 from app.core.settings import FROM_FILE, Settings
 from ddclient.cli import app as ddctl
 from ddcore.data.readers import CHOICES, readers
+from ddcore.spec import METHODS
 from tests.contract.conftest import ROOT
 
 DECISIONS = tuple(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs/decisions").glob("*.md")))
@@ -19,6 +20,7 @@ PAGES = (
     "CHANGELOG.md",
     "docs/api.md",
     "docs/datasets.md",
+    "docs/living.md",
     "docs/operations.md",
     *DECISIONS,
 )
@@ -50,6 +52,15 @@ def test_every_command_exists() -> None:
     for name, group in groups.items():
         inner = {one.name or str(getattr(one.callback, "__name__", "")) for one in group.registered_commands}
         assert set(re.findall(rf"\bddctl {name} ([a-z][a-z-]+)", text)) <= inner
+
+
+def test_the_table_of_methods_says_which_can_go_on_and_which_can_grow() -> None:
+    text = (ROOT / "docs/methods.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.*`) \| (yes|no) \| (yes|no) \|$", text, re.MULTILINE)
+    said = {
+        name: (more == "yes", apart == "yes") for names, more, apart in rows for name in re.findall("`(.*?)`", names)
+    }
+    assert said == {name: (known.extendable, known.classes_apart) for name, known in METHODS.items()}
 
 
 def test_the_table_of_choices_says_which_readers_heed_them() -> None:
