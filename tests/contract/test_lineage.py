@@ -30,7 +30,7 @@ def write(folder: Path, label: int, first: int, count: int) -> None:
 
 def arrays(job: Job, out: Path) -> dict[str, Any]:
     job.download(out)
-    with np.load(job.client.export(job.id, out / "npz", "npz")) as found:  # type: ignore[arg-type] # by its value
+    with np.load(job.client.export(job.id, out / "npz", "npz")) as found:
         return dict(found)
 
 

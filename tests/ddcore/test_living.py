@@ -8,6 +8,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +135,11 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     loads(now)
     whole = Recorder()
     engine.run(job(), tmp_path / "b", run_dir=tmp_path / "b.run", parent=tmp_path / "a", cache=cache, callback=whole)
-    again = {"run_dir": tmp_path / "c.run", "parent": tmp_path / "a", "cache": cache}
+    again = partial(engine.run, job(), tmp_path / "c", run_dir=tmp_path / "c.run", parent=tmp_path / "a", cache=cache)
     with pytest.raises(Interrupted):
-        engine.run(job(), tmp_path / "c", **again, callback=Recorder(stop_after=1))
+        again(callback=Recorder(stop_after=1))
     rest = Recorder()
-    engine.run(job(), tmp_path / "c", **again, callback=rest)
+    again(callback=rest)
     assert rest.resumed == [(1, True)]
     assert rest.metrics[4] == whole.metrics[4]
     assert rest.snapshots[4] == whole.snapshots[4]
