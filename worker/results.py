@@ -69,6 +69,7 @@ def audit_files(folder: RunFolder) -> list[Output]:
     files = [
         Output("audit", folder.out / "audit" / "audit.json", "application/json"),
         Output("neighbours", folder.out / "audit" / "neighbours.png", "image/png"),
+        Output("nearest", folder.out / "audit" / "nearest.png", "image/png"),
     ]
     return [file for file in files if file.path.is_file()]
 

@@ -11,7 +11,7 @@ from app.models.artifacts import Artifact
 
 SHEETS = frozenset({"preview", "snapshot"})
 """Pictures of the synthetic images."""
-PICTURES = SHEETS | {"neighbours"}
+PICTURES = SHEETS | {"neighbours", "nearest"}
 
 
 class ArtifactDocument(BaseModel):

@@ -28,6 +28,7 @@ Kind = Literal[
     "audit",
     "neighbours",
     "parent_bundle",
+    "nearest",
 ]
 
 PARENT_BUNDLE: Kind = "parent_bundle"

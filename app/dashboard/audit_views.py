@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from app.artifacts.service import content_of
 from app.core.storage import ArtifactStore, StorageError, read_verified
+from app.dashboard.gallery import Gallery
 from app.dashboard.mapping import Map, drawn
 from app.jobs.schemas import JobDocument
 from app.models.artifacts import Artifact
-from ddcore.spec.audit import AuditDocument
+from ddcore.spec.audit import AuditDocument, AuditedImage
 from ddcore.spec.results import Audit
 
 LIMIT = 8 << 20
@@ -38,6 +39,16 @@ class Closest:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What stands beside an enlarged image: the real one that is nearest to it in pixels."""
+
+    row: int
+    name: str
+    distance: float
+    near_copy: bool
+
+
+@dataclass(frozen=True)
 class Likeness:
     """How alike a class is in the synthetic and in the real images, -1 to 1."""
 
@@ -52,6 +63,22 @@ class AuditView:
     summary: Audit
     document: AuditDocument | None
     picture: Artifact | None
+    nearest: Artifact | None
+    """A sheet like the preview, with the nearest real image at the place of each."""
+
+    def beside(self, gallery: Gallery) -> Sequence[Beside]:
+        """The neighbours of the images of a gallery, in their order; empty where they cannot be told."""
+        if self.document is None:
+            return ()
+        of_class: dict[int, list[AuditedImage]] = {}
+        for image in self.document.images:
+            of_class.setdefault(image.label, []).append(image)
+        rows = [of_class.get(label, [])[: len(row.boxes)] for label, row in enumerate(gallery.rows)]
+        if [len(row) for row in rows] != [len(row.boxes) for row in gallery.rows]:
+            return ()
+        names = self.document.classes
+        found = [(image.pixels, image.near_copy) for row in rows for image in row]
+        return [Beside(near.row, names[near.label], near.distance, copy) for near, copy in found]
 
     @property
     def closest(self) -> Sequence[Closest]:
@@ -87,7 +114,8 @@ def of_job(store: ArtifactStore, job: JobDocument, files: Sequence[Artifact]) ->
     if job.results is None or job.results.audit is None:
         return None
     by_kind = {file.kind: file for file in files}
-    return AuditView(job.results.audit, _document(store, by_kind.get("audit")), by_kind.get("neighbours"))
+    document = _document(store, by_kind.get("audit"))
+    return AuditView(job.results.audit, document, by_kind.get("neighbours"), by_kind.get("nearest"))
 
 
 def _document(store: ArtifactStore, file: Artifact | None) -> AuditDocument | None:

@@ -29,7 +29,9 @@ SHOWN_LINES = 200
 SPARK_POINTS = 60
 MANIFEST_LIMIT = 1 << 20
 ORIGIN = ("seed", "schema_version", "dataset", "images", "normalization", "compute", "versions")
-DOWNLOADS = ("bundle", "synthetic_images", "npz", "image_folder", "manifest", "preview", "neighbours", "audit", "log")
+DOWNLOADS = (
+    "bundle", "synthetic_images", "npz", "image_folder", "manifest", "preview", "neighbours", "nearest", "audit", "log",
+)  # fmt: skip
 
 logger = structlog.get_logger(__name__)
 

@@ -1,6 +1,8 @@
-"""``audit.json`` and ``neighbours.png``: what the audit found, and the closest synthetic and real images side by side.
+"""``audit.json``, ``neighbours.png`` and ``nearest.png``: what the audit found, and what it looks like.
 
-They lie beside the bundle and not in it: the picture shows real training images.
+``neighbours.png`` has the closest synthetic and real images side by side. ``nearest.png`` has at the place of each
+image of the preview the real image that is nearest to it in pixels. They lie beside the bundle and not in it: they show
+real training images.
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ddcore.bundle import lettering
-from ddcore.bundle.preview import picture, to_uint8
+from ddcore.bundle.preview import MOST_OF_CLASS, picture, preview_png, to_uint8
 from ddcore.data.dataset import ImageSet
 from ddcore.machine.files import write_atomically
 from ddcore.spec.audit import AuditDocument, AuditedImage, NearestReal
@@ -24,6 +27,7 @@ from ddcore.spec.audit import AuditDocument, AuditedImage, NearestReal
 FOLDER = "audit"
 DOCUMENT = "audit.json"
 PICTURE = "neighbours.png"
+NEAREST = "nearest.png"
 ROWS = 20
 """Classes shown at most: those with the closest images."""
 
@@ -35,7 +39,7 @@ _HEADINGS = ("synthetic", "nearest by pixels", "nearest by features")
 
 
 def write_audit(out: Path, document: AuditDocument, images: Tensor, train: ImageSet) -> None:
-    """Write both files into ``out / "audit"``.
+    """Write the three files into ``out / "audit"``.
 
     Args:
         out: folder of the bundle's files.
@@ -47,6 +51,27 @@ def write_audit(out: Path, document: AuditDocument, images: Tensor, train: Image
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / DOCUMENT, document.model_dump_json().encode())
     write_atomically(folder / PICTURE, neighbours_png(document, images, train))
+    write_atomically(folder / NEAREST, nearest_png(document, train))
+
+
+def nearest_png(document: AuditDocument, train: ImageSet) -> bytes:
+    """The sheet of :func:`ddcore.bundle.preview.preview_png` with real images: at each place the nearest in pixels.
+
+    Args:
+        document: what was found of the images of that sheet.
+        train: the real images.
+
+    Returns:
+        A PNG file, laid out like the preview to the pixel.
+    """
+    shown: list[AuditedImage] = []
+    of_class = [0] * len(document.classes)
+    for image in document.images:
+        of_class[image.label] += 1
+        if of_class[image.label] <= MOST_OF_CLASS:
+            shown.append(image)
+    real = torch.stack([train.images[image.pixels.row] for image in shown]).float() / 255
+    return preview_png(real, torch.tensor([image.label for image in shown]), document.classes)
 
 
 def neighbours_png(document: AuditDocument, images: Tensor, train: ImageSet) -> bytes:

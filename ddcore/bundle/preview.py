@@ -17,6 +17,9 @@ from ddcore.bundle import lettering
 from ddcore.data.dataset import to_uint8 as to_uint8
 from ddcore.spec.sheets import LAYOUT_CHUNK, LONGEST_NAME, SheetLayout, SheetRow
 
+MOST_OF_CLASS = 10
+"""Images of a class on a sheet."""
+
 _TILE = 48
 """Tiles are enlarged by whole factors to at least this many pixels …"""
 _DENSE_TILE = 24
@@ -39,7 +42,7 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def preview_png(images: Tensor, labels: Tensor, classes: Sequence[str], max_per_class: int = 10) -> bytes:
+def preview_png(images: Tensor, labels: Tensor, classes: Sequence[str], max_per_class: int = MOST_OF_CLASS) -> bytes:
     """A sheet of the first images of each class, one labelled row a class.
 
     Many classes are laid out in several columns. Pixels are enlarged without smoothing; values are

@@ -22,6 +22,7 @@ from app.metrics.repository import ingest
 from app.models.jobs import Job
 from ddcore.bundle import preview_png
 from ddcore.spec import parse
+from ddcore.spec.audit import AuditDocument, AuditedImage, ClassSimilarity, NearestReal
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Service, Watch
@@ -80,6 +81,38 @@ class Worker:
         with self._database.write() as session:
             publish(session, self._store, self.job, 0, Output("snapshot", path, "image/png", step=step))
             self._change(session)
+
+    def audit(self) -> None:
+        """Ends the job with its last sheet and what the audit has found of it."""
+        names = ("zero", "<b>eins</b>")
+
+        def near(row: int) -> NearestReal:
+            return NearestReal(row=row, label=row // 30, distance=row % 30 / 50 + 0.1, rank=0.5)
+
+        labels, rows = torch.tensor([0, 0, 1, 1]), (10, 20, 30, 40)
+        document = AuditDocument(
+            classes=names, real_images=60, compared_with=60, near_copy_below=0.05, nearest_of_real=0.1,
+            images=tuple(
+                AuditedImage(label=label, pixels=near(row), features=near(row), near_copy=row == 40)
+                for label, row in zip(labels.tolist(), rows, strict=True)
+            ),
+            similarity=ClassSimilarity(cka=None, cka_random=None, random_per_class=2, by_class=(0.9, 0.8)), map=(),
+        )  # fmt: skip
+        files = {
+            "preview": preview_png(torch.zeros(4, 1, 8, 8), labels, names),
+            "nearest": preview_png(torch.ones(4, 1, 8, 8), labels, names),
+            "audit": document.model_dump_json().encode(),
+        }
+        summary = {"real_pixels": False, "images": 4, "near_copies": 1, "near_copy_below": 0.05, "nearest": 0.2,
+                   "nearest_of_real": 0.1, "own_class": 1.0, "cka": None, "cka_random": None}  # fmt: skip
+        results = {"accuracy": None, "controls": {}, "checkpoint": "last", "audit": summary}
+        with self._database.write() as session:
+            for kind, content in files.items():
+                path = self._folder / kind
+                path.write_bytes(content)
+                publish(session, self._store, self.job, 0, Output(kind, path, "image/png"))  # type: ignore[arg-type]  # one of them
+            self._change(session, status="succeeded", results=results)
+            events.append(session, self.job, "job.state_changed", "info", "running → succeeded")
 
     def finish(self) -> None:
         def score(mean: float) -> dict[str, Any]:
@@ -319,7 +352,9 @@ class TestPictures:
         page.keyboard.press("ArrowRight")
         expect(dialog.get_by_role("heading")).to_have_text("<b>eins</b>, image 2 of 2 · step 100")
         box = tiles.nth(3).locator("svg").get_attribute("viewBox")
-        expect(dialog.locator("svg")).to_have_attribute("viewBox", str(box))
+        expect(dialog.locator("svg").first).to_have_attribute("viewBox", str(box))
+        expect(dialog).to_contain_text("The nearest real image is known when the images are finished.")
+        expect(dialog.get_by_role("img", name="Nearest real training image")).to_be_hidden()
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
         expect(tiles.nth(3)).to_be_focused()
@@ -327,6 +362,36 @@ class TestPictures:
         page.locator("[data-scrubber]").focus()
         page.keyboard.press("Home")
         expect(tiles.first.locator("image")).not_to_have_attribute("href", str(before))
+
+    def test_the_nearest_real_image_stands_beside_an_enlarged_one(
+        self, service: Service, worker: Worker, open_job: Callable[[], Page]
+    ) -> None:
+        worker.sheet(0)
+        page = open_job()
+        expect(page.locator("#state [data-live-state]")).to_have_text("live")
+        worker.audit()
+        expect(page.locator("#images output")).to_have_text("final")
+        page.locator("[data-tile]").nth(3).click()
+        dialog = page.get_by_role("dialog")
+        near = (
+            "Nearest real image: class <b>eins</b>, row 40 of the training images. Distance in pixels 0.3: near copy."
+        )
+        expect(dialog.locator("[data-neighbour]")).to_have_text(near)
+        shown, real = dialog.locator("svg").all()
+        assert shown.get_attribute("viewBox") == real.get_attribute("viewBox")
+        pictures = [svg.locator("image").get_attribute("href") for svg in (shown, real)]
+        assert len(set(pictures)) == 2
+        for url in pictures:
+            assert page.request.get(f"{service.url}{url}").headers["content-type"] == "image/png"
+        page.keyboard.press("ArrowLeft")
+        expect(dialog.locator("[data-neighbour]")).to_contain_text("row 30 of the training images")
+        expect(dialog.locator("[data-neighbour]")).not_to_contain_text("near copy")
+        page.keyboard.press("Escape")
+        page.locator("[data-scrubber]").focus()
+        page.keyboard.press("Home")
+        page.locator("[data-tile]").first.click()
+        expect(dialog).to_contain_text("The nearest real image is known of the finished images only.")
+        expect(real).to_be_hidden()
 
 
 class TestUse:

@@ -44,7 +44,7 @@ def test_a_killed_worker_does_not_change_a_byte(tmp_path: Path) -> None:
         assert job.results is not None
         assert job.results["accuracy"]["networks"] == 1
         assert job.results == made.job(undisturbed).results
-        for kind in ("bundle", "npz", "image_folder", "preview", "manifest", "audit", "neighbours"):
+        for kind in ("bundle", "npz", "image_folder", "preview", "manifest", "audit", "neighbours", "nearest"):
             assert len(made.artifacts(disturbed, kind)) == 1, kind
         assert len(made.artifacts(disturbed, "snapshot")) == len(made.artifacts(undisturbed, "snapshot"))
         made.assert_invariants()

@@ -13,7 +13,11 @@ def test_an_audit_is_published_where_one_was_made(tmp_path: Path) -> None:
     assert results.audit_files(folder) == []
     beside = folder.out / "audit"
     beside.mkdir(parents=True)
-    for name in ("audit.json", "neighbours.png"):
+    for name in ("audit.json", "neighbours.png", "nearest.png"):
         (beside / name).write_bytes(b"x")
     found = [(file.kind, file.path.name, file.media_type) for file in results.audit_files(folder)]
-    assert found == [("audit", "audit.json", "application/json"), ("neighbours", "neighbours.png", "image/png")]
+    assert found == [
+        ("audit", "audit.json", "application/json"),
+        ("neighbours", "neighbours.png", "image/png"),
+        ("nearest", "nearest.png", "image/png"),
+    ]

@@ -1,4 +1,5 @@
-// Shows one synthetic image large in a dialog: by click or Enter; arrow keys go to its neighbours, there and in the rows.
+// Shows one synthetic image large in a dialog, beside the real one that is nearest to it: by click or Enter; arrow keys go
+// to the images next to it, there and in the rows.
 
 export class Gallery {
   #root;
@@ -53,11 +54,40 @@ export class Gallery {
     const tiles = this.#tiles;
     this.#at = (wanted + tiles.length) % tiles.length;
     const tile = tiles[this.#at];
-    const image = tile.querySelector("image");
-    const large = this.#dialog.querySelector("svg");
-    large.setAttribute("viewBox", tile.querySelector("svg").getAttribute("viewBox"));
-    for (const name of ["href", "width", "height"]) large.firstElementChild.setAttribute(name, image.getAttribute(name));
+    const url = tile.querySelector("image").getAttribute("href");
+    enlarge(this.#dialog.querySelector("svg"), tile, url);
+    this.#compare(tile, url);
     const moment = this.#root.querySelector("[data-moment]")?.textContent;
     this.#dialog.querySelector("h3").textContent = [tile.getAttribute("aria-label"), moment].filter(Boolean).join(" · ");
   }
+
+  // Neighbours are those of the finished images; the sheet of real ones is laid out like theirs.
+  #compare(tile, url) {
+    const known = document.querySelector("[data-neighbours]");
+    const near = known?.children[this.#at];
+    const finished = known?.dataset.of === url;
+    const real = this.#dialog.querySelector("[data-real]");
+    real.hidden = !(near && finished && known.dataset.sheet);
+    if (!real.hidden) enlarge(real.querySelector("svg"), tile, known.dataset.sheet);
+    const words = this.#dialog.querySelector("[data-neighbour]");
+    if (!near) words.textContent = known?.dataset.none ?? "";
+    else if (!finished) words.textContent = "The nearest real image is known of the finished images only.";
+    else words.replaceChildren(...described(near));
+  }
+}
+
+function enlarge(drawing, tile, url) {
+  const image = drawing.firstElementChild;
+  drawing.setAttribute("viewBox", tile.querySelector("svg").getAttribute("viewBox"));
+  for (const name of ["width", "height"]) image.setAttribute(name, tile.querySelector("image").getAttribute(name));
+  image.setAttribute("href", url);
+}
+
+// The name of a class keeps its own direction of writing.
+function described(near) {
+  const name = document.createElement("bdi");
+  name.textContent = near.textContent;
+  const { row, distance, copyOf } = near.dataset;
+  const rest = `, row ${row} of the training images. Distance in pixels ${distance}${copyOf === undefined ? "" : ": near copy"}.`;
+  return ["Nearest real image: class ", name, rest];
 }

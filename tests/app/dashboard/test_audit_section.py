@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from app.dashboard import mapping
+from ddcore.bundle import preview_png
 from ddcore.spec import parse
 from tests.app.conftest import Api
 from tests.app.dashboard.conftest import AUDIT, RESULTS, SPEC, picture
@@ -34,6 +36,38 @@ def test_the_neighbours_are_not_taken_for_the_images_of_the_job(api: Api, finish
     assert api.get(f"/v1/jobs/{finished}/preview.png").content == picture(200)
 
 
+def test_an_enlarged_image_has_its_nearest_real_one_beside_it(
+    api: Api, finished: str, publish_file: Callable[..., str]
+) -> None:
+    labels = [image.label for image in AUDIT.images]
+    sheet = preview_png(torch.zeros(len(labels), 1, 8, 8), torch.tensor(labels), AUDIT.classes)
+    preview = publish_file(finished, "preview", "preview.png", sheet, "image/png")
+    real = publish_file(finished, "nearest", "nearest.png", sheet, "image/png")
+    page = page_of(api, finished)
+    known = next(a for a in page.all("ul") if "data-neighbours" in a)
+    assert [known[name] for name in ("data-of", "data-sheet")] == [
+        f"/v1/artifacts/{artifact}/preview.png" for artifact in (preview, real)
+    ]
+    assert [a for a in page.all("li") if "data-row" in a] == [
+        {"data-row": "17", "data-distance": "0.101"},
+        {"data-row": "18", "data-distance": "0.042", "data-copy-of": ""},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        ("running", "The nearest real image is known when the images are finished."),
+        ("finished", "The nearest real images are in the file audit.json among the downloads."),
+    ],
+)
+def test_it_says_where_the_nearest_real_image_cannot_be_shown(
+    job: str, words: str, api: Api, request: pytest.FixtureRequest
+) -> None:
+    page = page_of(api, request.getfixturevalue(job))
+    assert next(a for a in page.all("ul") if "data-neighbours" in a)["data-none"] == words
+
+
 def test_names_of_classes_are_text(api: Api, finished: str) -> None:
     answer = api.get(f"/jobs/{finished}").text
     assert "<b>Äpfel" not in answer
@@ -54,7 +88,10 @@ def test_without_an_audit_it_says_what_is_known(
     kept = {name: value for name, value in RESULTS.items() if name != "audit"}
     spec = parse(SPEC).model_dump(mode="json")
     job_id = add_job(status="succeeded", spec=spec, results=kept | ({"audit": results} if results else {}))
-    assert words in page_of(api, job_id).text
+    page = page_of(api, job_id)
+    assert words in page.text
+    unknown = "The finished images were not compared with the real ones."
+    assert next(a for a in page.all("ul") if "data-neighbours" in a)["data-none"] == unknown
 
 
 def test_a_running_job_has_it_to_come(api: Api, running: str) -> None:

@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from ddcore import engine
-from ddcore.bundle.neighbours import closest, neighbours_png
+from ddcore.bundle.neighbours import closest, nearest_png, neighbours_png
+from ddcore.bundle.preview import preview_png
 from ddcore.data.sampling import reserve
 from ddcore.evaluation.audit import audit, summary
 from ddcore.evaluation.probe import Probe
@@ -26,6 +27,7 @@ from ddcore.runtime.context import Run
 from ddcore.spec import DATASETS, parse
 from ddcore.spec.audit import AuditDocument
 from ddcore.spec.cost import Cost
+from ddcore.spec.sheets import LAYOUT_CHUNK, SheetLayout
 from ddcore.spec.work import DataSizes
 from tests.ddcore.conftest import blobs
 from tests.ddcore.recorder import Recorder
@@ -156,6 +158,26 @@ def test_the_picture_shows_each_class_beside_its_real_neighbours(seen: tuple[Run
     assert (windows == expected).all(axis=(3, 4, 5)).sum() >= 1
 
 
+def test_a_sheet_has_the_nearest_real_image_at_the_place_of_each(seen: tuple[Run, Probe]) -> None:
+    run, probe = seen
+    train = run.dataset.train
+    rows = [0, 3, 1, 4, 2, *range(30, 42)]
+    images, labels = noisy(run, rows, 0.01)
+    found = audit(run, probe, images, labels)
+    sheets = [preview_png(images, labels, train.classes), nearest_png(found, train)]
+    of_images, of_real = (Image.open(io.BytesIO(sheet)) for sheet in sheets)
+    assert of_real.size == of_images.size
+    assert of_real.text == of_images.text  # type: ignore[attr-defined]  # of PNG files alone
+    layout = SheetLayout.model_validate_json(of_real.text[LAYOUT_CHUNK])  # type: ignore[attr-defined]
+    drawn = np.asarray(of_real)
+    for number, row in enumerate(layout.rows):
+        members = [real for real in rows if int(train.labels[real]) == number][: row.images]
+        for place, real in enumerate(members):
+            left = row.left + place * layout.stride
+            tile = drawn[row.top : row.top + layout.tile[1] : 6, left : left + layout.tile[0] : 6]
+            assert (tile == train.images[real].permute(1, 2, 0).numpy()).all()
+
+
 JOB: dict[str, Any] = {
     "dataset": "digits",
     "ipc": 1,
@@ -179,7 +201,8 @@ def test_a_job_leaves_its_audit_beside_the_bundle_and_its_images_as_they_are(tmp
     document = AuditDocument.model_validate_json((audited.out / "audit" / "audit.json").read_bytes())
     assert len(document.images) == 10
     assert audited.results.audit == summary(document, real_pixels=False)
-    assert (audited.out / "audit" / "neighbours.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("neighbours.png", "nearest.png"):
+        assert (audited.out / "audit" / name).read_bytes().startswith(b"\x89PNG")
     assert without.results["audit"] == {"real_pixels": False}
     assert not (without.out / "audit").exists()
 
