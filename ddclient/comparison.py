@@ -83,6 +83,7 @@ class Curve(Document):
     comparable: str
     note: str | None = None
     random: float | None = None
+    best_coreset: float | None = None
 
 
 class Comparison(Document):

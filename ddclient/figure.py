@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FORMATS = ("svg", "png", "pdf")
 WIDTH, HEIGHT = 4.2, 3.1
 """Inches of a panel."""
+RANDOM, BEST_CORESET = "random real images", "best coreset"
 CAPTION = "Curves: mean over seeds; bands: ± one standard deviation over seeds (none with one seed)."
 Panel = Callable[["Axes"], None]
 Price = Callable[[KindOfJob], float | None]
@@ -96,8 +97,9 @@ def _curve(curve: Curve, bands: Sequence[Band]) -> Panel:
     def draw(axes: Axes) -> None:
         for band in bands:
             _band(axes, band)
-        if curve.random is not None:
-            axes.axhline(curve.random, color="0.4", linewidth=1, linestyle="--", label="random real images")
+        for value, style, label in ((curve.random, "--", RANDOM), (curve.best_coreset, ":", BEST_CORESET)):
+            if value is not None:
+                axes.axhline(value, color="0.4", linewidth=1, linestyle=style, label=label)
         axes.set_title(curve.title, fontsize=9, loc="left")
         axes.set_xlabel("Step")
         axes.set_ylabel(curve.unit)
@@ -123,14 +125,21 @@ def _scores(kinds: Sequence[KindOfJob], title: str, price: Price) -> Panel:
 
     def draw(axes: Axes) -> None:
         lines: dict[str, list[tuple[float, float, float]]] = {}
+        coresets: dict[str, list[tuple[float, float]]] = {}
         for kind in kinds:
-            paid = price(kind)
+            paid, name = price(kind), f"{kind.recipe}, {kind.dataset}"
             if kind.accuracy and paid is not None:
-                point = (paid, kind.accuracy.mean, kind.accuracy.std)
-                lines.setdefault(f"{kind.recipe}, {kind.dataset}", []).append(point)
-        for line, points in lines.items():
+                lines.setdefault(name, []).append((paid, kind.accuracy.mean, kind.accuracy.std))
+                if kind.best_coreset:
+                    coresets.setdefault(name, []).append((paid, kind.best_coreset.mean))
+        for number, (name, points) in enumerate(lines.items()):
             x, mean, std = zip(*sorted(points), strict=True)
-            axes.errorbar(x, mean, std, label=line, marker="o", markersize=3.5, capsize=2, linewidth=1.2)
+            color = f"C{number % 10}"
+            axes.errorbar(x, mean, std, label=name, color=color, marker="o", markersize=3.5, capsize=2, linewidth=1.2)
+            for place, score in coresets.get(name, ()):
+                axes.plot(place, score, color=color, marker="D", markersize=4.5, fillstyle="none", linestyle="none")
+        if coresets:
+            axes.plot([], [], color="0.4", marker="D", fillstyle="none", linestyle="none", label=BEST_CORESET)
         axes.set_title("Accuracy at the end", fontsize=9, loc="left")
         axes.set_xlabel(title)
         axes.set_ylabel("%")

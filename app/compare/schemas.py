@@ -89,6 +89,7 @@ class Curve(BaseModel):
         description="The same of random real images, mean over jobs; null where there is none, or where jobs differ in "
         "dataset or images per class."
     )
+    best_coreset: Number = Field(description="The same of the best coreset, likewise.")
 
 
 class Comparison(BaseModel):

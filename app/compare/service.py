@@ -17,7 +17,16 @@ from app.metrics import queries
 from app.metrics.service import Window
 from app.models.jobs import Job
 from app.models.states import Kind
-from ddcore.spec.readings import ACCURACY_DURING, ACCURACY_RANDOM, EVERY_JOB, LOSS, PROBED, known
+from ddcore.spec.readings import (
+    ACCURACY_CORESET,
+    ACCURACY_DURING,
+    ACCURACY_OF_REAL,
+    ACCURACY_RANDOM,
+    EVERY_JOB,
+    LOSS,
+    PROBED,
+    known,
+)
 
 CURVES = (*ACCURACY_DURING.values(), *EVERY_JOB)
 """Metrics that a comparison offers as curves, where a job reports them."""
@@ -45,7 +54,7 @@ class Compared:
     def series(self) -> dict[str, list[queries.Series]]:
         """What is known of each curve of each job."""
         return queries.series_of_jobs(
-            self.session, self.tenant, [job.id for job in self.jobs], (*CURVES, ACCURACY_RANDOM)
+            self.session, self.tenant, [job.id for job in self.jobs], (*CURVES, *ACCURACY_OF_REAL)
         )
 
     def document(self) -> Comparison:
@@ -102,15 +111,23 @@ class Compared:
     def _curve(self, key: str) -> Curve:
         found, reading = self.judge(key), known(key)
         title, unit = (reading.title, reading.unit) if reading else (key, "")
-        random = self._random() if key in ACCURACY_DURING.values() else None
-        return Curve(key=key, title=title, unit=unit, comparable=found.comparable, note=found.reason, random=random)
+        of_accuracy = key in ACCURACY_DURING.values()
+        return Curve(
+            key=key,
+            title=title,
+            unit=unit,
+            comparable=found.comparable,
+            note=found.reason,
+            random=self._of_real(ACCURACY_RANDOM) if of_accuracy else None,
+            best_coreset=self._of_real(ACCURACY_CORESET) if of_accuracy else None,
+        )
 
-    def _random(self) -> float | None:
-        """Accuracy on the way of random real images, where it is the same question for all jobs."""
-        jobs = self._reporting(ACCURACY_RANDOM)
+    def _of_real(self, key: str) -> float | None:
+        """Accuracy on the way of real images, where it is the same question for all jobs."""
+        jobs = self._reporting(key)
         if len({(job.dataset, job.spec["ipc"]) for job in jobs}) != 1:
             return None
-        last = [one.last for job in jobs for one in self.series[job.id] if one.name == ACCURACY_RANDOM]
+        last = [one.last for job in jobs for one in self.series[job.id] if one.name == key]
         return spread([value for value in last if value is not None])[0]
 
     def _band(self, kind: int, key: str, window: Window) -> Band | None:

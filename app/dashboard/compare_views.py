@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from app.compare.schemas import Bands, ComparedJob, Comparison, Curve, KindOfJob, Spread
-from app.dashboard.line_drawing import Drawing, Line, draw, style
+from app.dashboard.line_drawing import Drawing, Level, Line, draw, style
 from app.dashboard.wording import number
 
 Column = Literal["name", "kind", "seed", "status", "accuracy", "random", "best_coreset", "minutes", "bytes"]
@@ -23,6 +23,8 @@ HEADINGS: dict[Column, str] = {
     "minutes": "Minutes",
     "bytes": "Bytes",
 }
+RANDOM, BEST_CORESET = "random real images", "best coreset"
+"""What real images are called, which the distilled ones are compared with."""
 _PRICES: Sequence[tuple[str, Callable[[KindOfJob], float | None]]] = (
     ("images per class", lambda kind: float(kind.ipc)),
     ("minutes", lambda kind: kind.minutes),
@@ -46,6 +48,12 @@ class CurveView:
 
     curve: Curve
     drawing: Drawing | None
+
+    @property
+    def levels(self) -> list[Level]:
+        """Real images under the identical recipe, where they were scored."""
+        known = ((self.curve.random, RANDOM), (self.curve.best_coreset, BEST_CORESET))
+        return [Level(value, label) for value, label in known if value is not None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,8 @@ def kinds(comparison: Comparison) -> list[KindView]:
 def curve_view(curve: Curve, bands: Bands | None) -> CurveView:
     """A curve with its picture."""
     lines = [] if bands is None else [_line(band, many=len(band.job_ids) > 1) for band in bands.bands]
-    return CurveView(curve, draw(lines, curve.random) if lines else None)
+    found = CurveView(curve, None)
+    return replace(found, drawing=draw(lines, found.levels)) if lines else found
 
 
 def price_views(comparison: Comparison) -> list[PriceView]:
@@ -146,23 +155,25 @@ def _line(band: Any, *, many: bool) -> Line:
 
 
 def _against(kinds: Sequence[KindOfJob], price: Callable[[KindOfJob], float | None]) -> list[Line]:
-    lines: dict[str, list[tuple[float, Spread]]] = {}
+    lines: dict[str, list[tuple[float, KindOfJob]]] = {}
     several = len({kind.dataset for kind in kinds}) > 1
     for kind in kinds:
         paid = price(kind)
         if paid is not None and kind.accuracy is not None:
             name = f"{kind.recipe}, {kind.dataset}" if several else kind.recipe
-            lines.setdefault(name, []).append((paid, kind.accuracy))
+            lines.setdefault(name, []).append((paid, kind))
     by_price = [(name, sorted(points, key=lambda point: point[0])) for name, points in lines.items()]
     return [_scores(name, points, position) for position, (name, points) in enumerate(by_price)]
 
 
-def _scores(name: str, points: Sequence[tuple[float, Spread]], position: int) -> Line:
+def _scores(name: str, points: Sequence[tuple[float, KindOfJob]], position: int) -> Line:
+    scores = [kind.accuracy for _, kind in points if kind.accuracy is not None]
     return Line(
         label=name,
         x=[paid for paid, _ in points],
-        y=[score.mean for _, score in points],
-        low=[score.mean - score.std for _, score in points],
-        high=[score.mean + score.std for _, score in points],
+        y=[score.mean for score in scores],
+        low=[score.mean - score.std for score in scores],
+        high=[score.mean + score.std for score in scores],
         style=position,
+        beside=[None if kind.best_coreset is None else kind.best_coreset.mean for _, kind in points],
     )

@@ -25,6 +25,8 @@ class Line:
         low: lower edge of the band or whisker, likewise.
         high: upper edge.
         style: position of its colour.
+        beside: what each value is compared with, drawn as a mark of its own; ``None`` where there is nothing, and empty
+            where there is nothing anywhere.
     """
 
     label: str
@@ -33,6 +35,15 @@ class Line:
     low: Sequence[Value]
     high: Sequence[Value]
     style: int
+    beside: Sequence[Value] = ()
+
+
+@dataclass(frozen=True)
+class Level:
+    """A dashed line across; ``at`` is a value before it is drawn, and a position afterwards."""
+
+    at: float
+    label: str
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,7 @@ class Stroke:
     band: str
     whiskers: str
     dots: Sequence[tuple[float, float]]
+    beside: Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,7 @@ class Drawing:
     strokes: Sequence[Stroke]
     x_marks: Sequence[Mark]
     y_marks: Sequence[Mark]
-    limit: float | None
+    levels: Sequence[Level]
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -81,23 +93,25 @@ def style(position: int) -> str:
     return f"s{position % COLOURS + 1}" + (f" dash{min(turn, 2)}" if turn else "")
 
 
-def draw(lines: Sequence[Line], limit: float | None = None) -> Drawing:
+def draw(lines: Sequence[Line], levels: Sequence[Level] = ()) -> Drawing:
     """Draw lines over a common range.
 
     Args:
         lines: at least one.
-        limit: where a dashed line goes across.
+        levels: where dashed lines go across.
     """
     xs = [x for line in lines for x in line.x]
-    values = [v for line in lines for column in (line.y, line.low, line.high) for v in column if v is not None]
-    values += [] if limit is None else [limit]
+    values = [
+        v for line in lines for column in (line.y, line.low, line.high, line.beside) for v in column if v is not None
+    ]
+    values += [level.at for level in levels]
     x_axis = _Axis.over(xs, LEFT, WIDTH - RIGHT, 0.0 if len(set(xs)) > 1 else 0.5)
     y_axis = _Axis.over(values, HEIGHT - BOTTOM, TOP, 0.05)
     return Drawing(
         strokes=[_stroke(line, x_axis, y_axis) for line in lines],
         x_marks=[Mark(x_axis(mark), _written(mark)) for mark in ticks(x_axis.low, x_axis.high, 5)],
         y_marks=[Mark(y_axis(mark), _written(mark)) for mark in ticks(y_axis.low, y_axis.high, 5)],
-        limit=None if limit is None else y_axis(limit),
+        levels=[Level(y_axis(level.at), level.label) for level in levels],
     )
 
 
@@ -144,6 +158,7 @@ def _stroke(line: Line, x_axis: _Axis, y_axis: _Axis) -> Stroke:
         band="".join(_path([(x, b) for x, b, _ in run] + [(x, t) for x, _, t in run[::-1]]) + "Z" for run in edges),
         whiskers="".join(f"M{x:g} {low:g}V{high:g}" for run in edges for x, low, high in run if low != high),
         dots=[point for run in points for point in run],
+        beside=[(x_axis(x), y_axis(value)) for x, value in zip(line.x, line.beside, strict=False) if value is not None],
     )
 
 

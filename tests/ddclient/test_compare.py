@@ -40,7 +40,15 @@ def job(number: int, kind: int, **fields: Any) -> Document:
 
 def kind(label: str, ipc: int, jobs: Sequence[str], mean: float) -> Document:
     spread = {"mean": mean, "std": 0.5, "n": len(jobs), "over": "seeds"}
-    return {"label": label, "recipe": "dm", "dataset": "a $5 set", "ipc": ipc, "job_ids": jobs, "accuracy": spread}
+    return {
+        "label": label,
+        "recipe": "dm",
+        "dataset": "a $5 set",
+        "ipc": ipc,
+        "job_ids": jobs,
+        "accuracy": spread,
+        "best_coreset": spread | {"mean": mean - 5},
+    }
 
 
 COMPARISON: Document = {
@@ -48,7 +56,14 @@ COMPARISON: Document = {
     "kinds": [kind("dm, ipc 1", 1, JOBS[:2], 60.5), kind("dm, ipc 2", 2, JOBS[2:], 70)],
     "differences": [{"path": "ipc", "values": dict(zip(JOBS, (1, 1, 2), strict=True))}],
     "curves": [
-        {"key": "accuracy/validation", "title": "Accuracy", "unit": "%", "comparable": "same", "random": 41.5},
+        {
+            "key": "accuracy/validation",
+            "title": "Accuracy",
+            "unit": "%",
+            "comparable": "same",
+            "random": 41.5,
+            "best_coreset": 47.0,
+        },
         {"key": "cmi", "title": "CMI", "comparable": "different", "note": "they were read by different probes"},
     ],
     "link": "/compare?ids=…",
@@ -108,7 +123,7 @@ class TestCommand:
         assert ["ipc", "1", "1", "2"] in lines
         assert [JOBS[1], "dm, ipc 1", "1", "succeeded", "61.0 ± 1.0", "50.0 ± 1.0", "–", "2.5", "640"] in lines
         assert [JOBS[2], "dm, ipc 2", "2", "running", "–", "–", "–", "–", "640"] in lines
-        assert ["dm, ipc 1", "2", "60.5 ± 0.5 % (2 seeds)", "–", "–"] in lines
+        assert ["dm, ipc 1", "2", "60.5 ± 0.5 % (2 seeds)", "–", "55.5 ± 0.5 % (2 seeds)"] in lines
         assert "CMI: they were read by different probes" in out
 
     def test_formats_for_programs(self, ddctl: Ddctl) -> None:
@@ -122,7 +137,8 @@ class TestCommand:
         assert status == 0
         assert "CMI is not drawn: they were read by different probes" in err
         texts = [one.text for one in ET.parse(path).iter("{http://www.w3.org/2000/svg}text")]
-        for words in ("dm, ipc 1 (n = 2)", "random real images", "Accuracy at the end", "dm, a $5 set", figure.CAPTION):
+        wanted = ("dm, ipc 1 (n = 2)", "random real images", "best coreset", "Accuracy at the end", "dm, a $5 set")
+        for words in (*wanted, figure.CAPTION):
             assert words in texts
         assert "CMI" not in texts
 
@@ -161,6 +177,19 @@ class TestFigure:
         corners = np.asarray(axes.collections[0].get_paths()[0].vertices).tolist()
         assert [0.0, 0.5] in corners
         assert [0.0, 1.5] in corners
+
+    def test_the_best_coreset_is_a_line_across_and_a_mark_beside_each_score(self) -> None:
+        from matplotlib.figure import Figure
+
+        found = Comparison.model_validate(COMPARISON)
+        over_steps, prices = Figure().subplots(1, 2)
+        figure._curve(found.curves[0], [])(over_steps)
+        assert {line.get_label(): np.asarray(line.get_ydata())[0] for line in over_steps.lines} == {
+            "random real images": 41.5, "best coreset": 47.0,
+        }  # fmt: skip
+        figure._scores(found.kinds, *figure.PRICES[0])(prices)
+        marks = [np.asarray(line.get_xydata()).tolist() for line in prices.lines if line.get_marker() == "D"]
+        assert marks == [[[1.0, 55.5]], [[2.0, 65.0]], []]
 
     def test_nothing_to_plot(self, tmp_path: Path) -> None:
         empty = Comparison.model_validate({**COMPARISON, "kinds": [], "curves": []})

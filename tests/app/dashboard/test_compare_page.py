@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from app.dashboard import static_files
-from app.dashboard.line_drawing import Line, draw
+from app.dashboard.line_drawing import Level, Line, draw
+from app.metrics.repository import ingest
 from ddcore.spec import parse
 from tests.app.conftest import Api
 from tests.app.dashboard.conftest import RESULTS, SPEC, report
@@ -54,6 +55,23 @@ class TestPage:
             "class": "button end",
             "download": "",
         } in page.all("a")
+
+    def test_the_best_coreset_is_a_mark_beside_each_score(self, api: Api, jobs: list[str]) -> None:
+        page = compare(api, jobs)
+        marks = [path for path in page.all("path") if path.get("class") == "beside"]
+        assert len(marks) == 2, "one for each kind that has one, in the only chart of prices"
+        assert "best coreset of as many real images" in page.text
+
+    def test_real_images_are_lines_across_the_accuracy_on_the_way(self, api: Api, jobs: list[str]) -> None:
+        readings = {"accuracy/validation": 60.0, "accuracy/random": 40.0, "accuracy/best_coreset": 52.5}
+        for job in jobs[:2]:
+            with api.database.write() as session:
+                ingest(session, job, "default", [(5, 1, name, value) for name, value in readings.items()])
+        page = compare(api, jobs[:2])
+        chart = next(one for one in page.all("figure") if one.get("data-keys") == "accuracy/validation")
+        assert chart["data-limit"] == "40.0|52.5"
+        assert chart["data-limit-label"] == "random real images|best coreset"
+        assert [path["class"] for path in page.all("path") if "limit" in path["class"]] == ["limit", "limit second"]
 
     def test_the_table_is_sorted_by_the_address(self, api: Api, jobs: list[str]) -> None:
         for order, expected in (("asc", jobs), ("desc", jobs[::-1])):
@@ -121,7 +139,8 @@ class TestChartLibrary:
 class TestDrawing:
     def test_values_lie_where_they_belong(self) -> None:
         found = draw(
-            [Line("a", [0.0, 5.0, 10.0], [0.0, None, 10.0], [0.0, None, 8.0], [0.0, None, 12.0], 0)], limit=6.0
+            [Line("a", [0.0, 5.0, 10.0], [0.0, None, 10.0], [0.0, None, 8.0], [0.0, None, 12.0], 0)],
+            [Level(6.0, "random"), Level(9.0, "best")],
         )
         (stroke,) = found.strokes
         assert [x for x, _ in stroke.dots] == [found.left, found.right]
@@ -129,7 +148,15 @@ class TestDrawing:
         by_text = {mark.text: mark.at for mark in found.y_marks}
         assert stroke.dots[0][1] == by_text["0"]
         assert stroke.dots[1][1] == by_text["10"]
-        assert found.limit == pytest.approx(by_text["0"] + (by_text["10"] - by_text["0"]) * 0.6, abs=0.11)
+        assert [level.at for level in found.levels] == [
+            pytest.approx(by_text["0"] + (by_text["10"] - by_text["0"]) * share, abs=0.11) for share in (0.6, 0.9)
+        ]
+
+    def test_what_values_are_compared_with_stands_beside_them_within_the_drawing(self) -> None:
+        (stroke,) = draw([Line("a", [1.0, 2.0, 3.0], [7.0] * 3, [7.0] * 3, [7.0] * 3, 0, [3.0, None, 12.0])]).strokes
+        assert [x for x, _ in stroke.beside] == [stroke.dots[0][0], stroke.dots[2][0]]
+        below, above = (y for _, y in stroke.beside)
+        assert below > stroke.dots[0][1] > above > 0
 
     def test_one_point_and_equal_values_are_drawn(self) -> None:
         (stroke,) = draw([Line("a", [3.0], [7.0], [7.0], [7.0], 6)]).strokes
