@@ -11,12 +11,11 @@ from typing import Any, TypeVar
 
 import httpx
 
-from ddclient import bundle, calls, events
+from ddclient import bundle, calls, events, images
+from ddclient.async_datasets import AsyncDatasets
 from ddclient.bundle import Bundle, Remote
 from ddclient.calls import Call, Page
 from ddclient.discovery import locate
-from ddclient.errors import BadInputError
-from ddclient.images import is_path
 from ddclient.job import JobHandle
 from ddclient.metrics import Metrics
 from ddclient.models import Artifact, Event, JobDocument
@@ -45,6 +44,8 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._transport = AsyncTransport(locate(url, api_key), timeout=timeout, transport=transport)
+        self.datasets = AsyncDatasets(self._transport)
+        """Images of the user's own: sent, listed, removed."""
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -79,18 +80,18 @@ class AsyncClient:
         priority: int | None = None,
         limits: Mapping[str, int] | None = None,
         idempotency_key: str | None = None,
+        ingest: Mapping[str, Any] | None = None,
         extends: AsyncJob | str | None = None,
     ) -> AsyncJob:
-        """Submit a job on a dataset that the service has; see :meth:`Client.submit`.
+        """Submit a job; see :meth:`Client.submit`. Images whose path it names are sent first.
 
         Raises:
-            BadInputError: ``dataset`` is a path of images; ``Client().datasets.add`` sends them.
+            DatasetFailedError: the images could not be taken in.
         """
-        if not isinstance(spec, JobSpec) and is_path(spec.get("dataset")):
-            raise BadInputError(
-                f"`dataset` is {spec['dataset']!r}, a path of images, which this client does not send; send them with "
-                "`Client().datasets.add(…)`, or `ddctl datasets add`, and name the set"
-            )
+        path = images.path_in(spec, ingest)
+        if path is not None:
+            sent = await self.datasets.add(path, **ingest or {})
+            spec = images.on(spec, sent.reference)
         envelope = {"name": name, "labels": labels, "priority": priority, "limits": limits}
         if extends is not None:
             envelope["extends"] = extends if isinstance(extends, str) else extends.id

@@ -99,7 +99,7 @@ def news(document: JobDocument, seconds: float) -> Call[JobDocument]:
 def jobs(status: str | Sequence[str] | None, filters: Mapping[str, Any]) -> Call[Page[JobDocument]]:
     """Jobs that match, newest first unless they are sorted otherwise."""
     statuses = status if status is None or isinstance(status, str) else ",".join(status)
-    return _listed("/v1/jobs", JobDocument.model_validate, {"status": statuses, **filters, "limit": PAGE})
+    return listed("/v1/jobs", JobDocument.model_validate, {"status": statuses, **filters, "limit": PAGE})
 
 
 def amend(job_id: str, changes: Mapping[str, Any]) -> Call[JobDocument]:
@@ -125,7 +125,7 @@ def cancel(job_id: str, keep_result: bool, reason: str | None) -> Call[JobDocume
 
 def delete(job_id: str) -> Call[None]:
     """Remove an ended job."""
-    return Call("DELETE", f"/v1/jobs/{job_id}", _nothing)
+    return Call("DELETE", f"/v1/jobs/{job_id}", nothing)
 
 
 def events(job_id: str, after: int) -> Call[Page[Event]]:
@@ -203,7 +203,7 @@ def create_key(name: str, scopes: Sequence[str] | None, expires_at: datetime | N
 
 def revoke_key(key_id: str) -> Call[None]:
     """Make an API key useless."""
-    return Call("DELETE", f"/v1/api-keys/{key_id}", _nothing)
+    return Call("DELETE", f"/v1/api-keys/{key_id}", nothing)
 
 
 def login_link() -> Call[str]:
@@ -229,11 +229,13 @@ def body_of(spec: Mapping[str, Any] | JobSpec) -> dict[str, Any]:
     return body
 
 
-def _listed(path: str, read: Callable[[Any], T], query: Mapping[str, Any]) -> Call[Page[T]]:
+def listed(path: str, read: Callable[[Any], T], query: Mapping[str, Any]) -> Call[Page[T]]:
+    """The first page of a list; each page leads to the next."""
+
     def page(answer: httpx.Response) -> Page[T]:
         document = answer.json()
         cursor = document.get("next_cursor")
-        following = None if cursor is None else _listed(path, read, {**query, "cursor": cursor})
+        following = None if cursor is None else listed(path, read, {**query, "cursor": cursor})
         return Page([read(entry) for entry in document["data"]], following)
 
     return Call("GET", path, page, query)
@@ -247,8 +249,9 @@ def _document(answer: httpx.Response) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def _nothing(answer: httpx.Response) -> None:  # noqa: ARG001 - one signature for all readers
-    return None
+def nothing(answer: httpx.Response) -> None:  # noqa: ARG001 - one signature for all readers
+    """The answer of a call that has none."""
+    return
 
 
 def _log(answer: httpx.Response) -> LogText:

@@ -18,9 +18,8 @@ from ddclient.calls import Call, Page
 from ddclient.comparison import Bands, Comparison
 from ddclient.datasets import Datasets
 from ddclient.discovery import locate
-from ddclient.errors import BadInputError
 from ddclient.formats import Format
-from ddclient.images import is_path
+from ddclient.images import on, path_in
 from ddclient.job import Job, Jobs
 from ddclient.metrics import Metrics
 from ddclient.models import Alert, Artifact, Event, JobDocument
@@ -472,12 +471,5 @@ class Client:
         self, spec: Mapping[str, Any] | JobSpec, ingest: Mapping[str, Any] | None
     ) -> Mapping[str, Any] | JobSpec:
         """A specification that names a set, which was a path of images before."""
-        dataset = None if isinstance(spec, JobSpec) else spec.get("dataset")
-        if isinstance(spec, JobSpec) or not is_path(dataset):
-            if ingest:
-                raise BadInputError(
-                    f"`ingest` says how images are taken in, but `dataset` is {dataset!r}, which is no path of images; "
-                    "write ./photos for a folder here"
-                )
-            return spec
-        return dict(spec) | {"dataset": self.datasets.add(dataset, **ingest or {}).reference}
+        path = path_in(spec, ingest)
+        return spec if path is None else on(spec, self.datasets.add(path, **ingest or {}).reference)

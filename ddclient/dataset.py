@@ -1,12 +1,13 @@
-"""A handle on one dataset of the service."""
+"""Handles on one dataset of the service."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ddclient import bundle
+from ddclient import bundle, set_calls
 from ddclient.bundle import Remote
 from ddclient.errors import BadInputError, DatasetFailedError
 from ddclient.models import DatasetDocument
@@ -20,15 +21,14 @@ FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 2.0
 
 
-class Dataset:
-    """One dataset: its document as last read, and what can be done with it."""
+class DatasetHandle:
+    """One dataset: its document as last read."""
 
-    def __init__(self, transport: Transport, document: DatasetDocument) -> None:
-        self._transport = transport
+    def __init__(self, document: DatasetDocument) -> None:
         self.document = document
 
     def __repr__(self) -> str:
-        return f"<Dataset {self.reference} {self.state}>"
+        return f"<{type(self).__name__} {self.reference} {self.state}>"
 
     @property
     def id(self) -> str:
@@ -59,17 +59,13 @@ class Dataset:
         """State as last read (``ready``, ``ingesting``, ``failed``, …); :meth:`refresh` reads it again."""
         return self.document.state
 
-    def refresh(self) -> Dataset:
-        """Read the document again."""
-        self.document = DatasetDocument.model_validate(self._transport.get(f"/v1/datasets/{self.id}"))
-        return self
+    @property
+    def exact(self) -> str:
+        """A reference that no other set shares."""
+        return self.reference if self.document.version is not None else f"{self.id} ({self.state})"
 
-    def wait(self, timeout: float | None = None, *, tell: Tell = nothing) -> Dataset:
-        """Block until the set is ready.
-
-        Args:
-            timeout: give up after this many seconds; the service goes on.
-            tell: told how far it is, in images.
+    def _pauses(self, timeout: float | None, tell: Tell) -> Iterator[float]:
+        """Seconds to wait before the document is read again, until it says that the set is finished.
 
         Raises:
             DatasetFailedError: it could not be taken in, or that was cancelled.
@@ -84,18 +80,46 @@ class Dataset:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"{self.reference} is still {self.state} after {timeout:g} seconds")
             self._tell(tell)
-            time.sleep(pause)
+            yield pause
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
-            self.refresh()
         self._tell(tell)
         if self.state != "ready":
             failure = self.document.error
             raise DatasetFailedError(self.id, self.name, self.state, failure.message if failure else None)
-        return self
 
     def _tell(self, tell: Tell) -> None:
         job = self.document.job
         tell(self.state, job.done if job else 0, job.total if job else None)
+
+
+class Dataset(DatasetHandle):
+    """One dataset: its document as last read, and what can be done with it."""
+
+    def __init__(self, transport: Transport, document: DatasetDocument) -> None:
+        super().__init__(document)
+        self._transport = transport
+
+    def refresh(self) -> Dataset:
+        """Read the document again."""
+        self.document = self._transport.send(set_calls.one(self.id))
+        return self
+
+    def wait(self, timeout: float | None = None, *, tell: Tell = nothing) -> Dataset:
+        """Block until the set is ready.
+
+        Args:
+            timeout: give up after this many seconds; the service goes on.
+            tell: told how far it is, in images.
+
+        Raises:
+            DatasetFailedError: it could not be taken in, or that was cancelled.
+            BadInputError: bytes of its upload are missing.
+            TimeoutError: the time is up.
+        """
+        for pause in self._pauses(timeout, tell):
+            time.sleep(pause)
+            self.refresh()
+        return self
 
     def ingest(self, *, wait: bool = True, tell: Tell = nothing, **options: Any) -> Dataset:
         """Take the upload in once more with other options; its bytes are not sent again.
@@ -110,13 +134,12 @@ class Dataset:
             DatasetFailedError: it could not be taken in this time either.
             ProblemError: it is ready already, or its upload is gone.
         """
-        body = {"options": options_of(options).model_dump(mode="json")}
-        self.document = DatasetDocument.model_validate(self._transport.post(f"/v1/datasets/{self.id}:ingest", body))
+        self.document = self._transport.send(set_calls.ingest(self.id, options_of(options)))
         return self.wait(tell=tell) if wait else self
 
     def report(self) -> DatasetReport:
         """What was found in the images: counts, sizes, duplicates, leaks, what was converted or left out."""
-        return DatasetReport.model_validate(self._transport.get(f"/v1/datasets/{self.id}/report"))
+        return self._transport.send(set_calls.report(self.id))
 
     def export(self, out: str | Path) -> Path:
         """Fetch the set as the engine reads it into the folder ``out``, and check every digest.
@@ -128,7 +151,7 @@ class Dataset:
             BadInputError: the set is not ready.
             DownloadError: what arrived is not what the service promised.
         """
-        files = self._transport.get(f"/v1/datasets/{self.id}/files")
+        files = self._transport.send(set_calls.files(self.id))
         if not files:
             raise BadInputError(f"{self.reference} is {self.state}; it can be exported once it is ready")
         for name, facts in files.items():
@@ -142,7 +165,7 @@ class Dataset:
         """Stop taking it in; its upload is kept for a while."""
         job = self.refresh().document.job
         if job is not None and not self.document.finished:
-            self._transport.post(f"/v1/jobs/{job.id}:cancel")
+            self._transport.send(set_calls.stop(job.id))
         return self.refresh()
 
     def remove(self) -> None:
@@ -151,4 +174,4 @@ class Dataset:
         Raises:
             ProblemError: jobs that have not ended use it.
         """
-        self._transport.request("DELETE", f"/v1/datasets/{self.id}")
+        self._transport.send(set_calls.remove(self.id))

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from ddclient import images as own
+from ddclient import set_calls
+from ddclient.calls import Call, Page
 from ddclient.dataset import Dataset
-from ddclient.errors import BadInputError
 from ddclient.models import DatasetDocument
-from ddclient.options import options_of
 from ddclient.packing import Content
-from ddclient.progress import bar, nothing
+from ddclient.parcels import Parcel, check_alone, is_bare, meant, name_in
+from ddclient.progress import told
 from ddclient.transport import Transport
 from ddclient.uploads import Tell, Upload
-from ddcore.spec.ingest import DatasetReport, IngestOptions
-
-PAGE = 100
+from ddcore.spec.ingest import DatasetReport
 
 
 class Datasets:
@@ -62,13 +59,10 @@ class Datasets:
             DatasetFailedError: they could not be taken in; the upload is kept for :meth:`Dataset.ingest`.
             ProblemError: the service refused, for want of room or otherwise.
         """
-        channels = options.get("channels")
-        if own.encoded(images, classes):
-            options.pop("channels", None)
-        chosen, called = options_of(options), name or own.usual(images)
-        with _told(progress) as tell, own.opened(images, test, called, classes, channels) as content:
-            document = self._announced(called, content, chosen)
-            dataset = Dataset(self._transport, Upload(self._transport, document, content, tell).run())
+        parcel = Parcel.of(images, name, test, classes, options)
+        with told(progress) as tell, parcel.opened() as content:
+            document = self._announced(parcel, content)
+            dataset = Dataset(self._transport, self._transport.upload(Upload(document, content, tell)))
             return dataset.wait(tell=tell) if wait else dataset
 
     def list(self, name: str | None = None) -> Iterator[Dataset]:
@@ -77,14 +71,11 @@ class Datasets:
         Args:
             name: only sets of this name.
         """
-        cursor: str | None = None
-        while True:
-            page = self._transport.get("/v1/datasets", name=name, limit=PAGE, cursor=cursor)
-            for document in page["data"]:
-                yield Dataset(self._transport, DatasetDocument.model_validate(document))
-            cursor = page.get("next_cursor")
-            if cursor is None:
-                return
+        call: Call[Page[DatasetDocument]] | None = set_calls.sets(name)
+        while call is not None:
+            page = self._transport.send(call)
+            yield from (Dataset(self._transport, document) for document in page.entries)
+            call = page.following
 
     def get(self, reference: str) -> Dataset:
         """One set.
@@ -97,17 +88,12 @@ class Datasets:
             BadInputError: there is no such set.
         """
         if reference.startswith("set_"):
-            document = self._transport.get(f"/v1/datasets/{reference}")
-            return Dataset(self._transport, DatasetDocument.model_validate(document))
-        name = None if reference.startswith("ds_") else reference.partition("@")[0]
-        found = [one for one in self.list(name) if _is_called(one.document, reference)]
-        if not found:
-            raise BadInputError(f"the service has no set {reference}; `ddctl datasets list` shows what there is")
-        return next((one for one in found if one.state == "ready"), found[0])
+            return Dataset(self._transport, self._transport.send(set_calls.one(reference)))
+        return meant(reference, self.list(name_in(reference)))
 
     def ingest(self, reference: str, *, wait: bool = True, progress: bool | Tell = False, **options: Any) -> Dataset:
         """Take an upload in once more, with other options; see :meth:`Dataset.ingest`."""
-        with _told(progress) as tell:
+        with told(progress) as tell:
             return self.get(reference).ingest(wait=wait, tell=tell, **options)
 
     def report(self, reference: str) -> DatasetReport:
@@ -125,40 +111,11 @@ class Datasets:
             BadInputError: there is no such set, or the name has several.
             ProblemError: jobs that have not ended use it.
         """
-        if not reference.startswith(("set_", "ds_")) and "@" not in reference:
-            own_ones = [one for one in self.list(reference) if one.document.id is not None]
-            if len(own_ones) > 1:
-                there = ", ".join(_exact(one) for one in own_ones)
-                raise BadInputError(f"there are several sets {reference}: {there}; say which")
+        if is_bare(reference):
+            check_alone(reference, self.list(reference))
         self.get(reference).remove()
 
-    def _announced(self, name: str, content: Content, options: IngestOptions) -> DatasetDocument:
-        """The set that the bytes go to: one whose upload was cut, where all that is known of it agrees, else a new one.
-
-        That the bytes agree too is checked by the digest that is sent at the end.
-        """
-        for one in self.list(name):
-            upload = one.document.upload
-            same = upload is not None and (upload.file, upload.size) == (content.name, content.size)
-            if same and not one.document.complete and one.document.options == options:
-                return one.document
-        body = {"name": name, "file": content.name, "size": content.size, "options": options.model_dump(mode="json")}
-        return DatasetDocument.model_validate(self._transport.post("/v1/datasets", body))
-
-
-def _is_called(document: DatasetDocument, reference: str) -> bool:
-    """Whether a reference means this set: its content, its name and version, or its name alone."""
-    if reference.startswith("ds_"):
-        return document.content_id == reference
-    return reference == (document.reference if "@" in reference else document.name)
-
-
-def _exact(dataset: Dataset) -> str:
-    """A reference that no other set shares."""
-    return dataset.reference if dataset.document.version is not None else f"{dataset.id} ({dataset.state})"
-
-
-def _told(progress: bool | Tell) -> AbstractContextManager[Tell]:
-    if callable(progress):
-        return nullcontext(progress)
-    return bar() if progress else nullcontext(nothing)
+    def _announced(self, parcel: Parcel, content: Content) -> DatasetDocument:
+        """The set that the bytes go to: one whose upload was cut, else a new one."""
+        cut = parcel.cut(content, (one.document for one in self.list(parcel.name)))
+        return cut or self._transport.send(set_calls.announce(parcel.name, content, parcel.options))

@@ -13,6 +13,7 @@ from typing import Any
 from ddclient import packing
 from ddclient.errors import BadInputError, ClientError
 from ddclient.packing import Content, PlainFile, Tar
+from ddcore.spec import JobSpec
 from ddcore.spec.local_sets import usual_name
 
 _NESTED = 8
@@ -31,6 +32,29 @@ def is_path(dataset: object) -> bool:
     if isinstance(dataset, str):
         return "/" in dataset or os.sep in dataset
     return isinstance(dataset, os.PathLike)
+
+
+def path_in(spec: Mapping[str, Any] | JobSpec, ingest: Mapping[str, Any] | None) -> Any:
+    """The path of images that a specification names in place of a set; ``None`` where it names a set.
+
+    Raises:
+        BadInputError: it names a set, but ``ingest`` says how images are taken in.
+    """
+    dataset = spec.dataset if isinstance(spec, JobSpec) else spec.get("dataset")
+    if not isinstance(spec, JobSpec) and is_path(dataset):
+        return dataset
+    if ingest:
+        raise BadInputError(
+            f"`ingest` says how images are taken in, but `dataset` is {dataset!r}, which is no path of images; "
+            "write ./photos for a folder here"
+        )
+    return None
+
+
+def on(spec: Mapping[str, Any] | JobSpec, reference: str) -> dict[str, Any]:
+    """The same specification on a set."""
+    fields = spec.model_dump(mode="json") if isinstance(spec, JobSpec) else dict(spec)
+    return fields | {"dataset": reference}
 
 
 def usual(images: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -39,3 +39,10 @@ def bar() -> Iterator[Tell]:
 
 def nothing(_what: str, _done: int, _total: int | None) -> None:
     """For when nobody wants to be told."""
+
+
+def told(progress: bool | Tell) -> AbstractContextManager[Tell]:
+    """What to tell: a function of the user's, a bar, or nobody."""
+    if callable(progress):
+        return nullcontext(progress)
+    return bar() if progress else nullcontext(nothing)

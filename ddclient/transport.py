@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ from tenacity import (
 from ddclient.calls import Call
 from ddclient.discovery import Endpoint, is_loopback
 from ddclient.errors import ProblemError, UnreachableError
+from ddclient.models import DatasetDocument
+from ddclient.uploads import Attempt, Piece, Upload, carried, carried_async
 from ddcore.version import __version__
 
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
@@ -131,20 +134,27 @@ class Transport(_Connection):
         with self._readable_failures():
             return Retrying(**_patience())(send)
 
-    def put(self, path: str, body: Iterable[bytes], size: int, headers: Mapping[str, str]) -> Any:
-        """Send ``size`` bytes once, as they are made, and return the JSON document of the answer.
-
-        Connection failures come out as ``httpx.TransportError``: only the sender knows where to go on.
+    def upload(self, upload: Upload) -> DatasetDocument:
+        """Send the bytes of a set, going on where the connection broke; the set as it is afterwards.
 
         Raises:
+            BadInputError: a file changed meanwhile.
             ProblemError: the service refused.
+            UnreachableError: the service does not answer, however often it is asked.
         """
-        sent = {"Content-Type": "application/octet-stream", "Content-Length": str(size), **headers}
-        timeout = httpx.Timeout(self._http.timeout.connect, read=SEND_TIMEOUT_S, write=SEND_TIMEOUT_S)
-        answer = self._http.put(path, content=body, headers=sent, timeout=timeout)
-        if answer.status_code >= 400:
-            raise problem(answer)
-        return answer.json()
+        return carried(upload.run(), lambda attempt: self.persist(lambda: carried(attempt(), self._send_part)))
+
+    def _send_part(self, part: Call[DatasetDocument] | Piece) -> DatasetDocument:
+        if isinstance(part, Call):
+            return self.send(part)
+
+        def body() -> Iterator[bytes]:
+            for chunk in part.chunks():
+                yield chunk.read()
+                chunk.sent()
+
+        options = _sending(self._http)
+        return _stored(self._http.put(part.path, content=body(), headers=part.headers(), timeout=options))
 
     @contextmanager
     def stream(
@@ -194,6 +204,29 @@ class AsyncTransport(_Connection):
         with self._readable_failures():
             return await AsyncRetrying(**_patience())(send)
 
+    async def upload(self, upload: Upload) -> DatasetDocument:
+        """Send the bytes of a set; see :meth:`Transport.upload`. Files are read in another thread."""
+
+        async def attempted(attempt: Attempt) -> DatasetDocument:
+            async def once() -> DatasetDocument:
+                return await carried_async(attempt(), self._send_part)
+
+            return await self.persist(once)
+
+        return await carried_async(upload.run(), attempted)
+
+    async def _send_part(self, part: Call[DatasetDocument] | Piece) -> DatasetDocument:
+        if isinstance(part, Call):
+            return await self.send(part)
+
+        async def body() -> AsyncIterator[bytes]:
+            for chunk in part.chunks():
+                yield await asyncio.to_thread(chunk.read)
+                chunk.sent()
+
+        headers = await asyncio.to_thread(part.headers)
+        return _stored(await self._http.put(part.path, content=body(), headers=headers, timeout=_sending(self._http)))
+
     @asynccontextmanager
     async def stream(
         self, path: str, *, headers: Mapping[str, str], read_timeout: float
@@ -215,6 +248,14 @@ def problem(answer: httpx.Response) -> ProblemError:
     if not isinstance(document, dict):
         document = {"title": f"HTTP {answer.status_code} {answer.reason_phrase}".strip()}
     return ProblemError(answer.status_code, document, _retry_after(answer))
+
+
+def _sending(http: httpx.Client | httpx.AsyncClient) -> httpx.Timeout:
+    return httpx.Timeout(http.timeout.connect, read=SEND_TIMEOUT_S, write=SEND_TIMEOUT_S)
+
+
+def _stored(answer: httpx.Response) -> DatasetDocument:
+    return DatasetDocument.model_validate(_accepted(answer).json())
 
 
 def _accepted(answer: httpx.Response) -> httpx.Response:

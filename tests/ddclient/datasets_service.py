@@ -104,3 +104,21 @@ class DatasetsService(httpx.BaseTransport):
         if fault == "lost":
             raise httpx.ReadTimeout("no answer")
         return httpx.Response(202 if found["state"] == "queued" else 200, json=found)
+
+
+class AsyncDatasetsService(httpx.AsyncBaseTransport):
+    """The same service for the client that awaits: bodies are collected up to the fault, if one is to come."""
+
+    def __init__(self, service: DatasetsService) -> None:
+        self._service = service
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        fault = self._service.faults[0] if request.method == "PUT" and self._service.faults else None
+        body = bytearray()
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        async for chunk in request.stream:
+            body += chunk
+            if isinstance(fault, int) and len(body) >= fault:
+                break
+        collected = httpx.Request(request.method, request.url, headers=request.headers, content=bytes(body))
+        return self._service.handle_request(collected)

@@ -64,7 +64,7 @@ def test_errors_are_those_of_the_other_client(service: FakeService) -> None:
 
     assert "failed: NaN" in str(failing(JobFailedError, wait))
     images = failing(BadInputError, lambda client: client.submit({"dataset": "./photos", "ipc": 1}))
-    assert "datasets.add" in str(images)
+    assert "there is no folder or file photos" in str(images)
 
 
 def test_events_go_on_after_a_break(service: FakeService) -> None:
