@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from ddclient import output
+from ddclient import output, spelling
 from ddclient.commands import (
     catalog,
     changes,
@@ -44,6 +44,7 @@ EPILOG = (
 
 app = typer.Typer(
     name="ddctl",
+    cls=spelling.Verbs,
     help="Dataset distillation as a service: a few synthetic images per class that train a model almost as well.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -86,7 +87,7 @@ def invoke(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return status if isinstance(status, int) else Exit.SUCCEEDED
     except TyperException as error:
-        return _report({"code": "usage", "message": error.format_message()}, Exit.BAD_INPUT, as_json=as_json)
+        return _report({"code": "usage", "message": spelling.message(error)}, Exit.BAD_INPUT, as_json=as_json)
     except ClientError as error:
         return _report(error.as_dict(), error.exit_code, as_json=as_json)
     except SpecError as error:

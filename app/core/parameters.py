@@ -7,14 +7,14 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from app.core.errors import InvalidParameter, UnknownParameter
-from ddcore.spec import nearest
+from ddcore.spec import did_you_mean
 
 
 async def known_parameters(request: Request) -> None:
     """Refuse a misspelt query parameter, whose filter would otherwise silently not apply.
 
     Raises:
-        UnknownParameter: naming the nearest parameter of the route.
+        UnknownParameter: naming the nearest parameters of the route.
         InvalidParameter: a value holds the character U+0000.
     """
     route = request.scope.get("route")
@@ -23,9 +23,8 @@ async def known_parameters(request: Request) -> None:
     known = _names(route.dependant)
     for name, value in request.query_params.multi_items():
         if name not in known:
-            guess = nearest(name, known)
-            hint = f"did you mean `{guess}`?" if guess else f"known: {', '.join(sorted(known)) or 'none'}"
-            raise UnknownParameter(f"{request.url.path} has no query parameter `{name}`; {hint}")
+            hint = did_you_mean(name, known, "`") or f"; known: {', '.join(sorted(known)) or 'none'}"
+            raise UnknownParameter(f"{request.url.path} has no query parameter `{name}`{hint}")
         if "\0" in value:
             # No database has text with it, and PostgreSQL refuses to look for it.
             raise InvalidParameter(f"`{name}` holds the character U+0000, which no text can have; leave it out")

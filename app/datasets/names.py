@@ -13,7 +13,7 @@ from app.datasets.found import Found
 from app.datasets.repository import DatasetRepository
 from app.datasets.schemas import DatasetState
 from app.models.datasets import Dataset
-from ddcore.spec import DATASETS, DatasetFacts, Problem, nearest
+from ddcore.spec import DATASETS, DatasetFacts, Problem, did_you_mean
 from ddcore.spec.local_sets import certain_facts_of, facts_of, names_in, places_of, report_in
 
 _CONTENT = re.compile(r"ds_[0-9a-f]{20}")
@@ -95,9 +95,7 @@ class Names:
         if announced is not None:
             return Problem("/dataset", "dataset_not_ready", self._why_not(announced))
         known = (*others, *self.sets.ready_names())
-        guess = nearest(name, known)
-        hint = f", did you mean '{guess}'?" if guess else ""
-        detail = f"unknown dataset '{name}'{hint}; known: {', '.join(sorted(set(known)))}"
+        detail = f"unknown dataset '{name}'{did_you_mean(name, known)}; known: {', '.join(sorted(set(known)))}"
         return Problem("/dataset", "unknown_dataset", detail)
 
     def _why_not(self, announced: Dataset) -> str:

@@ -37,7 +37,7 @@ from app.jobs.schemas import (
 from app.jobs.sorting import COLUMNS, Sort
 from app.jobs.transactions import Action, JobsToRead, JobsToWrite, JobTransactions
 from app.models.states import Kind, State
-from ddcore.spec import nearest
+from ddcore.spec import did_you_mean
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -276,9 +276,7 @@ def _states(text: str | None) -> tuple[State, ...]:
     names = sorted({name.strip() for name in text.split(",")}) if text is not None else []
     for name in names:
         if name not in known:
-            guess = nearest(name, known)
-            hint = f", did you mean '{guess}'?" if guess else ""
-            raise InvalidParameter(f"unknown status '{name}'{hint}; known: {', '.join(known)}")
+            raise InvalidParameter(f"unknown status '{name}'{did_you_mean(name, known)}; known: {', '.join(known)}")
     return tuple(known[name] for name in names)
 
 

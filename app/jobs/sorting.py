@@ -14,7 +14,7 @@ from app.core.errors import InvalidParameter
 from app.core.tables import Timestamp
 from app.models.jobs import Job
 from app.models.states import State
-from ddcore.spec import nearest
+from ddcore.spec import did_you_mean
 
 Value = str | int | float | None
 Key = ColumnElement[Any]
@@ -93,11 +93,9 @@ class Sort:
         """
         column = text.removeprefix("-")
         if column not in COLUMNS:
-            guess = nearest(column, COLUMNS)
-            hint = f", did you mean '{guess}'?" if guess else ""
             raise InvalidParameter(
-                f"cannot sort by '{column}'{hint}; known: {', '.join(COLUMNS)}, each with a - before it for the "
-                "largest first"
+                f"cannot sort by '{column}'{did_you_mean(column, COLUMNS)}; known: {', '.join(COLUMNS)}, each with a - "
+                "before it for the largest first"
             )
         return cls(column, text.startswith("-"))
 

@@ -38,6 +38,7 @@ from ddclient.commands.service_sets import Service
 from ddclient.commands.shelves import Shelf
 from ddclient.commands.this_machine import DataRoot, data_folder, import_engine
 from ddclient.output import JsonOption
+from ddclient.spelling import Verbs
 from ddcore.spec.ingest import DatasetReport
 from ddcore.spec.local_sets import usual_name
 
@@ -164,7 +165,7 @@ def export(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(help="Images of your own: take them in, look at them.", no_args_is_help=True)
+    group = typer.Typer(cls=Verbs, help="Images of your own: take them in, look at them.", no_args_is_help=True)
     group.command()(add)
     group.command()(ingest)
     group.command("list")(list_)

@@ -12,6 +12,7 @@ from ddclient import output
 from ddclient.client import Client
 from ddclient.errors import BadInputError
 from ddclient.output import JsonOption
+from ddclient.spelling import Verbs
 from ddcore.spec import did_you_mean
 
 
@@ -58,7 +59,7 @@ def revoke(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(help="API keys: list, make, revoke.", no_args_is_help=True)
+    group = typer.Typer(cls=Verbs, help="API keys: list, make, revoke.", no_args_is_help=True)
     group.command("list")(list_)
     for command in (create, revoke):
         group.command()(command)

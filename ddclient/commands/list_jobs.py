@@ -16,7 +16,7 @@ from ddclient.errors import BadInputError
 from ddclient.live import duration
 from ddclient.models import JobDocument
 from ddclient.output import JsonOption
-from ddcore.spec import nearest
+from ddcore.spec import did_you_mean
 
 USUAL = "id,status,job,progress,seed,accuracy,duration,age"
 
@@ -53,9 +53,8 @@ def _chosen(columns: str) -> list[str]:
     names = [name.strip() for name in columns.split(",") if name.strip()]
     for name in names:
         if name not in COLUMNS:
-            guess = nearest(name, COLUMNS)
-            hint = f"did you mean '{guess}'? " if guess else ""
-            raise BadInputError(f"--columns: there is no column '{name}'; {hint}known: {', '.join(COLUMNS)}")
+            hint = did_you_mean(name, COLUMNS)
+            raise BadInputError(f"--columns: there is no column '{name}'{hint}; known: {', '.join(COLUMNS)}")
     if not names:
         raise BadInputError(f"--columns names none; known: {', '.join(COLUMNS)}")
     return names

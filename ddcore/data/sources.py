@@ -22,7 +22,7 @@ from ddcore.data.stored import StoredSet
 from ddcore.errors import DataError
 from ddcore.machine.cache import note_use
 from ddcore.spec.datasets import DATASETS
-from ddcore.spec.errors import nearest
+from ddcore.spec.errors import did_you_mean
 from ddcore.spec.ingest import DatasetReport, IngestOptions
 from ddcore.spec.listing import listed
 from ddcore.spec.local_sets import STORED_FACTS, STORED_FORMAT, names_in, places_of
@@ -197,6 +197,5 @@ def _not_found(name: str, data_root: Path | None) -> str:
     built_in = f"built in: {', '.join(sorted(DATASETS))}"
     if data_root is None:
         return f"no dataset '{name}', and no data root to look for a folder of that name in; {built_in}"
-    guess = nearest(name, {*DATASETS, *names_in(data_root)} - {name})
-    hint = f" Did you mean '{guess}'?" if guess else ""
-    return f"no dataset '{name}': there is no folder or file {data_root / name}; {built_in}. {layouts_known()}.{hint}"
+    hint = did_you_mean(name, {*DATASETS, *names_in(data_root)} - {name})
+    return f"no dataset '{name}'{hint}: there is no folder or file {data_root / name}; {built_in}. {layouts_known()}."

@@ -23,7 +23,7 @@ from ddcore.spec.base import (
 from ddcore.spec.datasets import DATASETS, DatasetFacts
 from ddcore.spec.decoders import AddressedConfig, IdentityConfig, MosaicConfig
 from ddcore.spec.during import DuringConfig
-from ddcore.spec.errors import Problem, SpecError, did_you_mean, nearest
+from ddcore.spec.errors import Problem, SpecError, did_you_mean
 from ddcore.spec.evaluation import DISTILLED, NETWORK_POOLS, Condition, EvaluationConfig, Labels, RobustScore
 from ddcore.spec.job import JobSpec, check_dataset_name, parse
 from ddcore.spec.methods import (
@@ -139,7 +139,6 @@ __all__ = [
     "decoder_config",
     "did_you_mean",
     "method_config",
-    "nearest",
     "network_config",
     "parse",
     "regularizer_config",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ddcore.spec.errors import nearest
+from ddcore.spec.errors import did_you_mean
 
 AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 """Operations of differentiable Siamese augmentation, joined by ``_`` in a specification."""
@@ -41,10 +41,9 @@ def check_augmentation(value: str, operations: tuple[str, ...] = AUGMENTATIONS, 
     asked = value.split("_")
     for operation in asked:
         if operation not in operations:
-            guess = nearest(operation, operations)
-            hint = f", did you mean '{guess}'?" if guess else ""
             raise ValueError(
-                f"unknown augmentation '{operation}'{hint}; join some of {', '.join(operations)} by '_', "
+                f"unknown augmentation '{operation}'{did_you_mean(operation, operations)}; join some of "
+                f"{', '.join(operations)} by '_', "
                 f"or say {' or '.join(repr(name) for name in shorthands)}"
             )
     if len(set(asked)) < len(asked):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
 
 from ddcore.spec import discovery
-from ddcore.spec.errors import nearest
+from ddcore.spec.errors import did_you_mean
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
@@ -166,15 +166,14 @@ class Catalog(Mapping[str, type[C]], Generic[C]):
             ) from error
 
     def _unknown(self, name: str) -> PydanticCustomError:
-        guess, reason = nearest(name, self), discovery.why_missing(self.group, name)
-        hint = f", did you mean '{guess}'?" if guess else ""
+        reason = discovery.why_missing(self.group, name)
         return PydanticCustomError(
             "unknown_name",
             "unknown {kind} '{name}'{hint}; known: {known}",
             {
                 "kind": self.kind,
                 "name": name,
-                "hint": f": {reason}" if reason else hint,
+                "hint": f": {reason}" if reason else did_you_mean(name, self),
                 "known": ", ".join(sorted(self)),
             },
         )

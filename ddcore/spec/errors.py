@@ -30,17 +30,7 @@ class SpecError(ValueError):
         super().__init__("\n".join(f"{p.pointer or '/'}: {p.detail}" for p in problems))
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest in spelling to ``name``, if any is close.
-
-    >>> nearest("cifar_10", ["mnist", "cifar10", "cifar100"])
-    'cifar10'
-    """
-    matches = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-    return matches[0] if matches else None
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], quote: str = "'") -> str:
     """The known names closest in spelling to ``name``, three at most, as the end of a sentence; empty if none is close.
 
     >>> did_you_mean("cifar_10", ["mnist", "cifar10", "cifar100", "digits"])
@@ -51,8 +41,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     matches = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.5)
     if not matches:
         return ""
-    others = ", ".join(f"'{match}'" for match in matches[1:])
-    return f", did you mean '{matches[0]}'?" + (f" Others: {others}" if others else "")
+    best, *others = (f"{quote}{match}{quote}" for match in matches)
+    return f", did you mean {best}?" + (f" Others: {', '.join(others)}" if others else "")
 
 
 def problems(error: ValidationError, fields: Sequence[str], model: type[BaseModel] | None = None) -> list[Problem]:
@@ -94,9 +84,7 @@ def _explain(item: Mapping[str, Any], location: Sequence[int | str], fields: Seq
     context: Mapping[str, Any] = item.get("ctx", {})
     bounds = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
     if kind == "extra_forbidden":
-        guess = nearest(name, fields)
-        hint = f"did you mean `{guess}`?" if guess else f"known fields: {', '.join(fields)}"
-        return f"unknown field `{name}`; {hint}"
+        return f"unknown field `{name}`" + (did_you_mean(name, fields, "`") or f"; known fields: {', '.join(fields)}")
     if kind == "missing":
         return f"`{name}` is required"
     if kind in bounds:

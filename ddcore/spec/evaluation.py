@@ -13,7 +13,7 @@ from ddcore.spec.augmentation import AUGMENTERS, check_augmentation
 from ddcore.spec.base import AnyNetwork, NetworkConfig
 from ddcore.spec.catalog import SpecModel
 from ddcore.spec.during import DuringConfig
-from ddcore.spec.errors import Problem, nearest
+from ddcore.spec.errors import Problem, did_you_mean
 from ddcore.spec.memory import Batch
 from ddcore.spec.networks import (
     AlexNetConfig,
@@ -455,9 +455,9 @@ class EvaluationConfig(SpecModel):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in PROTOCOLS:
-            guess = nearest(value, PROTOCOLS)
-            hint = f", did you mean '{guess}'?" if guess else ""
-            raise ValueError(f"unknown protocol '{value}'{hint}; known: {', '.join(PROTOCOLS)}")
+            raise ValueError(
+                f"unknown protocol '{value}'{did_you_mean(value, PROTOCOLS)}; known: {', '.join(PROTOCOLS)}"
+            )
         return value
 
     @field_validator("networks", mode="before")

@@ -23,7 +23,7 @@ from ddcore.spec.base import (
 from ddcore.spec.catalog import SpecModel
 from ddcore.spec.datasets import DATASETS, DatasetFacts
 from ddcore.spec.decoders import IdentityConfig
-from ddcore.spec.errors import Problem, SpecError, nearest, problems
+from ddcore.spec.errors import Problem, SpecError, did_you_mean, problems
 from ddcore.spec.evaluation import EvaluationConfig
 from ddcore.spec.living import classes_mixed
 from ddcore.spec.networks import ConvNetConfig
@@ -234,13 +234,11 @@ def check_dataset_name(name: str, others: tuple[str, ...] = ()) -> None:
     """Refuse a dataset that is neither built in nor one of ``others`` (folders, uploads).
 
     Raises:
-        SpecError: naming the nearest known dataset.
+        SpecError: naming the nearest known datasets.
     """
     known = (*DATASETS, *others)
     if name not in known:
-        guess = nearest(name, known)
-        hint = f", did you mean '{guess}'?" if guess else ""
-        detail = f"unknown dataset '{name}'{hint}; known: {', '.join(sorted(known))}"
+        detail = f"unknown dataset '{name}'{did_you_mean(name, known)}; known: {', '.join(sorted(known))}"
         raise SpecError([Problem("/dataset", "unknown_dataset", detail)])
 
 

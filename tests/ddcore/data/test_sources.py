@@ -125,8 +125,8 @@ def test_unknown_name_says_where_it_looked_and_what_is_near(toy: Any) -> None:
     message = str(caught.value)
     assert str(toy.root / "toyy") in message
     assert "folders with a folder of images for each class, parquet files, .npz arrays" in message
-    assert message.endswith("Did you mean 'toy'?")
-    with pytest.raises(DataError, match=r"Did you mean 'cifar10'\?$"):
+    assert message.startswith("no dataset 'toyy', did you mean 'toy'?")
+    with pytest.raises(DataError, match=r"no dataset 'cifar_10', did you mean 'cifar10'\? Others: 'cifar100'"):
         load("cifar_10", toy.root)
 
 

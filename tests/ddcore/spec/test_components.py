@@ -14,8 +14,8 @@ from ddcore.spec import (
     MethodConfig,
     Problem,
     SpecError,
+    did_you_mean,
     method_config,
-    nearest,
     parse,
 )
 from ddcore.spec.catalog import Component
@@ -105,9 +105,14 @@ def test_pointer_escapes_as_rfc_6901_asks() -> None:
     assert pointer(("a/b", 0, "c~d")) == "/a~1b/0/c~0d"
 
 
-def test_nearest_finds_nothing_where_nothing_is_near() -> None:
-    assert nearest("zzzz", ["mnist", "cifar10"]) is None
-    assert nearest("MNIST", ["mnist"]) == "mnist"
+def test_nothing_is_meant_where_nothing_is_near() -> None:
+    assert did_you_mean("zzzz", ["mnist", "cifar10"]) == ""
+    assert did_you_mean("MNIST", ["mnist"]) == ", did you mean 'mnist'?"
+
+
+def test_at_most_three_names_are_near_and_the_nearest_is_the_first() -> None:
+    known = ["cifar", "cifar1", "cifar10", "cifar100", "mnist"]
+    assert did_you_mean("cifar_10", known, "`") == ", did you mean `cifar10`? Others: `cifar100`, `cifar1`"
 
 
 def test_a_specification_error_reads_as_text() -> None:

@@ -87,7 +87,11 @@ def test_pools_and_networks_mix() -> None:
 @pytest.mark.parametrize(
     ("evaluation", "pointer", "detail"),
     [
-        ({"protocol": "idcc"}, "/protocol", "unknown protocol 'idcc', did you mean 'idc'?; known: standard, dc,"),
+        (
+            {"protocol": "idcc"},
+            "/protocol",
+            "unknown protocol 'idcc', did you mean 'idc'? Others: 'dc'; known: standard, dc,",
+        ),
         ({"protocol": ["dc"]}, "/protocol", "`protocol` is ['dc']: input should be a valid string"),
         ({"networks": ["N"]}, "/networks/0", "unknown network 'N'"),
         ({"networks": 3}, "/networks", "`networks` is 3"),

@@ -25,7 +25,7 @@ STAGED = {"dataset": "digits", "ipc": 6}
         ({"base": "seqmatch"}, r"/method/base: `seqmatch` cannot be learned in stages"),
         ({"base": "mt"}, r"/method/base: unknown method 'mt', did you mean 'mtt'"),
         ({"base": 3}, r"/method/base: a method is given by its name"),
-        ({"base": {"name": "mtt", "lr_imgs": 1}}, r"/method/base/lr_imgs: unknown field `lr_imgs`; did you mean `lr_i"),
+        ({"base": {"name": "mtt", "lr_imgs": 1}}, r"/method/base/lr_imgs: unknown field `lr_imgs`, did you mean `lr_i"),
         ({"base": {"name": "idc", "lr_img": 0}}, r"/method/base/lr_img: `lr_img` is 0, but must be greater than 0"),
         ({"base": {"name": "mtt", "experts": {"epochs": 1}}}, r"/method/base/experts/epochs: experts of 1 epochs are"),
         ({"base": {"name": "tesla", "labels": "soft"}}, r"/method/base/labels: .* would not keep the labels"),
