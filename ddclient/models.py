@@ -88,6 +88,7 @@ class JobDocument(Document):
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    runtime_s: float | None = None
 
     @property
     def finished(self) -> bool:

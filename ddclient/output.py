@@ -15,9 +15,11 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from ddclient.errors import Exit
+from ddclient.live import duration
 from ddclient.models import JobDocument
 from ddcore.spec.differences import verdicts, worst
 from ddcore.spec.results import Lineage, Results
+from ddcore.spec.words import size
 from ddcore.spec.worth import in_words
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
@@ -76,7 +78,7 @@ def describe(document: JobDocument) -> str:
     if progress and progress.total_steps:
         lines.append(f"  progress  {progress.step}/{progress.total_steps} steps")
     if document.results:
-        lines.append(f"  accuracy  {accuracy(document.results)}")
+        lines.append(f"  accuracy  {accuracy(document.results, document.runtime_s)}")
         if document.results.lineage is not None:
             lines.append(f"  extends   {lineage(document.results.lineage)}")
     if document.error:
@@ -98,13 +100,20 @@ def summary(spec: Mapping[str, Any]) -> str:
     return f"{spec.get('dataset')}, {spec.get('ipc')} images a class, {' + '.join(terms)}"
 
 
-def accuracy(results: Results | None) -> str:
-    """The score beside those of its controls, in percent, what that says, and what else was scored.
+def accuracy(results: Results | None, runtime_s: float | None = None) -> str:
+    """The score beside those of its controls, in percent, what that says, what the set costs, and what else was scored.
+
+    Args:
+        results: of a job.
+        runtime_s: seconds that it ran, where they are known.
 
     >>> from ddcore.spec.results import Score
     >>> score = Score(mean=71.25, std=0.5, networks=3)
-    >>> accuracy(Results(accuracy=score, controls={"random": Score(mean=60, std=1, networks=3)})).split("; ")[1:]
+    >>> scored = Results(accuracy=score, controls={"random": Score(mean=60, std=1, networks=3)}, bytes=25_600)
+    >>> accuracy(scored, 90).split("; ")[1:3]
     ['random real images of the same number: 60.0 % ± 1.0', 'the set beats random real images: +11.2 ± 0.8 points']
+    >>> accuracy(scored, 90).split("; ")[3:]
+    ['25.0 KiB', '1 min 30 s of running', 'images of the last checkpoint']
     """
     if results is None or results.accuracy is None:
         return "not scored"
@@ -113,16 +122,19 @@ def accuracy(results: Results | None) -> str:
     controls = {name: found for name, found in results.controls.items() if found}
     parts += [f"{_CONTROLS.get(name, name)}: {found.mean:.1f} % ± {found.std:.1f}" for name, found in controls.items()]
     parts += [f"the set {text}" for text in verdicts(results)]
-    if results.eight_bit is not None:
-        parts.append(f"from 8-bit PNGs: {results.eight_bit.mean:.1f} % ± {results.eight_bit.std:.1f}")
-    if results.worth is not None:
-        parts.append(f"the set {in_words(results.worth)}")
+    parts += [] if results.bytes is None else [size(results.bytes)]
+    parts += [] if runtime_s is None else [f"{duration(runtime_s)} of running"]
+    parts.append(f"images of {results.moment}")
     least = worst(results)
     if least is not None and least.accuracy is not None:
         parts.append(
             f"worst of {len(results.architectures)} architectures: {_architecture(least.network)} "
             f"{least.accuracy.mean:.1f} %"
         )
+    if results.worth is not None:
+        parts.append(f"the set {in_words(results.worth)}")
+    if results.eight_bit is not None:
+        parts.append(f"from 8-bit PNGs: {results.eight_bit.mean:.1f} % ± {results.eight_bit.std:.1f}")
     parts += [f"{name.replace('_', '-')} score: {found.score:.1f}" for name, found in results.scores.items()]
     return "; ".join(parts)
 

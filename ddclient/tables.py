@@ -18,7 +18,7 @@ def job(document: JobDocument) -> str:
     facts = {"job": document.id, "status": _status(document), "name": document.name or ""}
     facts["what"] = summary(document.spec)
     if document.results:
-        facts["accuracy"] = accuracy(document.results)
+        facts["accuracy"] = accuracy(document.results, document.runtime_s)
     if document.error:
         facts["error"] = f"{document.error.message} ({document.error.code})"
     return _table(facts.items())

@@ -265,7 +265,7 @@ class _Engine:
         if self.parent is not None:
             own["lineage"] = self.parent.lineage(self.spec)
         results = results.model_copy(update=own)
-        bundle.write(out, self._distilled(results))
+        results = bundle.write(out, self._distilled(results)).results
         if document is not None:
             bundle.write_audit(out, document, self._finished[0], self.context.dataset.train)
         return Result(out, results, self.step)

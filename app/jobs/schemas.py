@@ -182,6 +182,9 @@ class JobDocument(BaseModel):
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    runtime_s: float | None = Field(
+        None, description="Seconds that workers ran it, without pauses; null before its end, and if none took it."
+    )
     updated_at: datetime
     version: int = Field(description="Grows with every change of this document; also its ETag.")
     links: dict[str, str]
@@ -214,6 +217,9 @@ class Estimate(BaseModel):
     seconds: dict[str, Seconds] = Field(description="By device class: `cpu`, `cuda`.")
     peak_bytes: dict[str, int] = Field(
         description="Most memory by device class: of the whole process on `cpu`, of tensors on `cuda`."
+    )
+    available: list[str] = Field(
+        [], description="Those of the device classes that a live worker would run it on; empty where none is alive."
     )
     distilled_bytes: int = Field(description="Size of the distilled images.")
     basis: str = Field(description="What the seconds rest on, of all device classes.")

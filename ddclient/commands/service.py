@@ -82,7 +82,7 @@ def demo(
         text = "\n".join(
             (
                 f"distilled  {output.summary(job.spec)}, in {duration(shown.seconds)}",
-                f"accuracy   {output.accuracy(job.results)}",
+                f"accuracy   {output.accuracy(job.results, job.runtime_s)}",
                 f"bundle     {shown.bundle.path}",
                 f"job        {service.url}/v1/jobs/{job.id}",
                 f"dashboard  ddctl up --home {_shown(folder)}   starts the service again, with this job in it",

@@ -10,6 +10,7 @@ from ddcore.bundle.content import Distilled
 from ddcore.spec import METHODS
 from ddcore.spec.differences import RULE_NAMES, verdicts
 from ddcore.spec.results import ArchitectureScores, Lineage, Results, RobustScores, Score, TrainingProtocol
+from ddcore.spec.words import size
 from ddcore.spec.worth import in_words
 
 
@@ -141,7 +142,7 @@ def _accuracy(results: Results) -> str:
     more = "".join((_best(results.accuracy.best), _architectures(results.architectures), _scores(results.scores)))
     return f"""Percent of the whole test set, after training a fresh {_network(results.network)} on the set
 alone{labels} for {results.epochs} epochs{turns} (protocol `{protocol.name or "standard"}`). All rows
-follow the identical recipe; the {results.checkpoint or "last"} images of the run are scored.
+follow the identical recipe; the images of {results.moment} are scored.
 
 | trained on | mean | standard deviation | networks |
 |---|---|---|---|
@@ -157,10 +158,11 @@ def _control(name: str, found: Score) -> str:
 
 
 def _verdicts(results: Results) -> str:
-    """Whether the set beats real images of the same number, and how many it is worth, in words."""
+    """Whether the set beats real images of the same number, its size, and how many it is worth, in words."""
     eight_bit = results.eight_bit
     rounded = "" if eight_bit is None else f"\nRounded to 8 bits it reaches {eight_bit.mean:.2f} ± {eight_bit.std:.2f}."
-    found = [*verdicts(results), *([] if results.worth is None else [in_words(results.worth)])]
+    size_of = [] if results.bytes is None else [f"takes {size(results.bytes)} (`distilled.safetensors`)"]
+    found = [*verdicts(results), *size_of, *([] if results.worth is None else [in_words(results.worth)])]
     said = "".join(f"\nThe set {text}." for text in found)
     return f"\n{said}{rounded}" if said or rounded else ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -33,7 +34,7 @@ CARD = "README.md"
 PREVIEW = "preview.png"
 
 
-def write(out: Path, content: Distilled) -> None:
+def write(out: Path, content: Distilled) -> Distilled:
     """Write all files of a bundle into a folder, the manifest last.
 
     The bytes of ``distilled.safetensors`` depend on the tensors alone, those of the other files on the
@@ -42,10 +43,15 @@ def write(out: Path, content: Distilled) -> None:
     Args:
         out: folder, created if absent; files of an earlier bundle are replaced.
         content: what to write.
+
+    Returns:
+        The same with what its results say only now: their ``bytes``.
     """
     (out / "data").mkdir(parents=True, exist_ok=True)
+    tensors = save_safetensors(_tensors(content))
+    content = replace(content, results=content.results.model_copy(update={"bytes": len(tensors)}))
     files = {
-        TENSORS: save_safetensors(_tensors(content)),
+        TENSORS: tensors,
         PARQUET: _parquet(content),
         PREVIEW: preview_png(*content.shown(), content.dataset.classes),
         CARD: card(content).encode(),
@@ -57,6 +63,7 @@ def write(out: Path, content: Distilled) -> None:
         write_atomically(out / name, data)
     facts = {name: FileFacts(bytes=len(data), sha256=_sha256(data)) for name, data in files.items()}
     write_atomically(out / MANIFEST, manifest_of(content, facts).model_dump_json(indent=2).encode())
+    return content
 
 
 def read(out: Path) -> Distilled:

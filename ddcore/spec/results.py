@@ -247,6 +247,9 @@ class Results(Mapping[str, Any], ArchitectureScores):
     (71.5, 71.5, False)
     """
 
+    bytes: int | None = Field(
+        None, description="Size of `distilled.safetensors`, the images as they are delivered; null in older results."
+    )
     epochs: int | None = Field(None, description="`evaluation.epochs`.")
     checkpoint: str | None = Field(None, description="Images of which moment were scored: `last` or `best`.")
     at_step: int | None = Field(None, description="The step that they are of, where that is not the last one.")
@@ -259,6 +262,17 @@ class Results(Mapping[str, Any], ArchitectureScores):
     probe: ProbeReport | None = Field(None, description="Last readings of the probe.")
     audit: Audit | None = Field(None, description="Beside the real images; null in results of earlier versions.")
     lineage: Lineage | None = Field(None, description="Of a set that extends another one; absent for others.")
+
+    @property
+    def moment(self) -> str:
+        """Of when the images are, as the rest of "images of".
+
+        >>> Results(checkpoint="best", at_step=1200).moment, Results(checkpoint="last").moment
+        ('step 1,200, the best on the way', 'the last checkpoint')
+        """
+        if self.at_step is not None:
+            return f"step {self.at_step:,}, the best on the way"
+        return f"the {self.checkpoint or 'last'} checkpoint"
 
     @property
     def by_architecture(self) -> tuple[ArchitectureScores, ...]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
@@ -238,14 +239,20 @@ class TestJob:
         curve = [{"images": size, "accuracy": score(60, 62)} for size in (1, 16)]
         worth = {"images": None, "bound": "more than", "low": 14.2, "high": None, "curve": curve}
         results = {**entry, "architectures": [entry, other], "epochs": 3, "checkpoint": "last", "worth": worth}
-        results["eight_bit"] = score(70, 71)
-        page = Page(api.get(f"/jobs/{add_job(status='succeeded', results=results)}"))
+        results |= {"eight_bit": score(70, 71), "bytes": 25_600}
+        ran = {"started_at": datetime(2026, 1, 1, tzinfo=UTC), "runtime_s": 90.0}
+        page = Page(api.get(f"/jobs/{add_job(status='succeeded', results=results, **ran)}"))
         assert "The set beats random real images: +11.0 ± 0.7 points." in page.text
         assert "The set does not beat the best coreset: −1.0 ± 0.7 points." in page.text
         assert "is worth more than 16 random real images per class (95 %: 14 to more than 16)." in page.text
         assert "In 8 bits, as exported PNGs hold the images: 70.5 ± 0.5 %." in page.text
         assert "Worst of 2 architectures: mlp, 50.5 ± 0.5 %." in page.text
         assert "This is one distillation" in page.text
+        shown = page.text[page.text.index("The set beats random") :]
+        cost = "Size 25.0 KiB Running time 1 min 30 s Images of the last"
+        order = ("The set does not beat", cost, "Worst of", "is worth", "In 8 bits")
+        places = [shown.index(words) for words in order]
+        assert places == sorted(places)
 
     def test_the_best_step_is_named(self, api: Api, add_job: Callable[..., str]) -> None:
         accuracy = {"mean": 71.0, "std": 0.5, "networks": 2, "values": [70.5, 71.5]}

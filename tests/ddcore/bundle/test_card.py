@@ -43,6 +43,7 @@ def test_results_stand_beside_the_control(distilled: Callable[..., Any]) -> None
     assert "| distilled (this set) | 61.25 | 0.50 | 2 |" in text
     assert "| random real images, as many | 40.00 | 1.00 | 2 |" in text
     assert "The set beats random real images: +21.2 ± 1.1 points." in text
+    assert "The set takes 1.5 KiB" in card(distilled(results={**distilled().results, "bytes": 1536}))
     assert "6 images (3 x 6 x 5) in 3 classes" in text
     assert "1 % of their number" in text
     assert "MIM" in text

@@ -34,7 +34,8 @@ def test_reading_gives_back_what_was_written(tmp_path: Path, distilled: Callable
     assert torch.equal(again.soft_labels, content.soft_labels)
     assert (again.spec, again.dataset) == (content.spec, content.dataset)
     assert (again.compute, again.versions) == (content.compute, content.versions)
-    assert again.results == {**content.results, "probe": {"cmi": None}}
+    size = (tmp_path / "distilled.safetensors").stat().st_size
+    assert again.results == {**content.results, "bytes": size, "probe": {"cmi": None}}
 
 
 def test_load_gives_unclamped_pixels_and_labels(out: Path, distilled: Callable[..., Any]) -> None:
@@ -110,7 +111,8 @@ def test_files_are_readable_as_the_umask_allows(out: Path) -> None:
 
 def test_unscored_results_are_kept_as_such(tmp_path: Path, distilled: Callable[..., Any]) -> None:
     bundle.write(tmp_path, distilled(results={"accuracy": None, "controls": {}}))
-    assert bundle.read(tmp_path).results == {"accuracy": None, "controls": {}}
+    results = bundle.read(tmp_path).results
+    assert results == {"accuracy": None, "controls": {}, "bytes": results.bytes}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -42,6 +42,7 @@ def reproduces(out: Path) -> bool:
     """Whether the bundle's own recipe gives the results of the run, but for what the engine adds."""
     reported = dict(bundle.read(out).results)
     assert reported.pop("steps") == 3
+    assert reported.pop("bytes") == (out / "distilled.safetensors").stat().st_size
     reported.pop("probe")
     reported.pop("audit")
     return bundle.train_on(out) == reported
