@@ -7,9 +7,9 @@ from typing import Any
 
 from ddclient.live import duration
 from ddclient.output import summary
+from ddcore.spec.words import memory
 
 DEVICES = {"cpu": "a CPU", "cuda": "a GPU"}
-GB = 1e9
 
 
 def text_of(validation: Mapping[str, Any]) -> str:
@@ -39,9 +39,25 @@ def _estimate(found: Mapping[str, Any] | None) -> Iterator[str]:
     if found is None:
         yield "estimate  none: the size of the dataset is not known beforehand"
         return
-    for device, seconds in found["seconds"].items():
-        span = f"{duration(seconds['low'])} to {duration(seconds['high'])}"
+    there = found.get("available") or list(found["seconds"])
+    seconds = {device: each for device, each in found["seconds"].items() if device in there}
+    bases = [each["basis"] for each in seconds.values()]
+    for number, (device, each) in enumerate(seconds.items()):
         peak = found.get("peak_bytes", {}).get(device)
-        memory = f", {peak / GB:.1f} GB of memory" if peak else ""
-        yield f"estimate  on {DEVICES.get(device, device)} about {duration(seconds['expected'])} ({span}){memory}"
-        yield f"          {seconds['basis']}"
+        needed = f", {memory(peak)} of memory" if peak else ""
+        yield f"estimate  on {DEVICES.get(device, device)} {_span(each)}{needed}"
+        if each["basis"] not in bases[number + 1 :]:
+            yield f"          {each['basis']}"
+
+
+def _span(seconds: Mapping[str, Any]) -> str:
+    """The likely time and the span around it; nobody asks for parts of a second.
+
+    >>> _span({"low": 0.01, "expected": 0.03, "high": 0.1}), _span({"low": 0.3, "expected": 2.0, "high": 80.0})
+    ('less than 1 s', 'about 2 s (at most 1 min 20 s)')
+    """
+    low, likely, high = (seconds[name] for name in ("low", "expected", "high"))
+    if high < 1:
+        return "less than 1 s"
+    span = f"at most {duration(high)}" if low < 1 else f"{duration(low)} to {duration(high)}"
+    return f"about {duration(max(likely, 1))} ({span})"

@@ -48,15 +48,6 @@ def exact(seconds: float) -> str:
     return f"{seconds:,.0f} s" if seconds < 60 else f"{seconds:,.0f} s ({time(seconds)})"
 
 
-def size(count: float) -> str:
-    """A number of bytes for a reader, in decimal units.
-
-    >>> size(950_000_000), size(44_700_000_000)
-    ('950 MB', '44.7 GB')
-    """
-    return f"{count / 1e6:,.0f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
-
-
 def _jobs(spec: JobSpec, predicted: Prediction) -> str:
     """Which jobs tell how long the longest phase takes."""
     span = predicted.phases[predicted.main]

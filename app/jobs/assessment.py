@@ -77,5 +77,5 @@ class Assessment:
             spec=spec.model_dump(mode="json"),
             warnings=[*warnings, *capacity.warnings(self.costing, self.room)],
             plan=self.costing.plan(),
-            estimate=self.costing.estimate(),
+            estimate=self.costing.estimate(self.room.memory),
         )

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.costs.prediction import DeviceClass
-from app.costs.words import exact, size, time
+from app.costs.words import exact, time
 from app.jobs import fitting
 from app.jobs.estimate import Costing
 from app.jobs.fitting import Parse
 from app.queue.fleet import LiveWorker
 from ddcore.spec import JobSpec, Problem
+from ddcore.spec.words import memory
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ def warnings(costing: Costing, room: Room) -> Iterator[str]:
             )
         if most is not None and predicted.peak_bytes > most:
             yield (
-                f"the job should take {size(predicted.peak_bytes)} of memory on `{name}`, and the largest such worker "
-                f"has {size(most)}: it may run out of memory"
+                f"the job should take {memory(predicted.peak_bytes)} of memory on `{name}`, and the largest such "
+                f"worker has {memory(most)}: it may run out of memory"
             )
 
 
@@ -113,6 +114,6 @@ def _too_large(costing: Costing, room: Room, parse: Parse) -> Problem:
     return Problem(
         "",
         "memory_over_limit",
-        f"the job would take at least {size(low)} of memory, but the largest worker that is alive has {size(most)}; "
-        f"{fits}start a larger worker, or set `limits.ignore_estimate` to queue it all the same",
+        f"the job would take at least {memory(low)} of memory, but the largest worker that is alive has "
+        f"{memory(most)}; {fits}start a larger worker, or set `limits.ignore_estimate` to queue it all the same",
     )

@@ -7,7 +7,7 @@ The work is that of :mod:`ddcore.spec.cost`; how fast it goes, this installation
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -75,8 +75,12 @@ class Costing:
             for phase in phases
         ]
 
-    def estimate(self) -> Estimate | None:
-        """What the job should cost, or ``None`` where the dataset's size is not known beforehand."""
+    def estimate(self, available: Collection[DeviceClass] = ()) -> Estimate | None:
+        """What the job should cost, or ``None`` where the dataset's size is not known beforehand.
+
+        Args:
+            available: kinds of device of the workers that are alive.
+        """
         if self.cost is None:
             return None
         seconds = {str(name): _seconds(self.spec, name, found) for name, found in self.predicted.items()}
@@ -85,6 +89,7 @@ class Costing:
             flop=self.cost.flop,
             seconds=seconds,
             peak_bytes={str(name): found.peak_bytes for name, found in self.predicted.items()},
+            available=[str(name) for name in self.predicted if name in available],
             distilled_bytes=self.spec.ipc * self.cost.data.classes * math.prod(self.cost.data.shape) * 4,
             basis=_of_all(seconds),
         )

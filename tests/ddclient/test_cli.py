@@ -47,7 +47,7 @@ def test_submit_prints_the_id(ddctl: Ddctl, service: FakeService) -> None:
     command = "submit cifar10 --method dm --ipc 10 --iterations 300 --seed 0 --reg cmi=2000 --label team=a --name mine"
     status, out, err = ddctl(*command.split())
     assert (status, out) == (0, f"{JOB_ID}\n")
-    assert "about 45 s (30 s to 1 min 10 s), 0.9 GB of memory\n          from 2 jobs of dm on digits\n" in err
+    assert "about 45 s (30 s to 1 min 10 s), 950 MB of memory\n          from 2 jobs of dm on digits\n" in err
     assert "warning   no worker is alive" in err
     assert service.bodies("POST", "/v1/jobs") == [
         {
@@ -60,6 +60,26 @@ def test_submit_prints_the_id(ddctl: Ddctl, service: FakeService) -> None:
             "labels": {"team": "a"},
         }
     ]
+
+
+def test_an_estimate_leaves_out_devices_that_nobody_has_and_says_its_basis_once(
+    ddctl: Ddctl, service: FakeService
+) -> None:
+    seconds = {"low": 0.01, "expected": 0.03, "high": 0.1, "measured": False, "basis": "from a rough speed"}
+    slow = {**seconds, "low": 20.0, "expected": 40.0, "high": 90.0}
+    peak = {"cpu": 968_000_000, "cuda": 38_000_000}
+    estimate = {"seconds": {"cpu": slow, "cuda": seconds}, "peak_bytes": peak, "available": ["cpu"], "basis": ""}
+
+    def printed(available: list[str]) -> str:
+        validation = {**VALIDATION, "estimate": {**estimate, "available": available}}
+        service.on("POST", "/v1/jobs:validate", validation)
+        return ddctl("submit", "digits", "--dry-run")[1]
+
+    on_cpu = "estimate  on a CPU about 40 s (20 s to 1 min 30 s), 968 MB of memory\n"
+    on_gpu = "estimate  on a GPU less than 1 s, 38 MB of memory\n"
+    basis = "          from a rough speed\n"
+    assert f"{on_cpu}{basis}warning" in printed(["cpu"])
+    assert f"{on_cpu}{on_gpu}{basis}warning" in printed([])
 
 
 def test_a_dry_run_submits_nothing(ddctl: Ddctl, service: FakeService, tmp_path: Path) -> None:
