@@ -103,7 +103,7 @@ def _apply(sets: DatasetTransactions, dataset_id: str, verb: Verb, sent: Mapping
         case "distil":
             jobs = JobTransactions(sets.principal, sets.database, sets.settings)
             body = {"dataset": sets.get(dataset_id).reference, **_chosen(sent)}
-            return f"/jobs/{jobs.act(lambda service: service.submit(service.read(body))).id}"
+            return f"/jobs/{jobs.submit(lambda service: service.read(body)).id}"
         case "delete":
             with sets.write() as service:
                 service.delete(dataset_id)

@@ -22,7 +22,6 @@ from app.dashboard.set_views import shape_words
 from app.dashboard.visitors import PageJobs
 from app.jobs import idempotency
 from app.jobs.schemas import Envelope, JobDocument
-from app.jobs.service import JobService
 from app.jobs.transactions import JobTransactions
 from ddcore.spec import DATASETS, JobSpec
 from ddcore.spec.local_sets import names_in
@@ -125,15 +124,9 @@ def _begun(jobs: JobTransactions, preset: str, clone: str, extends: str) -> Draf
 def _submitted(jobs: JobTransactions, draft: Draft, key: str) -> str:
     """Make the job, or find the one that this very form has made already; its identifier."""
     body = draft.body
-    with jobs.read() as service:
-        request = service.read(body)
-
-    def make(service: JobService) -> JobDocument:
-        parent = service.get(draft.clone).id if draft.clone else None
-        return service.submit(request, parent)
-
+    parent = jobs.get(draft.clone).id if draft.clone else None
     digest = idempotency.request_digest(f"form {draft.clone}", body)
-    made = jobs.create(make, _first_answer, f"form-{key}", digest)
+    made = jobs.create(lambda service: service.read(body), _first_answer, f"form-{key}", digest, parent)
     return made.location.rpartition("/")[2] if isinstance(made, idempotency.Answer) else made.id
 
 

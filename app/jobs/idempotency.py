@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -27,6 +27,16 @@ class Answer:
 def request_digest(operation: str, body: object) -> str:
     """What makes two requests the same: the operation, and the body whatever its spacing and order."""
     return hashlib.sha256(f"{operation}\0{json.dumps(body, sort_keys=True)}".encode()).hexdigest()
+
+
+def find(session: Session, principal: Principal, key: str, digest: str) -> Answer | None:
+    """The answer that ``key`` already has; a session that only reads will do.
+
+    Raises:
+        IdempotencyMismatch: the key belongs to another request.
+    """
+    entry = session.execute(_of(principal, key).where(IdempotencyKey.expires_at >= clock())).scalar_one_or_none()
+    return None if entry is None else _answer(entry, key, digest)
 
 
 def begin(session: Session, principal: Principal, key: str, digest: str, lifetime_s: float) -> Answer | None:
@@ -55,12 +65,9 @@ def begin(session: Session, principal: Principal, key: str, digest: str, lifetim
             session.add(entry)
     except IntegrityError:
         first = _load(session, principal, key)
-        if first.request_sha256 != digest:
-            raise IdempotencyMismatch(
-                f"the Idempotency-Key {key!r} was used for another request; use a new key for a new job"
-            ) from None
-        return Answer(first.location, first.body)
-    return None
+    else:
+        return None
+    return _answer(first, key, digest)
 
 
 def finish(session: Session, principal: Principal, key: str, answer: Answer) -> None:
@@ -72,6 +79,16 @@ def finish(session: Session, principal: Principal, key: str, answer: Answer) -> 
 
 
 def _load(session: Session, principal: Principal, key: str) -> IdempotencyKey:
-    return session.execute(
-        select(IdempotencyKey).where(IdempotencyKey.tenant_id == principal.tenant_id, IdempotencyKey.key == key)
-    ).scalar_one()
+    return session.execute(_of(principal, key)).scalar_one()
+
+
+def _of(principal: Principal, key: str) -> Select[IdempotencyKey]:
+    return select(IdempotencyKey).where(IdempotencyKey.tenant_id == principal.tenant_id, IdempotencyKey.key == key)
+
+
+def _answer(entry: IdempotencyKey, key: str, digest: str) -> Answer:
+    if entry.request_sha256 != digest:
+        raise IdempotencyMismatch(
+            f"the Idempotency-Key {key!r} was used for another request; use a new key for a new job"
+        )
+    return Answer(entry.location, entry.body)

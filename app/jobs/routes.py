@@ -35,7 +35,7 @@ from app.jobs.schemas import (
     Validation,
 )
 from app.jobs.sorting import COLUMNS, Sort
-from app.jobs.transactions import Action, JobsToRead, JobsToWrite, JobTransactions
+from app.jobs.transactions import JobsToRead, JobsToWrite, JobTransactions, Wanted
 from app.models.states import Kind, State
 from ddcore.spec import did_you_mean
 
@@ -78,9 +78,7 @@ def submit(
     key: IdempotencyHeader = None,
 ) -> Response:
     """Submit a job."""
-    with jobs.read() as service:
-        request = service.read(body)
-    return _create(jobs, key, "submit", body, lambda service: service.submit(request))
+    return _create(jobs, key, "submit", body, lambda service: service.read(body))
 
 
 @router.post(":validate", response_model=Validation, responses=responses(Invalid))
@@ -225,7 +223,9 @@ def clone(
 ) -> Response:
     """Submit a copy of a job, with changes."""
     overrides = body.overrides if body else {}
-    return _create(jobs, key, f"clone {job_id}", overrides, lambda service: service.clone(job_id, overrides))
+    return _create(
+        jobs, key, f"clone {job_id}", overrides, lambda service: service.copy(job_id, overrides), parent_id=job_id
+    )
 
 
 @router.post(
@@ -236,12 +236,16 @@ def clone(
 )
 def extend(job_id: JobId, jobs: JobsToWrite, body: ExtendRequest, key: IdempotencyHeader = None) -> Response:
     """Submit a job that goes on where a finished one has ended, by so many more steps."""
-    return _create(jobs, key, f"extend {job_id}", body.model_dump(), lambda service: service.extend(job_id, body))
+    return _create(
+        jobs, key, f"extend {job_id}", body.model_dump(), lambda service: service.longer(job_id, body), parent_id=job_id
+    )
 
 
-def _create(jobs: JobTransactions, key: str | None, operation: str, body: object, action: Action) -> Response:
+def _create(
+    jobs: JobTransactions, key: str | None, operation: str, body: object, wanted: Wanted, parent_id: str | None = None
+) -> Response:
     digest = idempotency.request_digest(operation, body)
-    made = jobs.create(action, _first_answer, key, digest)
+    made = jobs.create(wanted, _first_answer, key, digest, parent_id)
     if isinstance(made, idempotency.Answer):
         headers = {"Location": made.location, "Idempotent-Replayed": "true"}
         return Response(made.body, 200, headers, "application/json")

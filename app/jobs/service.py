@@ -21,6 +21,7 @@ from app.datasets.repository import DatasetRepository
 from app.jobs import extensions, submission
 from app.jobs.assessment import Assessment
 from app.jobs.documents import documents
+from app.jobs.extensions import Longer
 from app.jobs.living import Extending
 from app.jobs.repository import Filters, JobRepository
 from app.jobs.schemas import CancelRequest, ExtendRequest, JobDocument, PatchRequest, RetryRequest, Validation
@@ -37,6 +38,19 @@ from ddcore.spec import Problem
 
 _RACES = 3
 """Times a verb is tried when the job changes between looking and acting."""
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A submission that fits what it may take; see :meth:`JobService.admit`.
+
+    Attributes:
+        request: the submission.
+        continues: whether the job goes on where its parent has ended.
+    """
+
+    request: Submission
+    continues: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,22 +119,33 @@ class JobService:
         assessment.check()
         return assessment.validation()
 
-    def submit(
-        self, request: Submission, parent_id: str | None = None, *, work: Submission | None = None
-    ) -> JobDocument:
+    def admit(self, request: Submission | Longer) -> Admitted:
+        """Let a submission through that fits what it may take.
+
+        Where one does not, hundreds of others are predicted to find what would: call it where nobody waits for the
+        end of the transaction.
+
+        Raises:
+            Invalid: it would take longer than it may, or more memory than there is.
+        """
+        continues = isinstance(request, Longer)
+        whole, work = (request.whole, request.rest) if isinstance(request, Longer) else (request, request)
+        Assessment.of(self.session, self.settings, self.names, work).check()
+        return Admitted(whole, continues)
+
+    def submit(self, admitted: Admitted, parent_id: str | None = None) -> JobDocument:
         """Queue a new job: its row, its first event and the doorbell it owes, together.
 
         Args:
-            request: the submission.
+            admitted: the submission.
             parent_id: the job that it is a copy of, or goes on from.
-            work: what it has to do of it; by default all.
 
         Raises:
             QuotaExceeded: the tenant has as many unfinished jobs as it may have.
-            Invalid: its set was deleted meanwhile; or it would take longer than it may, or more memory than there is.
+            Invalid: its set was deleted meanwhile.
         """
+        request = admitted.request
         self._check_set(request)
-        Assessment.of(self.session, self.settings, self.names, work or request).check()
         tenant = keys.tenant(self.session, self.principal, lock=True)
         limit = self.settings.max_queued if tenant.max_queued is None else tenant.max_queued
         unfinished = keys.unfinished_jobs(self.session, self.principal)
@@ -134,10 +159,12 @@ class JobService:
         enqueue(self.session, job, {"dataset": job.dataset, "method": job.method, "parent_id": job.parent_id})
         if kept is not None:
             artifacts.share(self.session, kept, job, PARENT_BUNDLE)
+        if admitted.continues and parent_id is not None:
+            self._go_on(job, self._find(parent_id))
         return self.get(job.id)
 
-    def clone(self, job_id: str, overrides: Mapping[str, Any]) -> JobDocument:
-        """Queue a copy of a job with some fields changed.
+    def copy(self, job_id: str, overrides: Mapping[str, Any]) -> Submission:
+        """The submission of a copy of a job with some fields changed.
 
         Raises:
             NotFound: there is no such job.
@@ -147,28 +174,20 @@ class JobService:
         job = self._find(job_id)
         if "clone" not in actions(State(job.status), Kind(job.kind)):
             raise self._illegal("clone", job)
-        return self.submit(self.read(submission.amended(job, overrides)), parent_id=job_id)
+        return self.read(submission.amended(job, overrides))
 
-    def extend(self, job_id: str, request: ExtendRequest) -> JobDocument:
-        """Queue a job that takes more steps from where a finished one has ended.
+    def longer(self, job_id: str, request: ExtendRequest) -> Longer:
+        """The submission of a job that takes more steps from where a finished one has ended.
 
         Raises:
             NotFound: there is no such job.
             IllegalTransition: it has not succeeded.
-            Invalid: its steps depend on how many there are, its last state is not kept, or there would be too many.
+            Invalid: its steps depend on how many there are, or there would be too many.
         """
         job = self._find(job_id)
         if job.kind != Kind.DISTILLATION or job.status != State.SUCCEEDED:
             raise self._not_finished(job)
-        again = submission.read(submission.resubmission(job), self.names)
-        longer = extensions.longer(job, again, request.iterations)
-        made = self.submit(longer.whole, parent_id=job_id, work=longer.rest)
-        child = self._find(made.id)
-        saved = checkpoints.inherit(self.session, job_id, child)
-        extensions.check_state(job, saved)
-        child.step, child.checkpoint_step = job.total_steps, job.total_steps
-        self.session.flush()
-        return self.get(made.id)
+        return extensions.longer(job, submission.read(submission.resubmission(job), self.names), request.iterations)
 
     def cancel(self, job_id: str, request: CancelRequest) -> JobDocument:
         """End a job early; a job that is cancelled, or about to be, stays so.
@@ -261,6 +280,12 @@ class JobService:
                     outbox.add(self.session, job.device_class)
                 return self.get(job_id)
         raise self._illegal(verb, self._find(job_id))
+
+    def _go_on(self, job: Job, parent: Job) -> None:
+        """Let a new job begin with the last state of a finished one."""
+        extensions.check_state(parent, checkpoints.inherit(self.session, parent.id, job))
+        job.step = job.checkpoint_step = parent.total_steps
+        self.session.flush()
 
     def _not_finished(self, job: Job) -> IllegalTransition:
         """Say why a job cannot be extended yet, and how it comes to be."""

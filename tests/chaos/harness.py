@@ -149,7 +149,7 @@ class Cluster:
             {"dataset": "digits", "ipc": 1, "method": {"name": "dm", "iterations": iterations}, "seed": seed, **fields}
         )
         with self.jobs() as jobs:
-            job_id = jobs.submit(Submission(spec, Envelope())).id
+            job_id = jobs.submit(jobs.admit(Submission(spec, Envelope()))).id
         if ring:
             outbox.publish_pending(self.database, self.settings)
         return job_id

@@ -228,7 +228,7 @@ class TestEndings:
 def distil(service: Cluster, supervisor: Supervisor, dataset: str = "photos") -> Job:
     body = {"dataset": dataset, "ipc": 1, "method": {"name": "dm", "iterations": 10}, "seed": 1}
     with service.jobs() as jobs:
-        job_id = jobs.submit(jobs.read(body)).id
+        job_id = jobs.submit(jobs.admit(jobs.read(body))).id
     supervisor.supervise(claim(service))
     return service.job(job_id)
 
@@ -284,7 +284,7 @@ class TestBringing:
         set_id = take_in(service, supervisor)
         body = {"dataset": "photos", "ipc": 1, "method": {"name": "dm", "iterations": 10}}
         with service.jobs() as jobs:
-            job_id = jobs.submit(jobs.read(body)).id
+            job_id = jobs.submit(jobs.admit(jobs.read(body))).id
         claimed = claim(service)
         from app.datasets import repository
 

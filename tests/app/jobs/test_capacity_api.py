@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import update
 
 from app.core.ids import new_id
+from app.jobs import capacity
 from app.models.fleet import Worker
 from app.models.jobs import Job
+from ddcore.spec import Problem
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api
@@ -94,3 +97,45 @@ def test_a_worker_that_does_not_say_its_memory_may_have_enough(api: Api, hire: C
     hire(memory_bytes=100_000_000)
     hire()
     assert api.post("/v1/jobs", json=LARGE).status_code == 201
+
+
+def test_the_estimate_says_which_devices_there_are(api: Api, hire: Callable[..., None]) -> None:
+    def available() -> list[str]:
+        found = api.post("/v1/jobs:validate", json=LARGE).json()["estimate"]
+        assert list(found["seconds"]) == ["cpu", "cuda"]
+        return list(found["available"])
+
+    assert available() == []
+    hire("cpu")
+    assert available() == ["cpu"]
+    hire("cuda")
+    assert available() == ["cpu", "cuda"]
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "CLONE"])
+def test_what_fits_is_searched_while_others_write(
+    api: Api, add_job: Callable[..., str], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    job = add_job()
+
+    def elsewhere(*_: object) -> list[Problem]:
+        with api.database.write() as session:
+            session.execute(update(Job).where(Job.id == job).values(name="written meanwhile"))
+        return []
+
+    monkeypatch.setattr(capacity, "refusals", elsewhere)
+    body = {"overrides": {"seed": 2}} if path == "CLONE" else LARGE
+    made = api.post(f"/v1/jobs/{job}:clone" if path == "CLONE" else path, json=body)
+    assert made.status_code == 201
+    assert made.json()["parent_id"] == (job if path == "CLONE" else None)
+    assert api.get(f"/v1/jobs/{job}").json()["name"] == "written meanwhile"
+
+
+def test_a_repeated_submission_is_not_judged_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = api.post("/v1/jobs", json=LARGE, headers={"Idempotency-Key": "k"})
+    monkeypatch.setattr(capacity, "refusals", lambda *_: [Problem("", "runtime_over_limit", "too long by now")])
+    again = api.post("/v1/jobs", json=LARGE, headers={"Idempotency-Key": "k"})
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    assert "runtime_over_limit" in faults(api.post("/v1/jobs", json=LARGE, headers={"Idempotency-Key": "other"}))
+    other = api.post("/v1/jobs", json={**LARGE, "seed": 9}, headers={"Idempotency-Key": "k"})
+    assert other.json()["code"] == "idempotency_mismatch"
