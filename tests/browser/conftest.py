@@ -81,14 +81,15 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the API ended before it answered"
-        try:
-            httpx.get(f"{url}/healthz").raise_for_status()
-        except httpx.TransportError:
-            time.sleep(0.1)
-        else:
-            return
+    with httpx.Client(base_url=url) as client:
+        while time.monotonic() < deadline:
+            assert process.poll() is None, "the API ended before it answered"
+            try:
+                client.get("/healthz").raise_for_status()
+            except httpx.TransportError:
+                time.sleep(0.1)
+            else:
+                return
     pytest.fail(f"the API did not answer within {START_S} s")
 
 

@@ -185,9 +185,9 @@ class Cluster:
         """The set once it is in one of some states; fails with everything that is known otherwise."""
         give_up_at = time.monotonic() + timeout
         while (found := self.dataset(set_id)).state not in states:
-            told = self.story(found.job.id) if found.job else ""
-            assert time.monotonic() < give_up_at, f"{found.state}\n{told}"
-            time.sleep(0.05)
+            if time.monotonic() > give_up_at:
+                raise AssertionError(f"{found.state}\n{self.story(found.job.id) if found.job else ''}")
+            time.sleep(0.1)
         return found
 
     def files_left(self) -> list[Path]:
@@ -319,6 +319,11 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._made = made
+        # One client for all requests, as each makes a context for TLS, which takes longer than the answer. No
+        # connection is kept, since the server may be killed.
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", timeout=30, limits=httpx.Limits(max_keepalive_connections=0)
+        )
         self.process: WorkerProcess
         self.start()
 
@@ -328,13 +333,9 @@ class Server:
 
     def answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/healthz", timeout=5).status_code == 200
+            return self.http.get("/healthz").status_code == 200
         except httpx.HTTPError:
             return False
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -347,7 +348,7 @@ def eventually(happens: Callable[[], bool], timeout: float = 20.0) -> None:
     give_up_at = time.monotonic() + timeout
     while not happens():
         assert time.monotonic() < give_up_at, f"not in {timeout:g} s"
-        time.sleep(0.01)
+        time.sleep(0.02)
 
 
 @contextmanager

@@ -136,13 +136,12 @@ def test_the_api_is_killed_in_an_upload(request: pytest.FixtureRequest, topology
     """What was not yet a part is gone, file and all; the client asks how far it came and goes on."""
     made: Cluster = request.getfixturevalue(topology)
     server, data = Server(made), pictures()
-    announced = httpx.post(f"{server.url}/v1/datasets", json={"name": "photos", "file": "photos.zip"}, timeout=30)
-    path = f"{server.url}/v1/datasets/{announced.json()['id']}"
+    announced = server.http.post("/v1/datasets", json={"name": "photos", "file": "photos.zip"})
+    path = f"/v1/datasets/{announced.json()['id']}"
     first = len(data) // 3
-    sent = httpx.put(
-        f"{path}/content", content=data[:first], timeout=30,
-        headers={"Content-Range": f"bytes 0-{first - 1}/{len(data)}"},
-    )  # fmt: skip
+    sent = server.http.put(
+        f"{path}/content", content=data[:first], headers={"Content-Range": f"bytes 0-{first - 1}/{len(data)}"}
+    )
     assert sent.status_code == 200
 
     flowing, ended = threading.Event(), threading.Event()
@@ -155,7 +154,7 @@ def test_the_api_is_killed_in_an_upload(request: pytest.FixtureRequest, topology
 
     def send() -> Any:
         headers = {"Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"}
-        return httpx.put(f"{path}/content", content=slowly(), headers=headers, timeout=60)
+        return server.http.put(f"{path}/content", content=slowly(), headers=headers, timeout=60)
 
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(send)
@@ -166,19 +165,19 @@ def test_the_api_is_killed_in_an_upload(request: pytest.FixtureRequest, topology
         with pytest.raises(httpx.HTTPError):
             sending.result()
     server.start()
-    received = httpx.get(path, timeout=30).json()["upload"]["received"]
+    received = server.http.get(path).json()["upload"]["received"]
     assert received == first
-    rest = httpx.put(
-        f"{path}/content", content=data[first:], timeout=30,
+    rest = server.http.put(
+        f"{path}/content",
+        content=data[first:],
         headers={"Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"},
-    )  # fmt: skip
+    )
     assert (rest.status_code, rest.json()["state"]) == (202, "queued")
     made.worker()
     give_up_at = time.monotonic() + 60
-    while httpx.get(path, timeout=30).json()["state"] != "ready":
-        assert time.monotonic() < give_up_at, httpx.get(path, timeout=30).text
+    while (found := server.http.get(path).json())["state"] != "ready":
+        assert time.monotonic() < give_up_at, found
         time.sleep(0.1)
-    found = httpx.get(path, timeout=30).json()
     assert (found["content_id"], found["version"]) == (content_id, 1)
     eventually(lambda: not files_below(made.home / "runs"))
     assert made.files_left() == []
@@ -187,7 +186,7 @@ def test_the_api_is_killed_in_an_upload(request: pytest.FixtureRequest, topology
 def test_a_content_length_that_is_wrong(embedded: Cluster) -> None:
     """Too long, and the client goes: it can go on. Too short: what follows it is no request, and is refused."""
     server = Server(embedded)
-    announced = httpx.post(f"{server.url}/v1/datasets", json={"name": "photos", "file": "photos.zip"}, timeout=30)
+    announced = server.http.post("/v1/datasets", json={"name": "photos", "file": "photos.zip"})
     path = f"/v1/datasets/{announced.json()['id']}"
 
     def put(length: int, body: bytes, span: str, *, leave: bool) -> bytes:
@@ -203,12 +202,12 @@ def test_a_content_length_that_is_wrong(embedded: Cluster) -> None:
 
     assert put(50, b"x" * 20, "0-49", leave=True) == b""
     # The server may give up bytes that it had not handed on yet when the client went; it says how many it has.
-    come = httpx.get(server.url + path, timeout=30).json()["upload"]["received"]
+    come = server.http.get(path).json()["upload"]["received"]
     assert come in (0, 20)
     answer = put(10, b"x" * 10 + b"no request\r\n\r\n", f"{come}-{come + 9}", leave=False)
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"HTTP/1.1 400" in answer
-    assert httpx.get(server.url + path, timeout=30).json()["upload"]["received"] == come + 10
+    assert server.http.get(path).json()["upload"]["received"] == come + 10
     for length, status in (("-1", 400), ("many", 400)):
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
             connection.sendall(
