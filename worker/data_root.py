@@ -26,8 +26,7 @@ from ddcore.spec.local_sets import fingerprint_of, names_in, report_in
 from worker import protocol
 from worker.engine_process import EngineProcess
 from worker.log_book import LogBook
-from worker.look_main import FACTS
-from worker.protocol import Failed
+from worker.protocol import FACTS, Failed
 from worker.run_folder import RunFolder
 
 _MODULE = "worker.look_main"

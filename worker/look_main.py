@@ -17,9 +17,8 @@ from pathlib import Path
 from ddcore.data.ingest import decoding_process
 from worker import child, confinement
 from worker.engine_guard import StopRequest
-from worker.protocol import FrameWriter
+from worker.protocol import FACTS, FrameWriter
 
-FACTS = "facts.json"
 _NICENESS = 10
 """Jobs go first."""
 

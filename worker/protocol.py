@@ -34,6 +34,8 @@ UPLOAD, SHELF, SAMPLES = "upload", "shelf", "samples.png"
 """In the run folder of a job that takes a set in: folder of the upload, folder of the set, picture beside the set."""
 PARENT = "parent"
 """In the run folder of a job that extends another one: folder of that one's bundle."""
+FACTS = "facts.json"
+"""In the run folder of a look at the data root: what the files hold."""
 
 EXIT_DONE = 0
 EXIT_FAILED = 1

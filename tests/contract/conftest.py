@@ -23,7 +23,7 @@ TINY: dict[str, Any] = {
     "method": {"name": "dm", "iterations": 20, "batch_real": 8},
     "network": {"name": "convnet", "width": 8},
     "metrics": {"every": 1, "probe": "random"},
-    "evaluation": {"repeats": 0},
+    "evaluation": {"repeats": 0, "audit": False},
 }
 """A job of a second or two."""
 PROMPT = {"DD_POLL_S": "0.1"}

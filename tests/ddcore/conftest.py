@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ddcore.data.dataset import Dataset, ImageSet, describe
+from ddcore.evaluation import similarity
 from ddcore.machine.compute import Compute
 from ddcore.runtime.assembly import assemble
 from ddcore.runtime.context import Run
@@ -61,6 +62,16 @@ def make_run() -> Callable[..., Run]:
         return assemble(spec, dataset, compute or Compute(CPU))
 
     return make
+
+
+@pytest.fixture
+def plain_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws the map of an audit from two of the features as they are.
+
+    t-SNE takes a second, which is most of a small job. It uses no network and no generator of the run, and is tested
+    where audits are; so tests of something else that have audits in their runs can do without it.
+    """
+    monkeypatch.setattr(similarity, "on_plane", lambda features: features[:, :2].float().cpu())
 
 
 @pytest.fixture(scope="session")

@@ -238,6 +238,7 @@ def test_another_seed_gives_other_images(method: str, runs: Runs, tmp_path: Path
     assert digest(tmp_path) != digest(runs.whole(parse(job(method))).folder)
 
 
+@pytest.mark.usefixtures("plain_map")
 @pytest.mark.parametrize("method", [case for case in methods() if steps(case.id)])
 def test_accuracy_on_the_way_leaves_the_images_alone(method: str, runs: Runs, tmp_path: Path) -> None:
     """The bytes and readings of a run without it and without an audit, though it is interrupted where it scores."""

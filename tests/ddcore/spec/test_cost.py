@@ -74,11 +74,13 @@ def check(job: JobSpec, folder: Path) -> None:
     assert expected.peak_bytes == pytest.approx(peak, rel=MEMORY_TOLERANCE)
 
 
+@pytest.mark.usefixtures("plain_map")
 @pytest.mark.parametrize("preset", [name for name in all_presets() if name.startswith("quick/")])
 def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_path: Path) -> None:
     check(short(preset), tmp_path)
 
 
+@pytest.mark.usefixtures("plain_map")
 @pytest.mark.parametrize(
     ("preset", "fields"),
     [
