@@ -32,6 +32,7 @@ from app.keys import routes as keys
 from app.keys.service import Keyring, bootstrap
 from app.logs import routes as logs
 from app.metrics import routes as metrics
+from app.studies import routes as studies
 from app.system import docs
 from app.system import routes as system
 from ddcore.version import __version__
@@ -73,7 +74,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     app.add_middleware(RequestContext)
     for slice_ in (
-        compare, jobs, datasets, events, alerts, logs, metrics, artifacts, catalog, keys, system, reports, dashboard,
+        compare, jobs, studies, datasets, events, alerts, logs, metrics, artifacts, catalog, keys, system, reports,
+        dashboard,
     ):  # fmt: skip
         app.include_router(slice_.router)
     docs.install(app)

@@ -84,7 +84,8 @@ class Bench:
         self._folder = folder
         (folder / "data").mkdir()
         for name, arrays in (("ten", before()), ("twelve", now())):
-            np.savez(folder / "data" / f"{name}.npz", **{key: value.numpy() for key, value in arrays.items()})
+            images = {key: value.numpy() for key, value in arrays.items()}
+            np.savez(folder / "data" / f"{name}.npz", allow_pickle=False, **images)
 
     def distil(self, dataset: str, seed: int, parent: str | None = None) -> tuple[str, float]:
         """Distil a set, anew or as an extension: the name of its bundle, and the seconds."""

@@ -30,6 +30,8 @@ from app.datasets import ingests
 from app.events import repository as events
 from app.migrate import SchemaError
 from app.queue import endings, fleet, leases, outbox
+from app.studies import repository as studies
+from app.studies.progress import advance
 from worker.database_gate import await_database
 from worker.faults import fault_point
 
@@ -78,7 +80,7 @@ class Reconciler:
             _log.warning("the reconciler waits for the database (%s)", type(error).__name__)
             return False
         fault_point("reconcile")
-        for step in (self._recover, self._expire, self._relay, self._ring, self._collect, self._prune):
+        for step in (self._recover, self._expire, self._studies, self._relay, self._ring, self._collect, self._prune):
             self._attempt(step)
         return True
 
@@ -109,6 +111,21 @@ class Reconciler:
         for job_id in overdue:
             with self._database.write() as session:
                 endings.expire_queued(session, job_id)
+
+    def _studies(self) -> None:
+        """Let studies go on: decide rungs that are scored, and carry out what is asked of them."""
+        with self._database.read() as session:
+            unfinished = studies.unfinished(session)
+        for study_id in unfinished:
+            fault_point("study.before")
+            try:
+                with self._database.write() as session:
+                    advance(session, study_id)
+                    fault_point("study.decided")
+            except SQLAlchemyError as error:
+                # One that waits for a lock must not keep the others from going on.
+                _log.warning("%s does not go on yet (%s)", study_id, type(error).__name__)
+            fault_point("study.after")
 
     def _relay(self) -> None:
         outbox.publish_pending(self._database, self._settings, limit_s=_PUBLISH_S)

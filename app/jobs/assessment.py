@@ -37,25 +37,8 @@ class Assessment:
 
     @classmethod
     def of(cls, session: Session, settings: Settings, names: Names, request: Submission) -> Assessment:
-        """Assess a submission.
-
-        Args:
-            session: any session.
-            settings: the service's limits.
-            names: the datasets that it can name.
-            request: the submission.
-        """
-        workers = fleet.live_workers(session, settings.lease_s)
-        machines = {str(name): [each for worker in workers for each in worker.names(name)] for name in CLASSES}
-        own = names.own(request.spec.dataset) if request.dataset_id is not None else None
-        costing = Costing(
-            request.spec,
-            names.facts(request.spec.dataset),
-            Forecaster.of(session, machines),
-            None if own is None else own.content_id,
-        )
-        room = Room.of(request.spec, workers, submission.max_runtime_s(request.envelope, settings))
-        return cls(request, names, costing, room)
+        """Assess a submission, see :class:`Assessor`."""
+        return Assessor(session, settings, names).of(request)
 
     def check(self) -> None:
         """Refuse what even at best takes too long, or more memory than any worker has, unless the user overrules it.
@@ -79,3 +62,30 @@ class Assessment:
             plan=self.costing.plan(),
             estimate=self.costing.estimate(self.room.memory),
         )
+
+
+class Assessor:
+    """Assesses any number of submissions by the workers and the measurements of one moment.
+
+    Args:
+        session: any session.
+        settings: the service's limits.
+        names: the datasets that they can name.
+    """
+
+    def __init__(self, session: Session, settings: Settings, names: Names) -> None:
+        self._settings, self._names = settings, names
+        self.workers = fleet.live_workers(session, settings.lease_s)
+        machines = {str(name): [each for worker in self.workers for each in worker.names(name)] for name in CLASSES}
+        self._forecaster = Forecaster.of(session, machines)
+
+    def of(self, request: Submission) -> Assessment:
+        """Assess a submission."""
+        room = Room.of(request.spec, self.workers, submission.max_runtime_s(request.envelope, self._settings))
+        return Assessment(request, self._names, self.costing(request), room)
+
+    def costing(self, request: Submission) -> Costing:
+        """What a submission would cost."""
+        own = self._names.own(request.spec.dataset) if request.dataset_id is not None else None
+        identity = None if own is None else own.content_id
+        return Costing(request.spec, self._names.facts(request.spec.dataset), self._forecaster, identity)

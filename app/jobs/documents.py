@@ -61,8 +61,11 @@ def _document(job: Job, readings: Mapping[str, LastValue]) -> JobDocument:
         conditions=_conditions(job, state),
         error=JobError.model_validate(job.error) if job.error else None,
         desired=job.desired,
-        actions=actions(state, Kind(job.kind), extendable=_extendable(job.method)),
+        actions=actions(state, Kind(job.kind), extendable=_extendable(job.method), in_study=job.study_id is not None),
         parent_id=job.parent_id,
+        study_id=job.study_id,
+        trial=job.trial,
+        hold_at=job.hold_at,
         created_at=job.created_at,
         queued_at=job.queued_at,
         started_at=job.started_at,
@@ -70,7 +73,7 @@ def _document(job: Job, readings: Mapping[str, LastValue]) -> JobDocument:
         runtime_s=ran_s(job),
         updated_at=job.updated_at,
         version=job.version,
-        links=_links(job.id),
+        links=_links(job.id) | ({} if job.study_id is None else {"study": f"/v1/studies/{job.study_id}"}),
     )
 
 

@@ -29,6 +29,7 @@ class Filters:
     status: tuple[State, ...] = ()
     method: str | None = None
     dataset: str | None = None
+    study: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
     search: str | None = None
     """Words that each stand somewhere in the job's name, identifier, dataset, method or labels."""
@@ -145,6 +146,8 @@ class JobRepository:
             # The bare name of a user's own set means all its versions.
             versions = Job.dataset.startswith(f"{filters.dataset}@", autoescape=True)
             conditions.append(or_(Job.dataset == filters.dataset, versions))
+        if filters.study is not None:
+            conditions.append(Job.study_id == filters.study)
         if filters.created_after is not None:
             conditions.append(Job.created_at > filters.created_after)
         if filters.created_before is not None:

@@ -178,6 +178,9 @@ class JobDocument(BaseModel):
     desired: Literal["run", "pause", "cancel"]
     actions: list[str] = Field(description="What can be done with it now.")
     parent_id: str | None = Field(description="The job that it is a copy of, or goes on from.")
+    study_id: str | None = Field(None, description="The study that it belongs to and that lets it go on.")
+    trial: int | None = Field(None, description="Index of the point of the study's space that it tries.")
+    hold_at: int | None = Field(None, description="Steps after which its study holds it; null where none does.")
     created_at: datetime
     queued_at: datetime
     started_at: datetime | None

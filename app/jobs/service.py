@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,6 +51,21 @@ class Admitted:
 
     request: Submission
     continues: bool = False
+
+
+@dataclass(frozen=True)
+class StudyPlace:
+    """Where a job stands in a study.
+
+    Attributes:
+        study_id: the study.
+        trial: index of the point that it tries.
+        hold_at: steps after which it is held first.
+    """
+
+    study_id: str
+    trial: int
+    hold_at: int
 
 
 @dataclass(frozen=True)
@@ -146,14 +161,7 @@ class JobService:
         """
         request = admitted.request
         self._check_set(request)
-        tenant = keys.tenant(self.session, self.principal, lock=True)
-        limit = self.settings.max_queued if tenant.max_queued is None else tenant.max_queued
-        unfinished = keys.unfinished_jobs(self.session, self.principal)
-        if unfinished >= limit:
-            raise QuotaExceeded(
-                f"you have {unfinished} unfinished jobs, and may have {limit}; wait for some to end, or cancel some",
-                headers={"Retry-After": "30"},
-            )
+        self._check_quota(1)
         kept = self._extending(self.names).bundle(request.spec, self.principal.tenant_id, parent_id)
         job = submission.new_job(request, self.principal, self.settings, parent_id or request.spec.extends)
         enqueue(self.session, job, {"dataset": job.dataset, "method": job.method, "parent_id": job.parent_id})
@@ -162,6 +170,25 @@ class JobService:
         if admitted.continues and parent_id is not None:
             self._go_on(job, self._find(parent_id))
         return self.get(job.id)
+
+    def submit_of_study(self, requests: Sequence[Submission], places: Sequence[StudyPlace]) -> None:
+        """Queue the jobs of a study together.
+
+        Args:
+            requests: at least one, all on one dataset; they have been assessed.
+            places: where each stands in the study.
+
+        Raises:
+            QuotaExceeded: the tenant cannot have so many more unfinished jobs.
+            Invalid: their set was deleted meanwhile.
+        """
+        self._check_set(requests[0])
+        self._check_quota(len(requests))
+        for request, place in zip(requests, places, strict=True):
+            job = submission.new_job(request, self.principal, self.settings, None)
+            job.study_id, job.trial, job.hold_at = place.study_id, place.trial, place.hold_at
+            about = {"dataset": job.dataset, "method": job.method, "parent_id": None, "study_id": place.study_id}
+            enqueue(self.session, job, about)
 
     def copy(self, job_id: str, overrides: Mapping[str, Any]) -> Submission:
         """The submission of a copy of a job with some fields changed.
@@ -172,7 +199,7 @@ class JobService:
             Invalid: the changed submission is not valid.
         """
         job = self._find(job_id)
-        if "clone" not in actions(State(job.status), Kind(job.kind)):
+        if "clone" not in actions(State(job.status), Kind(job.kind), in_study=job.study_id is not None):
             raise self._illegal("clone", job)
         return self.read(submission.amended(job, overrides))
 
@@ -203,7 +230,7 @@ class JobService:
             raise IllegalTransition(
                 f"`keep_result` is true, but only a running job can write its images, and this one is {job.status}; "
                 "resume it and cancel it with `keep_result` once it runs, or cancel it without",
-                extra={"allowed": actions(State(job.status), Kind(job.kind))},
+                extra={"allowed": actions(State(job.status), Kind(job.kind), in_study=job.study_id is not None)},
             )
         about = {"reason": request.reason, "keep_result": request.keep_result}
         return self._apply("cancel", job_id, {"keep_result": request.keep_result}, about)
@@ -213,8 +240,9 @@ class JobService:
 
         Raises:
             NotFound: there is no such job.
-            IllegalTransition: it is not queued or running.
+            IllegalTransition: it is not queued or running, or belongs to a study.
         """
+        self._check_alone("pause", self._find(job_id))
         return self._apply("pause", job_id, {}, {})
 
     def resume(self, job_id: str) -> JobDocument:
@@ -222,8 +250,9 @@ class JobService:
 
         Raises:
             NotFound: there is no such job.
-            IllegalTransition: it is not paused or about to be.
+            IllegalTransition: it is not paused or about to be, or belongs to a study.
         """
+        self._check_alone("resume", self._find(job_id))
         return self._apply("resume", job_id, {}, {})
 
     def retry(self, job_id: str, request: RetryRequest) -> JobDocument:
@@ -231,10 +260,11 @@ class JobService:
 
         Raises:
             NotFound: there is no such job.
-            IllegalTransition: it has not failed.
+            IllegalTransition: it has not failed, or belongs to a study.
             Invalid: its set was deleted, or was taken in otherwise.
         """
         about = {"from_scratch": request.from_scratch, "attempts_renewed": True}
+        self._check_alone("retry", self._find(job_id))
         self._check_set_of(self._find(job_id))
         return self._apply("retry", job_id, {"from_scratch": request.from_scratch}, about)
 
@@ -262,9 +292,10 @@ class JobService:
 
         Raises:
             NotFound: there is no such job.
-            IllegalTransition: it has not ended, or takes a set in.
+            IllegalTransition: it has not ended, takes a set in, or belongs to a study.
         """
         job = self._find(job_id)
+        self._check_alone("delete", job)
         if job.kind != Kind.DISTILLATION or not self._jobs.bury(job_id):
             raise self._illegal("delete", job)
         logs.forget(self.session, job_id)
@@ -304,9 +335,34 @@ class JobService:
         )
 
     def _illegal(self, verb: str, job: Job) -> IllegalTransition:
-        legal = actions(State(job.status), Kind(job.kind))
+        legal = actions(State(job.status), Kind(job.kind), in_study=job.study_id is not None)
         return IllegalTransition(
             f"a job that is {job.status} cannot be told to {verb}; it can: {', '.join(legal)}", extra={"allowed": legal}
+        )
+
+    def _check_quota(self, more: int) -> None:
+        """Refuse more unfinished jobs than the tenant may have; locked, its quota is counted by one at a time."""
+        tenant = keys.tenant(self.session, self.principal, lock=True)
+        limit = self.settings.max_queued if tenant.max_queued is None else tenant.max_queued
+        unfinished = keys.unfinished_jobs(self.session, self.principal)
+        if unfinished + more > limit:
+            asked = "" if more == 1 else f", and ask for {more} more"
+            raise QuotaExceeded(
+                f"you have {unfinished} unfinished jobs{asked}, and may have {limit}; wait for some to end, or cancel "
+                "some",
+                headers={"Retry-After": "30"},
+            )
+
+    def _check_alone(self, verb: str, job: Job) -> None:
+        """Refuse what only the study of a job does with it."""
+        if job.study_id is None:
+            return
+        legal = actions(State(job.status), Kind(job.kind), in_study=True)
+        instead = "delete the study, and its jobs go with it" if verb == "delete" else f"{verb} the study"
+        instead = "clone it, and the copy stands alone" if verb == "retry" else instead
+        raise IllegalTransition(
+            f"{job.id} belongs to {job.study_id}, which decides when its jobs go on; {instead}",
+            extra={"allowed": legal, "study_id": job.study_id},
         )
 
     def _check_set(self, request: Submission) -> None:

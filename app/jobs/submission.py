@@ -22,6 +22,8 @@ from ddcore.spec import DatasetFacts, JobSpec, Problem, SpecError, parse
 from ddcore.spec.errors import problems
 
 MAX_SPEC_BYTES = 64 * 1024
+AUTO = "auto"
+"""Method of an automatic study, which no job has."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ def read(body: Mapping[str, Any], names: Names) -> Submission:
                 )
             ]
         )
+    if _method(rest) == AUTO:
+        detail = (
+            "`method` 'auto' tries several, which is a study: POST /v1/studies with "
+            '{"base": {…, "method": "auto"}, "budget": {"minutes": 20}}'
+        )
+        raise Invalid([*found, Problem("/method", "needs_a_study", detail)])
     try:
         spec = parse(rest, names.certain_facts)
         own = names.check(spec.dataset)
@@ -73,6 +81,12 @@ def read(body: Mapping[str, Any], names: Names) -> Submission:
     if found or spec is None:
         raise Invalid(found)
     return Submission(spec, envelope, dataset_id)
+
+
+def _method(body: Mapping[str, Any]) -> object:
+    """What a body calls its method."""
+    method = body.get("method")
+    return method.get("name") if isinstance(method, Mapping) else method
 
 
 def new_job(submission: Submission, principal: Principal, settings: Settings, parent_id: str | None) -> Job:

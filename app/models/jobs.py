@@ -49,6 +49,12 @@ class Job(Base):
             sqlite_where=text("parent_id IS NOT NULL"),
             postgresql_where=text("parent_id IS NOT NULL"),
         ),
+        Index(
+            "ix_jobs_study",
+            "study_id",
+            sqlite_where=text("study_id IS NOT NULL"),
+            postgresql_where=text("study_id IS NOT NULL"),
+        ),
         Index("ix_jobs_labels", "labels", postgresql_using="gin", info={"only": "postgresql"}),
         {"sqlite_autoincrement": True},
     )
@@ -59,6 +65,10 @@ class Job(Base):
     tenant_id: Mapped[str] = mapped_column(Id, ForeignKey(Tenant.id))
     parent_id: Mapped[str | None] = mapped_column(Id)
     """The job that this one is a copy of, or goes on from."""
+    study_id: Mapped[str | None] = mapped_column(Id)
+    """The study that it belongs to, which alone pauses, resumes and deletes it."""
+    trial: Mapped[int | None]
+    """Index of the point of the study's space that it tries."""
     kind: Mapped[str] = mapped_column(String(16), default=Kind.DISTILLATION, server_default=Kind.DISTILLATION)
     """What a worker does with it, see :class:`app.models.states.Kind`."""
     dataset_id: Mapped[str | None] = mapped_column(Id)

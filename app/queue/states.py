@@ -65,13 +65,16 @@ def allowed(state: State, actor: Actor) -> frozenset[State]:
     return TRANSITIONS[actor].get(state, frozenset())
 
 
-def actions(state: State, kind: Kind = Kind.DISTILLATION, *, extendable: bool = True) -> list[str]:
+def actions(
+    state: State, kind: Kind = Kind.DISTILLATION, *, extendable: bool = True, in_study: bool = False
+) -> list[str]:
     """Verbs that a user can apply to a job in ``state``; one that takes a set in comes and goes with the set.
 
     Args:
         state: of the job.
         kind: of the job.
         extendable: whether its method can go on where it has ended.
+        in_study: whether it is a job of a study, which alone pauses, resumes, retries and deletes it.
 
     >>> actions(State.PAUSED)
     ['cancel', 'resume', 'clone']
@@ -79,13 +82,17 @@ def actions(state: State, kind: Kind = Kind.DISTILLATION, *, extendable: bool = 
     ['extend', 'clone', 'delete']
     >>> actions(State.FAILED, Kind.INGEST)
     ['retry']
+    >>> actions(State.PAUSED, in_study=True)
+    ['cancel', 'clone']
     """
     verbs = [verb for verb, moves in VERBS.items() if state in moves]
     if kind is Kind.INGEST:
         return verbs
+    if in_study:
+        verbs = [verb for verb in verbs if verb == "cancel"]
     if state is State.SUCCEEDED and extendable:
         verbs.append("extend")
-    return [*verbs, "clone", "delete"] if state in TERMINAL else [*verbs, "clone"]
+    return [*verbs, "clone", "delete"] if state in TERMINAL and not in_study else [*verbs, "clone"]
 
 
 def transition(

@@ -319,11 +319,10 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._made = made
+        self.address = f"http://127.0.0.1:{self.port}"
         # One client for all requests, as each makes a context for TLS, which takes longer than the answer. No
         # connection is kept, since the server may be killed.
-        self.http = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}", timeout=30, limits=httpx.Limits(max_keepalive_connections=0)
-        )
+        self.http = httpx.Client(base_url=self.address, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
         self.process: WorkerProcess
         self.start()
 

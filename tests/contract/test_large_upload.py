@@ -85,9 +85,11 @@ def made(tmp_path: Path) -> Iterator[Cluster]:
 def take_in(made: Cluster, server: Server, path: Path) -> Watch:
     """Send a file and wait for the set; what that took."""
     announced = httpx.post(
-        f"{server.url}/v1/datasets", timeout=60, json={"name": path.stem, "file": path.name, "options": {"size": 32}}
+        f"{server.address}/v1/datasets",
+        timeout=60,
+        json={"name": path.stem, "file": path.name, "options": {"size": 32}},
     )
-    address = f"{server.url}/v1/datasets/{announced.json()['id']}"
+    address = f"{server.address}/v1/datasets/{announced.json()['id']}"
     with Watch(made, server) as watch:
         with path.open("rb") as file:
             sent = httpx.put(f"{address}/content", content=file, timeout=600)

@@ -1,0 +1,213 @@
+"""What can be done with studies. Nothing here commits, and nothing here knows HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.core.errors import IllegalTransition, NotFound
+from app.core.ids import new_id
+from app.core.pagination import Cursors, Page
+from app.core.security import Principal
+from app.core.settings import Settings
+from app.jobs.assessment import Assessor
+from app.jobs.repository import JobRepository
+from app.jobs.service import JobService, StudyPlace
+from app.jobs.submission import Submission
+from app.logs import repository as logs
+from app.models.states import StudyState, TrialState
+from app.models.studies import Study, Trial
+from app.studies import planning, repository
+from app.studies.documents import documents
+from app.studies.forecast import Outlook, ahead, as_json
+from app.studies.halving import expected_steps
+from app.studies.planning import Plan, Planner
+from app.studies.progress import advance
+from app.studies.repository import StudyRepository
+from app.studies.schemas import PlannedTrial, Refused, StudyDocument, StudyRequest, StudyValidation
+from app.studies.states import VERBS, actions, transition
+
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class StudyService:
+    """The studies of one principal, within one transaction."""
+
+    session: Session
+    principal: Principal
+    settings: Settings
+
+    @property
+    def _studies(self) -> StudyRepository:
+        return StudyRepository(self.session, self.principal)
+
+    @property
+    def _jobs(self) -> JobService:
+        return JobService(self.session, self.principal, self.settings)
+
+    def get(self, study_id: str) -> StudyDocument:
+        """One study.
+
+        Raises:
+            NotFound: there is none of that id, or it is somebody else's.
+        """
+        return documents(self.session, [self._find(study_id)])[0]
+
+    def page(
+        self, status: Sequence[StudyState], cursors: Cursors, cursor: str | None, limit: int
+    ) -> Page[StudyDocument]:
+        """One page of the studies, newest first.
+
+        Raises:
+            InvalidCursor: the cursor does not belong to this list.
+        """
+        after = cursors.decode(cursor) if cursor else None
+        shown, following = self._studies.page(status, after, limit)
+        cursor = None if following is None else cursors.encode(following)
+        return Page[StudyDocument](data=documents(self.session, shown), next_cursor=cursor)
+
+    def plan(self, request: StudyRequest) -> Plan:
+        """What a request comes to.
+
+        Raises:
+            Invalid: it cannot be a study: with every reason.
+        """
+        names = self._jobs.names
+        return Planner(request, names, Assessor(self.session, self.settings, names)).plan()
+
+    def validate(self, plan: Plan) -> StudyValidation:
+        """What a request would become; nothing is made."""
+        request, iterations = plan.request, [trial.iterations for trial in plan.trials]
+        seeds = len(request.seeds)
+        outlooks = [Outlook(trial.forecast, plan.holds(trial)) for trial in plan.trials if trial.forecast is not None]
+        known = len(outlooks) == len(plan.trials)
+        return StudyValidation(
+            spec=normalised(request),
+            points=plan.points,
+            jobs=len(plan.trials) * seeds,
+            trials=[
+                PlannedTrial(
+                    index=i, values=dict(t.values), title=t.title, iterations=t.iterations, minutes=t.price.minutes
+                )
+                for i, t in enumerate(plan.trials)
+            ],
+            rungs=[[plan.holds(trial)[rung] for trial in plan.trials] for rung in range(request.rungs)],
+            steps=expected_steps(iterations, request.rungs, request.reduction) * seeds,
+            full_grid_steps=sum(iterations) * seeds,
+            minutes=ahead(outlooks, seeds, request.reduction) / 60 if known else None,
+            refused=[Refused(reason=reason, points=points) for reason, points in plan.refused.items()],
+            warnings=list(plan.warnings),
+        )
+
+    def create(self, plan: Plan) -> StudyDocument:
+        """Make a study with all its jobs, and queue them.
+
+        Raises:
+            QuotaExceeded: the tenant cannot have so many more unfinished jobs.
+            Invalid: its set was deleted meanwhile.
+        """
+        request = plan.request
+        study = Study(
+            id=new_id("study"),
+            tenant_id=self.principal.tenant_id,
+            name=request.name,
+            labels=dict(request.labels),
+            priority=request.priority,
+            spec=normalised(request),
+            refused=[{"reason": reason, "points": points} for reason, points in plan.refused.items()],
+            status=StudyState.RUNNING,
+        )
+        self.session.add(study)
+        self.session.flush()
+        self.session.add_all(_trial(study.id, index, trial) for index, trial in enumerate(plan.trials))
+        self.session.flush()
+        self._queue(study.id, plan)
+        advance(self.session, study.id)
+        return self.get(study.id)
+
+    def _queue(self, study_id: str, plan: Plan) -> None:
+        requests: list[Submission] = []
+        places: list[StudyPlace] = []
+        for index, trial in enumerate(plan.trials):
+            for seed, request in zip(plan.request.seeds, trial.requests, strict=True):
+                requests.append(_of_study(request, plan.request, trial.title, seed))
+                places.append(StudyPlace(study_id, index, plan.holds(trial)[0]))
+        self._jobs.submit_of_study(requests, places)
+
+    def act(self, verb: str, study_id: str) -> StudyDocument:
+        """Pause, resume or cancel a study and, as far as it can be done at once, its jobs.
+
+        Raises:
+            NotFound: there is no such study.
+            IllegalTransition: it is in a state in which that cannot be done.
+        """
+        study = self._find(study_id, lock=True)
+        state = StudyState(study.status)
+        if verb == "cancel" and state in (StudyState.CANCELLING, StudyState.CANCELLED):
+            return self.get(study_id)
+        to = VERBS[verb].get(state)
+        if to is None or not transition(self.session, study, to):
+            raise self._illegal(verb, state)
+        advance(self.session, study_id)
+        return self.get(study_id)
+
+    def delete(self, study_id: str) -> None:
+        """Remove an ended study with its jobs, their logs and files.
+
+        Raises:
+            NotFound: there is no such study.
+            IllegalTransition: it has not ended.
+        """
+        study = self._find(study_id, lock=True)
+        if not self._studies.bury(study_id):
+            raise self._illegal("delete", StudyState(study.status))
+        jobs = JobRepository(self.session, self.principal)
+        for job in repository.jobs_of(self.session, [study_id])[study_id]:
+            jobs.bury(job.id)
+            logs.forget(self.session, job.id)
+
+    def _illegal(self, verb: str, state: StudyState) -> IllegalTransition:
+        legal = actions(state)
+        return IllegalTransition(
+            f"a study that is {state} cannot be told to {verb}; it can: {', '.join(legal)}", extra={"allowed": legal}
+        )
+
+    def _find(self, study_id: str, *, lock: bool = False) -> Study:
+        study = self._studies.get(study_id, lock=lock)
+        if study is None:
+            raise NotFound(f"you have no study {study_id}")
+        return study
+
+
+def normalised(request: StudyRequest) -> dict[str, Any]:
+    """The request with all defaults, as JSON."""
+    return request.model_dump(mode="json", by_alias=True)
+
+
+def _trial(study_id: str, index: int, trial: planning.PlannedTrial) -> Trial:
+    kept = None if trial.forecast is None else {**as_json(trial.forecast), "minutes": trial.price.minutes}
+    return Trial(
+        study_id=study_id,
+        index=index,
+        values=dict(trial.values),
+        title=trial.title,
+        iterations=trial.iterations,
+        forecast=kept,
+        stored_bytes=trial.price.stored_bytes,
+        status=TrialState.WAITING,
+        scores=[],
+    )
+
+
+def _of_study(request: Submission, study: StudyRequest, title: str, seed: int) -> Submission:
+    """A job's submission with the study's name, labels and priority."""
+    words = ", ".join([title, *([f"seed {seed}"] if len(study.seeds) > 1 else [])])
+    name = f"{study.name}: {words}" if study.name else words
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 1]}…"
+    beside = {"name": name, "labels": dict(study.labels), "priority": study.priority}
+    return replace(request, envelope=request.envelope.model_copy(update=beside))

@@ -1,0 +1,94 @@
+"""What routes and pages do with studies, each in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+
+from app.core.database import Database
+from app.core.dependencies import DatabaseDep, SettingsDep
+from app.core.security import Principal
+from app.core.settings import Settings
+from app.jobs import idempotency
+from app.keys.principals import JobReader, JobWriter
+from app.queue import outbox
+from app.studies.schemas import StudyDocument
+from app.studies.service import StudyService
+
+Action = Callable[[StudyService], StudyDocument]
+
+
+@dataclass(frozen=True)
+class StudyTransactions:
+    """The studies of one principal, a transaction at a time."""
+
+    principal: Principal
+    database: Database
+    settings: Settings
+
+    @contextmanager
+    def read(self) -> Iterator[StudyService]:
+        """A transaction that changes nothing."""
+        with self.database.read() as session:
+            yield StudyService(session, self.principal, self.settings)
+
+    @contextmanager
+    def write(self) -> Iterator[StudyService]:
+        """A transaction that ends with the block, all of it or nothing."""
+        with self.database.write() as session:
+            yield StudyService(session, self.principal, self.settings)
+
+    def get(self, study_id: str) -> StudyDocument:
+        """One study.
+
+        Raises:
+            NotFound: there is no such study.
+        """
+        with self.read() as studies:
+            return studies.get(study_id)
+
+    def act(self, verb: str, study_id: str) -> StudyDocument:
+        """Do something with a study, see :meth:`StudyService.act`, and wake workers for jobs that are queued then."""
+        with self.write() as studies:
+            document = studies.act(verb, study_id)
+        self.wake()
+        return document
+
+    def create(
+        self, action: Action, answer: Callable[[StudyDocument], idempotency.Answer], key: str | None, digest: str
+    ) -> idempotency.Answer | StudyDocument:
+        """Make a study, or repeat what was answered when its key was used first.
+
+        See :meth:`app.jobs.transactions.JobTransactions.create`, which does the same for a job.
+        """
+        with self.write() as studies:
+            session = studies.session
+            if key is not None:
+                first = idempotency.begin(session, self.principal, key, digest, self.settings.idempotency_s)
+                if first is not None:
+                    return first
+            document = action(studies)
+            if key is not None:
+                idempotency.finish(session, self.principal, key, answer(document))
+        self.wake()
+        return document
+
+    def wake(self) -> None:
+        """Ring the doorbells that are due."""
+        outbox.publish_pending(self.database, self.settings, limit_s=self.settings.publish_limit_s)
+
+
+def _reader(principal: JobReader, database: DatabaseDep, settings: SettingsDep) -> StudyTransactions:
+    return StudyTransactions(principal, database, settings)
+
+
+def _writer(principal: JobWriter, database: DatabaseDep, settings: SettingsDep) -> StudyTransactions:
+    return StudyTransactions(principal, database, settings)
+
+
+StudiesToRead = Annotated[StudyTransactions, Depends(_reader)]
+StudiesToWrite = Annotated[StudyTransactions, Depends(_writer)]
