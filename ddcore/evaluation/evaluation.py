@@ -39,8 +39,9 @@ from ddcore.spec.results import (
     WorthReport,
 )
 from ddcore.synthetic.stages import Stages
+from ddcore.training.optimizers import Velocity
 from ddcore.training.recipes import described, recipe_of, scheduled
-from ddcore.training.trainer import Recipe, Velocity, accuracy, train
+from ddcore.training.trainer import Recipe, accuracy, train
 
 NetworkScore = dict[str, Any]
 """One finished network, as checkpoints keep it: ``network`` (index of its architecture), ``set``, ``labels``,

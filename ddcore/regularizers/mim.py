@@ -8,7 +8,7 @@ from the contrastive distillation it builds on (Tian et al., ICLR 2020), which t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from ddcore.registry import implements
 from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Networks, Readings, Regularizer, Step
 from ddcore.spec import MIMConfig
+from ddcore.training.optimizers import Adam
 
 
 class Critic:
@@ -105,8 +106,7 @@ class MIM(Regularizer[MIMConfig]):
         generator = self.run.random.stream("mim/heads")
         self._critics = [Critic(size, self.config, negatives, population, generator) for size in sizes]
         self._weights = layer_weights(len(sizes), self.config.layer_decay)
-        learned = [tensor for critic in self._critics for tensor in critic.learned]
-        self._adam = torch.optim.Adam(learned, lr=self.config.head_lr)
+        self._adam = Adam(self._learned, self.config.head_lr)
 
     @override
     def backward(self, step: Step, weight: float) -> Readings:
@@ -121,7 +121,7 @@ class MIM(Regularizer[MIMConfig]):
 
         leaves = [layer.detach().requires_grad_() for layer in activations]
         losses = [c.loss(a, b, pairs) for c, a, b in zip(self._critics, leaves, real, strict=True)]
-        learned = [tensor for critic in self._critics for tensor in critic.learned]
+        learned = self._learned
         gradients = torch.autograd.grad(sum(losses[1:], losses[0]), [*leaves, *learned], allow_unused=True)
         for tensor, gradient in zip(learned, gradients[len(leaves) :], strict=True):
             tensor.grad = gradient
@@ -134,6 +134,10 @@ class MIM(Regularizer[MIMConfig]):
     @override
     def advance(self, step: Step) -> None:
         self._adam.step()
+
+    @property
+    def _learned(self) -> list[Tensor]:
+        return [tensor for critic in self._critics for tensor in critic.learned]
 
     def _networks(self, step: Step) -> tuple[Params, Params]:
         """Parameters for the real and for the synthetic images; those of a student with gradients where wanted."""
@@ -170,23 +174,29 @@ class MIM(Regularizer[MIMConfig]):
             block = F.adaptive_avg_pool2d(block, size)
         return block.flatten(1)
 
-    @override
-    def state(self) -> dict[str, Tensor]:
-        tensors: dict[str, Tensor] = {}
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor of the critics, those that are learned or not, under its name in a checkpoint."""
         for k, critic in enumerate(self._critics):
             for name, tensor in zip(("synthetic", "real", "offset"), [*critic.heads, critic.offset], strict=True):
-                tensors[f"{k}/{name}"] = tensor.detach()
-                for key, value in self._adam.state.get(tensor, {}).items():
-                    tensors[f"{k}/{name}/adam/{key}"] = value
+                yield f"{k}/{name}", tensor
+
+    @override
+    def state(self) -> dict[str, Tensor]:
+        places = {id(tensor): place for place, tensor in enumerate(self._learned)}
+        tensors: dict[str, Tensor] = {}
+        for name, tensor in self._named():
+            tensors[name] = tensor.detach()
+            for key, value in self._adam.velocity.get(places.get(id(tensor), -1), {}).items():
+                tensors[f"{name}/adam/{key}"] = value
         return tensors
 
     @override
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        for k, critic in enumerate(self._critics):
-            for name, tensor in zip(("synthetic", "real", "offset"), [*critic.heads, critic.offset], strict=True):
-                tensor.copy_(state[f"{k}/{name}"])
-                prefix = f"{k}/{name}/adam/"
-                moments = {key.removeprefix(prefix): v.clone() for key, v in state.items() if key.startswith(prefix)}
-                if moments:
-                    self._adam.state[tensor] = moments
+        places = {id(tensor): place for place, tensor in enumerate(self._learned)}
+        for name, tensor in self._named():
+            tensor.copy_(state[name])
+            prefix = f"{name}/adam/"
+            moments = {key.removeprefix(prefix): v.clone() for key, v in state.items() if key.startswith(prefix)}
+            if moments:
+                self._adam.velocity[places[id(tensor)]] = moments

@@ -1,6 +1,6 @@
 """Train networks on real or synthetic images: the one trainer behind evaluation, teachers and experts.
 
-SGD or Adam as :mod:`torch.optim` defines them, cross-entropy with classes or probabilities, shuffled mini-batches,
+SGD or Adam (:mod:`ddcore.training.optimizers`), cross-entropy with classes or probabilities, shuffled mini-batches,
 augmentation with parameters for every image, and CutMix (Yun et al., ICCV 2019).
 
 One network at a time: on a CPU, several networks stacked under ``torch.func.vmap`` never train faster.
@@ -19,7 +19,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
-from torch.optim import Optimizer
 
 from ddcore.augment.cutmix import cutmix
 from ddcore.augment.siamese import Strategy
@@ -27,14 +26,12 @@ from ddcore.augment.training import Augmenter, siamese
 from ddcore.data.sampling import batches
 from ddcore.errors import DivergedError
 from ddcore.nets.functional import Functional, Params
+from ddcore.training.optimizers import SGD, Adam, Optimizer, Velocity
 
 _SCORING_PIECES = 16
 
 OnEpoch = Callable[[int], None]
 """Told the number of passes made."""
-
-Velocity = dict[int, dict[str, Tensor]]
-"""What an optimiser of :mod:`torch.optim` remembers of each parameter, by its place; empty at rest."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,10 @@ def train(
     try:
         optimizer = _optimizer(weights, recipe, recipe.lr)
         if velocity:
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": velocity})
+            optimizer.velocity = {
+                place: {key: value if key == "step" else value.to(weights[place]) for key, value in known.items()}
+                for place, known in velocity.items()
+            }
         for epoch in range(1, recipe.epochs + 1):
             for rows in batches(len(images), recipe.batch_size, generator):
                 rows = rows.to(device)
@@ -134,8 +134,7 @@ def train(
                 optimizer = _with_lower_rate(optimizer, weights, recipe, recipe.drops.count(epoch))
             if on_epoch is not None:
                 on_epoch(epoch)
-        arrived: Velocity = optimizer.state_dict()["state"]
-        return arrived
+        return optimizer.velocity
     finally:
         for weight in weights:
             weight.requires_grad_(False).grad = None
@@ -172,15 +171,14 @@ def accuracy(
 
 def _optimizer(weights: list[Tensor], recipe: Recipe, lr: float) -> Optimizer:
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(weights, lr=lr, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(weights, lr=lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        return Adam(weights, lr, weight_decay=recipe.weight_decay)
+    return SGD(weights, lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
 def _with_lower_rate(optimizer: Optimizer, weights: list[Tensor], recipe: Recipe, times: int) -> Optimizer:
     """The optimiser with its rate dropped so many times, afresh where the recipe restarts it."""
-    (group,) = optimizer.param_groups
-    group["lr"] *= recipe.drop_factor**times
-    return _optimizer(weights, recipe, group["lr"]) if recipe.restarts else optimizer
+    optimizer.lr *= recipe.drop_factor**times
+    return _optimizer(weights, recipe, optimizer.lr) if recipe.restarts else optimizer
 
 
 def _check_finite(loss: Tensor, epoch: int, recipe: Recipe) -> None:
