@@ -29,7 +29,7 @@ from app.core.settings import Settings
 from app.core.storage import open_store
 from app.datasets.schemas import DatasetDocument, NewDataset
 from app.datasets.service import DatasetService
-from app.jobs.schemas import CancelRequest, Envelope
+from app.jobs.schemas import CancelRequest, Envelope, Limits
 from app.jobs.service import JobService
 from app.jobs.submission import Submission
 from app.logs.service import LogReader
@@ -144,12 +144,14 @@ class Cluster:
     def reconciler(self) -> WorkerProcess:
         return self.worker(module="worker.reconciler")
 
-    def submit(self, seed: int = 1, iterations: int = 40, ring: bool = True, **fields: Any) -> str:
+    def submit(
+        self, seed: int = 1, iterations: int = 40, ring: bool = True, limits: Limits | None = None, **fields: Any
+    ) -> str:
         spec = parse(
             {"dataset": "digits", "ipc": 1, "method": {"name": "dm", "iterations": iterations}, "seed": seed, **fields}
         )
         with self.jobs() as jobs:
-            job_id = jobs.submit(jobs.admit(Submission(spec, Envelope()))).id
+            job_id = jobs.submit(jobs.admit(Submission(spec, Envelope(limits=limits or Limits())))).id
         if ring:
             outbox.publish_pending(self.database, self.settings)
         return job_id

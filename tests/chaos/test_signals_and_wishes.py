@@ -14,12 +14,14 @@ import pytest
 import redis
 
 from app.core.storage import open_store
+from app.jobs.schemas import Limits
 from app.queue import outbox
 from tests.chaos.dummy_engine import BAD_DATA_SEED, DEAF_SEED
 from tests.chaos.expectations import assert_undisturbed, events_of, expect_no_engine
 from tests.chaos.harness import Cluster, WorkerProcess, cluster
 
 LONG = 2000
+ENDLESS = 1_000_000
 STEPS = 40
 
 
@@ -163,15 +165,23 @@ def test_a_worker_dies_before_it_can_pause(embedded: Cluster) -> None:
     assert_undisturbed(embedded, job_id, steps=80, seed=DEAF_SEED)
 
 
-def test_the_running_time_is_limited(tmp_path: Path) -> None:
-    with cluster(tmp_path / "home", DD_MAX_RUNTIME_S="1") as made:
-        job_id = made.submit(iterations=LONG)
-        made.worker()
-        job = made.wait(job_id, "expired")
-        assert job.error is not None
-        assert job.error["code"] == "max_runtime_exceeded"
-        assert job.checkpoint_step is not None
-        made.assert_invariants()
+def test_the_running_time_is_limited(embedded: Cluster) -> None:
+    """At a limit in which the engine surely begins, as a job before took a third of it on the same machine."""
+    embedded.worker()
+    short = embedded.wait(embedded.submit(iterations=10), "succeeded")
+    assert short.started_at is not None
+    assert short.finished_at is not None
+    limit_s = 3 * (short.finished_at - short.started_at).total_seconds()
+
+    job_id = embedded.submit(iterations=ENDLESS, limits=Limits(max_runtime_s=limit_s, ignore_estimate=True))
+    job = embedded.wait(job_id, "expired", timeout=60 + limit_s)
+    assert job.error is not None
+    assert job.error["code"] == "max_runtime_exceeded"
+    assert job.checkpoint_step is not None
+    assert job.started_at is not None
+    assert job.finished_at is not None
+    assert (job.finished_at - job.started_at).total_seconds() >= limit_s
+    embedded.assert_invariants()
 
 
 def test_ten_doorbells_are_one_job(embedded: Cluster) -> None:
