@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, 
 
 from app.core.database import Database
 from app.core.settings import Settings
+from tests.browser.worker import Worker
 
 START_S = 40
 PATIENCE_MS = 20_000
@@ -127,3 +129,17 @@ def page(service: Service, context: BrowserContext, watch: Watch) -> Page:
     watch.attach(page)
     page.goto(service.login_link())
     return page
+
+
+@pytest.fixture
+def worker(service: Service, tmp_path: Path) -> Worker:
+    return Worker(service, tmp_path)
+
+
+@pytest.fixture
+def open_job(service: Service, page: Page, worker: Worker) -> Callable[[], Page]:
+    def go() -> Page:
+        page.goto(f"{service.url}/jobs/{worker.job}")
+        return page
+
+    return go
