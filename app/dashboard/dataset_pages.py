@@ -9,12 +9,15 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from app.artifacts.downloads import StoreDep
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import InvalidCursor, NotFound, ServiceError
 from app.core.pagination import Cursors
 from app.core.paths import DatasetId
+from app.core.storage import ArtifactStore
 from app.dashboard import dataset_forms as forms
 from app.dashboard import snippets
+from app.dashboard.content import last_lines
 from app.dashboard.rendering import SameOrigin, base_url, check_writer, error_page, fields, login_page, render
 from app.dashboard.report_views import ReportView
 from app.dashboard.set_views import SetView
@@ -25,6 +28,7 @@ from app.jobs.schemas import JobDocument
 from app.jobs.service import JobService
 from app.jobs.transactions import JobTransactions
 from app.keys.principals import OptionalPrincipal
+from app.logs.service import LogReader
 from ddcore.spec import METHODS
 from ddcore.spec.ingest import IngestOptions
 
@@ -77,13 +81,13 @@ def list_page(
 
 
 @router.get("/datasets/{dataset_id}")
-def set_page(request: Request, dataset_id: DatasetId, sets: PageSets) -> Response:
+def set_page(request: Request, dataset_id: DatasetId, sets: PageSets, store: StoreDep) -> Response:
     """One set of the user's own."""
-    return login_page(f"/datasets/{dataset_id}") if sets is None else _page(request, sets, dataset_id)
+    return login_page(f"/datasets/{dataset_id}") if sets is None else _page(request, sets, store, dataset_id)
 
 
 @router.post("/datasets/{dataset_id}/{verb}", dependencies=[SameOrigin])
-def act(request: Request, dataset_id: DatasetId, verb: Verb, sets: PageSets, sent: Sent) -> Response:
+def act(request: Request, dataset_id: DatasetId, verb: Verb, sets: PageSets, store: StoreDep, sent: Sent) -> Response:
     """Take a set in again, distil it or delete it; what is not possible is said on its page."""
     if sets is None:
         return login_page(f"/datasets/{dataset_id}")
@@ -91,7 +95,7 @@ def act(request: Request, dataset_id: DatasetId, verb: Verb, sets: PageSets, sen
         check_writer(sets.principal, "datasets")
         return RedirectResponse(_apply(sets, dataset_id, verb, sent), 303)
     except ServiceError as error:
-        return _page(request, sets, dataset_id, error, verb, sent)
+        return _page(request, sets, store, dataset_id, error, verb, sent)
 
 
 def _apply(sets: DatasetTransactions, dataset_id: str, verb: Verb, sent: Mapping[str, str]) -> str:
@@ -113,6 +117,7 @@ def _apply(sets: DatasetTransactions, dataset_id: str, verb: Verb, sent: Mapping
 def _page(
     request: Request,
     sets: DatasetTransactions,
+    store: ArtifactStore,
     dataset_id: str,
     fault: ServiceError | None = None,
     verb: Verb | None = None,
@@ -140,6 +145,7 @@ def _page(
         set=document,
         found=None if report is None else ReportView(report),
         job=job,
+        lines=None if job is None else last_lines(LogReader(sets.database, store, job.id)),
         stream=_stream(job, last_seq),
         fault=fault,
         beside=_form_of(document, verb),

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from app.core.security import Scope
+from app.logs import repository as logs
 from app.models.jobs import Job
 from ddcore.spec.ingest import IngestOptions, LargestIpc, SizeCount, SplitReport
 from tests.app.dashboard.page import HERE, Page
@@ -160,6 +161,15 @@ class TestStates:
         assert "Data error Images must agree in size; size 8 cuts out their middle." in page.text
         assert forms(page) >= {f"/datasets/{made}/ingest", f"/datasets/{made}/delete"}
         assert f"/datasets/{made}/distil" not in forms(page)
+
+    def test_the_log_of_its_job(self, api: Api, sets: Sets) -> None:
+        made = sets.queued()
+        assert "What the job says and prints appears here" in page_of(api, made).text
+        with api.database.write() as session:
+            logs.append(session, sets.job(made), b"decoding <b>\n")
+        page = page_of(api, made)
+        assert "decoding <b>" in page.text
+        assert {"href": f"/v1/jobs/{sets.job(made)}/log"} in page.all("a")
 
     def test_cancelled(self, api: Api, sets: Sets) -> None:
         made = sets.queued()
