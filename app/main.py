@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from threading import Thread
 
 from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -86,6 +87,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     warn_of_broken_offers()
     await run_in_threadpool(prepare, app)
+    # Beside the first requests, not before them: it takes half a second.
+    Thread(target=dashboard.warm, name="dashboard", daemon=True).start()
     try:
         yield
     finally:

@@ -44,7 +44,7 @@ def _score(mean: float) -> dict[str, Any]:
     return {"mean": mean, "std": 0.5, "networks": 3, "values": [mean - 0.6, mean, mean + 0.6]}
 
 
-def _rows(now_: Any) -> Iterator[Job]:
+def rows(now_: Any) -> Iterator[Job]:
     """Jobs by every preset in turn: most are scored, some failed, a few wait; with labels and names as users give."""
     chance = random.Random(0)
     specs = [parse(preset.job) for preset in all_presets().values()]
@@ -75,7 +75,7 @@ def _filled(home: Path) -> TestClient:
     client.__enter__()
     database = Database(settings)
     with database.write() as session:
-        session.add_all(_rows(now(session)))
+        session.add_all(rows(now(session)))
     database.dispose()
     return client
 

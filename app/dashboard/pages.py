@@ -32,6 +32,7 @@ from app.dashboard.rendering import (
     SameOrigin,
     base_url,
     check_writer,
+    compile_all,
     error_page,
     fields,
     local_path,
@@ -64,6 +65,13 @@ Verb = Literal["cancel", "keep", "pause", "resume", "retry"]
 def assets() -> dict[str, static_files.StaticFile]:
     """The static files."""
     return static_files.load()
+
+
+def warm() -> None:
+    """Do beforehand what the first look at a page would wait for: templates compiled, files compressed."""
+    compile_all()
+    for file in assets().values():
+        _ = file.compressed
 
 
 @router.get("/static/{name}")

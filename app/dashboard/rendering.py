@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.core.errors import Forbidden, ServiceError
 from app.core.security import Principal, Scope
-from app.dashboard.static_files import UPLOT
+from app.dashboard.static_files import UPLOT, modules
 from app.dashboard.wording import FILTERS
 from ddcore.version import __version__
 
@@ -34,8 +34,15 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
-    environment.globals.update(version=__version__, uplot=UPLOT)
+    environment.globals.update(version=__version__, uplot=UPLOT, modules=modules)
     return environment
+
+
+def compile_all() -> None:
+    """Compile every template, so that nobody who looks at a page first has to wait for it."""
+    environment = templates()
+    for name in environment.list_templates(extensions=["html"]):
+        environment.get_template(name)
 
 
 def render(name: str, status: int = 200, **values: Any) -> HTMLResponse:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +28,9 @@ CHARTS = {
     ),
 }
 """Name on our pages, file in the carrier, and SHA-256 of the same file in uPlot's own release on npm."""
+
+
+_IMPORTED = re.compile(r"""^import [^"']*["']\./([\w.]+)["'];""", re.M)
 
 
 class ChartLibraryError(RuntimeError):
@@ -69,6 +73,24 @@ def load() -> dict[str, StaticFile]:
         ChartLibraryError: the chart library is another one.
     """
     return dict([*_own(), *_charts()])
+
+
+@cache
+def modules(*names: str) -> tuple[str, ...]:
+    """Scripts and all that they import, for a page that wants them together instead of one after the other.
+
+    >>> modules("gallery.js", "reading.js"), "plot_data.js" in modules("curves.js")
+    (('gallery.js', 'reading.js'), True)
+    """
+    found: list[str] = []
+    wanted = list(names)
+    while wanted:
+        name = wanted.pop(0)
+        if name not in found:
+            found.append(name)
+            text = (files("app.dashboard") / "static" / name).read_text("utf-8")
+            wanted += _IMPORTED.findall(text)
+    return tuple(found)
 
 
 def _own() -> Iterator[tuple[str, StaticFile]]:

@@ -1,10 +1,5 @@
-// Entry point of every page: each part wakes up where its elements are.
-import { Compared, Curves } from "./curves.js";
-import { Gallery } from "./gallery.js";
-import { JobForm, PresetSearch } from "./job_form.js";
+// Entry point of every page: each part is fetched and wakes up where its elements are.
 import { Live } from "./live.js";
-import { Scrubber } from "./scrubber.js";
-import { UploadForm } from "./upload_form.js";
 
 document.documentElement.classList.remove("no-js");
 
@@ -49,13 +44,14 @@ function announce(button, word) {
 const { job } = document.querySelector("[data-job]")?.dataset ?? {};
 const curvesRoot = document.querySelector("[data-curves]");
 // Without the chart library, the page keeps what the server has drawn.
-const curves = job && curvesRoot && window.uPlot ? new Curves(job, curvesRoot) : null;
 const comparedRoot = document.querySelector("[data-compared]");
-if (comparedRoot && window.uPlot) new Compared(comparedRoot).refresh();
-const images = job ? document.getElementById("images") : null;
-const scrubber = images && new Scrubber(images);
-const gallery = images && new Gallery(images);
+const charts = window.uPlot && (curvesRoot || comparedRoot) ? await import("./curves.js") : null;
+const curves = charts && job && curvesRoot ? new charts.Curves(job, curvesRoot) : null;
+if (charts && comparedRoot) new charts.Compared(comparedRoot).refresh();
 curves?.refresh();
+const images = job ? document.getElementById("images") : null;
+const scrubber = images && new (await import("./scrubber.js")).Scrubber(images);
+const gallery = images && new (await import("./gallery.js")).Gallery(images);
 
 let live = null;
 if (document.querySelector("[data-live-state]")) {
@@ -69,9 +65,21 @@ if (document.querySelector("[data-live-state]")) {
 }
 
 const upload = document.querySelector("[data-upload]");
-if (upload) new UploadForm(upload, () => live?.schedule());
+if (upload) {
+  const { UploadForm } = await import("./upload_form.js");
+  new UploadForm(upload, () => live?.schedule());
+}
+
+const saved = document.querySelector("[data-saved]");
+if (saved) {
+  const { SavedFilters } = await import("./saved_filters.js");
+  new SavedFilters(saved);
+}
 
 const jobForm = document.querySelector("[data-job-form]");
-if (jobForm) new JobForm(jobForm);
 const presets = document.querySelector("[data-presets]");
-if (presets) new PresetSearch(presets);
+if (jobForm || presets) {
+  const { JobForm, PresetSearch } = await import("./job_form.js");
+  if (jobForm) new JobForm(jobForm);
+  if (presets) new PresetSearch(presets);
+}

@@ -20,10 +20,13 @@ export class Curves {
 
   async refresh() {
     try {
-      const metrics = await this.#metrics();
+      // What the page names is asked for at once; what it does not know of, such as another part of a loss, after that.
+      const named = [...new Set(this.#plots.flatMap(({ figure }) => figure.dataset.keys.split(" ")))].slice(0, KEYS);
+      const [metrics, found] = await Promise.all([this.#metrics(), this.#query(named)]);
       this.#names = metrics.map((one) => one.name);
       if (!this.#names.length) return;
-      const found = await this.#query(this.#names.slice(0, KEYS));
+      const others = this.#names.filter((name) => !named.includes(name)).slice(0, KEYS - named.length);
+      if (others.length) for (const [key, one] of await this.#query(others)) found.set(key, one);
       for (const { figure, plot } of this.#plots) {
         if (figure.dataset.limitKey) figure.dataset.limit = levels(figure.dataset.limitKey.split("|"), metrics);
         plot.set(this.#series(figure, found));

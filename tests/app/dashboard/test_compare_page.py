@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.dashboard import static_files
+from app.dashboard import pages, rendering, static_files
 from app.dashboard.line_drawing import Level, Line, draw
 from app.metrics.repository import ingest
 from ddcore.spec import parse
@@ -122,6 +122,18 @@ class TestChartLibrary:
         for path, wanted in (("/", False), ("/system", False), (f"/jobs/{jobs[0]}", True), ("/compare", True)):
             sources = [script["src"] for script in Page(api.get(path)).all("script")]
             assert (f"/static/uplot-{static_files.UPLOT}.js" in sources) is wanted, path
+
+    def test_what_scripts_import_is_fetched_with_them(self, api: Api, jobs: list[str]) -> None:
+        for path, last in ((f"/jobs/{jobs[0]}", "gallery.js"), (f"/compare?ids={jobs[0]}", "plot_tools.js")):
+            links = [one["href"] for one in Page(api.get(path)).all("link") if one["rel"] == "modulepreload"]
+            assert {"/static/live.js", "/static/plot_options.js", f"/static/{last}"} <= set(links)
+            assert {api.get(link).status_code for link in links} == {200}
+
+    def test_nothing_is_left_to_do_for_who_looks_first(self) -> None:
+        pages.warm()
+        environment = rendering.templates()
+        assert environment.cache is not None
+        assert len(environment.cache) == len(environment.list_templates())
 
     def test_another_release_is_refused(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
         (tmp_path / "youplot/vendor").mkdir(parents=True)
