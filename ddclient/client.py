@@ -5,31 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, TypeVar
 
 import httpx
 
-from ddclient import bundle, calls, comparison, events, formats
-from ddclient.bundle import Bundle, Remote
+from ddclient import calls, comparison, events
 from ddclient.calls import Call, Page
 from ddclient.comparison import Bands, Comparison
 from ddclient.datasets import Datasets
 from ddclient.discovery import locate
-from ddclient.formats import Format
+from ddclient.files import Files
 from ddclient.images import on, path_in
 from ddclient.job import Job, Jobs
+from ddclient.menus import Menus
 from ddclient.metrics import Metrics
-from ddclient.models import Alert, Artifact, Event, JobDocument
+from ddclient.models import Alert, Event, JobDocument
 from ddclient.transport import Transport
 from ddcore.spec import JobSpec
 
 T = TypeVar("T")
 
 
-class Client:
+class Client(Files, Menus):
     """A connection to one service.
 
     Without arguments it finds the service and the key of this machine by itself: ``DD_URL`` and
@@ -310,148 +308,6 @@ class Client:
             max_points: of each band, 2 to 5000; beyond it, neighbouring steps are joined.
         """
         return comparison.bands(self._transport, job_ids, key, max_points)
-
-    def artifacts(self, job_id: str) -> list[Artifact]:
-        """The files that a job has made so far."""
-        return self._transport.send(calls.artifacts(job_id))
-
-    def download(self, job_id: str, out: str | Path) -> Bundle:
-        """Fetch a job's bundle, check it and unpack it into the folder ``out``.
-
-        A download that broke off goes on where it stopped when it is called again.
-
-        Raises:
-            ClientError: the job has no bundle (yet).
-            DownloadError: what arrived is not what the service promised.
-        """
-        found = bundle.newest(self.artifacts(job_id), job_id)
-        folder = Path(out)
-        archive = bundle.fetch(self._transport, Remote.of(found), folder / f".{job_id}.zip")
-        try:
-            return bundle.unpack(archive, folder)
-        finally:
-            archive.unlink()
-
-    def report(self, job_id: str) -> str:
-        """The result of a job as one HTML page that needs no network: accuracy, curves, images, neighbours, recipe.
-
-        Raises:
-            ProblemError: the job has no result (yet).
-        """
-        return self._transport.request("GET", f"/v1/jobs/{job_id}/report").text
-
-    def export(self, job_id: str, out: str | Path, format: Format | str = Format.BUNDLE) -> Path:
-        """Fetch a job's distilled set in one of several forms.
-
-        Args:
-            job_id: the job.
-            out: folder to write to.
-            format: ``bundle`` (all of it), ``npz`` (arrays of NumPy), ``folder`` (8-bit PNGs, a folder a class), or
-                ``parquet`` (as Hugging Face datasets are stored).
-
-        Returns:
-            The folder, or the ``.npz`` file.
-
-        Raises:
-            ClientError: the job has no result (yet).
-            DownloadError: what arrived is not what the service promised.
-        """
-        chosen, folder = Format(format), Path(out)
-        if chosen in (Format.BUNDLE, Format.PARQUET):
-            if chosen is Format.BUNDLE:
-                return self.download(job_id, folder).path
-            with TemporaryDirectory() as temporary:
-                return formats.parquet(self.download(job_id, temporary), folder)
-        found = bundle.newest(self.artifacts(job_id), job_id, formats.KINDS[chosen])
-        fetched = self.fetch(found, folder / Path(found.name).name)
-        return fetched if chosen is Format.NPZ else formats.unzip(fetched, folder)
-
-    def fetch(self, artifact: Artifact, target: str | Path) -> Path:
-        """Fetch one file of a job, check it and store it as ``target``.
-
-        Raises:
-            DownloadError: what arrived is not what the service promised.
-        """
-        return bundle.fetch(self._transport, Remote.of(artifact), Path(target))
-
-    def menu(self, kind: str) -> list[dict[str, Any]]:
-        """What can be asked for, of one kind: ``methods``, ``regularizers``, ``networks``, ``decoders``, ``samplers``.
-
-        Each has its fields as JSON Schema, its defaults and its source.
-        """
-        return self._transport.send(calls.menu(kind))
-
-    def methods(self) -> list[dict[str, Any]]:
-        """The methods."""
-        return self.menu("methods")
-
-    def regularizers(self) -> list[dict[str, Any]]:
-        """What can be added to a method."""
-        return self.menu("regularizers")
-
-    def decoders(self) -> list[dict[str, Any]]:
-        """What makes training images of stored ones."""
-        return self.menu("decoders")
-
-    def samplers(self) -> list[dict[str, Any]]:
-        """What chooses the real images of a step."""
-        return self.menu("samplers")
-
-    def networks(self) -> list[dict[str, Any]]:
-        """Networks to match with, train and score with."""
-        return self.menu("networks")
-
-    def presets(self) -> list[dict[str, Any]]:
-        """Named starting points, with the score to expect."""
-        return self.menu("presets")
-
-    def preset(self, name: str) -> dict[str, Any]:
-        """One of them, with its whole specification."""
-        return self._transport.send(calls.preset(name))
-
-    def readings(self) -> list[dict[str, Any]]:
-        """The metrics that jobs report: what each is, its unit and its range."""
-        return self._transport.send(calls.menu("readings"))
-
-    def problems(self) -> list[dict[str, Any]]:
-        """The kinds of refusals, by their codes."""
-        return self._transport.send(calls.problems())
-
-    def health(self) -> dict[str, Any]:
-        """Whether the service and what it depends on are ready."""
-        return self._transport.send(calls.health())
-
-    def workers(self) -> list[dict[str, Any]]:
-        """The workers that are alive, and what they run."""
-        return self._transport.send(calls.menu("workers"))
-
-    def api_keys(self) -> list[dict[str, Any]]:
-        """The API keys of the tenant, without the keys themselves."""
-        return self._transport.send(calls.menu("api-keys"))
-
-    def create_api_key(
-        self, name: str, *, scopes: Sequence[str] | None = None, expires_at: datetime | None = None
-    ) -> dict[str, Any]:
-        """Make an API key; ``key`` of the answer is shown now and never again.
-
-        Args:
-            name: what it is for.
-            scopes: what it may be used for. Default: jobs and artifacts.
-            expires_at: when it stops working, with its time zone. Default: never.
-        """
-        return self._transport.send(calls.create_key(name, scopes, expires_at))
-
-    def revoke_api_key(self, key_id: str) -> None:
-        """Make an API key useless at once."""
-        self._transport.send(calls.revoke_key(key_id))
-
-    def me(self) -> dict[str, Any]:
-        """Whom the key speaks for: tenant, scopes, unfinished jobs and how many there may be."""
-        return self._transport.send(calls.me())
-
-    def login_link(self) -> str:
-        """An address that opens the dashboard once, without a key."""
-        return self._transport.send(calls.login_link())
 
     def next_document(self, job: Job, seconds: float) -> JobDocument:
         """The job's document once its version changes, or after ``seconds``, whichever is first."""
