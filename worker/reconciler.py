@@ -117,15 +117,17 @@ class Reconciler:
         with self._database.read() as session:
             unfinished = studies.unfinished(session)
         for study_id in unfinished:
-            fault_point("study.before")
             try:
                 with self._database.write() as session:
-                    advance(session, study_id)
-                    fault_point("study.decided")
+                    decided = advance(session, study_id)
+                    if decided:
+                        fault_point("study.decided")
             except SQLAlchemyError as error:
                 # One that waits for a lock must not keep the others from going on.
                 _log.warning("%s does not go on yet (%s)", study_id, type(error).__name__)
-            fault_point("study.after")
+                continue
+            if decided:
+                fault_point("study.committed")
 
     def _relay(self) -> None:
         outbox.publish_pending(self._database, self._settings, limit_s=_PUBLISH_S)

@@ -30,19 +30,24 @@ from app.studies.states import transition
 _ENDED = TERMINAL | {State.CANCELLING}
 
 
-def advance(session: Session, study_id: str) -> None:
+def advance(session: Session, study_id: str) -> bool:
     """Do all that can be done for a study now; nothing, where another process is at it.
 
     Args:
         session: a ``write()`` session.
         study_id: the study.
+
+    Returns:
+        Whether a rung or a winner was decided.
     """
     study = repository.locked(session, study_id)
     if study is None or study.finished_at is not None:
-        return
+        return False
+    before = study.decided, study.winner
     # Each further round decides a rung or leaves a trial out.
     while _Round.of(session, study).go():
         pass
+    return (study.decided, study.winner) != before
 
 
 @dataclass

@@ -48,9 +48,9 @@ def advance(state: bytes, step: int) -> bytes:
     return hashlib.sha256(state + struct.pack(">q", step)).digest()
 
 
-def score_after(seed: int, steps: int) -> float:
+def score_after(seed: int, steps: int, ipc: int = 1) -> float:
     """Accuracy in percent that the state after some steps is said to have."""
-    return 50 + 50 * state_after(seed, steps)[1] / 255
+    return 50 + 50 * state_after(seed, steps)[ipc % 32] / 255
 
 
 def result_of(state: bytes) -> bytes:
@@ -63,7 +63,7 @@ class Engine:
     def __init__(self, run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
         self.run_dir, self.writer, self.stop = run_dir, writer, stop
         spec = json.loads((run_dir / "spec.json").read_text())
-        self.seed, self.total = spec["seed"], spec["method"]["iterations"]
+        self.seed, self.ipc, self.total = spec["seed"], spec["ipc"], spec["method"]["iterations"]
         during = (spec.get("evaluation") or {}).get("during") or {}
         self.looks = tuple(during.get("at") or ())
         hold_at = run_dir / protocol.HOLD_AT
@@ -97,7 +97,10 @@ class Engine:
     def look(self) -> None:
         """Score the state where the job asks for that: an accuracy that follows from the seed and the step alone."""
         if self.step in self.looks:
-            values = {"accuracy/validation": score_after(self.seed, self.step), "accuracy/validation/deviation": 0.5}
+            values = {
+                "accuracy/validation": score_after(self.seed, self.step, self.ipc),
+                "accuracy/validation/deviation": 0.5,
+            }
             self.writer.send(protocol.Metrics(step=self.step, wall_ms=time.time_ns() // 10**6, values=values))
 
     def take_step(self) -> None:

@@ -1,0 +1,192 @@
+"""Studies whose workers, reconciler and API are killed between rungs: the winner and its bytes are the undisturbed ones."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from app.models.jobs import Job
+from app.queue import outbox
+from app.studies import halving, planning
+from app.studies.halving import Score
+from app.studies.schemas import StudyDocument
+from app.studies.service import StudyService
+from ddcore import engine
+from ddcore.spec import parse
+from tests.chaos.dummy_engine import result_of, score_after, state_after
+from tests.chaos.expectations import expect_no_engine
+from tests.chaos.harness import PRINCIPAL, Cluster, Server, cluster
+from tests.ddcore.recorder import Recorder
+
+SEED, IPC, STEPS, RUNGS = 3, (1, 2, 3, 4), 18, 3
+REQUEST: dict[str, Any] = {
+    "base": {"dataset": "digits", "method": {"name": "dm", "iterations": STEPS}},
+    "space": {"ipc": list(IPC)},
+    "seeds": [SEED],
+    "budget": {"jobs": len(IPC)},
+    "rungs": RUNGS,
+}
+
+
+def undisturbed() -> tuple[list[list[int]], int]:
+    """Trials that each rung promotes, and the winner, if nothing happens."""
+    going, promoted = list(range(len(IPC))), []
+    for step in halving.holds(STEPS, RUNGS, 3):
+        scores = [Score(trial, score_after(SEED, step, IPC[trial]), 0.5**2 / 3) for trial in going]
+        going = halving.promoted(scores, 3)
+        promoted.append(going)
+    return promoted, promoted[-1][0]
+
+
+def begin(made: Cluster, request: dict[str, Any]) -> str:
+    with made.database.read() as session:
+        plan = StudyService(session, PRINCIPAL, made.settings).plan(planning.read(request))
+    with made.database.write() as session:
+        study_id = StudyService(session, PRINCIPAL, made.settings).create(plan).id
+    outbox.publish_pending(made.database, made.settings)
+    return study_id
+
+
+def study(made: Cluster, study_id: str) -> StudyDocument:
+    with made.database.read() as session:
+        return StudyService(session, PRINCIPAL, made.settings).get(study_id)
+
+
+def until(made: Cluster, look: Callable[[], Any], reached: Callable[[Any], bool], timeout: float = 60) -> Any:
+    """What is seen once it is as wanted."""
+    give_up_at = time.monotonic() + timeout
+    while not reached(found := look()):
+        assert time.monotonic() < give_up_at, f"{found}\n" + "\n".join(w.log.read_text()[-2000:] for w in made.workers)
+        time.sleep(0.05)
+    return found
+
+
+def assert_same(made: Cluster, found: StudyDocument) -> None:
+    """Everything is as it would have been without a fault."""
+    promoted, winner = undisturbed()
+    assert found.status == "succeeded"
+    assert found.winner is not None
+    assert found.winner.trial == winner
+    for rung in range(RUNGS - 1):
+        assert [trial.index for trial in found.trials if trial.rung > rung] == sorted(promoted[rung])
+    for trial in found.trials:
+        for score in trial.scores:
+            assert score.accuracy == score_after(SEED, score.step, IPC[trial.index])
+    assert made.digest(found.winner.job_id) == hashlib.sha256(result_of(state_after(SEED, STEPS))).hexdigest()
+    with made.database.read() as session:
+        states = list(session.scalars(select(Job.status).where(Job.study_id == found.id)))
+    assert sorted(states) == ["cancelled"] * (len(IPC) - 1) + ["succeeded"]
+    made.assert_invariants()
+
+
+FAULTS = ("study.committed:killgroup", "claim.after:killgroup:5", "study.decided:killgroup:3")
+"""Where the first worker, which is the reconciler too, dies: once the first rung is decided, with a job of the second
+one, and in the transaction that decides on the winner."""
+
+
+@pytest.fixture(scope="module")
+def deaths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+    """Every death in a cluster of its own, some side by side because each mostly waits."""
+    with ThreadPoolExecutor(2) as pool:
+        yield {fault: pool.submit(die, tmp_path_factory.mktemp("study"), fault) for fault in FAULTS}
+
+
+def die(folder: Path, fault: str) -> None:
+    with cluster(folder / "home") as made:
+        study_id = begin(made, REQUEST)
+        made.worker(fault).process.wait(60)
+        expect_no_engine(made)
+        made.worker()
+        assert_same(made, until(made, lambda: study(made, study_id), lambda found: found.finished_at is not None))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_only_worker_is_killed(deaths: dict[str, Future[None]], fault: str) -> None:
+    deaths[fault].result()
+
+
+@pytest.mark.postgres
+@pytest.mark.redis
+def test_everybody_is_killed_in_turn(production: Cluster) -> None:
+    """PostgreSQL and Redis, two workers, a reconciler and the API of their own."""
+    external = {"DD_RECONCILER": "external"}
+    server = Server(production)
+    headers = {"Idempotency-Key": "once"}
+    first = httpx.post(f"{server.url}/v1/studies", json=REQUEST, headers=headers, timeout=30)
+    server.process.kill()
+    server.start()
+    again = httpx.post(f"{server.url}/v1/studies", json=REQUEST, headers=headers, timeout=30)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json()["id"] == first.json()["id"]
+
+    workers = [production.worker(**external) for _ in range(2)]
+    reconciler = production.worker("study.decided:killgroup", module="worker.reconciler")
+    assert reconciler.process.wait(60) != 0  # in the transaction that decides the first rung
+    workers[0].kill()
+    production.worker("study.committed:killgroup", module="worker.reconciler").process.wait(60)
+    server.process.kill()
+    workers[1].kill()
+    production.worker(**external)
+    production.worker(**external)
+    production.reconciler()
+    server.start()
+
+    def look() -> StudyDocument:
+        return StudyDocument.model_validate(
+            httpx.get(f"{server.url}{first.json()['links']['self']}", timeout=30).json()
+        )
+
+    assert_same(production, until(production, look, lambda found: found.finished_at is not None))
+
+
+TINY: dict[str, Any] = {
+    "dataset": "digits",
+    "ipc": 1,
+    "method": {"name": "dm", "iterations": 4, "batch_real": 16},
+    "network": {"name": "convnet", "depth": 2, "width": 8},
+    "metrics": {"every": 4, "probe": "random"},
+    "evaluation": {"repeats": 1, "epochs": 2, "audit": False},
+    "compile": "off",
+    "device": "cpu",
+}
+
+
+def test_the_real_engine_is_killed_between_rungs(tmp_path: Path) -> None:
+    real = {"DD_ENGINE_MODULE": "worker.engine_main", "DD_ENGINE_THREADS": "1", "DD_LEASE_S": "4"}
+    request = {
+        "base": TINY, "space": {"method.lr_img": [0.01, 100.0]}, "budget": {"jobs": 2}, "rungs": 2, "reduction": 2,
+        "scoring": {"networks": 2, "epochs": 2},
+    }  # fmt: skip
+    with cluster(tmp_path / "home", **real) as made:
+        study_id = begin(made, request)
+        made.worker("study.committed:killgroup").process.wait(120)
+        expect_no_engine(made)
+        made.worker()
+        found = until(made, lambda: study(made, study_id), lambda each: each.finished_at is not None, 120)
+        assert found.status == "succeeded"
+        assert found.winner is not None
+        alone = {
+            trial.index: run_alone(made.job(trial.jobs[0]).spec, tmp_path / str(trial.index)) for trial in found.trials
+        }
+        for trial in found.trials:
+            _, seen = alone[trial.index]
+            for score in trial.scores:
+                assert score.accuracy == seen[score.step]["accuracy/validation"]
+        digest, _ = alone[found.winner.trial]
+        assert made.digest(found.winner.job_id) == digest
+        made.assert_invariants()
+
+
+def run_alone(spec: dict[str, Any], folder: Path) -> tuple[str, dict[int, dict[str, float]]]:
+    """Digest of the images of a job that is neither held nor killed, and its readings by step."""
+    said = Recorder()
+    result = engine.run(parse(spec), folder / "out", run_dir=folder, cache=folder / "cache", callback=said)
+    return hashlib.sha256((result.out / "distilled.safetensors").read_bytes()).hexdigest(), said.metrics
