@@ -6,6 +6,7 @@
 """
 
 from ddclient.async_client import AsyncClient, AsyncJob
+from ddclient.async_study import AsyncStudy
 from ddclient.bundle import Bundle
 from ddclient.client import Client
 from ddclient.dataset import Dataset
@@ -16,17 +17,21 @@ from ddclient.errors import (
     DownloadError,
     JobFailedError,
     ProblemError,
+    StudyFailedError,
     UnreachableError,
 )
 from ddclient.job import Job
 from ddclient.metrics import Metrics
 from ddclient.models import Alert, Artifact, DatasetDocument, Event, JobDocument, MetricPoint
+from ddclient.study import Study
+from ddclient.study_models import StudyDocument
 
 __all__ = [
     "Alert",
     "Artifact",
     "AsyncClient",
     "AsyncJob",
+    "AsyncStudy",
     "BadInputError",
     "Bundle",
     "Client",
@@ -42,5 +47,8 @@ __all__ = [
     "MetricPoint",
     "Metrics",
     "ProblemError",
+    "Study",
+    "StudyDocument",
+    "StudyFailedError",
     "UnreachableError",
 ]

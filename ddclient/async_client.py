@@ -13,6 +13,7 @@ import httpx
 
 from ddclient import bundle, calls, events, images
 from ddclient.async_datasets import AsyncDatasets
+from ddclient.async_study import AsyncStudyClient
 from ddclient.bundle import Bundle, Remote
 from ddclient.calls import Call, Page
 from ddclient.discovery import locate
@@ -25,7 +26,7 @@ from ddcore.spec import JobSpec
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncStudyClient):
     """A connection to one service, for ``async with``; it finds service and key as :class:`~ddclient.Client` does.
 
     Args:

@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 
 from ddclient import output, spelling
 from ddclient.commands import (
+    auto,
     catalog,
     changes,
     checking,
@@ -30,6 +31,7 @@ from ddclient.commands import (
     list_jobs,
     records,
     service,
+    studies,
     system,
 )
 from ddclient.errors import ClientError, Exit
@@ -50,7 +52,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for module in (service, jobs, list_jobs, checking, changes, compare, records, datasets, catalog, keys, engine, system):
+COMMANDS = (
+    service, auto, jobs, list_jobs, checking, changes, compare, records, studies, datasets, catalog, keys, engine,
+    system,
+)  # fmt: skip
+for module in COMMANDS:
     module.register(app)
 
 

@@ -21,13 +21,14 @@ from ddclient.job import Job, Jobs
 from ddclient.menus import Menus
 from ddclient.metrics import Metrics
 from ddclient.models import Alert, Event, JobDocument
+from ddclient.study_client import StudyClient
 from ddclient.transport import Transport
 from ddcore.spec import JobSpec
 
 T = TypeVar("T")
 
 
-class Client(Files, Menus):
+class Client(Files, Menus, StudyClient):
     """A connection to one service.
 
     Without arguments it finds the service and the key of this machine by itself: ``DD_URL`` and

@@ -88,6 +88,27 @@ class JobFailedError(ClientError):
         super().__init__(f"{job_id} {status}" + (f": {reason}" if reason else ""))
 
 
+class StudyFailedError(ClientError):
+    """A study that was waited for ended without a winner.
+
+    Attributes:
+        study_id: the study.
+        status: ``failed`` or ``cancelled``.
+    """
+
+    code = "study_failed"
+
+    def __init__(self, study_id: str, status: str, reason: str | None) -> None:
+        self.study_id = study_id
+        self.status = status
+        super().__init__(f"{study_id} {status}" + (f": {reason}" if reason else ""))
+
+    @property
+    def exit_code(self) -> int:
+        """Status that ``ddctl`` ends with."""
+        return Exit.CANCELLED if self.status == "cancelled" else Exit.FAILED
+
+
 class DatasetFailedError(ClientError):
     """Images of a user's own that could not be taken in, or no longer are.
 

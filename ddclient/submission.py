@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ def build(
     spec: Path | None = None,
     extends: str | None = None,
     settings: Sequence[str] = (),
+    start: Mapping[str, Any] | None = None,
+    usual_method: str | None = "dm",
 ) -> dict[str, Any]:
     """The job that the options describe: a file or a preset first, then single options, then ``settings``.
 
     Args:
         dataset: name of the dataset.
-        method: name of the method. Default without a file or preset: ``dm``.
+        method: name of the method.
         ipc: images per class.
         iterations: steps of the method.
         seed: seed.
@@ -39,6 +42,8 @@ def build(
         spec: JSON or TOML file, ``-`` for standard input.
         extends: a finished job whose images of unchanged classes are kept.
         settings: ``path=value``, a path such as ``evaluation.epochs`` and a value in JSON or plain text.
+        start: what a job is already, in place of a file.
+        usual_method: name of the method where nothing says one; ``None`` for a job that says none.
 
     Raises:
         BadInputError: nothing says what to distill, or an option or a file cannot be read.
@@ -46,17 +51,17 @@ def build(
     >>> build(dataset="digits", ipc=2, regularizers=["mim=relative:1.0"])
     {'dataset': 'digits', 'ipc': 2, 'method': 'dm', 'regularizers': {'mim': {'relative': 1.0}}}
     """
-    if dataset is None and preset is None and spec is None:
+    if dataset is None and preset is None and spec is None and start is None:
         raise BadInputError(
             "nothing says what to distill: name a dataset (`digits` needs no download), a --preset or a --spec file"
         )
-    body = read_spec(spec) if spec is not None else {}
+    body = read_spec(spec) if spec is not None else copy.deepcopy(dict(start or {}))
     given = {"preset": preset, "dataset": dataset, "ipc": ipc, "seed": seed, "extends": extends}
     body |= {name: value for name, value in given.items() if value is not None}
     if method is not None:
         body["method"] = {"name": method} if "preset" in body else method
-    elif "method" not in body and "preset" not in body:
-        body["method"] = "dm"
+    elif usual_method is not None and "method" not in body and "preset" not in body:
+        body["method"] = usual_method
     if iterations is not None:
         current = body.get("method", {})
         body["method"] = ({"name": current} if isinstance(current, str) else dict(current)) | {"iterations": iterations}
@@ -81,8 +86,12 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def read_spec(path: Path) -> dict[str, Any]:
+def read_spec(path: Path, what: str = "a job") -> dict[str, Any]:
     """The object in a JSON or TOML file, or on standard input for ``-``.
+
+    Args:
+        path: the file.
+        what: whose fields the object has.
 
     Raises:
         BadInputError: the file cannot be read, is not JSON or TOML, or holds no object.
@@ -97,7 +106,7 @@ def read_spec(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise BadInputError(f"{path} is not valid {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}") from error
     if not isinstance(document, dict):
-        raise BadInputError(f"{path} must hold an object with the fields of a job")
+        raise BadInputError(f"{path} must hold an object with the fields of {what}")
     return document
 
 

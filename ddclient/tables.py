@@ -21,7 +21,7 @@ def job(document: JobDocument) -> str:
         facts["accuracy"] = accuracy(document.results, document.runtime_s)
     if document.error:
         facts["error"] = f"{document.error.message} ({document.error.code})"
-    return _table(facts.items())
+    return table(facts.items())
 
 
 def jobs(documents: Iterable[JobDocument]) -> str:
@@ -31,7 +31,7 @@ def jobs(documents: Iterable[JobDocument]) -> str:
         (one.id, _status(one), one.name or "", summary(one.spec), accuracy(one.results) if one.results else "")
         for one in documents
     ]
-    return _table([heading, *rows])
+    return table([heading, *rows])
 
 
 def _status(document: JobDocument) -> str:
@@ -41,6 +41,7 @@ def _status(document: JobDocument) -> str:
     return f"{document.status}, step {progress.step} of {progress.total_steps}"
 
 
-def _table(rows: Iterable[Iterable[str]]) -> str:
+def table(rows: Iterable[Iterable[str]]) -> str:
+    """Rows of text as a table of HTML; the text is escaped."""
     cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
     return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"

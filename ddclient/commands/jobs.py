@@ -11,7 +11,7 @@ import typer
 from ddclient import estimates, output, submission
 from ddclient.client import Client
 from ddclient.commands import ingest_options as own
-from ddclient.commands.sending import send
+from ddclient.commands.sending import reference_of
 from ddclient.errors import BadInputError, Exit
 from ddclient.formats import Format
 from ddclient.images import is_path
@@ -19,7 +19,6 @@ from ddclient.job import Job
 from ddclient.live import watch as follow
 from ddclient.models import Event
 from ddclient.output import JsonOption
-from ddcore.spec.ingest import IngestOptions
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="Identifier of the job, job_….", show_default=False)]
 Dataset = Annotated[
@@ -86,7 +85,7 @@ def submit(
                     f"--dry-run sends nothing, so the size of {body['dataset']} is not known; send it with "
                     "`ddctl datasets add`, then name the set"
                 )
-            body["dataset"] = _sent(client, Path(body["dataset"]), chosen)
+            body["dataset"] = reference_of(client, Path(body["dataset"]), chosen)
         elif chosen.model_fields_set:
             raise BadInputError(own.without_images(chosen))
         found = client.validate(body)
@@ -198,14 +197,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     for command in (submit, watch, get, report, cancel, pause, resume, retry, events):
         app.command()(command)
-
-
-def _sent(client: Client, path: Path, options: IngestOptions) -> str:
-    """The reference of the set that a path of images becomes."""
-    dataset = send(client, path, None, options)
-    report = dataset.report()
-    output.note(f"{own.text_of(report)}\n  kept      as {dataset.reference} in the service at {client.url}")
-    return dataset.reference
 
 
 def _act(action: Callable[[Client], Job], *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ddclient import output
 from ddclient.client import Client
-from ddclient.commands.ingest_options import commands
+from ddclient.commands.ingest_options import commands, text_of
 from ddclient.dataset import Dataset
 from ddclient.errors import DatasetFailedError
 from ddclient.progress import bar
@@ -41,6 +41,17 @@ def send(client: Client, path: Path, name: str | None, options: IngestOptions) -
             else f"detached; the service goes on taking {called} in, `ddctl datasets show {called}` tells how far it is"
         )
         raise
+
+
+def reference_of(client: Client, path: Path, options: IngestOptions) -> str:
+    """The reference of the set that a path of images becomes; what was found in it is told on standard error.
+
+    Raises:
+        DatasetFailedError: the images could not be taken in; the message names commands that may do.
+    """
+    dataset = send(client, path, None, options)
+    output.note(f"{text_of(dataset.report())}\n  kept      as {dataset.reference} in the service at {client.url}")
+    return dataset.reference
 
 
 @contextmanager
