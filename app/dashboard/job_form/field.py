@@ -66,6 +66,7 @@ class Field:
         usual: fields of what was chosen.
         unusual: those of them that few change.
         nullable: whether a job may say that there is none of it.
+        several: whether several values may be typed.
     """
 
     path: str
@@ -82,6 +83,7 @@ class Field:
     usual: Sequence[Field] = ()
     unusual: Sequence[Field] = ()
     nullable: bool = False
+    several: bool = False
 
     @property
     def id(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -88,6 +88,11 @@ class Shape:
             for name, part in schema.get("properties", {}).items()
             if not (name == "name" and self.kind == "component")
         }
+
+    def shared_parts(self, components: Sequence[str]) -> Mapping[str, Shape]:
+        """The parts that each of several components has, by name, as the first of them describes these."""
+        first, *others = (self.parts(one) for one in components)
+        return {name: part for name, part in first.items() if all(name in other for other in others)}
 
     @cached_property
     def terms(self) -> Mapping[str, Shape]:

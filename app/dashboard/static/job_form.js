@@ -67,12 +67,19 @@ export class JobForm {
 
 // A field whose choice has other fields now; it keeps the focus and what was typed since.
 function renew(box, fresh) {
-  const focused = document.activeElement?.id;
+  const before = document.activeElement;
+  const typed = before?.type === "text" ? [before.value, before.selectionStart, before.selectionEnd] : null;
   const open = unfoldedIn(box);
   box.dataset.box = fresh.dataset.box;
   box.replaceChildren(...fresh.cloneNode(true).childNodes);
   for (const details of box.querySelectorAll("details")) details.open ||= open.has(details.id);
-  if (focused && box.querySelector(`#${CSS.escape(focused)}`)) document.getElementById(focused).focus({ preventScroll: true });
+  const focused = before?.id ? box.querySelector(`#${CSS.escape(before.id)}`) : null;
+  if (!focused) return;
+  focused.focus({ preventScroll: true });
+  if (typed) {
+    focused.value = typed[0];
+    focused.setSelectionRange(typed[1], typed[2]);
+  }
 }
 
 function exchange(part, fresh) {
