@@ -56,6 +56,15 @@ def percent(value: float | None, decimals: int = 1) -> str:
     return "–" if value is None else f"{value:.{decimals}f} %"
 
 
+def spread(mean: float | None, deviation: float | None) -> str:
+    """A score in percent with its standard deviation in points.
+
+    >>> spread(91.84, 0.42), spread(91.84, None)
+    ('91.8 ± 0.4 %', '91.8 %')
+    """
+    return percent(mean) if mean is None or deviation is None else f"{mean:.1f} ± {deviation:.1f} %"
+
+
 def size(count: int | None) -> str:
     """Bytes in the largest fitting binary unit.
 
@@ -125,5 +134,6 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "percent": percent,
     "sentence": sentence,
     "size": size,
+    "spread": spread,
     "stamp": stamp,
 }

@@ -15,7 +15,7 @@ from ddclient.commands import ingest_options as own
 from ddclient.commands.service import DataRoot
 from ddclient.commands.studies import By, Label, Name, Priority, labels_of, send_images
 from ddclient.commands.study_following import follow
-from ddclient.errors import ClientError
+from ddclient.errors import BadInputError
 from ddclient.output import JsonOption
 
 MINUTES = 20.0
@@ -39,9 +39,7 @@ def auto(
     test_split: own.TestSplit = None,
     label_column: own.LabelColumn = None,
     skip_unreadable: own.SkipUnreadable = False,
-    local: Annotated[
-        bool, typer.Option("--local", help="Run a service on this machine meanwhile, where none runs.")
-    ] = False,
+    local: Annotated[bool, typer.Option("--local", help="Where no service runs, run one here meanwhile.")] = False,
     data_root: DataRoot = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,12 +54,12 @@ def auto(
         job={"dataset": dataset, "ipc": ipc}, minutes=minutes, objective=objective,
         name=name, labels=labels_of(label), priority=priority,
     )  # fmt: skip
-    with _service(local=local, data_root=data_root) as (client, check):
+    with _service(local=local, data_root=data_root) as (client, check, ours):
         send_images(client, request, ingest)
         output.note(study_text.validated(client.validate_study(request)))
         study = client.submit_study(request)
         output.note(f"{study.id}  {client.url}/studies/{study.id}")
-        back = f"`ddctl up` goes on with it, and `ddctl study watch {study.id}` returns to it" if local else ""
+        back = f"`ddctl up` goes on with it, and `ddctl study watch {study.id}` returns to it" if ours else ""
         follow(study, as_json=as_json, out=out, check=check, back=back)
 
 
@@ -71,18 +69,19 @@ def register(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _service(*, local: bool, data_root: Path | None) -> Iterator[tuple[Client, Check | None]]:
-    """The service that was found; or one of this command's own, and what notices that it died.
+def _service(*, local: bool, data_root: Path | None) -> Iterator[tuple[Client, Check | None, bool]]:
+    """The service that was found, or one of this command's own; what notices that it died, and whether it is our own.
 
     Raises:
-        ClientError: one of its own is asked for where another runs.
+        BadInputError: a service on this machine is asked for where the environment names another one.
     """
-    if not local:
+    if not local or discovery.running_service(discovery.home()) is not None:
         with Client() as client:
-            yield client, None
+            yield client, None, False
         return
     if discovery.is_named():
-        raise ClientError(f"--local is for where no service runs, but there is {discovery.locate().url}; leave it out")
-    own_service = embedded.Service(discovery.home(), port=0, data_root=data_root)
-    with embedded.running(own_service), Client(own_service.url, own_service.api_key) as client:
-        yield client, own_service.check
+        where = discovery.locate()
+        raise BadInputError(f"--local is for this machine, but {where.source} names {where.url}; leave one of them out")
+    service = embedded.Service(discovery.home(), port=0, data_root=data_root)
+    with embedded.running(service), Client(service.url, service.api_key) as client:
+        yield client, service.check, True

@@ -23,7 +23,7 @@ Ddctl = Callable[..., tuple[int, str, str]]
 def ddctl(service: FakeService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ddctl:
     """Run one command: exit status, standard output, standard error."""
 
-    def connect(**options: Any) -> Client:
+    def connect(*_address: str, **options: Any) -> Client:
         return Client("http://service.test", "dd_key", transport=httpx.MockTransport(service), **options)
 
     for module in ("studies", "auto"):
@@ -162,7 +162,33 @@ def test_auto_begins_the_automatic_study_and_fetches_what_won(
     assert f"bundle    {tmp_path / 'out'}" in out
 
 
-def test_auto_needs_no_second_service(ddctl: Ddctl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_service_is_not_asked_for_beside_another(ddctl: Ddctl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DD_URL", "http://127.0.0.1:1")
     status, _, err = ddctl("auto", "digits", "--local")
-    assert (status, "--local is for where no service runs, but there is http://127.0.0.1:1" in err) == (1, True)
+    assert (status, "--local is for this machine, but DD_URL names http://127.0.0.1:1" in err) == (2, True)
+
+
+def test_without_a_service_auto_runs_one_meanwhile(
+    ddctl: Ddctl, service: FakeService, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[str] = []
+
+    class Standin:
+        url, api_key = "http://service.test", "dd_key"
+
+        def __init__(self, home: Path, **options: Any) -> None:
+            assert (home, options) == (tmp_path / "home", {"port": 0, "data_root": None})
+
+        def start(self) -> None:
+            calls.append("start")
+
+        def check(self) -> None:
+            calls.append("check")
+
+        def stop(self) -> None:
+            calls.append("stop")
+
+    monkeypatch.setattr("ddclient.embedded.Service", Standin)
+    service.on("GET", PATH, study_document(), won())
+    assert ddctl("auto", "digits", "--local")[0] == 0
+    assert calls == ["start", "check", "stop"]

@@ -79,7 +79,7 @@ def judged(draft: Draft, jobs: JobTransactions, *, sent: bool) -> Judgement:
         sent: whether the user meant to be done.
     """
     body, name = draft.body, draft.values.get("dataset", "").strip()
-    plain = _plain(body)
+    plain = plain_job(body)
     with jobs.read() as service:
         facts = service.names.facts(name) if name else None
     try:
@@ -89,7 +89,7 @@ def judged(draft: Draft, jobs: JobTransactions, *, sent: bool) -> Judgement:
     return Judgement(NO_FAULTS, validation, Known(validation.spec, plain), facts)
 
 
-def _plain(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def plain_job(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """A job by the method and the protocol of a submission, and nothing else of it; ``None`` where they are wrong."""
     method, evaluation = body.get("method"), body.get("evaluation")
     named = {"method": method["name"] if isinstance(method, Mapping) else method, "dataset": "digits", "ipc": 1}

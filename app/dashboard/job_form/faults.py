@@ -51,7 +51,7 @@ def placed(problems: Sequence[Problem], body: Mapping[str, Any], paths: Sequence
     elsewhere: list[str] = []
     missing: list[str] = []
     for problem in problems:
-        place = _nearest_field(_path(problem.pointer, body), paths)
+        place = nearest_field(path_of(problem.pointer, body), paths)
         if place and problem.code == "missing" and not sent:
             missing.append(place)
         elif place:
@@ -61,7 +61,7 @@ def placed(problems: Sequence[Problem], body: Mapping[str, Any], paths: Sequence
     return Faults(beside, elsewhere, missing)
 
 
-def _path(pointer: str, body: Mapping[str, Any]) -> str:
+def path_of(pointer: str, body: Mapping[str, Any]) -> str:
     """The field that a JSON pointer leads to; regularisers stand by name on the form, and by number in a job."""
     steps = pointer.split("/")[1:]
     names = list(body.get(TERMS, ()))
@@ -70,7 +70,8 @@ def _path(pointer: str, body: Mapping[str, Any]) -> str:
     return ".".join(steps)
 
 
-def _nearest_field(path: str, paths: Sequence[str]) -> str:
+def nearest_field(path: str, paths: Sequence[str]) -> str:
+    """The field of a path, or the nearest one around it; empty where there is none."""
     while path and path not in paths:
         path = path.rpartition(".")[0]
     return path

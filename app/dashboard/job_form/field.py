@@ -21,6 +21,19 @@ LABELS: Mapping[str, str] = {
     "name": "Name",
     "labels": "Labels",
     "priority": "Priority",
+    "study.name": "Name",
+    "study.labels": "Labels",
+    "study.priority": "Priority",
+    "study.seeds": "Seeds of each trial",
+    "study.objective": "What the best is",
+    "study.budget": "Budget",
+    "study.budget.jobs": "Jobs",
+    "study.budget.minutes": "Minutes",
+    "study.sampler": "Points of the space",
+    "study.seed": "Seed of the draw",
+    "study.rungs": "Rungs",
+    "study.reduction": "Reduction",
+    "study.scoring": "Scores on the way",
 }
 """Words for the fields that every job has; others are called what a specification calls them."""
 

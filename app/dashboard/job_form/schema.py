@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from app.jobs.schemas import Envelope
 from ddcore.spec import CATALOGS, JobSpec
@@ -15,6 +17,9 @@ Kind = Literal["component", "terms", "group", "list", "labels", "choice", "flag"
 
 TERMS = "regularizers"
 """The only list of components that each stand in it once; the form has a box to tick for each."""
+
+SAID = frozenset("default description minimum maximum exclusiveMinimum exclusiveMaximum".split())
+"""What a schema says of a field that may be another in another component."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +95,18 @@ class Shape:
         }
 
     def shared_parts(self, components: Sequence[str]) -> Mapping[str, Shape]:
-        """The parts that each of several components has, by name, as the first of them describes these."""
+        """The parts that each of several components has, by name, with what is said alike of them everywhere."""
         first, *others = (self.parts(one) for one in components)
-        return {name: part for name, part in first.items() if all(name in other for other in others)}
+        shared = {name: [other[name] for other in others] for name in first if all(name in other for other in others)}
+        return {name: first[name]._agreed(alike) for name, alike in shared.items()}
+
+    def _agreed(self, others: Sequence[Shape]) -> Shape:
+        kept = {
+            key: value
+            for key, value in self.schema.items()
+            if key not in SAID or all(other.schema.get(key) == value for other in others)
+        }
+        return replace(self, schema=kept)
 
     @cached_property
     def terms(self) -> Mapping[str, Shape]:
@@ -111,12 +125,13 @@ def submission() -> Mapping[str, Shape]:
 @lru_cache(maxsize=2)
 def _submission(_known: tuple[tuple[str, ...], ...]) -> Mapping[str, Shape]:
     """The same, made once for what can be asked for: a component that joins makes another."""
-    found: dict[str, Shape] = {}
-    for model in (JobSpec, Envelope):
-        schema = model.model_json_schema()
-        whole = _without_references(schema, schema.get("$defs", {}), ())
-        found |= Shape(whole).parts()
-    return found
+    return {**parts_of(JobSpec), **parts_of(Envelope)}
+
+
+def parts_of(model: type[BaseModel]) -> Mapping[str, Shape]:
+    """The parts of an object that a model describes, by name."""
+    schema = model.model_json_schema()
+    return Shape(_without_references(schema, schema.get("$defs", {}), ())).parts()
 
 
 def _without_references(node: Any, definitions: Schema, above: tuple[str, ...]) -> Any:

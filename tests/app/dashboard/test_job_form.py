@@ -147,3 +147,13 @@ def test_presets_are_found_by_method_dataset_and_words() -> None:
     assert names == [name for name in all_presets() if name.startswith("paper/mtt+cmi-cifar10-")]
     assert names
     assert Search("no such paper").found() == []
+
+
+def test_several_components_have_their_common_fields_with_what_is_alike() -> None:
+    method = schema.submission()["method"]
+    shared = method.shared_parts(["dm", "idm"])
+    assert set(shared) == set(method.parts("dm")) & set(method.parts("idm"))
+    assert (shared["iterations"].default, shared["lr_img"].default) == (20_000, None)
+    assert method.parts("dm")["lr_img"].default != method.parts("idm")["lr_img"].default
+    assert method.shared_parts(["dm"]) == method.parts("dm")
+    assert method.shared_parts(["dm", "nothing"]) == {}
