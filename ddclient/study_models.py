@@ -30,9 +30,10 @@ class Rung(Document):
 
 
 class TrialScore(Document):
-    """What a trial scored on a rung after ``step`` steps: mean validation accuracy of ``networks`` networks in percent.
+    """What a trial scored on a rung after ``step`` steps.
 
-    ``deviation`` is their sample standard deviation in points; ``objective`` is what trials are ranked by.
+    ``accuracy`` is the mean over ``networks`` on validation images in percent, ``deviation`` their standard deviation
+    in points, or that of the means of several seeds; ``objective`` is what trials are ranked by.
     """
 
     rung: int
@@ -59,11 +60,18 @@ class Trial(Document):
 
 
 class Reached(Document):
-    """An accuracy in percent, and its standard deviation in points over ``networks``."""
+    """An accuracy on validation images in percent, and its standard deviation in points."""
 
     accuracy: float
     deviation: float | None = None
-    networks: int | None = None
+
+
+class BestCoreset(Document):
+    """The best of the trials that keep real images as they are."""
+
+    trial: int
+    title: str = ""
+    validation: Reached
 
 
 class Evaluated(Document):
@@ -86,7 +94,7 @@ class Winner(Document):
     validation: Reached
     accuracy: Evaluated | None = None
     gap: float | None = None
-    best_coreset: dict[str, Any] | None = None
+    best_coreset: BestCoreset | None = None
     answer: str | None = None
 
 

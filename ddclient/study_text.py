@@ -9,6 +9,8 @@ from ddclient.live import duration
 from ddclient.study_models import Rung, StudyDocument, Trial, TrialScore
 
 MINUTE_S = 60
+SHOWN = 12
+"""Trials that a study about to begin lists."""
 
 
 def describe(document: StudyDocument) -> str:
@@ -39,12 +41,14 @@ def searched(spec: Mapping[str, Any]) -> str:
     if "ipc" in base:
         fixed.append(f"ipc {base['ipc']}")
     space = spec.get("space") or {}
-    return ", ".join([*fixed, f"over {', '.join(space)}" if space else "over methods and their settings (automatic)"])
+    method = base.get("method")
+    auto = (method.get("name") if isinstance(method, Mapping) else method) == "auto"
+    return ", ".join([*fixed, "over methods and their settings" if auto else f"over {', '.join(space) or 'nothing'}"])
 
 
 def rung_line(document: StudyDocument, rung: Rung) -> str:
     """How far a rung is, in one line."""
-    whole = f"rung {rung.rung + 1} of {len(document.rungs)}, {rung.share:.0%} of the steps"
+    whole = f"rung {rung.rung}, {100 * rung.share:.0f} % of the steps"
     done = f"{rung.scored} of {rung.trials} scored"
     parts = [f"{whole}: {done}"]
     if rung.ended:
@@ -95,6 +99,9 @@ def evidence(document: StudyDocument) -> Iterator[str]:
     if winner.accuracy is not None:
         gap = "" if winner.gap is None else f", {winner.gap:+.1f} points from what chose it"
         yield f"accuracy  {spread(winner.accuracy.mean, winner.accuracy.deviation)} on the test set, networks anew{gap}"
+    if winner.best_coreset is not None:
+        best, score = winner.best_coreset, winner.best_coreset.validation
+        yield f"coreset   {best.title}, {spread(score.accuracy, score.deviation)} on validation images"
     if winner.answer:
         yield f"answer    {winner.answer}"
 
@@ -116,9 +123,16 @@ def validated(found: Mapping[str, Any]) -> str:
 
 
 def _validated(found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"valid     {searched(found.get('spec') or {})}"
-    yield from (f"refused   {one['points']} of the points: {one['reason']}" for one in found.get("refused") or ())
-    yield from (f"warning   {text}" for text in found.get("warnings") or ())
+    yield f"valid     {searched(found['spec'])}"
+    titles = [trial["title"] for trial in found["trials"]]
+    more = f" and {len(titles) - SHOWN} more" if len(titles) > SHOWN else ""
+    yield f"trials    {len(titles)} of {found['points']:,} points: {'; '.join(titles[:SHOWN])}{more}"
+    minutes = found["minutes"]
+    time = "unknown time" if minutes is None else f"about {duration(minutes * MINUTE_S)} of running"
+    steps = f"{found['steps']:,} steps of the {found['full_grid_steps']:,} that all trials to the end would take"
+    yield f"cost      {found['jobs']} {'job' if found['jobs'] == 1 else 'jobs'}, {time}, {steps}"
+    yield from (f"refused   {one['points']} of the points: {one['reason']}" for one in found["refused"])
+    yield from (f"warning   {text}" for text in found["warnings"])
 
 
 def trial_row(trial: Trial) -> tuple[str, ...]:
@@ -128,7 +142,7 @@ def trial_row(trial: Trial) -> tuple[str, ...]:
         str(trial.index),
         trial.title,
         trial.status,
-        str(trial.rung + 1),
+        str(trial.rung),
         "" if last is None else str(last.step),
         "" if last is None else spread(last.accuracy, last.deviation),
         "" if last is None else f"{last.objective:.4g}",

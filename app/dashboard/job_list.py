@@ -58,13 +58,14 @@ class Listing:
     dataset: str = ""
     search: str = ""
     label: str = ""
+    study: str = ""
     sort: str = NEWEST
     columns: Sequence[str] = field(default=USUAL)
 
     @property
     def filtered(self) -> bool:
         """Whether some jobs may be left out."""
-        return any((self.status, self.method, self.dataset, self.search.strip(), self.label))
+        return any((self.status, self.method, self.dataset, self.search.strip(), self.label, self.study))
 
     @property
     def filters(self) -> Filters:
@@ -79,6 +80,7 @@ class Listing:
             dataset=self.dataset or None,
             labels=(Filters.read_label(self.label),) if self.label else (),
             search=self.search.strip() or None,
+            study=self.study or None,
         )
 
     @property

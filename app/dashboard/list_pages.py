@@ -55,13 +55,14 @@ def list_page(
     dataset: Word = "",
     search: Word = "",
     label: Annotated[str, Query(max_length=400)] = "",
+    study: Word = "",
     sort: Annotated[str, Query(max_length=32)] = NEWEST,
     columns: Annotated[list[str] | None, Query(max_length=len(COLUMNS))] = None,
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> Response:
     """The jobs that the address asks for, newest first unless it says otherwise."""
     chosen = tuple(name for name in COLUMNS if name in columns) if columns else USUAL
-    listing = Listing(status, method, dataset, search, label, sort or NEWEST, chosen)
+    listing = Listing(status, method, dataset, search, label, study, sort or NEWEST, chosen)
     if jobs is None:
         return login_page(listing.address())
     try:

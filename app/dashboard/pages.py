@@ -23,6 +23,8 @@ from app.dashboard import (
     list_pages,
     snippets,
     static_files,
+    study_pages,
+    study_submit_pages,
     submit_pages,
 )
 from app.dashboard.drawing import bars
@@ -54,6 +56,8 @@ router.include_router(dataset_pages.router)
 # Before the page of a job: its address would fit.
 router.include_router(submit_pages.router)
 router.include_router(list_pages.router)
+router.include_router(study_submit_pages.router)
+router.include_router(study_pages.router)
 router.include_router(compare_pages.router)
 
 SHOWN_CHILDREN = 20

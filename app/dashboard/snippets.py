@@ -127,6 +127,32 @@ def first_job(base_url: str) -> dict[str, str]:
     }
 
 
+def study(request: Mapping[str, Any], base_url: str) -> dict[str, str]:
+    """The same study from a shell, over HTTP and from Python.
+
+    Args:
+        request: of the study.
+        base_url: where the service answers.
+    """
+    text = json.dumps(request, ensure_ascii=False)
+    return {
+        "ddctl": f"echo {shlex.quote(text)} \\\n  | ddctl study create --file - --watch",
+        "curl": _post(base_url, "/v1/studies", text),
+        "Python": f"from ddclient import Client\n\nstudy = Client().submit_study({dict(request)!r})\nstudy.wait()\n"
+        'data = study.job.download("out/").as_torch()',
+    }
+
+
+def first_study(base_url: str) -> dict[str, str]:
+    """What to type when there is no study yet."""
+    body = {"base": {"dataset": "digits", "ipc": 1, "method": "auto"}, "budget": {"minutes": 5}}
+    return {
+        "Your own images": "ddctl auto ./photos --ipc 10 --minutes 20 --out best",
+        "ddctl": "ddctl auto digits --ipc 1 --minutes 5 --out best",
+        "curl": _post(base_url, "/v1/studies", json.dumps(body)),
+    }
+
+
 def distil(reference: str, wanted: Mapping[str, Any], base_url: str) -> dict[str, str]:
     """How to distil a set by hand.
 

@@ -63,6 +63,10 @@ CHECKS: dict[str, Callable[[str], bool]] = {
         bool(re.search(r"photos@\d+, 2 images a class", out)) and out.count("accuracy  ") == 2
     ),
     "ddctl train-on distilled": lambda out: out.count("accuracy  ") == 2 and "reported" in out,
+    "ddctl auto": lambda out: (
+        "succeeded" in out and "winner    " in out and "best coreset" in out and "photos-best" in out
+    ),
+    "ddctl study create": lambda out: "rung" in out and "winner    " in out and out.count("study_") >= 2,
     "load_file": lambda out: out == "",
 }
 

@@ -18,7 +18,7 @@ from ddclient import cli
 from ddclient.errors import Exit
 from tests.contract.conftest import TINY, Live
 
-JOB, SET = "/v1/jobs/{job_id}", "/v1/datasets/{dataset_id}"
+JOB, SET, STUDY = "/v1/jobs/{job_id}", "/v1/datasets/{dataset_id}", "/v1/studies/{study_id}"
 COMMANDS: dict[str, tuple[str, ...]] = {
     "submit": ("post /v1/jobs",),
     "validate": ("post /v1/jobs:validate",),
@@ -51,6 +51,16 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "datasets ingest": (f"post {SET}:ingest",),
     "datasets export": (f"get {SET}/files", f"get {SET}/files/{{name}}"),
     "datasets rm": (f"delete {SET}",),
+    "auto": ("post /v1/studies", "post /v1/studies:validate"),
+    "study create": ("post /v1/studies", "post /v1/studies:validate"),
+    "study validate": ("post /v1/studies:validate",),
+    "study list": ("get /v1/studies",),
+    "study show": (f"get {STUDY}",),
+    "study watch": (f"get {STUDY}",),
+    "study pause": (f"post {STUDY}:pause",),
+    "study resume": (f"post {STUDY}:resume",),
+    "study cancel": (f"post {STUDY}:cancel",),
+    "study delete": (f"delete {STUDY}",),
     "methods": ("get /v1/methods",),
     "regularizers": ("get /v1/regularizers",),
     "networks": ("get /v1/networks",),

@@ -7,6 +7,13 @@ from typing import Any
 from tests.ddclient.conftest import JOB_ID
 
 STUDY_ID = "study_" + "a" * 26
+VALIDATION: dict[str, Any] = {
+    "object": "study_validation", "spec": {"base": {"dataset": "digits", "method": "auto"}, "space": {}}, "points": 2,
+    "jobs": 2, "trials": [{"index": 0, "title": "herding"}, {"index": 1, "title": "dm"}], "rungs": [[0, 30], [0, 90]],
+    "steps": 90, "full_grid_steps": 90, "minutes": 1.5, "refused": [{"reason": "no steps", "points": 1}],
+    "warnings": ["no worker"],
+}  # fmt: skip
+"""What a study would be, as the service answers."""
 SPEC = {
     "base": {"dataset": "digits", "ipc": 1, "method": {"iterations": 90}},
     "space": {"method": ["dm", "idm"], "ipc": [1, 2]},
@@ -33,7 +40,7 @@ def study_document(status: str = "running", **fields: Any) -> dict[str, Any]:
     """A study of four trials whose first rung is decided."""
     trials = [
         trial(0, "held", 70.0), trial(1, "promoted", 80.0, 84.0), trial(2, "failed", reason="`loss` became nan"),
-        trial(3, "dropped", 60.0, reason="not promoted: 3rd of 3 at rung 1"),
+        trial(3, "dropped", 60.0, reason="not promoted: 3rd of 3 at rung 0"),
     ]  # fmt: skip
     rungs = [
         {"rung": 0, "share": 1 / 9, "trials": 4, "scored": 3, "ended": 1, "promoted": 2, "decided": True},
@@ -57,6 +64,7 @@ def won() -> dict[str, Any]:
     document["winner"] = {
         "trial": 1, "job_id": JOB_ID, "validation": {"accuracy": 85.0, "deviation": 0.5},
         "accuracy": {"mean": 84.1, "deviation": 0.7, "networks": 3}, "gap": -0.9,
-        "best_coreset": None, "answer": "The set beats the best coreset by 6.1 points.",
+        "best_coreset": {"trial": 2, "title": "herding", "validation": {"accuracy": 78.9, "deviation": 0.4}},
+        "answer": "The set beats the best coreset by 6.1 points.",
     }  # fmt: skip
     return document

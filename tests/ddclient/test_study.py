@@ -138,8 +138,8 @@ def test_a_terminal_keeps_a_line_for_each_rung(client: Client, service: FakeServ
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     for part in (
-        "rung 1 of 3, 11% of the steps: 3 of 4 scored, 1 ended, best 80.0 % ± 0.6 (idm, ipc 1), 2 go on",
-        "rung 3 of 3, 100% of the steps: 1 of 1 scored, best 85.0 % ± 0.6 (idm, ipc 1)",
+        "rung 0, 11 % of the steps: 3 of 4 scored, 1 ended, best 80.0 % ± 0.6 (idm, ipc 1), 2 go on",
+        "rung 2, 100 % of the steps: 1 of 1 scored, best 85.0 % ± 0.6 (idm, ipc 1)",
         "evaluation of the winner: 84.1 % ± 0.7",
         "1,310 steps of the 3,600 that all trials to the end would take",
     ):
@@ -153,8 +153,8 @@ def test_lines_are_written_once_where_there_is_no_terminal(client: Client, servi
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert [line.split(",")[0] for line in lines] == [
-        "running: rung 1 of 3", "running: rung 2 of 3",
-        "succeeded: rung 2 of 3", "succeeded: rung 3 of 3", "succeeded: evaluation of the winner: 84.1 % ± 0.7",
+        "running: rung 0", "running: rung 1",
+        "succeeded: rung 1", "succeeded: rung 2", "succeeded: evaluation of the winner: 84.1 % ± 0.7",
     ]  # fmt: skip
 
 

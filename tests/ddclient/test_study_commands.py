@@ -13,7 +13,7 @@ import pytest
 from ddclient import Client, cli
 from ddclient.errors import Exit
 from tests.ddclient.conftest import JOB_ID, FakeService, artifact_document, bundle_zip, job_document
-from tests.ddclient.study_documents import STUDY_ID, study_document, won
+from tests.ddclient.study_documents import STUDY_ID, VALIDATION, study_document, won
 
 PATH = f"/v1/studies/{STUDY_ID}"
 Ddctl = Callable[..., tuple[int, str, str]]
@@ -28,7 +28,7 @@ def ddctl(service: FakeService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
     for module in ("studies", "auto"):
         monkeypatch.setattr(f"ddclient.commands.{module}.Client", connect)
-    service.on("POST", "/v1/studies:validate", {"spec": {"base": {"dataset": "digits"}}, "warnings": ["no worker"]})
+    service.on("POST", "/v1/studies:validate", VALIDATION)
     service.on("POST", "/v1/studies", study_document())
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -55,7 +55,14 @@ def test_create_sends_what_the_options_say(ddctl: Ddctl, service: FakeService) -
         "--objective", "accuracy_per_byte", "--scoring", "networks=2", "--rungs", "2", "--label", "team=a",
     )  # fmt: skip
     assert (status, out) == (0, f"{STUDY_ID}\n"), err
-    assert "warning   no worker" in err
+    for line in (
+        "valid     digits, over methods and their settings",
+        "trials    2 of 2 points: herding; dm",
+        "cost      2 jobs, about 1 min 30 s of running, 90 steps of the 90 that all trials to the end would take",
+        "refused   1 of the points: no steps",
+        "warning   no worker",
+    ):
+        assert line in err
     assert service.bodies("POST", "/v1/studies") == [
         {
             "base": {"dataset": "digits", "ipc": 2, "method": {"iterations": 50}, "evaluation": {"epochs": 5}},
@@ -116,6 +123,7 @@ def test_the_winner_is_fetched(ddctl: Ddctl, service: FakeService, tmp_path: Pat
     assert status == 0
     assert "winner    idm, ipc 1" in out
     assert "chosen by 85.0 % ± 0.5 on validation images" in out
+    assert "coreset   herding, 78.9 % ± 0.4 on validation images" in out
     assert "answer    The set beats the best coreset by 6.1 points." in out
     assert (tmp_path / "out" / "distilled.safetensors").is_file()
     assert json.loads(ddctl("study", "watch", STUDY_ID, "--json")[1])["winner"]["job_id"] == JOB_ID
@@ -139,7 +147,7 @@ def test_list_show_and_verbs(ddctl: Ddctl, service: FakeService) -> None:
     listed = ddctl("study", "list", "--limit", "2")[1]
     assert "idm, ipc 1, 84.1 % ± 0.7" in listed
     shown = ddctl("study", "show", STUDY_ID, "--trials")[1]
-    assert "not promoted: 3rd of 3 at rung 1" in shown
+    assert "not promoted: 3rd of 3 at rung 0" in shown
     assert "left out  1 of the trials: `loss` became nan" in shown
     for verb in ("pause", "resume", "cancel"):
         service.on("POST", f"{PATH}:{verb}", study_document("pausing"))
@@ -157,7 +165,7 @@ def test_auto_begins_the_automatic_study_and_fetches_what_won(
     assert service.bodies("POST", "/v1/studies") == [
         {"base": {"dataset": "digits", "ipc": 1, "method": "auto"}, "budget": {"minutes": 2.0}}
     ]
-    assert err.index("rung 1 of 3") < err.index("rung 3 of 3") < err.index("evaluation of the winner")
+    assert err.index("rung 0,") < err.index("rung 2,") < err.index("evaluation of the winner")
     assert f"http://service.test/studies/{STUDY_ID}" in err
     assert f"bundle    {tmp_path / 'out'}" in out
 
