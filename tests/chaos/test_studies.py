@@ -1,4 +1,4 @@
-"""Studies whose workers, reconciler and API are killed between rungs: the winner and its bytes are the undisturbed ones."""
+"""Studies whose workers, reconciler and API are killed between rungs: the same winner, with the same bytes."""
 
 from __future__ import annotations
 
@@ -120,10 +120,10 @@ def test_everybody_is_killed_in_turn(production: Cluster) -> None:
     external = {"DD_RECONCILER": "external"}
     server = Server(production)
     headers = {"Idempotency-Key": "once"}
-    first = httpx.post(f"{server.url}/v1/studies", json=REQUEST, headers=headers, timeout=30)
+    first = httpx.post(f"{server.address}/v1/studies", json=REQUEST, headers=headers, timeout=30)
     server.process.kill()
     server.start()
-    again = httpx.post(f"{server.url}/v1/studies", json=REQUEST, headers=headers, timeout=30)
+    again = httpx.post(f"{server.address}/v1/studies", json=REQUEST, headers=headers, timeout=30)
     assert (first.status_code, again.status_code) == (201, 200)
     assert again.json()["id"] == first.json()["id"]
 
@@ -141,7 +141,7 @@ def test_everybody_is_killed_in_turn(production: Cluster) -> None:
 
     def look() -> StudyDocument:
         return StudyDocument.model_validate(
-            httpx.get(f"{server.url}{first.json()['links']['self']}", timeout=30).json()
+            httpx.get(f"{server.address}{first.json()['links']['self']}", timeout=30).json()
         )
 
     assert_same(production, until(production, look, lambda found: found.finished_at is not None))

@@ -23,7 +23,7 @@ from worker import supervisor as module
 from worker.supervisor import Supervisor
 
 
-def run(service: Cluster, supervisor: Supervisor, **fields: int) -> Job:
+def run(service: Cluster, supervisor: Supervisor, **fields: Any) -> Job:
     job_id = service.submit(ring=False, iterations=10, **fields)
     supervisor.supervise(claim(service, service.settings.lease_s))
     return service.job(job_id)

@@ -25,7 +25,8 @@ Score = Callable[[Job, int], float]
 
 def quality(job: Job, step: int) -> float:
     """An accuracy that grows with the steps, and differs between jobs."""
-    return 50.0 + float(job.spec["ipc"]) + step / max(1, job.total_steps) + job.spec["method"].get("lr_img", 0) / 2
+    rate = float(job.spec["method"].get("lr_img", 0))
+    return 50.0 + float(job.spec["ipc"]) + step / max(1, job.total_steps) + rate / 2
 
 
 def claim(session: Session, job_id: str) -> None:
