@@ -41,7 +41,7 @@ class Plan(Document):
     remaining_s: float | None = None
 
 
-class Progress(Document):
+class JobProgress(Document):
     """How far a job is.
 
     ``step`` of ``total_steps`` count the distillation, ``phase_done`` of ``phase_total`` the work of the
@@ -79,7 +79,7 @@ class JobDocument(Document):
     labels: dict[str, str] = Field(default_factory=dict)
     priority: int = 0
     attempt: int = 0
-    progress: Progress | None = None
+    progress: JobProgress | None = None
     last_metrics: dict[str, Any] | None = None
     results: Results | None = None
     error: Failure | None = None

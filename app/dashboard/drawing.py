@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.dashboard.views import Comparison, SetScore
+from app.dashboard.views import ArchitectureView, SetScore
 
 LABEL, WIDTH, ROW, BAR = 74, 200, 34, 16
 """Columns of the label and of the bar, height of a row and of its bar, in units of the drawing."""
@@ -45,7 +45,7 @@ class Bars:
         return ROW * len(self.rows)
 
 
-def bars(comparison: Comparison) -> Bars:
+def bars(comparison: ArchitectureView) -> Bars:
     """The distilled set's accuracy above those of its controls."""
     scores = [comparison.distilled, *comparison.controls]
     return Bars([_bar(score, row, "control" if row else "distilled") for row, score in enumerate(scores)])

@@ -87,7 +87,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ArchitectureView:
     """A distilled set beside its controls, scored with one architecture."""
 
     network: str
@@ -219,18 +219,18 @@ class JobView:
         return max(((self.job.finished_at or self.now) - self.job.started_at).total_seconds(), 0.0)
 
     @property
-    def comparisons(self) -> list[Comparison]:
+    def comparisons(self) -> list[ArchitectureView]:
         """Its scores, one entry for each architecture."""
         entries = self.job.results.by_architecture if self.job.results else ()
         return [_comparison(entry, entry.accuracy) for entry in entries if entry.accuracy]
 
     @property
-    def score(self) -> Comparison | None:
+    def score(self) -> ArchitectureView | None:
         """Its score with the first architecture."""
         return next(iter(self.comparisons), None)
 
     @property
-    def worst(self) -> Comparison | None:
+    def worst(self) -> ArchitectureView | None:
         """Its score with the architecture that learns least from it, where there are several."""
         found = worst(self.job.results) if self.job.results else None
         return None if found is None or found.accuracy is None else _comparison(found, found.accuracy)
@@ -314,13 +314,13 @@ def _phase(ahead: PhaseAhead, now: str | None) -> PhaseRow:
     return PhaseRow(PHASES[ahead.phase], begun if ahead.done or ahead.phase == now else "to come", left)
 
 
-def _comparison(entry: ArchitectureScores, accuracy: Score) -> Comparison:
+def _comparison(entry: ArchitectureScores, accuracy: Score) -> ArchitectureView:
     controls = [_named(name, found) for name, found in entry.controls.items() if found]
     found = [
         Verdict(verdict(name, one), "up" if one.verdict == "above" else "down")
         for name, one in differences(entry).items()
     ]
-    return Comparison(_network(entry.network), _named("distilled", accuracy), controls, found)
+    return ArchitectureView(_network(entry.network), _named("distilled", accuracy), controls, found)
 
 
 def _named(name: str, found: Score) -> SetScore:

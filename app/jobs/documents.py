@@ -8,14 +8,14 @@ from app.costs import plans
 from app.costs.plans import Place
 from app.jobs.repository import JobRepository, LastValue
 from app.jobs.schemas import (
-    Condition,
+    JobCondition,
     JobDocument,
     JobError,
+    JobProgress,
     LastMetrics,
     LimitsDocument,
     PhaseAhead,
     Plan,
-    Progress,
 )
 from app.models.jobs import Job
 from app.models.states import TERMINAL, Kind, State
@@ -83,13 +83,13 @@ def _extendable(method: str) -> bool:
     return known is not None and known.extendable
 
 
-def _progress(job: Job, state: State) -> Progress:
+def _progress(job: Job, state: State) -> JobProgress:
     finished = 1.0 if state is State.SUCCEEDED else 0.0
     fraction = min(job.step / job.total_steps, 1.0) if job.total_steps else finished
     left = None if job.phase_total is None else job.phase_total - job.phase_done
     running = state not in TERMINAL and job.owner is not None
     eta_s = left / job.steps_per_s if running and left is not None and job.steps_per_s else None
-    return Progress(
+    return JobProgress(
         step=job.step,
         total_steps=job.total_steps,
         fraction=fraction,
@@ -124,13 +124,15 @@ def _last_metrics(readings: Mapping[str, LastValue]) -> LastMetrics | None:
     return LastMetrics(**shown, at_step=max(reading.step for reading in readings.values()))
 
 
-def _conditions(job: Job, state: State) -> list[Condition]:
+def _conditions(job: Job, state: State) -> list[JobCondition]:
     return [
-        Condition(type="Validated", status=True, last_transition_at=job.created_at),
-        Condition(type="Queued", status=state is State.QUEUED, last_transition_at=job.queued_at),
-        Condition(type="LeaseHeld", status=job.owner is not None, last_transition_at=job.claimed_at),
-        Condition(type="CheckpointFresh", status=job.checkpoint_at is not None, last_transition_at=job.checkpoint_at),
-        Condition(type="ArtifactsReady", status=job.results is not None, last_transition_at=job.finished_at),
+        JobCondition(type="Validated", status=True, last_transition_at=job.created_at),
+        JobCondition(type="Queued", status=state is State.QUEUED, last_transition_at=job.queued_at),
+        JobCondition(type="LeaseHeld", status=job.owner is not None, last_transition_at=job.claimed_at),
+        JobCondition(
+            type="CheckpointFresh", status=job.checkpoint_at is not None, last_transition_at=job.checkpoint_at
+        ),
+        JobCondition(type="ArtifactsReady", status=job.results is not None, last_transition_at=job.finished_at),
     ]
 
 

@@ -111,7 +111,7 @@ class Plan(BaseModel):
     remaining_s: float | None = Field(description="Seconds until the job ends; null where they cannot be told.")
 
 
-class Progress(BaseModel):
+class JobProgress(BaseModel):
     """How far the job is. Steps count the distillation; ``phase_*`` count the work of the current phase."""
 
     step: int
@@ -136,7 +136,7 @@ class LastMetrics(BaseModel):
     at_step: int
 
 
-class Condition(BaseModel):
+class JobCondition(BaseModel):
     """One aspect of the job's situation, in the manner of Kubernetes."""
 
     type: Literal["Validated", "Queued", "LeaseHeld", "CheckpointFresh", "ArtifactsReady"]
@@ -170,10 +170,10 @@ class JobDocument(BaseModel):
     priority: int
     attempt: int = Field(description="Times a worker has begun it.")
     max_attempts: int = Field(description="Failures after which it is given up.")
-    progress: Progress
+    progress: JobProgress
     last_metrics: LastMetrics | None
     results: Results | None = Field(description="Accuracy beside its controls, once scored.")
-    conditions: list[Condition]
+    conditions: list[JobCondition]
     error: JobError | None
     desired: Literal["run", "pause", "cancel"]
     actions: list[str] = Field(description="What can be done with it now.")

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from ddcore.data import stored
-from ddcore.data.ingest.intake import Progress, take_in
+from ddcore.data.ingest.intake import OnProgress, take_in
 from ddcore.errors import DataError
 from ddcore.spec.ingest import DatasetReport, IngestOptions
 from ddcore.spec.local_sets import places_of, report_in
@@ -37,7 +37,7 @@ def add(
     name: str,
     options: IngestOptions,
     replace: bool = False,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> DatasetReport:
     """Take files in, and keep the set in the data root.
 
@@ -74,7 +74,7 @@ def add(
     return report
 
 
-def inspect(place: Path, *, name: str, options: IngestOptions, progress: Progress | None = None) -> DatasetReport:
+def inspect(place: Path, *, name: str, options: IngestOptions, progress: OnProgress | None = None) -> DatasetReport:
     """Say what would be taken in, and keep nothing.
 
     Raises:

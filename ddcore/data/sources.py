@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from ddcore.data import digits, stored
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.ingest import intake
-from ddcore.data.ingest.intake import Progress
+from ddcore.data.ingest.intake import OnProgress
 from ddcore.data.readers import layouts_known, published
 from ddcore.data.stored import StoredSet
 from ddcore.errors import DataError
@@ -66,7 +66,7 @@ def load(name: str, data_root: Path | None = None, cache: Path | None = None) ->
 
 
 def own(
-    place: Path, name: str, options: IngestOptions, cache: Path | None = None, *, progress: Progress | None = None
+    place: Path, name: str, options: IngestOptions, cache: Path | None = None, *, progress: OnProgress | None = None
 ) -> StoredSet:
     """A user's own files as a set; decoded once, as long as neither they nor the options change.
 

@@ -16,7 +16,7 @@ from ddcore.formulas import selection
 from ddcore.pretrained.teachers import Teacher
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
-from ddcore.spec import Condition
+from ddcore.spec import TrainingCondition
 from ddcore.spec.evaluation import CANDIDATES, SUBSET
 from ddcore.synthetic.stages import Stages
 
@@ -93,7 +93,7 @@ class Controls:
         """The teacher's probabilities, float32 (N, classes), of uint8 or of normalised images."""
         return self._teacher.probabilities(images, self._config.temperature)
 
-    def make(self, condition: Condition, generator: Generator, stages: Stages | None = None) -> TrainingSet:
+    def make(self, condition: TrainingCondition, generator: Generator, stages: Stages | None = None) -> TrainingSet:
         """The set of a control.
 
         Args:
@@ -116,7 +116,7 @@ class Controls:
         of_images = None if stages is None else stages.of_real(labels)
         return TrainingSet(images, self._labels(condition, images, labels), stages=of_images)
 
-    def _labels(self, condition: Condition, images: Tensor, labels: Tensor) -> Tensor:
+    def _labels(self, condition: TrainingCondition, images: Tensor, labels: Tensor) -> Tensor:
         return self.soft_labels(images) if condition.labels == "soft" else labels
 
     @cached_property

@@ -25,7 +25,7 @@ from ddcore.formulas.worth import worth
 from ddcore.runtime.callback import Callback
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
-from ddcore.spec import DISTILLED, Condition, Labels, NetworkConfig, RobustScore
+from ddcore.spec import DISTILLED, Labels, NetworkConfig, RobustScore, TrainingCondition
 from ddcore.spec.differences import differences
 from ddcore.spec.evaluation import BEST_CORESET, CANDIDATES, EIGHT_BIT
 from ddcore.spec.results import (
@@ -58,7 +58,7 @@ class _Trial:
     """One network to train: which architecture, under which condition, and which repetition."""
 
     network: int
-    condition: Condition
+    condition: TrainingCondition
     repeat: int
 
     @property
@@ -76,7 +76,9 @@ class _Trial:
 
     @classmethod
     def of(cls, score: NetworkScore) -> _Trial:
-        return cls(score["network"], Condition(*(score[name] for name in Condition._fields)), score["repeat"])
+        return cls(
+            score["network"], TrainingCondition(*(score[name] for name in TrainingCondition._fields)), score["repeat"]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,11 +217,11 @@ class Evaluation:
         points = tuple(SubsetScore(images=size, accuracy=summarize(values)) for size, values in curve)
         return WorthReport.model_validate({**vars(found), "curve": points})
 
-    def _validated(self, scores: Mapping[_Trial, NetworkScore]) -> dict[Condition, float]:
+    def _validated(self, scores: Mapping[_Trial, NetworkScore]) -> dict[TrainingCondition, float]:
         """Accuracies of the coresets to choose from, on the validation images."""
         return {condition: scores[_Trial(0, condition, 0)]["accuracy"] for condition in self.config.candidates()}
 
-    def _resolved(self, condition: Condition, scores: Mapping[_Trial, NetworkScore]) -> Condition:
+    def _resolved(self, condition: TrainingCondition, scores: Mapping[_Trial, NetworkScore]) -> TrainingCondition:
         """The condition, with the coreset that was chosen in the place of the best one: of equals the first."""
         if condition.set != BEST_CORESET:
             return condition
@@ -230,7 +232,7 @@ class Evaluation:
     def _full_epochs(self) -> int:
         return self.config.epochs_on("full", len(self._run.dataset.train))
 
-    def _recipe(self, recipe: Recipe, condition: Condition) -> Recipe:
+    def _recipe(self, recipe: Recipe, condition: TrainingCondition) -> Recipe:
         """The recipe under a condition; on the full training set its whole schedule is shortened."""
         if not condition.augmented:
             recipe = replace(recipe, strategy=(), cutmix=0.0)
@@ -238,7 +240,7 @@ class Evaluation:
             recipe = replace(recipe, temperature=1.0)
         return recipe if condition.set != "full" else scheduled(recipe, self.config, self._full_epochs)
 
-    def _recipes_by_stage(self, recipe: Recipe, condition: Condition, stages: Stages | None) -> list[Recipe]:
+    def _recipes_by_stage(self, recipe: Recipe, condition: TrainingCondition, stages: Stages | None) -> list[Recipe]:
         """The recipe of each training in turn: one, but where stages are learned one after the other."""
         if stages is None or self.config.staging == "together" or condition.set == "full":
             return [recipe]
@@ -246,7 +248,7 @@ class Evaluation:
             return [recipe] * len(stages)
         return [replace(recipe, lr=rate) for rate in stages.rates]
 
-    def _announce_cost(self, conditions: Sequence[Condition]) -> None:
+    def _announce_cost(self, conditions: Sequence[TrainingCondition]) -> None:
         if any(condition.set == "full" for condition in conditions):
             self._run.callback.on_log(
                 "info",
@@ -296,7 +298,9 @@ class Evaluation:
             before += recipe_of_stage.epochs
         return [*tests, accuracy(functional, params, *tested, normalize=normalize)]
 
-    def _training_set(self, condition: Condition, distilled: _Distilled, generator: torch.Generator) -> TrainingSet:
+    def _training_set(
+        self, condition: TrainingCondition, distilled: _Distilled, generator: torch.Generator
+    ) -> TrainingSet:
         """The set of a condition, divided into stages like the distilled one where that is."""
         stages = distilled.stages
         if condition.set not in (DISTILLED, EIGHT_BIT):
@@ -343,7 +347,7 @@ class Evaluation:
             **optional,
         )
 
-    def _score(self, scores: Mapping[_Trial, NetworkScore], network: int, condition: Condition) -> Score | None:
+    def _score(self, scores: Mapping[_Trial, NetworkScore], network: int, condition: TrainingCondition) -> Score | None:
         """Of all repetitions under a condition; nothing where there are none."""
         found = [scores[_Trial(network, condition, repeat)] for repeat in range(self.config.repeats)]
         if not found:

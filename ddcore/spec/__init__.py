@@ -24,7 +24,7 @@ from ddcore.spec.datasets import DATASETS, DatasetFacts
 from ddcore.spec.decoders import AddressedConfig, IdentityConfig, MosaicConfig
 from ddcore.spec.during import DuringConfig
 from ddcore.spec.errors import Problem, SpecError, did_you_mean
-from ddcore.spec.evaluation import DISTILLED, NETWORK_POOLS, Condition, EvaluationConfig, Labels, RobustScore
+from ddcore.spec.evaluation import DISTILLED, NETWORK_POOLS, EvaluationConfig, Labels, RobustScore, TrainingCondition
 from ddcore.spec.job import JobSpec, check_dataset_name, parse
 from ddcore.spec.methods import (
     BACONConfig,
@@ -83,7 +83,6 @@ __all__ = [
     "BPTTConfig",
     "CAFEConfig",
     "CMIConfig",
-    "Condition",
     "ConvNetConfig",
     "CoresetConfig",
     "DCConfig",
@@ -131,6 +130,7 @@ __all__ = [
     "StagedConfig",
     "TESLAConfig",
     "TeacherConfig",
+    "TrainingCondition",
     "TrajectoryConfig",
     "VGG11Config",
     "all_presets",

@@ -67,7 +67,7 @@ The modes M and B of ``get_eval_pool`` in utils.py of github.com/VICO-UoE/Datase
 """
 
 
-class Condition(NamedTuple):
+class TrainingCondition(NamedTuple):
     """What networks are trained on, and how: those of one condition differ in their seeds only.
 
     Attributes:
@@ -229,7 +229,7 @@ class EvaluationConfig(SpecModel):
     def _scores(self, control: Control) -> bool:
         return self.repeats > 0 and control in self.controls
 
-    def curve(self, ipc: int, smallest: int) -> Mapping[int, Condition]:
+    def curve(self, ipc: int, smallest: int) -> Mapping[int, TrainingCondition]:
         """Random subsets that the worth is read off, by images of each class; none where it is not asked for.
 
         Args:
@@ -239,15 +239,15 @@ class EvaluationConfig(SpecModel):
         if self.worth is None or self.repeats == 0:
             return {}
         sizes = self.worth.images_per_class(ipc, smallest)
-        return {size: Condition(f"{SUBSET}{size}", self.labels) for size in sizes}
+        return {size: TrainingCondition(f"{SUBSET}{size}", self.labels) for size in sizes}
 
     def networks_of_curve(self, ipc: int, smallest: int) -> int:
         """Networks that are trained for the curve."""
         return 0 if self.worth is None else self.worth.networks * len(self.curve(ipc, smallest))
 
-    def candidates(self) -> tuple[Condition, ...]:
+    def candidates(self) -> tuple[TrainingCondition, ...]:
         """What one network each of the first architecture is trained on to choose a coreset."""
-        return tuple(Condition(name, self.labels) for name in CANDIDATES) if self.chooses else ()
+        return tuple(TrainingCondition(name, self.labels) for name in CANDIDATES) if self.chooses else ()
 
     def epochs_on(self, name: str, full: int) -> int:
         """E for networks on a set of this name, where the full training set has ``full`` images.
@@ -262,37 +262,37 @@ class EvaluationConfig(SpecModel):
         """Epochs that a network is really trained for, for an E of ``epochs``."""
         return epochs + 1 if self.schedule in ("drop_once", "drop_once_kept") else epochs
 
-    def compared(self, distilled: Labels | None = None) -> tuple[Condition, ...]:
+    def compared(self, distilled: Labels | None = None) -> tuple[TrainingCondition, ...]:
         """The distilled set and its controls.
 
         Args:
             distilled: labels of the set, where they are not those asked for: a method may have learned its own.
         """
         return (
-            Condition(DISTILLED, distilled or self.labels),
-            *(Condition(name, self.labels) for name in self.controls),
+            TrainingCondition(DISTILLED, distilled or self.labels),
+            *(TrainingCondition(name, self.labels) for name in self.controls),
         )
 
-    def rounded(self, distilled: Labels | None = None) -> tuple[Condition, ...]:
+    def rounded(self, distilled: Labels | None = None) -> tuple[TrainingCondition, ...]:
         """The distilled set in 8 bits, where it is to be scored; see :meth:`compared`."""
-        return (Condition(EIGHT_BIT, distilled or self.labels),) if self.eight_bit else ()
+        return (TrainingCondition(EIGHT_BIT, distilled or self.labels),) if self.eight_bit else ()
 
-    def ingredients(self, score: RobustScore, distilled: Labels | None = None) -> Mapping[str, Condition]:
+    def ingredients(self, score: RobustScore, distilled: Labels | None = None) -> Mapping[str, TrainingCondition]:
         """What a score is made of, by the names of the terms in DD-Ranking's formulas; see :meth:`compared`."""
         if score == "label_robust":
             return {
-                "full_hard": Condition("full", "hard"),
-                "distilled_hard": Condition(DISTILLED, "hard"),
-                "distilled_soft": Condition(DISTILLED, "soft"),
-                "random_soft": Condition("random", "soft"),
+                "full_hard": TrainingCondition("full", "hard"),
+                "distilled_hard": TrainingCondition(DISTILLED, "hard"),
+                "distilled_soft": TrainingCondition(DISTILLED, "soft"),
+                "random_soft": TrainingCondition("random", "soft"),
             }
         return {
-            f"{name}_{word}": Condition(name, labels, augmented)
+            f"{name}_{word}": TrainingCondition(name, labels, augmented)
             for name, labels in ((DISTILLED, distilled or self.labels), ("random", self.labels))
             for word, augmented in (("augmented", True), ("plain", False))
         }
 
-    def conditions(self, network: int, distilled: Labels | None = None) -> tuple[Condition, ...]:
+    def conditions(self, network: int, distilled: Labels | None = None) -> tuple[TrainingCondition, ...]:
         """Everything that networks of an architecture are trained on, each once, in order.
 
         Args:

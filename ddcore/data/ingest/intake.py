@@ -37,7 +37,7 @@ from ddcore.errors import DataError
 from ddcore.spec.ingest import DatasetReport, IngestOptions, LargestIpc, SplitReport, Unreadable
 from ddcore.spec.listing import looked_at_once
 
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Told how many images of how many have been decoded."""
 
 _PLACES_SHOWN = 20
@@ -52,7 +52,7 @@ def take_in(
     name: str,
     options: IngestOptions,
     known_classes: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     limits: archives.Limits | None = None,
 ) -> StoredSet:
     """Take a user's files in as a set of one size, in a folder that is called by its content.
@@ -100,7 +100,7 @@ def _taken_in(
     options: IngestOptions,
     entry: Path,
     known_classes: Sequence[str] | None,
-    progress: Progress,
+    progress: OnProgress,
 ) -> DatasetReport:
     intake = _Intake(place, name, options, entry, progress)
     try:
@@ -166,7 +166,7 @@ class _Split:
 class _Intake:
     """One set on its way in."""
 
-    def __init__(self, place: Path, name: str, options: IngestOptions, entry: Path, progress: Progress) -> None:
+    def __init__(self, place: Path, name: str, options: IngestOptions, entry: Path, progress: OnProgress) -> None:
         self._options, self._name, self._entry, self._progress = options, name, entry, progress
         with looked_at_once():
             self._match: Match = readers.match(place, options.layout)

@@ -15,7 +15,7 @@ from ddcore.formulas.feature_distances import TRADE_OFF, Moments, mean_embedding
 from ddcore.nets.functional import Params
 from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Step
-from ddcore.spec.methods.dm import Comparison
+from ddcore.spec.methods.dm import FeatureComparison
 from ddcore.spec.regularizers.bacon import spread_of_one
 from ddcore.synthetic.set import SyntheticSet
 
@@ -185,7 +185,7 @@ FeatureDistance = Callable[[MatchingStep, range, Tensor], Tensor]
 """Distance of consecutive classes, summed over them, from the step, the classes and ``synthetic_features`` of these."""
 
 
-def feature_distance(comparison: Comparison, trade_off: float = TRADE_OFF) -> FeatureDistance:
+def feature_distance(comparison: FeatureComparison, trade_off: float = TRADE_OFF) -> FeatureDistance:
     """The distance that a configuration names.
 
     Args:
@@ -207,7 +207,7 @@ def feature_distance(comparison: Comparison, trade_off: float = TRADE_OFF) -> Fe
             total = total + printed_risk(real, of_class).total(trade_off)
         return total
 
-    distances: Mapping[Comparison, FeatureDistance] = {"mean": mean, "bacon": bacon, "bacon_paper": bacon_paper}
+    distances: Mapping[FeatureComparison, FeatureDistance] = {"mean": mean, "bacon": bacon, "bacon_paper": bacon_paper}
     return distances[comparison]
 
 

@@ -14,7 +14,7 @@ from ddcore.spec.regularizers.bacon import spread_of_one
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
 
-Comparison = Literal["mean", "bacon", "bacon_paper"]
+FeatureComparison = Literal["mean", "bacon", "bacon_paper"]
 """How the features of a class are compared: by their means, or as BACON has it."""
 
 COMPARISON = (
@@ -34,7 +34,7 @@ class FeatureMatchingConfig(MethodConfig):
     batch_real: int = Field(256, ge=1, description="Real images of each class a step; capped at the class size.")
 
     @property
-    def comparison(self) -> Comparison:
+    def comparison(self) -> FeatureComparison:
         """How the features of a class are compared."""
         return "mean"
 
@@ -64,9 +64,9 @@ class DMConfig(FeatureMatchingConfig):
         1.0, gt=0, description="Learning rate of the images; 1 presumes losses summed over features and classes."
     )
     momentum: float = Field(0.5, ge=0, lt=1, description="Momentum of the image optimiser (SGD).")
-    distance: Comparison = Field("mean", description=COMPARISON)
+    distance: FeatureComparison = Field("mean", description=COMPARISON)
 
     @property
-    def comparison(self) -> Comparison:
+    def comparison(self) -> FeatureComparison:
         """How the features of a class are compared."""
         return self.distance

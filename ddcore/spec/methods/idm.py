@@ -13,7 +13,7 @@ from pydantic import Field
 from ddcore.spec.base import method_config
 from ddcore.spec.errors import Problem
 from ddcore.spec.memory import Batch
-from ddcore.spec.methods.dm import COMPARISON, Comparison, FeatureMatchingConfig
+from ddcore.spec.methods.dm import COMPARISON, FeatureComparison, FeatureMatchingConfig
 from ddcore.spec.regularizers.bacon import BACON_TRADE_OFF, BACON_VARIANT
 from ddcore.spec.work import TRAINING, Load
 
@@ -134,10 +134,10 @@ class IDMConfig(QueueMatchingConfig):
     citation: ClassVar[str] = "Zhao, Li, Qin & Yu, CVPR 2023 (arXiv 2307.09742)"
 
     name: Literal["idm"] = "idm"
-    distance: Comparison = Field("mean", description=COMPARISON)
+    distance: FeatureComparison = Field("mean", description=COMPARISON)
 
     @property
-    def comparison(self) -> Comparison:
+    def comparison(self) -> FeatureComparison:
         """How the features of a class are compared."""
         return self.distance
 
@@ -154,6 +154,6 @@ class BACONConfig(QueueMatchingConfig):
     trade_off: float = Field(0.8, ge=0, le=1, description=BACON_TRADE_OFF)
 
     @property
-    def comparison(self) -> Comparison:
+    def comparison(self) -> FeatureComparison:
         """How the features of a class are compared."""
         return "bacon" if self.variant == "released" else "bacon_paper"

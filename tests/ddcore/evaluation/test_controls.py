@@ -13,7 +13,7 @@ from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.evaluation.controls import Controls, random_subset
 from ddcore.formulas import selection
 from ddcore.runtime.context import Run
-from ddcore.spec import Condition
+from ddcore.spec import TrainingCondition
 
 TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 3, "batch_size": 9, "lr": 0.05, "pool": 5}
 
@@ -68,7 +68,7 @@ def test_random_subsets_are_uniform_and_a_small_class_gives_all_it_has(dataset: 
 
 
 def test_random_control_is_drawn_by_the_generator(controls: Any, dataset: Dataset) -> None:
-    found = controls().make(Condition("random", "hard"), generator(3))
+    found = controls().make(TrainingCondition("random", "hard"), generator(3))
     images, labels = random_subset(dataset, 4, generator(3))
     assert torch.equal(found.images, images)
     assert torch.equal(found.labels, labels)
@@ -79,7 +79,7 @@ def test_herding_keeps_what_the_rule_chooses_by_the_teachers_features(
     controls: Any, dataset: Dataset, make_run: Callable[..., Run]
 ) -> None:
     made = controls(controls=["herding"])
-    found = made.make(Condition("herding", "hard"), generator(3))
+    found = made.make(TrainingCondition("herding", "hard"), generator(3))
     pool, params = made._teacher._pool, made._teacher._params
     expected = []
     for label, size in enumerate((12, 9, 3)):
@@ -89,11 +89,11 @@ def test_herding_keeps_what_the_rule_chooses_by_the_teachers_features(
         expected += rows[selection.herding(features, min(4, size))].tolist()
     assert rows_of(found.images, dataset) == expected
     assert torch.equal(found.labels, dataset.train.labels[expected])
-    assert torch.equal(made.make(Condition("herding", "hard"), generator(4)).images, found.images)
+    assert torch.equal(made.make(TrainingCondition("herding", "hard"), generator(4)).images, found.images)
 
 
 def test_the_full_set_is_normalised_batch_by_batch(controls: Any, dataset: Dataset) -> None:
-    found = controls().make(Condition("full", "hard"), generator())
+    found = controls().make(TrainingCondition("full", "hard"), generator())
     assert found.images is dataset.train.images
     assert torch.equal(found.labels, dataset.train.labels)
     assert found.normalize is not None
@@ -103,12 +103,12 @@ def test_the_full_set_is_normalised_batch_by_batch(controls: Any, dataset: Datas
 @pytest.mark.parametrize("name", ["random", "herding", "full"])
 def test_soft_labels_are_the_softened_logits_of_the_teacher(name: str, controls: Any, dataset: Dataset) -> None:
     made = controls(labels="soft", temperature=3.0, controls=["random", "herding", "full"])
-    found = made.make(Condition(name, "soft"), generator())
+    found = made.make(TrainingCondition(name, "soft"), generator())
     images = found.images if found.normalize is None else found.normalize(found.images)
     logits = made._teacher._pool.functional.logits(made._teacher._params, images, training=False)
     expected = (logits / 3).exp() / (logits / 3).exp().sum(dim=1, keepdim=True)
     torch.testing.assert_close(found.labels, expected)
-    hard = made.make(Condition(name, "hard"), generator())
+    hard = made.make(TrainingCondition(name, "hard"), generator())
     assert torch.equal(hard.images, found.images)
     assert hard.labels.dtype == torch.int64
 

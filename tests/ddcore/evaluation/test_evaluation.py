@@ -22,7 +22,7 @@ from ddcore.machine.compute import Compute
 from ddcore.nets import Functional, build
 from ddcore.runtime.callback import Callback, Phase
 from ddcore.runtime.context import Run
-from ddcore.spec import Condition, ConvNetConfig, EvaluationConfig
+from ddcore.spec import ConvNetConfig, EvaluationConfig, TrainingCondition
 from ddcore.spec.results import Results
 from ddcore.training.recipes import recipe_of
 from ddcore.training.trainer import accuracy, train
@@ -144,7 +144,7 @@ def test_a_network_is_scored_as_by_hand(
     protocol: str, score: Any, training_set: tuple[Tensor, Tensor], dataset: Dataset
 ) -> None:
     fields = {"protocol": protocol, "repeats": 1, "epochs": 6, "batch_size": 4, "lr": 0.05, "controls": ()}
-    trial = evaluation._Trial(0, Condition("distilled", "hard"), 0)
+    trial = evaluation._Trial(0, TrainingCondition("distilled", "hard"), 0)
     generator = torch.Generator().manual_seed(trial.seed(3))
     functional = Functional(build(NETWORK, dataset.shape, 3), Compute(CPU))
     params = functional.new(generator)

@@ -12,11 +12,11 @@ from ddcore.spec import (
     METHODS,
     NETWORK_POOLS,
     PROTOCOLS,
-    Condition,
     ConvNetConfig,
     DMConfig,
     EvaluationConfig,
     SpecError,
+    TrainingCondition,
     method_config,
     parse,
 )
@@ -178,15 +178,22 @@ def test_a_protocol_replaces_the_evaluation_of_a_preset_and_fields_amend_it() ->
 def test_conditions_are_each_trained_once() -> None:
     config = EvaluationConfig(controls=("random", "full"), scores=("label_robust", "augmentation_robust"))
     first, others = config.conditions(0), config.conditions(1)
-    assert others == (Condition("distilled", "hard"), Condition("random", "hard"), Condition("full", "hard"))
+    assert others == (
+        TrainingCondition("distilled", "hard"),
+        TrainingCondition("random", "hard"),
+        TrainingCondition("full", "hard"),
+    )
     assert first == (
         *others,
-        Condition("distilled", "soft"),
-        Condition("random", "soft"),
-        Condition("distilled", "hard", augmented=False),
-        Condition("random", "hard", augmented=False),
+        TrainingCondition("distilled", "soft"),
+        TrainingCondition("random", "soft"),
+        TrainingCondition("distilled", "hard", augmented=False),
+        TrainingCondition("random", "hard", augmented=False),
     )
-    assert config.conditions(1, "soft")[:2] == (Condition("distilled", "soft"), Condition("random", "hard"))
+    assert config.conditions(1, "soft")[:2] == (
+        TrainingCondition("distilled", "soft"),
+        TrainingCondition("random", "hard"),
+    )
 
 
 @pytest.mark.parametrize(
