@@ -71,7 +71,10 @@ class ArtifactStore(Protocol):
 
     def put_stream(self, chunks: Iterable[bytes]) -> Blob:
         """Store bytes as they come, hashing on the way."""
-        ...
+        with self.incoming() as coming:
+            for chunk in chunks:
+                coming.write(chunk)
+            return coming.keep()
 
     def iter_range(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Chunks of bytes ``start`` (inclusive) to ``end`` (exclusive; default: the whole rest).
@@ -87,7 +90,7 @@ class ArtifactStore(Protocol):
 
     def exists(self, sha256: str) -> bool:
         """Whether something is stored under this digest."""
-        ...
+        return self.head(sha256) is not None
 
     def delete(self, sha256: str) -> None:
         """Forget the blob; deleting what is not there is fine."""

@@ -6,18 +6,27 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from app.core.storage.blobs import ABANDONED_S, CHUNK, Blob, BlobMissingError, Incoming, StorageError, key_of
+from app.core.storage.blobs import (
+    ABANDONED_S,
+    CHUNK,
+    ArtifactStore,
+    Blob,
+    BlobMissingError,
+    Incoming,
+    StorageError,
+    key_of,
+)
 from app.core.storage.files import new_file, sync, sync_folder
 
 _INCOMING = "incoming"
 
 
-class LocalStore:
+class LocalStore(ArtifactStore):
     """Blobs as files below one folder.
 
     A blob is written to a temporary name, flushed to disk and renamed, so that a file under its final name
@@ -31,13 +40,6 @@ class LocalStore:
         """Store the contents of a file."""
         with path.open("rb") as handle:
             return self.put_stream(iter(lambda: handle.read(CHUNK), b""))
-
-    def put_stream(self, chunks: Iterable[bytes]) -> Blob:
-        """Store bytes as they come, hashing on the way."""
-        with self.incoming() as coming:
-            for chunk in chunks:
-                coming.write(chunk)
-            return coming.keep()
 
     @contextmanager
     def incoming(self) -> Iterator[Incoming]:
@@ -69,10 +71,6 @@ class LocalStore:
             return Blob(sha256, os.fstat(descriptor).st_size)
         finally:
             os.close(descriptor)
-
-    def exists(self, sha256: str) -> bool:
-        """Whether something is stored under this digest."""
-        return self.head(sha256) is not None
 
     def delete(self, sha256: str) -> None:
         """Forget the blob."""

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from app.core.storage.blobs import ABANDONED_S, CHUNK, Blob, BlobMissingError, Incoming, StorageError, key_of
+from app.core.storage.blobs import (
+    ABANDONED_S,
+    CHUNK,
+    ArtifactStore,
+    Blob,
+    BlobMissingError,
+    Incoming,
+    StorageError,
+    key_of,
+)
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
 _MULTIPART_ABOVE = 16 << 20
 
 
-class RemoteStore:
+class RemoteStore(ArtifactStore):
     """Blobs in an object store, through obstore; credentials come from the store's usual environment variables."""
 
     def __init__(self, url: str) -> None:
@@ -44,13 +53,6 @@ class RemoteStore:
         if self.head(digest) != blob:
             self._put(key_of(digest), path, multipart=blob.size > _MULTIPART_ABOVE)
         return blob
-
-    def put_stream(self, chunks: Iterable[bytes]) -> Blob:
-        """Store bytes as they come."""
-        with self.incoming() as coming:
-            for chunk in chunks:
-                coming.write(chunk)
-            return coming.keep()
 
     @contextmanager
     def incoming(self) -> Iterator[Incoming]:
@@ -79,10 +81,6 @@ class RemoteStore:
                 return Blob(sha256, self._obstore.head(self._store, key_of(sha256))["size"])
         except BlobMissingError:
             return None
-
-    def exists(self, sha256: str) -> bool:
-        """Whether something is stored under this digest."""
-        return self.head(sha256) is not None
 
     def delete(self, sha256: str) -> None:
         """Forget the blob."""
