@@ -159,11 +159,13 @@ def _say(fault: Any) -> str:
     path, name = fault["loc"][1:], fault["loc"][-1]
     if fault["type"] == "missing":
         return f"`{name}` is required" if path else "the request needs a JSON object as its body"
-    if not path:
+    if not path and fault["type"] != "value_error":
         return "the body must be a JSON object"
     if fault["type"] == "extra_forbidden":
         return f"unknown field `{name}`"
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if not path:
+        return message
     value = fault.get("input")
     if not isinstance(value, str | int | float | bool | None):
         return f"`{name}`: {message}"

@@ -156,9 +156,10 @@ class Planner:
             detail = f"`sampler` is 'random', which fills `budget.jobs`; give 1 to {MOST_JOBS}"
             yield Problem("/budget/jobs", "budget_missing", detail)
         elif request.sampler == "grid" and size * seeds > (jobs or MOST_JOBS):
+            each = "" if seeds == 1 else f" with {seeds} seeds each, {size * seeds:,} jobs"
             most = f"`budget.jobs` is {jobs:,}" if jobs else f"a study has {MOST_JOBS} jobs at most"
             detail = (
-                f"the grid has {size:,} points and {seeds} seeds, {size * seeds:,} jobs, but {most}; "
+                f"the grid has {size:,} points{each}, but {most}; "
                 "list fewer values, raise the budget, or draw points with `sampler`: 'random'"
             )
             yield Problem("/space", "grid_too_large", detail)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, JsonValue, StringConstraints, model_validator
+from pydantic import BaseModel, Field, JsonValue, StringConstraints, ValidationError, field_validator, model_validator
 
 from app.jobs.schemas import Closed, Labels, Name, Priority
 from app.models.states import StudyState, TrialState
+from ddcore.spec.errors import problems
 
 MOST_JOBS = 256
 """Jobs that a study may have."""
@@ -19,7 +21,9 @@ MOST_VALUES = 10_000
 """Values of one path of a space."""
 MOST_PATHS = 20
 
-Path = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$", max_length=200)]
+_PATH = r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$"
+_FIELDS = ("from", "to", "count", "scale")
+Path = Annotated[str, StringConstraints(pattern=_PATH, max_length=200)]
 Objective = Literal["accuracy", "accuracy_per_minute", "accuracy_per_byte"]
 
 
@@ -133,10 +137,36 @@ class StudyRequest(Closed):
             raise ValueError("`base` or `space` holds the character U+0000, which no text can have; leave it out")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"`seeds` are {list(self.seeds)}; list each once")
-        for path, values in self.space.items():
-            if isinstance(values, list):
-                _check_values(path, values)
         return self
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _read_paths(cls, space: object) -> object:
+        """Read ranges here, so that a fault names its path and not every way in which it could be meant."""
+        if not isinstance(space, dict):
+            raise ValueError('`space` is an object of values by path, such as {"ipc": [1, 10]}')
+        return {path: _read_values(path, values) for path, values in space.items()}
+
+
+_AS_PATH = re.compile(_PATH)
+
+
+def _read_values(path: str, values: object) -> object:
+    if _AS_PATH.fullmatch(path) is None:
+        raise ValueError(f"`{path}` is no path into a job; write one such as `ipc` or `regularizers.mim.weight`")
+    if isinstance(values, dict):
+        try:
+            return Range.model_validate(values)
+        except ValidationError as error:
+            raise ValueError(f"`space.{path}`: {'; '.join(p.detail for p in problems(error, _FIELDS))}") from None
+    if isinstance(values, list):
+        _check_values(path, values)
+    elif not isinstance(values, Range):
+        raise ValueError(
+            f"`space.{path}` is {values!r}; give a list of values, or a range such as "
+            '{"from": 0.1, "to": 10, "count": 5, "scale": "log"}'
+        )
+    return values
 
 
 def _check_values(path: str, values: list[JsonValue]) -> None:

@@ -163,14 +163,14 @@ def test_the_real_engine_is_killed_between_rungs(tmp_path: Path) -> None:
     real = {"DD_ENGINE_MODULE": "worker.engine_main", "DD_ENGINE_THREADS": "1", "DD_LEASE_S": "4"}
     request = {
         "base": TINY, "space": {"method.lr_img": [0.01, 100.0]}, "budget": {"jobs": 2}, "rungs": 2, "reduction": 2,
-        "scoring": {"networks": 2, "epochs": 2},
+        "scoring": {"networks": 1, "epochs": 2},
     }  # fmt: skip
     with cluster(tmp_path / "home", **real) as made:
         study_id = begin(made, request)
-        made.worker("study.committed:killgroup").process.wait(120)
+        made.worker("study.committed:killgroup").process.wait(180)
         expect_no_engine(made)
         made.worker()
-        found = until(made, lambda: study(made, study_id), lambda each: each.finished_at is not None, 120)
+        found = until(made, lambda: study(made, study_id), lambda each: each.finished_at is not None, 180)
         assert found.status == "succeeded"
         assert found.winner is not None
         alone = {
