@@ -11,7 +11,11 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, Route, sync_playwright
 
+from app.studies.progress import advance
+from tests.app.studies.playing import play, queued, run
+
 if TYPE_CHECKING:
+    from app.core.database import Database
     from tests.app.conftest import Api
     from tests.app.dashboard.sets import Sets
 
@@ -59,15 +63,38 @@ def show(api: Api, page: Page) -> Callable[..., Page]:
     return go
 
 
+@pytest.fixture
+def studies(api: Api, database: Database) -> tuple[str, str]:
+    """A study that has ended, with points that no job can be, and one whose first jobs are scored."""
+    base = {"dataset": "digits", "iterations": 9}
+    space = {"method": ["dm", "idm", "herding"], "ipc": [1, 2, 100_000]}
+    body = {"name": "<b>" + "x" * 60, "base": base, "space": space, "budget": {"jobs": 9}, "labels": {"team": "a"}}
+    made = [str(api.post("/v1/studies", json=body).raise_for_status().json()["id"])]
+    play(database, made[0])
+    made.append(str(api.post("/v1/studies", json=body).raise_for_status().json()["id"]))
+    with database.write() as session:
+        for job in queued(session)[:3]:
+            run(session, job)
+        advance(session, made[1])
+    return made[0], made[1]
+
+
 def test_no_page_has_a_violation(
-    api: Api, show: Callable[..., Page], sets: Sets, finished: str, running: str, add_job: Callable[..., str]
+    api: Api,
+    show: Callable[..., Page],
+    sets: Sets,
+    finished: str,
+    running: str,
+    add_job: Callable[..., str],
+    studies: tuple[str, str],
 ) -> None:
     add_job(labels={"team": "a"}, status="failed", error={"code": "poison", "message": "gone"})
     every_column = "/?columns=labels&columns=gain&columns=id&columns=status&columns=progress&sort=name"
     form = "/jobs/new?preset=quick/dm-cmi-digits&find=dm+mim"
     pages = ["/", every_column, form, f"/jobs/{finished}", f"/jobs/{running}", "/datasets", f"/datasets/{sets.ready()}",
              f"/datasets/{sets.failed()}", "/system", f"/jobs/{MISSING}",
-             f"/compare?ids={finished},{running}"]  # fmt: skip
+             f"/compare?ids={finished},{running}", "/studies", *(f"/studies/{study}" for study in studies),
+             f"/studies/new?clone={studies[0]}&method=dm,idm", f"/?study={studies[0]}"]  # fmt: skip
     found: list[Any] = []
     for path, who in [*((path, api) for path in pages), ("/", api.acting_as(None))]:
         page = show(path, who)

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 class Form:
     """The form on a page, filled in and sent as a browser does."""
 
-    def __init__(self, api: Api, path: str = "/jobs/new") -> None:
+    path = "/jobs/new"
+
+    def __init__(self, api: Api, path: str = "") -> None:
         self._api = api
-        self.show(api.get(path))
+        self.show(api.get(path or self.path))
 
     def show(self, answer: httpx.Response) -> None:
         self.page = Page(answer)
@@ -32,7 +34,7 @@ class Form:
         for tag, a in self.page.tags:
             if tag == "select":
                 chosen = a["name"]
-            elif tag == "option" and ("selected" in a or chosen not in self.values):
+            elif tag == "option" and chosen and ("selected" in a or chosen not in self.values):
                 self.values[chosen] = a.get("value", "")
             elif tag == "input" and "name" in a and (a.get("type") != "checkbox" or "checked" in a):
                 self.values[a["name"]] = a.get("value", "")
@@ -40,7 +42,7 @@ class Form:
     def send(self, do: str = "submit", **typed: str) -> httpx.Response:
         """Send it with some fields changed; ``__`` stands for the dot of a path."""
         self.values |= {name.replace("__", "."): text for name, text in typed.items()}
-        return self._api.post("/jobs/new", data={**self.values, "do": do}, headers=HERE, follow_redirects=False)
+        return self._api.post(self.path, data={**self.values, "do": do}, headers=HERE, follow_redirects=False)
 
     def faults(self) -> dict[str, str]:
         """What stands beside a field, by its path."""
