@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.core.security import Scope
+from app.core.tables import clock
 from app.metrics import repository as metrics
 from app.models.artifacts import Artifact, Blob
 from app.models.datasets import Dataset, DatasetFile
+from app.models.studies import Study
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api
@@ -23,6 +25,12 @@ BODIES: dict[str, Any] = {
 }
 SHARED = {"/problems/{code}", "/v1/presets/{name}"}
 """Routes with a parameter that names nothing of a tenant's."""
+
+MADE_UP = {
+    "job": "job_01m7wewc2pfn6v37mwaesxmpy7",
+    "artifact": "art_01m7wewc2pfn6v37mwaesxmpy7",
+    "study": "study_01m7wewc2pfn6v37mwaesxmpy7",
+}
 
 
 @pytest.fixture
@@ -57,11 +65,18 @@ def owned(api: Api, spec: dict[str, Any]) -> dict[str, str]:
                 version=1, content_id="ds_0123456789abcdef0123", report={}, stored=3,
             )
         )  # fmt: skip
+        study_id = "study_01m7wewc2pfn6v37mwaesxmpy7"
+        session.add(
+            Study(
+                id=study_id, tenant_id="default", labels={}, priority=4, spec={}, refused=[], status="succeeded",
+                finished_at=clock(),
+            )
+        )  # fmt: skip
         session.flush()
         session.add(DatasetFile(dataset_id=dataset_id, name="samples.png", sha256=digest, size=3))
     key_id = api.get("/v1/me").json()["key_id"]
     file = {"dataset_id": dataset_id, "name": "samples.png"}
-    return {"job_id": job_id, "artifact_id": artifact_id, "key_id": key_id, **file}
+    return {"job_id": job_id, "artifact_id": artifact_id, "key_id": key_id, "study_id": study_id, **file}
 
 
 def routes(api: Api) -> Iterator[tuple[str, str]]:
@@ -120,7 +135,9 @@ def test_every_route_needs_a_key(api: Api) -> None:
     checked = 0
     for path, operations in api.get("/openapi.json").json()["paths"].items():
         for method in operations:
-            address = re.sub(r"{(job|artifact)_id}", lambda m: f"{m[1][:3]}_01m7wewc2pfn6v37mwaesxmpy7", path)
+            address = re.sub(
+                r"{(job|artifact|study)_id}", lambda m: f"{PREFIXES[m[1]]}_01m7wewc2pfn6v37mwaesxmpy7", path
+            )
             address = address.replace("{key_id}", "key_00000000").replace("{code}", "internal").replace("{name}", "x")
             response = stranger.request(method.upper(), address)
             if path in open_to_all:

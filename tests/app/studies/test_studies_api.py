@@ -243,9 +243,7 @@ class TestRefusals:
         assert "`scoring`" in found["/space/evaluation.during.at"]
 
     def test_unknown_fields(self, api: Api, study: dict[str, Any]) -> None:
-        assert (
-            "unknown field `sampeler`; did you mean `sampler`?" in self.faults(api, study, sampeler="grid")["/sampeler"]
-        )
+        assert self.faults(api, study, sampeler="grid") == {"/sampeler": "unknown field `sampeler`"}
 
     def test_a_text_that_no_database_keeps(self, api: Api, study: dict[str, Any]) -> None:
         assert "U+0000" in " ".join(self.faults(api, study, space={"ipc": ["a\0"]}).values())
