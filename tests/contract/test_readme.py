@@ -66,7 +66,9 @@ CHECKS: dict[str, Callable[[str], bool]] = {
     "ddctl auto": lambda out: (
         "succeeded" in out and "winner    " in out and "best coreset" in out and "photos-best" in out
     ),
-    "ddctl study create": lambda out: "rung" in out and "winner    " in out and out.count("study_") >= 2,
+    "ddctl study create": lambda out: (
+        "rung 0, 100 % of the steps: 2 of 2 scored" in out and "winner    " in out and out.count("study_") >= 2
+    ),
     "load_file": lambda out: out == "",
 }
 
@@ -111,7 +113,7 @@ def test_the_readme_runs_as_printed(live: Live, tmp_path: Path) -> None:
         env=live.environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
