@@ -64,7 +64,7 @@ CHECKS: dict[str, Callable[[str], bool]] = {
     ),
     "ddctl train-on distilled": lambda out: out.count("accuracy  ") == 2 and "reported" in out,
     "ddctl auto": lambda out: (
-        "succeeded" in out and "winner    " in out and "best coreset" in out and "photos-best" in out
+        "succeeded" in out and "winner    " in out and "coreset   " in out and "photos-best" in out
     ),
     "ddctl study create": lambda out: (
         "rung 0, 100 % of the steps: 2 of 2 scored" in out and "winner    " in out and out.count("study_") >= 2
