@@ -17,7 +17,7 @@ FATES: dict[Fate, str] = {
 }
 """What became of a trial, in words, in the order of the legend."""
 SPREAD, COLUMNS = 0.035, 7
-"""Trials on one rung stand this far apart, in so many columns, so that equal scores are seen as several."""
+"""Trials on one rung stand this far apart, in so many columns at most, so that equal scores are seen as several."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,11 @@ def draw_rungs(courses: Sequence[Course], levels: Sequence[Level]) -> RungDrawin
     scored = sorted((course for course in courses if course.points), key=lambda course: order.index(course.fate))
     if not scored:
         return None
-    lines = [_line(course) for course in scored]
+    columns = min(COLUMNS, len(courses))
+    lines = [_line(course, columns) for course in scored]
     # Ends that no line is drawn to keep every rung in the picture, with room beside the outer ones.
     middle = lines[0].y[0]
-    room = SPREAD * (COLUMNS + 1) / 2
+    room = SPREAD * (columns + 1) / 2
     frame = Line("", [-room, len(levels) - 1 + room], [middle, middle], [None, None], [None, None], 0)
     drawing = draw([*lines, frame])
     strokes, (left, right) = drawing.strokes[:-1], [x for x, _ in drawing.strokes[-1].dots]
@@ -97,8 +98,8 @@ def draw_rungs(courses: Sequence[Course], levels: Sequence[Level]) -> RungDrawin
     )
 
 
-def _line(course: Course) -> Line:
-    beside = (course.index % COLUMNS - COLUMNS // 2) * SPREAD
+def _line(course: Course, columns: int) -> Line:
+    beside = (course.index % columns - (columns - 1) / 2) * SPREAD
     means = [mean for _, mean, _ in course.points]
     spreads = [deviation or 0.0 for _, _, deviation in course.points]
     low = [mean - spread for mean, spread in zip(means, spreads, strict=True)]

@@ -34,7 +34,7 @@ def test_a_better_score_stands_higher_and_a_later_rung_farther_right() -> None:
     xs = [x for x, _ in dots["dm"]]
     assert xs == sorted(xs)
     marks = [mark.at for mark, _ in picture.levels]
-    # The trial stands three columns left of its rung, and never nearer to another one.
+    # The trial stands left of its rung, and never nearer to another one.
     assert all(0 < mark - x < (marks[1] - marks[0]) / 2 for mark, x in zip(marks, xs, strict=True))
     drawing = picture.drawing
     assert all(drawing.left < x < drawing.right for x in (*xs, *marks))
@@ -44,7 +44,10 @@ def test_equal_scores_do_not_hide_each_other() -> None:
     same = [Course(index, str(index), "going", [(0, 50.0, 0.0)]) for index in range(7)]
     picture = draw_rungs(same, LEVELS)
     assert picture is not None
-    assert len({way.stroke.dots[0] for way in picture.ways}) == 7
+    [middle, *_] = [mark.at for mark, _ in picture.levels]
+    places = [way.stroke.dots[0][0] for way in picture.ways]
+    assert len(set(places)) == 7
+    assert sum(places) / 7 == pytest.approx(middle, abs=0.2)
 
 
 @pytest.mark.parametrize("courses", [[], [Course(0, "dm", "going", [])]])
