@@ -90,7 +90,7 @@ def test_pools_and_networks_mix() -> None:
         (
             {"protocol": "idcc"},
             "/protocol",
-            "unknown protocol 'idcc', did you mean 'idc'? Others: 'dc'; known: standard, dc,",
+            "unknown protocol 'idcc', did you mean 'idc'? Others: 'dc', 'idm'; known: standard, dc,",
         ),
         ({"protocol": ["dc"]}, "/protocol", "`protocol` is ['dc']: input should be a valid string"),
         ({"networks": ["N"]}, "/networks/0", "unknown network 'N'"),
