@@ -61,6 +61,7 @@ def test_manifest_answers_what_a_user_needs(out: Path) -> None:
     assert document["images"] == {"count": 6, "per_class": [2, 2, 2], "shape": [3, 6, 5], "units": "pixel"}
     assert document["dataset"] == {
         "name": "garments", "digest": "ab" * 32, "flip": True, "train_images": 600, "test_images": 60,
+        "class_digests": [],
     }  # fmt: skip
     assert document["seed"] == document["spec"]["seed"] == 3
     assert document["recipe"]["augmentation"] == ["color", "crop", "cutout", "flip", "scale", "rotate"]
