@@ -45,7 +45,7 @@ def deaths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futur
 def die(folder: Path, fault: str) -> None:
     with cluster(folder / "home") as made:
         job_id = made.submit(iterations=STEPS)
-        made.worker(fault).process.wait(40)
+        made.worker(fault).process.wait(60)
         expect_no_engine(made)
         made.worker()
         job = made.wait(job_id, "succeeded")
