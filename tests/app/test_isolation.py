@@ -22,6 +22,7 @@ QUERIES = {"/v1/jobs/{job_id}/metrics:query": "?key=loss"}
 BODIES: dict[str, Any] = {
     "patch /v1/jobs/{job_id}": {"name": "mine now"},
     "post /v1/datasets/{dataset_id}:ingest": {},
+    "post /v1/jobs/{job_id}:extend": {"iterations": 5},
 }
 SHARED = {"/problems/{code}", "/v1/presets/{name}"}
 """Routes with a parameter that names nothing of a tenant's."""
