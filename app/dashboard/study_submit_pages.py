@@ -22,7 +22,7 @@ from app.dashboard.submit_pages import KEY_LIMIT, Told
 from app.jobs import idempotency
 from app.jobs.service import JobService
 from app.studies import planning
-from app.studies.schemas import StudyDocument, StudyValidation
+from app.studies.schemas import StudyValidation
 from app.studies.transactions import StudyTransactions
 from ddcore.spec import DATASETS
 from ddcore.spec.local_sets import names_in
@@ -109,15 +109,9 @@ def _begun(studies: StudyTransactions, clone: str) -> StudyDraft:
 def _begin(studies: StudyTransactions, draft: StudyDraft, key: str) -> str:
     """Begin the study, or find the one that this very form has begun already; its identifier."""
     body = draft.body
-    with studies.read() as service:
-        plan = service.plan(planning.read(body))
     digest = idempotency.request_digest("study form", body)
-    made = studies.create(lambda service: service.create(plan), _first_answer, f"form-{key}", digest)
-    return made.location.rpartition("/")[2] if isinstance(made, idempotency.Answer) else made.id
-
-
-def _first_answer(document: StudyDocument) -> idempotency.Answer:
-    return idempotency.Answer(document.links["self"], document.model_dump_json().encode())
+    made = studies.create(lambda service: service.plan(planning.read(body)), f"form-{key}", digest)
+    return idempotency.identifier(made)
 
 
 def _judged(draft: StudyDraft, studies: StudyTransactions, *, sent: bool) -> Judgement:

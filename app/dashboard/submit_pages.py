@@ -21,7 +21,7 @@ from app.dashboard.rendering import SameOrigin, base_url, check_writer, error_pa
 from app.dashboard.set_views import shape_words
 from app.dashboard.visitors import PageJobs
 from app.jobs import idempotency
-from app.jobs.schemas import Envelope, JobDocument
+from app.jobs.schemas import Envelope
 from app.jobs.transactions import JobTransactions
 from ddcore.spec import DATASETS, JobSpec
 from ddcore.spec.local_sets import names_in
@@ -126,12 +126,8 @@ def _submitted(jobs: JobTransactions, draft: Draft, key: str) -> str:
     body = draft.body
     parent = jobs.get(draft.clone).id if draft.clone else None
     digest = idempotency.request_digest(f"form {draft.clone}", body)
-    made = jobs.create(lambda service: service.read(body), _first_answer, f"form-{key}", digest, parent)
-    return made.location.rpartition("/")[2] if isinstance(made, idempotency.Answer) else made.id
-
-
-def _first_answer(document: JobDocument) -> idempotency.Answer:
-    return idempotency.Answer(document.links["self"], document.model_dump_json().encode())
+    made = jobs.create(lambda service: service.read(body), f"form-{key}", digest, parent)
+    return idempotency.identifier(made)
 
 
 def _page(

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from fastapi import Response
 from sqlalchemy import Select, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.core.errors import IdempotencyMismatch
 from app.core.security import Principal
 from app.core.tables import clock
+from app.core.versions import Versioned, answer
 from app.models.jobs import IdempotencyKey
 
 
@@ -22,6 +24,26 @@ class Answer:
 
     location: str
     body: bytes
+
+
+def remembered(document: Versioned) -> Answer:
+    """What a request that made a job or a study is answered with, as it is remembered."""
+    return Answer(document.links["self"], document.model_dump_json().encode())
+
+
+def respond(made: Versioned | Answer) -> Response:
+    """201 with what was made and where it is; or 200 with the first answer to the key, once more."""
+    if isinstance(made, Answer):
+        headers = {"Location": made.location, "Idempotent-Replayed": "true"}
+        return Response(made.body, 200, headers, "application/json")
+    response = answer(made, 201)
+    response.headers["Location"] = made.links["self"]
+    return response
+
+
+def identifier(made: Versioned | Answer) -> str:
+    """Of what was made, now or by the first request."""
+    return made.location.rpartition("/")[2] if isinstance(made, Answer) else made.id
 
 
 def request_digest(operation: str, body: object) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-import anyio
 from fastapi import APIRouter, Body, Header, Query, Response
-from starlette.concurrency import run_in_threadpool
 
 from app.core.dependencies import SignerDep
 from app.core.errors import (
@@ -21,8 +19,10 @@ from app.core.errors import (
     QuotaExceeded,
 )
 from app.core.pagination import Cursors, Page
+from app.core.parameters import chosen
 from app.core.paths import JobId
 from app.core.problems import responses
+from app.core.versions import IfNoneMatch, KnownVersion, Wait, answer, changed, unless_known
 from app.jobs import idempotency
 from app.jobs.repository import Filters
 from app.jobs.schemas import (
@@ -37,11 +37,9 @@ from app.jobs.schemas import (
 from app.jobs.sorting import COLUMNS, Sort
 from app.jobs.transactions import JobsToRead, JobsToWrite, JobTransactions, Wanted
 from app.models.states import Kind, State
-from ddcore.spec import did_you_mean
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-WAIT_EVERY_S = 0.5
 REFUSALS = responses(NotFound, IllegalTransition)
 REPLAYED: dict[int | str, dict[str, Any]] = {
     200: {"model": JobDocument, "description": "The first answer to this Idempotency-Key, once more."}
@@ -121,7 +119,7 @@ def list_jobs(
     by = Sort.read(sort or {"created_asc": "created"}.get(order or "", "-created"))
     filters = Filters(
         kind=kind,
-        status=_states(status),
+        status=chosen(State, status),
         method=method,
         dataset=dataset,
         study=study,
@@ -143,23 +141,13 @@ def list_jobs(
 async def get_job(
     job_id: JobId,
     jobs: JobsToRead,
-    wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a version other than `version`.")] = 0,
-    version: Annotated[int | None, Query(ge=0, description="The version that is already known.")] = None,
-    if_none_match: Annotated[str | None, Header()] = None,
+    wait: Wait = 0,
+    version: KnownVersion = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Get a job, at once or when it changes."""
-    deadline = anyio.current_time() + wait
-    while True:
-        # A waiting client costs no thread: only each look at the database takes one.
-        document = await run_in_threadpool(jobs.get, job_id)
-        left = deadline - anyio.current_time()
-        if document.version != version or left <= 0:
-            break
-        await anyio.sleep(min(WAIT_EVERY_S, left))
-    etag = _etag(document)
-    if if_none_match is not None and etag in {part.strip().removeprefix("W/") for part in if_none_match.split(",")}:
-        return Response(status_code=304, headers={"ETag": etag})
-    return _answer(document)
+    document = await changed(lambda: jobs.get(job_id), version, wait)
+    return unless_known(document, if_none_match)
 
 
 @router.patch("/{job_id}", response_model=JobDocument, responses=responses(NotFound, PreconditionFailed, Invalid))
@@ -172,7 +160,7 @@ def amend(
     """Change a job's name, labels or priority."""
     with jobs.write() as service:
         document = service.amend(job_id, body, _version(if_match))
-    return _answer(document)
+    return answer(document)
 
 
 @router.delete("/{job_id}", status_code=204, responses=responses(NotFound, IllegalTransition))
@@ -190,25 +178,25 @@ def cancel(
 ) -> Response:
     """Cancel a job, keeping the images made so far if asked to. 202 while its worker still has to stop."""
     document = jobs.act(lambda service: service.cancel(job_id, body or CancelRequest()))
-    return _answer(document, 200 if document.status is State.CANCELLED else 202)
+    return answer(document, 200 if document.status is State.CANCELLED else 202)
 
 
 @router.post("/{job_id}:pause", status_code=202, response_model=JobDocument, responses=REFUSALS)
 def pause(job_id: JobId, jobs: JobsToWrite) -> Response:
     """Pause a job: it saves its state and frees its worker."""
-    return _answer(jobs.act(lambda service: service.pause(job_id)), 202)
+    return answer(jobs.act(lambda service: service.pause(job_id)), 202)
 
 
 @router.post("/{job_id}:resume", status_code=202, response_model=JobDocument, responses=REFUSALS)
 def resume(job_id: JobId, jobs: JobsToWrite) -> Response:
     """Resume a paused job from its checkpoint."""
-    return _answer(jobs.act(lambda service: service.resume(job_id)), 202)
+    return answer(jobs.act(lambda service: service.resume(job_id)), 202)
 
 
 @router.post("/{job_id}:retry", status_code=202, response_model=JobDocument, responses=REFUSALS)
 def retry(job_id: JobId, jobs: JobsToWrite, body: RetryRequest | None = None) -> Response:
     """Try a failed or expired job again, from its last good checkpoint unless told otherwise."""
-    return _answer(jobs.act(lambda service: service.retry(job_id, body or RetryRequest())), 202)
+    return answer(jobs.act(lambda service: service.retry(job_id, body or RetryRequest())), 202)
 
 
 @router.post(
@@ -247,25 +235,7 @@ def _create(
     jobs: JobTransactions, key: str | None, operation: str, body: object, wanted: Wanted, parent_id: str | None = None
 ) -> Response:
     digest = idempotency.request_digest(operation, body)
-    made = jobs.create(wanted, _first_answer, key, digest, parent_id)
-    if isinstance(made, idempotency.Answer):
-        headers = {"Location": made.location, "Idempotent-Replayed": "true"}
-        return Response(made.body, 200, headers, "application/json")
-    response = _answer(made, 201)
-    response.headers["Location"] = made.links["self"]
-    return response
-
-
-def _first_answer(document: JobDocument) -> idempotency.Answer:
-    return idempotency.Answer(document.links["self"], bytes(_answer(document, 201).body))
-
-
-def _answer(document: JobDocument, status: int = 200) -> Response:
-    return Response(document.model_dump_json(), status, {"ETag": _etag(document)}, "application/json")
-
-
-def _etag(document: JobDocument) -> str:
-    return f'"{document.version}"'
+    return idempotency.respond(jobs.create(wanted, key, digest, parent_id))
 
 
 def _version(if_match: str | None) -> int | None:
@@ -275,15 +245,6 @@ def _version(if_match: str | None) -> int | None:
     if not text.isdigit():
         raise InvalidParameter(f'If-Match is {if_match}, but must be the job\'s ETag, such as "3"')
     return int(text)
-
-
-def _states(text: str | None) -> tuple[State, ...]:
-    known = {str(state): state for state in State}
-    names = sorted({name.strip() for name in text.split(",")}) if text is not None else []
-    for name in names:
-        if name not in known:
-            raise InvalidParameter(f"unknown status '{name}'{did_you_mean(name, known)}; known: {', '.join(known)}")
-    return tuple(known[name] for name in names)
 
 
 def _aware(at: datetime | None) -> datetime | None:

@@ -77,7 +77,6 @@ class JobTransactions:
     def create(
         self,
         wanted: Wanted,
-        answer: Callable[[JobDocument], idempotency.Answer],
         key: str | None,
         digest: str,
         parent_id: str | None = None,
@@ -86,7 +85,6 @@ class JobTransactions:
 
         Args:
             wanted: what it is made of.
-            answer: what a repetition of the request is answered.
             key: of the request, if it has one.
             digest: of the request, see :func:`idempotency.request_digest`.
             parent_id: the job that it is a copy of.
@@ -110,7 +108,7 @@ class JobTransactions:
                     return first
             document = JobService(session, self.principal, self.settings).submit(admitted, parent_id)
             if key is not None:
-                idempotency.finish(session, self.principal, key, answer(document))
+                idempotency.finish(session, self.principal, key, idempotency.remembered(document))
         self.wake()
         return document
 

@@ -16,10 +16,9 @@ from app.core.settings import Settings
 from app.jobs import idempotency
 from app.keys.principals import JobReader, JobWriter
 from app.queue import outbox
+from app.studies.planning import Plan
 from app.studies.schemas import StudyDocument
 from app.studies.service import StudyService
-
-Action = Callable[[StudyService], StudyDocument]
 
 
 @dataclass(frozen=True)
@@ -59,21 +58,33 @@ class StudyTransactions:
         return document
 
     def create(
-        self, action: Action, answer: Callable[[StudyDocument], idempotency.Answer], key: str | None, digest: str
+        self, wanted: Callable[[StudyService], Plan], key: str | None, digest: str
     ) -> idempotency.Answer | StudyDocument:
         """Make a study, or repeat what was answered when its key was used first.
 
-        See :meth:`app.jobs.transactions.JobTransactions.create`, which does the same for a job.
+        Args:
+            wanted: what it comes to; not asked for a key that was used, for what is repeated is not judged again.
+            key: of the request, if it has one.
+            digest: of the request, see :func:`idempotency.request_digest`.
+
+        Raises:
+            IdempotencyMismatch: the key was used with another request.
+            Invalid: it cannot be a study.
+            QuotaExceeded: there are as many unfinished jobs as there may be.
         """
+        with self.read() as studies:
+            first = None if key is None else idempotency.find(studies.session, self.principal, key, digest)
+            if first is not None:
+                return first
+            plan = wanted(studies)
         with self.write() as studies:
-            session = studies.session
             if key is not None:
-                first = idempotency.begin(session, self.principal, key, digest, self.settings.idempotency_s)
+                first = idempotency.begin(studies.session, self.principal, key, digest, self.settings.idempotency_s)
                 if first is not None:
                     return first
-            document = action(studies)
+            document = studies.create(plan)
             if key is not None:
-                idempotency.finish(session, self.principal, key, answer(document))
+                idempotency.finish(studies.session, self.principal, key, idempotency.remembered(document))
         self.wake()
         return document
 

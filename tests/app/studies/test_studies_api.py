@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from sqlalchemy import update
 
 from app.core.ids import pattern
@@ -15,6 +16,7 @@ from app.models.datasets import Dataset
 from app.models.jobs import Job
 from app.models.keys import Tenant
 from app.models.studies import Study
+from app.studies.service import StudyService
 from tests.app.studies.playing import play
 
 if TYPE_CHECKING:
@@ -74,6 +76,14 @@ class TestCreate:
         assert again.json() == first.json()
         assert again.headers["idempotent-replayed"] == "true"
         assert (api.count(Study), api.count(Job)) == (1, 6)
+
+    def test_a_repetition_is_not_judged_again(
+        self, api: Api, study: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = api.post("/v1/studies", json=study, headers={"Idempotency-Key": "k"})
+        monkeypatch.setattr(StudyService, "plan", lambda *_: pytest.fail("it was judged"))
+        again = api.post("/v1/studies", json=study, headers={"Idempotency-Key": "k"})
+        assert (again.status_code, again.json()) == (200, first.json())
 
     def test_counts_against_the_quota(self, api: Api, study: dict[str, Any]) -> None:
         with api.database.write() as session:
