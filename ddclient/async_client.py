@@ -7,23 +7,20 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
-from ddclient import bundle, calls, events, images
-from ddclient.async_datasets import AsyncDatasets
+from ddclient import bundle, calls, events
 from ddclient.async_study import AsyncStudyClient
 from ddclient.bundle import Bundle, Remote
-from ddclient.calls import Call, Page
+from ddclient.calls import Call
 from ddclient.discovery import locate
 from ddclient.job import JobHandle
 from ddclient.metrics import Metrics
 from ddclient.models import Artifact, Event, JobDocument
 from ddclient.transport import AsyncTransport
 from ddcore.spec import JobSpec
-
-T = TypeVar("T")
 
 
 class AsyncClient(AsyncStudyClient):
@@ -44,9 +41,7 @@ class AsyncClient(AsyncStudyClient):
         timeout: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._transport = AsyncTransport(locate(url, api_key), timeout=timeout, transport=transport)
-        self.datasets = AsyncDatasets(self._transport)
-        """Images of the user's own: sent, listed, removed."""
+        super().__init__(AsyncTransport(locate(url, api_key), timeout=timeout, transport=transport))
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -59,18 +54,6 @@ class AsyncClient(AsyncStudyClient):
     async def close(self) -> None:
         """Close the connections; the jobs go on."""
         await self._transport.close()
-
-    async def send(self, call: Call[T]) -> T:
-        """Make any call of :mod:`ddclient.calls`, such as ``calls.menu("methods")``."""
-        return await self._transport.send(call)
-
-    async def pages(self, call: Call[Page[T]] | None) -> AsyncIterator[T]:
-        """The entries of a list, fetched page by page."""
-        while call is not None:
-            page = await self.send(call)
-            for entry in page.entries:
-                yield entry
-            call = page.following
 
     async def submit(
         self,
@@ -89,14 +72,10 @@ class AsyncClient(AsyncStudyClient):
         Raises:
             DatasetFailedError: the images could not be taken in.
         """
-        path = images.path_in(spec, ingest)
-        if path is not None:
-            sent = await self.datasets.add(path, **ingest or {})
-            spec = images.on(spec, sent.reference)
         envelope = {"name": name, "labels": labels, "priority": priority, "limits": limits}
         if extends is not None:
             envelope["extends"] = extends if isinstance(extends, str) else extends.id
-        return await self._handle(calls.submit(spec, envelope, idempotency_key))
+        return await self._handle(calls.submit(await self._with_images(spec, ingest), envelope, idempotency_key))
 
     async def job(self, job_id: str) -> AsyncJob:
         """One job."""

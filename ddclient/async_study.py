@@ -4,44 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ddclient import study_calls
-from ddclient.calls import Call, Page
-from ddclient.errors import BadInputError
-from ddclient.images import is_path
+from ddclient.calls import Call
+from ddclient.connection import AsyncConnection
 from ddclient.study import StudyHandle
 from ddclient.study_models import StudyDocument
 
 if TYPE_CHECKING:
     from ddclient.async_client import AsyncClient, AsyncJob
 
-T = TypeVar("T")
 
-
-class AsyncStudyClient:
+class AsyncStudyClient(AsyncConnection):
     """The part of :class:`~ddclient.AsyncClient` that is about studies."""
 
-    async def send(self, call: Call[T]) -> T:
-        """Make a call; see :class:`~ddclient.AsyncClient`."""
-        raise NotImplementedError
-
-    def pages(self, call: Call[Page[T]] | None) -> AsyncIterator[T]:
-        """The entries of a list; see :class:`~ddclient.AsyncClient`."""
-        raise NotImplementedError
-
-    async def submit_study(self, request: Mapping[str, Any], *, idempotency_key: str | None = None) -> AsyncStudy:
-        """Begin a study on a dataset that the service has; see :meth:`Client.submit_study`.
+    async def submit_study(
+        self,
+        request: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        ingest: Mapping[str, Any] | None = None,
+    ) -> AsyncStudy:
+        """Begin a study; see :meth:`Client.submit_study`. Images whose path it names are sent first.
 
         Raises:
-            BadInputError: ``base.dataset`` is a path of images.
+            DatasetFailedError: the images could not be taken in.
         """
         base = request.get("base")
-        if isinstance(base, Mapping) and is_path(base.get("dataset")):
-            raise BadInputError(
-                f"`base.dataset` is {base['dataset']!r}, a path of images, which this client does not send; send them "
-                "with `Client().datasets.add(…)`, or `ddctl datasets add`, and name the set"
-            )
+        if isinstance(base, Mapping):
+            request = dict(request) | {"base": await self._with_images(base, ingest)}
         return await self._study(study_calls.submit(request, idempotency_key))
 
     async def get_study(self, study_id: str) -> AsyncStudy:

@@ -6,17 +6,15 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
 from ddclient import calls, comparison, events
-from ddclient.calls import Call, Page
+from ddclient.calls import Call
 from ddclient.comparison import Bands, Comparison
-from ddclient.datasets import Datasets
 from ddclient.discovery import locate
 from ddclient.files import Files
-from ddclient.images import on, path_in
 from ddclient.job import Job, Jobs
 from ddclient.menus import Menus
 from ddclient.metrics import Metrics
@@ -24,8 +22,6 @@ from ddclient.models import Alert, Event, JobDocument
 from ddclient.study_client import StudyClient
 from ddclient.transport import Transport
 from ddcore.spec import JobSpec
-
-T = TypeVar("T")
 
 
 class Client(Files, Menus, StudyClient):
@@ -52,9 +48,7 @@ class Client(Files, Menus, StudyClient):
         timeout: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._transport = Transport(locate(url, api_key), timeout=timeout, transport=transport)
-        self.datasets = Datasets(self._transport)
-        """Images of the user's own: sent, listed, fetched, removed."""
+        super().__init__(Transport(locate(url, api_key), timeout=timeout, transport=transport))
 
     def __enter__(self) -> Client:
         return self
@@ -316,17 +310,3 @@ class Client(Files, Menus, StudyClient):
 
     def _handle(self, call: Call[JobDocument]) -> Job:
         return Job(self, self._transport.send(call))
-
-    def pages(self, call: Call[Page[T]] | None) -> Iterator[T]:
-        """The entries of a list, fetched page by page."""
-        while call is not None:
-            page = self._transport.send(call)
-            yield from page.entries
-            call = page.following
-
-    def _with_images(
-        self, spec: Mapping[str, Any] | JobSpec, ingest: Mapping[str, Any] | None
-    ) -> Mapping[str, Any] | JobSpec:
-        """A specification that names a set, which was a path of images before."""
-        path = path_in(spec, ingest)
-        return spec if path is None else on(spec, self.datasets.add(path, **ingest or {}).reference)

@@ -7,15 +7,13 @@ from tempfile import TemporaryDirectory
 
 from ddclient import bundle, calls, formats
 from ddclient.bundle import Bundle, Remote
+from ddclient.connection import Connection
 from ddclient.formats import Format
 from ddclient.models import Artifact
-from ddclient.transport import Transport
 
 
-class Files:
+class Files(Connection):
     """The files of jobs."""
-
-    _transport: Transport
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """The files that a job has made so far."""

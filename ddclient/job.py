@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ddclient import tables
 from ddclient.bundle import Bundle
-from ddclient.calls import LONG_POLL_S, Call, Page
+from ddclient.calls import Call, Page
 from ddclient.errors import JobFailedError
+from ddclient.handle import Handle
 from ddclient.metrics import Metrics
 from ddclient.models import Artifact, Event, JobDocument
 from ddcore.spec.results import Results
@@ -24,28 +25,12 @@ SHOWN = 20
 """Jobs that a notebook shows of a list."""
 
 
-class JobHandle:
+class JobHandle(Handle[JobDocument]):
     """One job: its document as last read."""
-
-    def __init__(self, document: JobDocument) -> None:
-        self.document = document
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {self.status}>"
 
     def _repr_html_(self) -> str:
         """The job as a table, which notebooks show."""
         return tables.job(self.document)
-
-    @property
-    def id(self) -> str:
-        """Identifier, ``job_…``."""
-        return self.document.id
-
-    @property
-    def status(self) -> str:
-        """Status as last read; :meth:`refresh` reads it again."""
-        return self.document.status
 
     @property
     def results(self) -> Results | None:
@@ -59,13 +44,6 @@ class JobHandle:
         if self.status != "succeeded":
             failure = self.document.error
             raise JobFailedError(self.id, self.status, failure.message if failure else None)
-
-    def _seconds_left(self, deadline: float | None, timeout: float | None) -> float:
-        """How long to wait for news; raises once the time is up."""
-        left = LONG_POLL_S if deadline is None else deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(f"{self.id} is still {self.status} after {timeout or 0:g} seconds")
-        return left
 
 
 class Job(JobHandle):

@@ -7,13 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from ddclient import calls
-from ddclient.transport import Transport
+from ddclient.connection import Connection
 
 
-class Menus:
+class Menus(Connection):
     """The catalogue of a service, its state and its keys."""
-
-    _transport: Transport
 
     def menu(self, kind: str) -> list[dict[str, Any]]:
         """What can be asked for, of one kind: ``methods``, ``regularizers``, ``networks``, ``decoders``, ``samplers``.

@@ -8,8 +8,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ddclient import study_tables
-from ddclient.calls import LONG_POLL_S, Call, Page
+from ddclient.calls import Call, Page
 from ddclient.errors import ClientError, StudyFailedError
+from ddclient.handle import Handle
 from ddclient.job import SHOWN
 from ddclient.study_models import StudyDocument, Trial, Winner
 
@@ -20,28 +21,12 @@ if TYPE_CHECKING:
     from ddclient.job import Job
 
 
-class StudyHandle:
+class StudyHandle(Handle[StudyDocument]):
     """One study: its document as last read."""
-
-    def __init__(self, document: StudyDocument) -> None:
-        self.document = document
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {self.status}>"
 
     def _repr_html_(self) -> str:
         """The study and its trials as tables, which notebooks show."""
         return study_tables.study(self.document)
-
-    @property
-    def id(self) -> str:
-        """Identifier, ``study_…``."""
-        return self.document.id
-
-    @property
-    def status(self) -> str:
-        """Status as last read."""
-        return self.document.status
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -65,11 +50,6 @@ class StudyHandle:
             raise ClientError(f"a table of pandas needs `pip install pandas` ({error.name} is missing)") from error
         return pandas.DataFrame([row(trial) for trial in self.trials])
 
-    @property
-    def finished(self) -> bool:
-        """Whether it has ended, as last read."""
-        return self.document.finished
-
     def _winning_job(self) -> str:
         if self.winner is None:
             raise ClientError(f"{self.id} is {self.status} and has no winner" + ("" if self.finished else " yet"))
@@ -79,12 +59,6 @@ class StudyHandle:
         if self.status != "succeeded":
             failure = self.document.error
             raise StudyFailedError(self.id, self.status, failure.message if failure else None)
-
-    def _seconds_left(self, deadline: float | None, timeout: float | None) -> float:
-        left = LONG_POLL_S if deadline is None else deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(f"{self.id} is still {self.status} after {timeout or 0:g} seconds")
-        return left
 
 
 def row(trial: Trial) -> dict[str, Any]:

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from ddclient import study_calls
-from ddclient.calls import Call, Page
+from ddclient.calls import Call
+from ddclient.connection import Connection
 from ddclient.errors import BadInputError
 from ddclient.study import Studies, Study
 from ddclient.study_models import StudyDocument
-from ddcore.spec import JobSpec
 from ddcore.spec.ranges import read_values
 
 if TYPE_CHECKING:
     from ddclient.client import Client
-    from ddclient.transport import Transport
-
-T = TypeVar("T")
 
 
-class StudyClient:
+class StudyClient(Connection):
     """The part of :class:`~ddclient.Client` that is about studies."""
-
-    _transport: Transport
-
-    def pages(self, call: Call[Page[T]] | None) -> Iterator[T]:
-        """The entries of a list; see :class:`~ddclient.Client`."""
-        raise NotImplementedError
-
-    def _with_images(
-        self, spec: Mapping[str, Any] | JobSpec, ingest: Mapping[str, Any] | None
-    ) -> Mapping[str, Any] | JobSpec:
-        raise NotImplementedError
 
     def study(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from ddclient.packing import PlainFile
 from ddcore.spec import SpecError
 from tests.ddclient.conftest import job_document
 from tests.ddclient.datasets_service import AsyncDatasetsService, DatasetsService
+from tests.ddclient.study_documents import study_document
 
 CONTENT = bytes(number * number % 251 for number in range(3500))
 
@@ -120,6 +122,14 @@ def test_a_job_on_a_path_sends_its_images_first(service: DatasetsService, file: 
     assert_arrived(service)
     with pytest.raises(BadInputError, match="`ingest` says how images are taken in"):
         run(service, lambda client: client.submit({"dataset": "digits", "ipc": 1}, ingest={"size": 16}))
+
+
+def test_the_images_of_a_study_are_sent_first(service: DatasetsService, file: Path) -> None:
+    service.others["POST", "/v1/studies"] = study_document()
+    base = {"dataset": file, "ipc": 1, "method": "auto"}
+    run(service, lambda client: client.submit_study({"base": base}, ingest={"size": 16}))
+    assert json.loads(service.requests[-1].content)["base"]["dataset"] == "photos@1"
+    assert_arrived(service)
 
 
 def test_arrays_need_a_name_and_options_a_range(service: DatasetsService) -> None:
