@@ -6,6 +6,7 @@ that trains a network. Only compiled passes need it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -37,7 +38,7 @@ class Optimizer(Protocol):
         """Take one step; a weight without a gradient stays as it is."""
 
 
-class _OfWeights:
+class _OfWeights(ABC):
     def __init__(self, weights: Sequence[Tensor], lr: float) -> None:
         self.lr = lr
         self.velocity: Velocity = {}
@@ -55,8 +56,9 @@ class _OfWeights:
         weights = [self._weights[place] for place in places]
         self._update(places, weights, [weight.grad for weight in weights if weight.grad is not None])
 
+    @abstractmethod
     def _update(self, places: list[int], weights: list[Tensor], gradients: list[Tensor]) -> None:
-        raise NotImplementedError
+        """Change the weights that have a gradient; ``places`` are theirs among all."""
 
 
 class SGD(_OfWeights):

@@ -168,7 +168,7 @@ def test_a_sheet_has_the_nearest_real_image_at_the_place_of_each(seen: tuple[Run
     of_images, of_real = (Image.open(io.BytesIO(sheet)) for sheet in sheets)
     assert of_real.size == of_images.size
     assert of_real.text == of_images.text  # type: ignore[attr-defined]  # of PNG files alone
-    layout = SheetLayout.model_validate_json(of_real.text[LAYOUT_CHUNK])  # type: ignore[attr-defined]
+    layout = SheetLayout.model_validate_json(of_real.text[LAYOUT_CHUNK])  # type: ignore[attr-defined]  # likewise
     drawn = np.asarray(of_real)
     for number, row in enumerate(layout.rows):
         members = [real for real in rows if int(train.labels[real]) == number][: row.images]
