@@ -21,6 +21,7 @@ from ddcore.spec import (
     RegularizerConfig,
     all_presets,
     parse,
+    probe,
 )
 from ddcore.spec.cost import Cost, networks_trained, pools, reports
 from ddcore.spec.probe import probe_images_trained_on, probe_training
@@ -36,8 +37,16 @@ CAPS = {
     "train_images": 128, "max_start": 1, "count": 2, "epochs": 1, "repeats": 1, "pool": 2,
 }  # fmt: skip
 """What a preset is cut down to, for the prediction and the run alike: whatever makes it long, and nothing else."""
+SMALL = {"name": "convnet", "width": 32}
+"""For what is not about a preset: passes are counted and bytes measured whatever the width."""
 PASSES_TOLERANCE = 0.01
 MEMORY_TOLERANCE = 0.3
+
+
+@pytest.fixture
+def short_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains the probe for ten steps instead of 430, of which every job has its share of passes."""
+    monkeypatch.setattr(probe, "MOST_IMAGES_SEEN", 320)
 
 
 def cut(value: Any) -> Any:
@@ -74,13 +83,13 @@ def check(job: JobSpec, folder: Path) -> None:
     assert expected.peak_bytes == pytest.approx(peak, rel=MEMORY_TOLERANCE)
 
 
-@pytest.mark.usefixtures("plain_map")
+@pytest.mark.usefixtures("plain_map", "short_probe")
 @pytest.mark.parametrize("preset", [name for name in all_presets() if name.startswith("quick/")])
 def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_path: Path) -> None:
     check(short(preset), tmp_path)
 
 
-@pytest.mark.usefixtures("plain_map")
+@pytest.mark.usefixtures("plain_map", "short_probe")
 @pytest.mark.parametrize(
     ("preset", "fields"),
     [
@@ -117,7 +126,7 @@ def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_
 )  # fmt: skip
 def test_so_are_those_of_what_no_quick_preset_does(preset: str, fields: dict[str, Any], tmp_path: Path) -> None:
     """Teachers of the probe, shared real features, clusterings, bounded mosaics, stages of a sweep, soft labels, …"""
-    check(short(f"quick/{preset}-digits", **fields), tmp_path)
+    check(short(f"quick/{preset}-digits", **{"network": SMALL, **fields}), tmp_path)
 
 
 class Pixels(RegularizerConfig):
@@ -178,6 +187,7 @@ def test_training_the_probe_is_bounded_however_large_the_dataset_is() -> None:
     assert (probe_training(large).epochs, probe_images_trained_on(large)) == (1, 100_000)
 
 
+@pytest.mark.usefixtures("short_probe")
 def test_the_engine_chooses_by_this_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
     choose = Compute.choose
