@@ -110,7 +110,10 @@ class Job(Base):
     attempt: Mapped[int] = mapped_column(default=0)
     """Claims so far."""
     failures: Mapped[int] = mapped_column(default=0)
-    """Lost leases and retryable errors so far; drains and pauses are free."""
+    """Lost leases and retryable errors since the last checkpoint: a job that advances between them goes on for ever.
+
+    Drains and pauses are free.
+    """
     max_attempts: Mapped[int]
     lost_step: Mapped[int | None] = mapped_column(BigInteger)
     """Checkpoint step at which the last attempt was lost; twice the same is no progress."""

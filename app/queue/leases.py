@@ -133,7 +133,7 @@ def record_checkpoint(
     Call it after :func:`hold` in the same transaction, and not for bytes that are recorded already: an
     attempt that got no further has made no progress.
     """
-    progress = {"checkpoint_step": saved.step, "checkpoint_at": clock(), "lost_step": None}
+    progress = {"checkpoint_step": saved.step, "checkpoint_at": clock(), "lost_step": None, "failures": 0}
     hold(session, claimed.job_id, claimed.fence, progress)
     events.append(
         session,

@@ -44,8 +44,8 @@ class Record:
     """What is known of a job's earlier troubles.
 
     Attributes:
-        failures: attempts that failed or were lost, this one not counted.
-        max_attempts: failures at which the job is given up.
+        failures: attempts that failed or were lost since the last checkpoint, this one not counted.
+        max_attempts: failures without progress at which the job is given up.
         out_of_memory: attempts that ran out of memory, this one not counted.
         lost_step: checkpoint step at which the attempt before was lost, if it was and nothing was saved since.
         checkpoint_step: step of the newest checkpoint; 0 without one.
@@ -87,8 +87,8 @@ def judge(failure: Failure, record: Record, backoff_s: float) -> Verdict:
     if failure.code == "out_of_memory" and record.out_of_memory:
         return Verdict(_final(failure), None)
     if record.failures + 1 >= record.max_attempts:
-        given_up = _poison(f"{record.failures + 1} attempts failed") if failure.lost else _final(failure)
-        return Verdict(given_up, None)
+        failed = f"{record.failures + 1} attempts failed without progress"
+        return Verdict(_poison(failed) if failure.lost else _final(failure), None)
     return Verdict(failure, _wait(failure, record, backoff_s))
 
 
