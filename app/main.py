@@ -15,9 +15,10 @@ from app.artifacts import routes as artifacts
 from app.catalog import routes as catalog
 from app.compare import routes as compare
 from app.core import problems
+from app.core.bodies import plain_body
 from app.core.database import Database
 from app.core.logging import warn_of_broken_offers
-from app.core.middleware import BodyLimit, HostCheck, RequestContext
+from app.core.middleware import BodyLimit, HeadAsGet, HostCheck, RequestContext
 from app.core.parameters import known_parameters
 from app.core.security import load_signer
 from app.core.settings import Settings
@@ -36,6 +37,7 @@ from app.metrics import routes as metrics
 from app.studies import routes as studies
 from app.system import docs
 from app.system import routes as system
+from app.system.readiness import BrokerProbe
 from ddcore.version import __version__
 
 UPLOADS = re.compile(r"/v1/datasets/[^/]+/content")
@@ -59,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan,
-        dependencies=[Depends(known_parameters)],
+        dependencies=[Depends(known_parameters), Depends(plain_body)],
         responses=problems.ANY_PROBLEM,
     )
     database = Database(settings)
@@ -70,7 +72,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.keyring = Keyring(database, signer)
     app.state.store = open_store(settings)
     app.state.tailer = Tailer(database)
+    app.state.broker_probe = BrokerProbe(settings)
     problems.install(app)
+    app.add_middleware(HeadAsGet, routes=app.router.routes)
     app.add_middleware(BodyLimit, limit=settings.body_limit, uploads=UPLOADS)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     app.add_middleware(RequestContext)

@@ -29,13 +29,13 @@ from app.core.storage import ArtifactStore, StorageError, open_store
 from app.datasets import ingests
 from app.events import repository as events
 from app.migrate import SchemaError
+from app.models.fleet import RECONCILING
 from app.queue import endings, fleet, leases, outbox
 from app.studies import repository as studies
 from app.studies.progress import advance
 from worker.database_gate import await_database
 from worker.faults import fault_point
 
-_DUTY = "reconcile"
 _PUBLISH_S = 2.0
 _COLLECT_S = 600.0
 _CROWDED_JOBS = 100
@@ -94,7 +94,7 @@ class Reconciler:
     def _leads(self) -> bool:
         lease_s = max(self._settings.reconcile_s * _MISSED_ROUNDS, 1.0)
         with self._database.write() as session:
-            return fleet.lead(session, _DUTY, self._id, lease_s)
+            return fleet.lead(session, RECONCILING, self._id, lease_s)
 
     def _recover(self) -> None:
         with self._database.read() as session:

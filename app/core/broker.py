@@ -85,6 +85,32 @@ def transport_class(settings: Settings) -> str | None:
     return "app.core.folder_transport:Transport" if uses_folder(settings) else None
 
 
+def connect(settings: Settings, timeout_s: float) -> None:
+    """See whether a broker that is a server answers, within about ``timeout_s`` seconds.
+
+    Raises:
+        kombu.exceptions.OperationalError: it does not.
+    """
+    from kombu import Connection
+
+    options = transport_options(settings, timeout_s=timeout_s)
+    with Connection(settings.broker_url, transport_options={**options, "max_retries": 0}) as connection:
+        connection.ensure_connection(max_retries=1, timeout=timeout_s)
+
+
+def answers(settings: Settings, timeout_s: float) -> bool:
+    """Whether the broker can be reached within about ``timeout_s`` seconds; folders can while they are there."""
+    if uses_folder(settings):
+        return settings.home.is_dir()
+    from kombu.exceptions import OperationalError
+
+    try:
+        connect(settings, timeout_s)
+    except OperationalError:
+        return False
+    return True
+
+
 def publisher(settings: Settings, timeout_s: float) -> Celery:
     """The Celery application through which this process rings; made once for each broker."""
     from celery import Celery

@@ -33,6 +33,10 @@ class Worker(Base):
     heartbeat_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())
 
 
+RECONCILING = "reconcile"
+"""The duty of the reconciler."""
+
+
 class Leader(Base):
     """Lease on a duty that one process does at a time, such as reconciling."""
 

@@ -74,11 +74,7 @@ def _broker(settings: Settings) -> tuple[Verdict, str]:
     if broker.uses_folder(settings):
         there = settings.broker_dir.is_dir()
         return ("ok", "a folder of this machine") if there else ("warning", NOT_YET)
-    from kombu import Connection
-
-    options = broker.transport_options(settings, timeout_s=PATIENCE_S)
-    with Connection(settings.broker_url, transport_options={**options, "max_retries": 0}) as connection:
-        connection.ensure_connection(max_retries=1, timeout=PATIENCE_S)
+    broker.connect(settings, PATIENCE_S)
     return "ok", f"{urlsplit(settings.broker_url).scheme} answers"
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.core.security import Principal
 from app.core.tables import clock
-from app.models.fleet import Worker
+from app.models.fleet import RECONCILING, Leader, Worker
 from app.models.jobs import Job, Outbox
 from app.models.states import TERMINAL
 
@@ -31,6 +31,12 @@ def unfinished_by_status(session: Session) -> Mapping[str, int]:
     """Unfinished jobs of all tenants by status."""
     statement = select(Job.status, func.count()).where(Job.status.not_in(TERMINAL)).group_by(Job.status)
     return {row[0]: row[1] for row in session.execute(statement)}
+
+
+def is_reconciled(session: Session) -> bool:
+    """Whether a reconciler is at work: it renews its lease in every round."""
+    statement = select(Leader.duty).where(Leader.duty == RECONCILING, Leader.lease_until > clock())
+    return session.execute(statement).first() is not None
 
 
 def owed_messages(session: Session) -> int:

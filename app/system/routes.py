@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Annotated
 
-import structlog
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app import migrate
 from app.core.dependencies import DatabaseDep, SettingsDep
 from app.core.errors import CODES, NotFound, ServiceError
 from app.core.pagination import Page
@@ -20,13 +16,11 @@ from app.core.problems import responses
 from app.keys.principals import Admin
 from app.models.fleet import Worker
 from app.models.states import TERMINAL, State
-from app.system import repository
+from app.system import readiness, repository
 from app.system.schemas import Health, ProblemKind, Readiness, WorkerDocument
 from ddcore.version import __version__
 
 router = APIRouter(tags=["system"])
-
-log = structlog.get_logger(__name__)
 
 
 @router.get("/healthz")
@@ -36,21 +30,13 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-def readyz(database: DatabaseDep, settings: SettingsDep, response: Response) -> Readiness:
-    """Say whether jobs can be submitted (database), and whether something would run them (workers)."""
+def readyz(request: Request, database: DatabaseDep, settings: SettingsDep, response: Response) -> Readiness:
+    """Say whether jobs can be submitted and would run, and what it means where a part is missing."""
     response.headers["Cache-Control"] = "no-store"
-    try:
-        migrate.check(database)
-        with database.read() as session:
-            workers = len(repository.workers(session, settings.lease_s))
-            owed = repository.owed_messages(session)
-    except (DBAPIError, PoolTimeoutError, migrate.SchemaError) as error:
-        log.warning("not ready", reason=str(error))
+    found = readiness.judge(database, settings, request.app.state.broker_probe)
+    if found.status == "unavailable":
         response.status_code = 503
-        why = str(error) if isinstance(error, migrate.SchemaError) else "cannot be reached"
-        return Readiness(status="unavailable", checks={"database": why})
-    checks = {"database": "ok", "workers": f"{workers} alive", "broker": f"{owed} messages waiting"}
-    return Readiness(status="ready" if workers else "degraded", checks=checks)
+    return found
 
 
 @router.get("/metrics", include_in_schema=False)

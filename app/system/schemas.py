@@ -35,7 +35,7 @@ class Readiness(BaseModel):
     """Whether the service can do its work."""
 
     status: Literal["ready", "degraded", "unavailable"] = Field(
-        description="degraded: jobs are accepted, but nothing runs them at the moment."
+        description="degraded: jobs are accepted, but not all that should happen to them does; `checks` say what."
     )
     checks: dict[str, str] = Field(description="What was looked at, and how it is.")
 

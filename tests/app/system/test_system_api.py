@@ -3,13 +3,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shutil
+import socket
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text, update
 
 from app.core.tables import clock
-from app.models.fleet import Worker
+from app.models.fleet import RECONCILING, Leader, Worker
+from app.queue import fleet
+from app.system.readiness import BrokerProbe
 from ddcore.version import __version__
 
 if TYPE_CHECKING:
@@ -36,6 +41,13 @@ def worker(api: Api) -> str:
     return "wrk_1"
 
 
+@pytest.fixture
+def reconciler(api: Api) -> None:
+    """A reconciler at work."""
+    with api.database.write() as session:
+        assert fleet.lead(session, RECONCILING, "rec_1", 60.0)
+
+
 class TestHealth:
     def test_is_alive(self, api: Api) -> None:
         assert api.acting_as(None).get("/healthz").json() == {"status": "ok", "version": __version__}
@@ -43,10 +55,33 @@ class TestHealth:
     def test_without_workers_is_degraded(self, api: Api) -> None:
         response = api.acting_as(None).get("/readyz")
         assert (response.status_code, response.json()["status"]) == (200, "degraded")
-        assert response.json()["checks"]["workers"] == "0 alive"
+        assert response.json()["checks"]["workers"] == "0 alive: jobs stay queued until one starts"
 
-    def test_with_a_worker_is_ready(self, api: Api, worker: str) -> None:
+    def test_with_worker_and_reconciler_is_ready(self, api: Api, worker: str, reconciler: None) -> None:
         assert api.acting_as(None).get("/readyz").json()["status"] == "ready"
+
+    def test_a_dead_reconciler(self, api: Api, worker: str, reconciler: None) -> None:
+        with api.database.write() as session:
+            session.execute(update(Leader).values(lease_until=clock(-1)))
+        found = api.acting_as(None).get("/readyz").json()
+        assert found["status"] == "degraded"
+        assert found["checks"]["reconciler"].startswith("not running: jobs of workers that died stay as they are")
+
+    def test_a_full_disk(self, api: Api, worker: str, reconciler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5_000_000))
+        found = api.acting_as(None).get("/readyz").json()
+        assert found["status"] == "degraded"
+        assert found["checks"]["disk"] == "5 MB free: submissions and results fail once nothing is left"
+
+    def test_a_dead_broker(self, api: Api, worker: str, reconciler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            address = f"redis://127.0.0.1:{closed.getsockname()[1]}/0"
+            probe = BrokerProbe(api.settings.model_copy(update={"broker_url": address}))
+            monkeypatch.setattr(api.state, "broker_probe", probe)
+            found = api.acting_as(None).get("/readyz").json()
+        assert found["status"] == "degraded"
+        assert found["checks"]["broker"].startswith("does not answer: jobs are taken, and start once it is back")
 
     def test_dead_worker_does_not_count(self, api: Api, worker: str) -> None:
         with api.database.write() as session:
