@@ -50,17 +50,23 @@ def main() -> int:
     except (SchemaError, OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    config = uvicorn.Config(
+    Server(server_settings(app, settings), app).run()
+    return 0
+
+
+def server_settings(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How the server listens, and whom it believes."""
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_graceful_shutdown=settings.shutdown_s,
     )
-    Server(config, app).run()
-    return 0
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

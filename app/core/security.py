@@ -107,18 +107,27 @@ class Signer:
         return payload if isinstance(payload, dict) else None
 
 
+@dataclass(frozen=True)
+class BrowserSession:
+    """What a session cookie says: the API key that it speaks for, and until when."""
+
+    id: str
+    key_id: str
+    until: int
+    """Seconds since 1970."""
+
+
 def seal_session(signer: Signer, key: str, lifetime_s: int) -> str:
     """Content of a session cookie that speaks for the API key with the identifier ``key``."""
-    return signer.seal("session", {"key": key, "until": int(time.time()) + lifetime_s})
+    return signer.seal("session", {"id": secrets.token_hex(16), "key": key, "until": int(time.time()) + lifetime_s})
 
 
-def open_session(signer: Signer, cookie: str) -> str | None:
-    """Identifier of the key that a session cookie speaks for, or ``None`` where it does not or no longer."""
+def open_session(signer: Signer, cookie: str) -> BrowserSession | None:
+    """What a session cookie says, or ``None`` where it is no cookie of ours, is of an earlier version, or too old."""
     payload = signer.open("session", cookie)
-    if payload is None or payload["until"] < time.time():
+    if payload is None or "id" not in payload or payload["until"] < time.time():
         return None
-    key = payload["key"]
-    return key if isinstance(key, str) else None
+    return BrowserSession(payload["id"], payload["key"], payload["until"])
 
 
 def load_signer(settings: Settings) -> Signer:

@@ -90,6 +90,11 @@ class Settings(BaseSettings):
         ("127.0.0.1", "localhost", "::1"),
         description="Host names that requests may use, comma-separated; * allows any (behind a proxy that checks).",
     )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, "
+        "comma-separated. Behind TLS, name the proxy here: cookies are `Secure` and links are https then.",
+    )
     auth: bool = Field(True, description="Whether requests need an API key; off is refused beyond loopback.")
     environment: str = Field("local", pattern=r"^[a-z0-9]{1,16}$", description="Name inside the API keys made here.")
     pepper: SecretStr | None = Field(
@@ -153,7 +158,7 @@ class Settings(BaseSettings):
         """Arguments first, then the environment, then files that hold secrets."""
         return init_settings, env_settings, SecretFiles(settings_cls)
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

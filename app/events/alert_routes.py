@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from app.core.database import now
 from app.core.dependencies import DatabaseDep
 from app.core.errors import InvalidParameter
+from app.core.moments import Moment as GivenMoment
 from app.core.problems import responses
 from app.events import alerts
 from app.events.schemas import Level, Moment
@@ -46,7 +47,7 @@ class AlertList(BaseModel):
 def list_alerts(
     principal: JobReader,
     database: DatabaseDep,
-    since: Annotated[AwareDatetime | None, Query(description="Only later ones. Default: a day ago.")] = None,
+    since: Annotated[GivenMoment | None, Query(description="Only later ones. Default: a day ago.")] = None,
     rule: Annotated[
         list[Literal["diverging", "plateau", "eta_slipping", "below_random", "finished"]] | None,
         Query(description="Only these rules; repeat it."),

@@ -34,6 +34,7 @@ def optional_principal(
         Forbidden: a session is used from another site's page.
     """
     if not request.app.state.settings.auth:
+        _check_origin(request, required=False)
         return ANYBODY
     keyring: Keyring = request.app.state.keyring
     text = bearer.credentials if bearer else header
@@ -43,8 +44,8 @@ def optional_principal(
             raise Unauthenticated("the API key is wrong, expired or revoked")
         return found
     found = keyring.by_session(cookie) if cookie else None
-    if found is not None and request.method not in SAFE_METHODS:
-        _check_origin(request)
+    if found is not None:
+        _check_origin(request, required=True)
     return found
 
 
@@ -74,11 +75,21 @@ def require(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
     return granted
 
 
-def _check_origin(request: Request) -> None:
-    # A cookie is sent with every request; browsers name the page that asks in Origin on every unsafe request.
-    origin = request.headers.get("origin", "")
-    if urlsplit(origin).netloc != request.headers.get("host"):
-        raise Forbidden("a dashboard session may only be used from the dashboard's own pages")
+def _check_origin(request: Request, *, required: bool) -> None:
+    """Refuse what another site's page asks on behalf of whoever looks at it.
+
+    A cookie is sent with every request, and a service without keys asks for none. Browsers name the page that asks in
+    ``Origin`` on every unsafe request; only programs leave it out.
+    """
+    if request.method in SAFE_METHODS:
+        return
+    origin = request.headers.get("origin")
+    if origin is None and not required:
+        return
+    if urlsplit(origin or "").netloc != request.headers.get("host"):
+        raise Forbidden(
+            f"a page of {origin or 'an unknown origin'} may not act here; only the dashboard's own pages may"
+        )
 
 
 OptionalPrincipal = Annotated[Principal | None, Depends(optional_principal)]

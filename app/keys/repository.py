@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.core.security import Principal
+from app.core.security import Principal, Scope
 from app.core.tables import clock
 from app.models.jobs import Job
-from app.models.keys import ApiKey, LoginToken, Tenant
+from app.models.keys import ApiKey, EndedSession, LoginToken, Tenant
 from app.models.states import TERMINAL
 
 
@@ -24,6 +24,11 @@ def ensure_tenant(session: Session, tenant_id: str, name: str) -> None:
     except IntegrityError:
         # It was there before, or another process has just made it.
         session.execute(select(Tenant.id).where(Tenant.id == tenant_id).with_for_update())
+
+
+def has_tenant(session: Session, tenant_id: str) -> bool:
+    """Whether there is such a tenant."""
+    return session.get(Tenant, tenant_id) is not None
 
 
 def tenant(session: Session, principal: Principal, *, lock: bool = False) -> Tenant:
@@ -75,6 +80,12 @@ def listing(session: Session, principal: Principal) -> Sequence[ApiKey]:
     )
 
 
+def working_admins(session: Session, principal: Principal) -> set[str]:
+    """The tenant's working keys that may make and revoke keys."""
+    statement = select(ApiKey).where(ApiKey.tenant_id == principal.tenant_id, *_usable())
+    return {key.id for key in session.scalars(statement) if Scope.ADMIN in key.scopes}
+
+
 def add(
     session: Session,
     *,
@@ -120,6 +131,19 @@ def take_login(session: Session, digest: str) -> str | None:
         .returning(LoginToken.key_id)
         .execution_options(synchronize_session=False)
     ).scalar_one_or_none()
+
+
+def end_session(session: Session, session_id: str, expires_at: datetime) -> None:
+    """Have a session's cookie be worth nothing, and forget those that ended by themselves. Twice is once."""
+    session.execute(delete(EndedSession).where(EndedSession.expires_at < clock()))
+    if not has_ended(session, session_id):
+        session.add(EndedSession(id=session_id, expires_at=expires_at))
+        session.flush()
+
+
+def has_ended(session: Session, session_id: str) -> bool:
+    """Whether a session was logged out."""
+    return session.get(EndedSession, session_id) is not None
 
 
 def _usable() -> tuple[ColumnElement[bool], ...]:

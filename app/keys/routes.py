@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import RedirectResponse
 
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
-from app.core.errors import Invalid, NotFound, Unauthenticated
+from app.core.errors import Invalid, LastAdminKey, NotFound, Unauthenticated
 from app.core.pagination import Page
 from app.core.problems import responses
 from app.core.security import Signer, seal_session
@@ -50,7 +50,7 @@ def list_keys(principal: Admin, database: DatabaseDep) -> Response:
     return Response(page.model_dump_json(), 200, NO_STORE, "application/json")
 
 
-@router.delete("/v1/api-keys/{key_id}", status_code=204, responses=responses(NotFound))
+@router.delete("/v1/api-keys/{key_id}", status_code=204, responses=responses(NotFound, LastAdminKey))
 def revoke_key(
     key_id: Annotated[str, Path(pattern="^key_[0-9a-z]{8}$")], principal: Admin, database: DatabaseDep, request: Request
 ) -> None:
@@ -113,8 +113,11 @@ def login(
 
 
 @router.post("/logout", include_in_schema=False)
-def logout() -> RedirectResponse:
-    """End the session of this browser."""
+def logout(request: Request) -> RedirectResponse:
+    """End the session of this browser: its cookie is worth nothing from now on, also where it was copied."""
+    cookie = request.cookies.get(SESSION_COOKIE)
+    if cookie is not None:
+        request.app.state.keyring.end_session(cookie)
     response = RedirectResponse("/", 303, NO_STORE)
     response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
     return response

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from app.core.moments import Moment
 from app.core.security import Scope
 
 
@@ -19,7 +20,7 @@ class KeyRequest(BaseModel):
     scopes: list[Scope] = Field(
         [Scope.JOBS_READ, Scope.JOBS_WRITE, Scope.ARTIFACTS_READ], min_length=1, description="What it may be used for."
     )
-    expires_at: AwareDatetime | None = Field(None, description="When it stops working. Default: never.")
+    expires_at: Moment | None = Field(None, description="When it stops working. Default: never.")
 
 
 class KeyDocument(BaseModel):

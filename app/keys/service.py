@@ -6,18 +6,19 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.core.database import Database, now
-from app.core.errors import NotFound
+from app.core.errors import Invalid, LastAdminKey, NotFound
 from app.core.security import KeyText, Principal, Scope, Signer, key_id, make_key, open_session, write_secret
 from app.core.settings import Settings
 from app.keys import repository
 from app.models.keys import ApiKey
+from ddcore.spec import Problem
 
 DEFAULT_TENANT = "default"
 ANYBODY = Principal(DEFAULT_TENANT, None, frozenset(Scope))
@@ -43,6 +44,8 @@ class Keyring:
         self._database = database
         self._signer = signer
         self._known: dict[str, _Known] = {}
+        self._running: dict[str, float] = {}
+        """Sessions that had not been logged out, and until when that is trusted."""
 
     def by_key(self, text: str) -> Principal | None:
         """Whom the API key ``text`` speaks for, if it is one and still works."""
@@ -54,13 +57,35 @@ class Keyring:
 
     def by_session(self, cookie: str) -> Principal | None:
         """Whom a session cookie speaks for; it ends with the key that it was made for."""
-        identifier = open_session(self._signer, cookie)
-        known = self._find(identifier) if identifier else None
+        session = open_session(self._signer, cookie)
+        if session is None or self._has_ended(session.id):
+            return None
+        known = self._find(session.key_id)
         return known.principal if known else None
+
+    def end_session(self, cookie: str) -> None:
+        """Have a session cookie be worth nothing; other processes follow within seconds."""
+        session = open_session(self._signer, cookie)
+        if session is None:
+            return
+        with self._database.write() as transaction:
+            repository.end_session(transaction, session.id, datetime.fromtimestamp(session.until, UTC))
+        self._running.pop(session.id, None)
 
     def forget(self, identifier: str) -> None:
         """Ask the database about a key the next time it is used."""
         self._known.pop(identifier, None)
+
+    def _has_ended(self, session_id: str) -> bool:
+        if time.monotonic() < self._running.get(session_id, 0.0):
+            return False
+        with self._database.read() as session:
+            ended = repository.has_ended(session, session_id)
+        if ended:
+            self._running.pop(session_id, None)
+        else:
+            self._running[session_id] = time.monotonic() + REMEMBER_S
+        return ended
 
     def _find(self, identifier: str) -> _Known | None:
         known = self._known.get(identifier)
@@ -100,7 +125,14 @@ def create(
     scopes: Sequence[Scope],
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, KeyText]:
-    """Make an API key; its text is returned here and nowhere else."""
+    """Make an API key; its text is returned here and nowhere else.
+
+    Raises:
+        Invalid: it would have expired already.
+    """
+    if expires_at is not None and expires_at <= now(session):
+        detail = f"`expires_at` is {expires_at.isoformat()}, which is past; give a later moment, or leave it out"
+        raise Invalid([Problem("/expires_at", "past", detail)])
     made = make_key(settings.environment)
     key = repository.add(
         session,
@@ -119,7 +151,15 @@ def revoke(session: Session, principal: Principal, identifier: str) -> None:
 
     Raises:
         NotFound: the tenant has no such working key.
+        LastAdminKey: no other key of the tenant could make keys.
     """
+    repository.tenant(session, principal, lock=True)
+    admins = repository.working_admins(session, principal)
+    if admins == {identifier}:
+        raise LastAdminKey(
+            f"{identifier} is the last working key with the scope `admin`; make another first (`ddctl keys create NAME "
+            "--scope admin`), or nobody could make keys any more"
+        )
     if not repository.revoke(session, principal, identifier):
         raise NotFound(f"you have no working API key {identifier}")
 

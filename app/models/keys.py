@@ -45,6 +45,16 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
+class EndedSession(Base):
+    """A dashboard session that was logged out before its time; its cookie is worth nothing since."""
+
+    __tablename__ = "ended_sessions"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)
+    """When the cookie ends by itself, and this row with it."""
+
+
 class LoginToken(Base):
     """A login link that has not been used yet."""
 

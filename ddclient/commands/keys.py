@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -10,10 +12,13 @@ from rich.table import Table
 
 from ddclient import output
 from ddclient.client import Client
-from ddclient.errors import BadInputError
+from ddclient.errors import BadInputError, ClientError
 from ddclient.output import JsonOption
 from ddclient.spelling import Verbs
 from ddcore.spec import did_you_mean
+
+RECOVER = "app.keys.recover"
+"""Runs in a process of its own: the client never imports the service."""
 
 
 def list_(as_json: JsonOption = False) -> None:
@@ -57,10 +62,25 @@ def revoke(
     output.emit({"revoked": key_id}, f"{key_id} ({known[key_id]}) revoked", as_json=as_json)
 
 
+def recover(
+    tenant: Annotated[str | None, typer.Option(help="Whose key it is.", show_default="default")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an admin key where nobody holds one; on the machine of the service, which has its database and pepper."""
+    command = [sys.executable, "-m", RECOVER, *(() if tenant is None else ("--tenant", tenant))]
+    answer = subprocess.run(  # noqa: S603 - our own interpreter and module
+        command, capture_output=True, text=True, check=False
+    )
+    if answer.returncode != 0:
+        raise ClientError(f"no key was made: {answer.stderr.strip() or 'no reason given'}")
+    output.note("this key is shown once")
+    output.emit({"key": answer.stdout.strip()}, answer.stdout.strip(), as_json=as_json)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(cls=Verbs, help="API keys: list, make, revoke.", no_args_is_help=True)
+    group = typer.Typer(cls=Verbs, help="API keys: list, make, revoke, recover.", no_args_is_help=True)
     group.command("list")(list_)
-    for command in (create, revoke):
+    for command in (create, revoke, recover):
         group.command()(command)
     app.add_typer(group, name="keys")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,15 +12,45 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+
+from app.__main__ import server_settings
+from app.core.settings import Settings
+from app.main import create_app, prepare
 
 
 def test_loads_neither_torch_nor_numpy() -> None:
     code = "import app.main, sys; print({'torch', 'numpy', 'celery', 'worker'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "scheme"), [("", "http"), ("10.0.0.0/8", "http"), ("10.0.0.0/8, 127.0.0.1", "https")]
+)
+def test_only_a_trusted_proxy_says_that_a_request_came_over_tls(tmp_path: Path, trusted: str, scheme: str) -> None:
+    settings = Settings(home=tmp_path, trusted_proxies=trusted)
+    app = create_app(settings)
+    prepare(app)
+    config = server_settings(app, settings)
+    config.load()
+    key = settings.api_key_file.read_text().strip()
+    headers = {"Authorization": f"Bearer {key}", "Host": "localhost", "X-Forwarded-Proto": "https"}
+
+    async def act() -> tuple[httpx.Response, httpx.Response]:
+        transport = httpx.ASGITransport(config.loaded_app, client=("127.0.0.1", 50_000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
+            link = await client.post("/v1/login-links")
+            return link, await client.get(f"/login?{urlsplit(link.json()['url']).query}")
+
+    link, login = asyncio.run(act())
+    app.state.database.dispose()
+    assert urlsplit(link.json()["url"]).scheme == scheme
+    assert ("Secure" in login.headers["set-cookie"]) == (scheme == "https")
+    assert ("strict-transport-security" in login.headers) == (scheme == "https")
 
 
 def free_port() -> int:

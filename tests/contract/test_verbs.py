@@ -78,8 +78,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "problems": ("get /problems", "get /problems/{code}"),
 }  # fmt: skip
 """Command: the operations of the API that it stands for."""
-ON_THIS_MACHINE = {"up", "demo", "api", "worker", "migrate", "run", "train-on", "version"}
-"""Commands that start the service, or do without one."""
+ON_THIS_MACHINE = {"up", "demo", "api", "worker", "migrate", "run", "train-on", "version", "keys recover"}
+"""Commands that start the service, repair it, or do without one."""
 
 Ddctl = Callable[..., str]
 
@@ -159,6 +159,8 @@ def test_keys_and_the_menu(ddctl: Ddctl) -> None:
     assert made["id"] in ddctl("keys", "list")
     assert "revoked" in ddctl("keys", "revoke", made["id"])
     assert "there is no API key 'key_nobody'" in ddctl("keys", "revoke", "key_nobody", status=2)
+    assert ddctl("keys", "recover").startswith("dd_")
+    assert "there is no tenant 'nobody'" in ddctl("keys", "recover", "--tenant", "nobody", status=1)
     assert "tenant default" in ddctl("whoami")
     assert "idle" in ddctl("workers") or "busy" in ddctl("workers")
     assert "quota_exceeded" in ddctl("problems", "quota_exceeded")

@@ -68,7 +68,11 @@ class TestSigner:
 
 class TestSessions:
     def test_names_its_key(self) -> None:
-        assert security.open_session(SIGNER, security.seal_session(SIGNER, "key_1", 60)) == "key_1"
+        first, second = (security.open_session(SIGNER, security.seal_session(SIGNER, "key_1", 60)) for _ in range(2))
+        assert first is not None
+        assert second is not None
+        assert first.key_id == "key_1"
+        assert first.id != second.id
 
     def test_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
         cookie = security.seal_session(SIGNER, "key_1", 60)

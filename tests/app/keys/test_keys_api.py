@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, update
 
 from app.core.security import make_key
-from app.keys import service
+from app.keys import recover, service
 from app.keys.service import bootstrap
 from app.main import prepare
 from app.models.keys import ApiKey, LoginToken
@@ -191,11 +191,79 @@ class TestSessions:
         assert response.status_code == 303
         assert 'dd_session=""' in response.headers["set-cookie"]
 
+    def test_a_copy_of_the_cookie_ends_with_it(self, api: Api) -> None:
+        browser, other = self.login(api), self.login(api)
+        stranger = api.acting_as(None)
+        assert stranger.get("/v1/me", headers=browser).status_code == 200
+        for _ in range(2):
+            stranger.post("/logout", headers=browser)
+        assert stranger.get("/v1/me", headers=browser).status_code == 401
+        assert stranger.get("/v1/me", headers=other).status_code == 200
+        elsewhere = service.Keyring(api.database, api.state.signer)
+        assert elsewhere.by_session(browser["Cookie"].partition("=")[2]) is None
+
+    def test_a_cookie_of_an_earlier_version_is_none(self, api: Api) -> None:
+        key = api.get("/v1/me").json()["key_id"]
+        old = api.state.signer.seal("session", {"key": key, "until": int(time.time()) + 60})
+        assert api.acting_as(None).get("/v1/me", headers={"Cookie": f"dd_session={old}"}).status_code == 401
+
+
+class TestMoments:
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ("9999-12-31T23:59:59-14:00", "beyond the years 1 to 9999"),
+            ("0001-01-01T00:00:00+14:00", "beyond the years 1 to 9999"),
+            (4102444800, "text such as 2027"),
+            ("4102444800", "text such as 2027"),
+            ("2020-01-01T00:00:00Z", "which is past"),
+            ("2999-01-01T00:00:00", "timezone"),
+        ],
+    )
+    def test_a_key_ends_at_one_that_can_be(self, api: Api, given: object, said: str) -> None:
+        response = api.post("/v1/api-keys", json={"name": "x", "expires_at": given})
+        assert response.status_code == 422
+        assert said in response.json()["detail"]
+
+    def test_lists_know_no_others(self, api: Api) -> None:
+        for moment in ("9999-12-31T23:59:59-14:00", "17"):
+            for address in ("/v1/jobs?created_after=", "/v1/jobs?created_before=", "/v1/alerts?since="):
+                assert api.get(address + moment).status_code == 400
+
+
+class TestLastAdminKey:
+    def test_is_not_revoked(self, api: Api) -> None:
+        own = api.get("/v1/me").json()["key_id"]
+        api.post("/v1/api-keys", json={"name": "reader"})
+        expired = api.post("/v1/api-keys", json={"name": "old", "scopes": ["admin"]}).json()["id"]
+        with api.database.write() as session:
+            gone = datetime.now(UTC) - timedelta(seconds=1)
+            session.execute(update(ApiKey).where(ApiKey.id == expired).values(expires_at=gone))
+        refused = api.delete(f"/v1/api-keys/{own}")
+        assert (refused.status_code, refused.json()["code"]) == (409, "last_admin_key")
+        assert "make another first" in refused.json()["detail"]
+        api.post("/v1/api-keys", json={"name": "second", "scopes": ["admin"]})
+        assert api.delete(f"/v1/api-keys/{own}").status_code == 204
+
+    def test_a_lost_one_is_replaced_by_who_runs_the_service(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("app.keys.recover.Settings", lambda: api.settings)
+        assert recover.main([]) == 0
+        key = capsys.readouterr().out.strip()
+        assert api.acting_as(key).get("/v1/me").json()["scopes"] == ["admin"]
+        assert recover.main(["--tenant", "nobody"]) == 2
+        assert "there is no tenant 'nobody'" in capsys.readouterr().err
+
 
 def test_without_authentication_everybody_is_the_default_tenant(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     open_settings = api.settings.model_copy(update={"auth": False})
     monkeypatch.setattr(api.state, "settings", open_settings)
     stranger = api.acting_as(None)
+    foreign = {"Origin": "http://evil.example"}
+    assert stranger.post("/v1/login-links", headers=foreign).status_code == 403
+    assert stranger.get("/v1/me", headers=foreign).status_code == 200
+    assert stranger.post("/v1/login-links", headers=ORIGIN).status_code == 201
     assert stranger.get("/v1/me").json() | {"unfinished_jobs": 0} == {
         "tenant_id": "default",
         "key_id": None,
