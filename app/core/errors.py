@@ -89,6 +89,12 @@ class IllegalTransition(ServiceError):
     status, code, title = 409, "illegal_transition", "Not possible in this state"
 
 
+class LastAdminKey(ServiceError):
+    """Without this key nobody could make or revoke keys any more."""
+
+    status, code, title = 409, "last_admin_key", "The last admin key"
+
+
 class DatasetInUse(ServiceError):
     """The set cannot be deleted or changed while jobs need it; ``jobs`` names some of them."""
 
@@ -99,6 +105,12 @@ class UploadConflict(ServiceError):
     """The bytes that were sent do not follow those that are there; ``received`` says where to go on."""
 
     status, code, title = 409, "upload_conflict", "These bytes do not come next"
+
+
+class Gone(ServiceError):
+    """What the first request with this Idempotency-Key made was deleted since."""
+
+    status, code, title = 410, "gone", "Deleted since"
 
 
 class PreconditionFailed(ServiceError):

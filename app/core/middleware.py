@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core import errors
+from app.core.matching import has_route
 from app.core.problems import document
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -25,6 +27,8 @@ SECURITY_HEADERS: Mapping[str, str] = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+STAY_ENCRYPTED = ("Strict-Transport-Security", "max-age=31536000")
+"""Sent over TLS alone; without ``includeSubDomains``, since other names of the domain are not ours to judge."""
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 log = structlog.get_logger("app.access")
@@ -57,6 +61,8 @@ class RequestContext:
                 headers["X-Request-Id"] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
+                if scope["scheme"] == "https":
+                    headers.setdefault(*STAY_ENCRYPTED)
             await send(message)
 
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -75,6 +81,30 @@ class RequestContext:
                 seconds = round(time.perf_counter() - started, 4)
                 log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
             structlog.contextvars.unbind_contextvars("request_id")
+
+
+class HeadAsGet:
+    """Answers HEAD with the headers of GET, where an address has no HEAD of its own.
+
+    Args:
+        app: what is asked.
+        routes: all routes of the application.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
+        self._app = app
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD" or has_route(self._routes, scope, "HEAD"):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_without_body)
 
 
 class BodyLimit:

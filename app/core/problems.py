@@ -13,11 +13,11 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
-from starlette.routing import Match
 
 from app.core import errors
+from app.core.matching import has_route
 from ddcore.spec import Problem, SpecError
-from ddcore.spec.errors import pointer
+from ddcore.spec.errors import echo, pointer
 
 MEDIA_TYPE = "application/problem+json"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -134,8 +134,9 @@ def _http(request: Request, error: HTTPException) -> errors.ServiceError:
 def _methods(request: Request) -> list[str]:
     """Methods that the request's address has, over all routes that share it."""
     routes = request.app.router.routes
-    scopes = [{**request.scope, "method": method} for method in METHODS]
-    return [scope["method"] for scope in scopes if any(r.matches(scope)[0] is Match.FULL for r in routes)]
+    found = [method for method in METHODS if has_route(routes, request.scope, method)]
+    # What has GET answers HEAD, see app.core.middleware.HeadAsGet.
+    return [method for method in METHODS if method in found or (method == "HEAD" and "GET" in found)]
 
 
 def _validation(request: Request, error: RequestValidationError) -> errors.ServiceError:
@@ -145,7 +146,7 @@ def _validation(request: Request, error: RequestValidationError) -> errors.Servi
     if where == "path":
         return errors.NotFound(f"there is nothing at {request.url.path}")
     if where != "body":
-        value = f"{first['input']!r}: " if isinstance(first.get("input"), str | int | float) else ""
+        value = f"{echo(first['input'])}: " if isinstance(first.get("input"), str | int | float) else ""
         return errors.InvalidParameter(f"{where} parameter `{path[0]}` is {value}{first['msg']}")
     if first["type"] == "json_invalid":
         return errors.MalformedJson(f"the body is not JSON: {first['ctx']['error']} at character {path[0]}")
@@ -169,4 +170,4 @@ def _say(fault: Any) -> str:
     value = fault.get("input")
     if not isinstance(value, str | int | float | bool | None):
         return f"`{name}`: {message}"
-    return f"`{name}` is {value!r}: {message[0].lower()}{message[1:]}"
+    return f"`{name}` is {echo(value)}: {message[0].lower()}{message[1:]}"

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.core.errors import IdempotencyMismatch, Invalid, ServiceError
+from app.core.errors import Gone, IdempotencyMismatch, Invalid, ServiceError
 from app.core.security import Scope
 from app.dashboard import snippets
 from app.dashboard.job_form.faults import NO_FAULTS, Faults
@@ -44,7 +44,7 @@ OF_STUDY: Mapping[str, Sequence[str]] = {
 
 AGAIN = Told(
     "This form has begun a study before",
-    ["It has changed since. Submit it once more to begin another study.", "The first one is in the list of studies."],
+    ["It has changed since, or that study was deleted. Submit it once more to begin another one."],
     "info",
 )
 
@@ -94,7 +94,7 @@ def send(request: Request, studies: PageStudies, sent: Sent) -> Response:
         return RedirectResponse(f"/studies/{_begin(studies, draft, key)}", 303)
     except Invalid as error:
         return _page(request, studies, draft, key, status=error.status, submitted=True)
-    except IdempotencyMismatch as error:
+    except (Gone, IdempotencyMismatch) as error:
         return _page(request, studies, draft, _new_key(), AGAIN, error.status)
     except ServiceError as error:
         return _page(request, studies, draft, key, Told(error.title, [error.detail]), error.status)

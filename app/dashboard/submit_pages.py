@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.core.errors import IdempotencyMismatch, IllegalTransition, Invalid, ServiceError
+from app.core.errors import Gone, IdempotencyMismatch, IllegalTransition, Invalid, ServiceError
 from app.core.security import Scope
 from app.dashboard import snippets
 from app.dashboard.job_form import presets
@@ -53,7 +53,7 @@ class Told:
 
 AGAIN = Told(
     "This form has made a job before",
-    ["It has changed since. Submit it once more to make another job.", "The job that it made is in the list of jobs."],
+    ["It has changed since, or that job was deleted. Submit it once more to make another one."],
     "info",
 )
 
@@ -102,7 +102,7 @@ def send(request: Request, jobs: PageJobs, sent: Sent) -> Response:
         return RedirectResponse(f"/jobs/{_submitted(jobs, draft, key)}", 303)
     except Invalid as error:
         return _page(request, jobs, draft, key, status=error.status, submitted=True)
-    except IdempotencyMismatch as error:
+    except (Gone, IdempotencyMismatch) as error:
         return _page(request, jobs, draft, _new_key(), AGAIN, error.status)
     except ServiceError as error:
         return _page(request, jobs, draft, key, Told(error.title, [error.detail]), error.status)

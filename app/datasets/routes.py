@@ -64,7 +64,7 @@ def announce(body: NewDataset, sets: DatasetsToWrite, response: Response) -> Dat
     return document
 
 
-@router.get("/{dataset_id}", responses=responses(NotFound))
+@router.get("/{dataset_id:identifier}", responses=responses(NotFound))
 def get_dataset(dataset_id: DatasetId, sets: DatasetsToRead) -> DatasetDocument:
     """Get a set of your own; `upload.received` is where an upload goes on."""
     return sets.get(dataset_id)
@@ -139,7 +139,7 @@ def get_file(
     return _file(dataset_id, name, sets, store, conditions)
 
 
-@router.delete("/{dataset_id}", status_code=204, responses=responses(NotFound, DatasetInUse))
+@router.delete("/{dataset_id:identifier}", status_code=204, responses=responses(NotFound, DatasetInUse))
 def delete(dataset_id: DatasetId, sets: DatasetsToWrite) -> None:
     """Delete a set that no unfinished job uses; its content is removed from the store a day later."""
     with sets.write() as service:

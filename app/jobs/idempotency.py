@@ -7,11 +7,11 @@ import json
 from dataclasses import dataclass
 
 from fastapi import Response
-from sqlalchemy import Select, delete, select
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.core.errors import IdempotencyMismatch
+from app.core.errors import Gone, IdempotencyMismatch
 from app.core.security import Principal
 from app.core.tables import clock
 from app.core.versions import Versioned, answer
@@ -56,6 +56,7 @@ def find(session: Session, principal: Principal, key: str, digest: str) -> Answe
 
     Raises:
         IdempotencyMismatch: the key belongs to another request.
+        Gone: what that request made was deleted.
     """
     entry = session.execute(_of(principal, key).where(IdempotencyKey.expires_at >= clock())).scalar_one_or_none()
     return None if entry is None else _answer(entry, key, digest)
@@ -68,6 +69,7 @@ def begin(session: Session, principal: Principal, key: str, digest: str, lifetim
 
     Raises:
         IdempotencyMismatch: the key belongs to another request.
+        Gone: what that request made was deleted.
     """
     session.execute(
         delete(IdempotencyKey).where(
@@ -100,6 +102,16 @@ def finish(session: Session, principal: Principal, key: str, answer: Answer) -> 
     session.flush()
 
 
+def forget(session: Session, principal: Principal, location: str) -> None:
+    """What was made at ``location`` is deleted: a repetition of the request that made it is told so."""
+    session.execute(
+        update(IdempotencyKey)
+        .where(IdempotencyKey.tenant_id == principal.tenant_id, IdempotencyKey.location == location)
+        .values(body=b"")
+        .execution_options(synchronize_session=False)
+    )
+
+
 def _load(session: Session, principal: Principal, key: str) -> IdempotencyKey:
     return session.execute(_of(principal, key)).scalar_one()
 
@@ -112,5 +124,10 @@ def _answer(entry: IdempotencyKey, key: str, digest: str) -> Answer:
     if entry.request_sha256 != digest:
         raise IdempotencyMismatch(
             f"the Idempotency-Key {key!r} was used for another request; use a new key for a new job"
+        )
+    if not entry.body:
+        raise Gone(
+            f"the request with the Idempotency-Key {key!r} made {entry.location}, which was deleted since; "
+            "use a new key for a new one"
         )
     return Answer(entry.location, entry.body)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Header, Query, Response
 
 from app.core.dependencies import SignerDep
 from app.core.errors import (
+    Gone,
     IdempotencyMismatch,
     IllegalTransition,
     Invalid,
@@ -18,6 +18,7 @@ from app.core.errors import (
     PreconditionFailed,
     QuotaExceeded,
 )
+from app.core.moments import MomentOrUtc
 from app.core.pagination import Cursors, Page
 from app.core.parameters import chosen
 from app.core.paths import JobId
@@ -40,6 +41,8 @@ from app.models.states import Kind, State
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+DIGITS = 18
+"""Of a version, at most: beyond it no database has one."""
 REFUSALS = responses(NotFound, IllegalTransition)
 REPLAYED: dict[int | str, dict[str, Any]] = {
     200: {"model": JobDocument, "description": "The first answer to this Idempotency-Key, once more."}
@@ -68,7 +71,7 @@ IdempotencyHeader = Annotated[
     "",
     status_code=201,
     response_model=JobDocument,
-    responses={**REPLAYED, **responses(Invalid, IdempotencyMismatch, QuotaExceeded)},
+    responses={**REPLAYED, **responses(Invalid, Gone, IdempotencyMismatch, QuotaExceeded)},
 )
 def submit(
     body: Submitted,
@@ -98,8 +101,8 @@ def list_jobs(
     dataset: Annotated[str | None, Query(max_length=200)] = None,
     study: Annotated[str | None, Query(max_length=40, description="Only the jobs of this study, `study_…`.")] = None,
     label: Annotated[list[str] | None, Query(max_length=32, description="`name:value`; may be repeated.")] = None,
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
+    created_after: MomentOrUtc | None = None,
+    created_before: MomentOrUtc | None = None,
     search: Annotated[
         str | None,
         Query(max_length=200, description="Words that stand in name, identifier, dataset, method or labels."),
@@ -125,8 +128,8 @@ def list_jobs(
         study=study,
         labels=tuple(Filters.read_label(text) for text in label or ()),
         search=search,
-        created_after=_aware(created_after),
-        created_before=_aware(created_before),
+        created_after=created_after,
+        created_before=created_before,
     )
     cursors = Cursors(signer, {**vars(filters), "sort": str(by), "tenant": jobs.principal.tenant_id})
     with jobs.read() as service:
@@ -134,7 +137,7 @@ def list_jobs(
 
 
 @router.get(
-    "/{job_id}",
+    "/{job_id:identifier}",
     response_model=JobDocument,
     responses={**responses(NotFound), 304: {"description": "The job still has that ETag."}},
 )
@@ -150,7 +153,9 @@ async def get_job(
     return unless_known(document, if_none_match)
 
 
-@router.patch("/{job_id}", response_model=JobDocument, responses=responses(NotFound, PreconditionFailed, Invalid))
+@router.patch(
+    "/{job_id:identifier}", response_model=JobDocument, responses=responses(NotFound, PreconditionFailed, Invalid)
+)
 def amend(
     job_id: JobId,
     body: PatchRequest,
@@ -163,7 +168,7 @@ def amend(
     return answer(document)
 
 
-@router.delete("/{job_id}", status_code=204, responses=responses(NotFound, IllegalTransition))
+@router.delete("/{job_id:identifier}", status_code=204, responses=responses(NotFound, IllegalTransition))
 def delete(job_id: JobId, jobs: JobsToWrite) -> None:
     """Delete a job that has ended, with its files."""
     with jobs.write() as service:
@@ -203,7 +208,7 @@ def retry(job_id: JobId, jobs: JobsToWrite, body: RetryRequest | None = None) ->
     "/{job_id}:clone",
     status_code=201,
     response_model=JobDocument,
-    responses={**REPLAYED, **responses(NotFound, Invalid, IdempotencyMismatch, QuotaExceeded)},
+    responses={**REPLAYED, **responses(NotFound, Invalid, Gone, IdempotencyMismatch, QuotaExceeded)},
 )
 def clone(
     job_id: JobId,
@@ -222,7 +227,7 @@ def clone(
     "/{job_id}:extend",
     status_code=201,
     response_model=JobDocument,
-    responses={**REPLAYED, **responses(NotFound, IllegalTransition, Invalid, IdempotencyMismatch, QuotaExceeded)},
+    responses={**REPLAYED, **responses(NotFound, IllegalTransition, Invalid, Gone, IdempotencyMismatch, QuotaExceeded)},
 )
 def extend(job_id: JobId, jobs: JobsToWrite, body: ExtendRequest, key: IdempotencyHeader = None) -> Response:
     """Submit a job that goes on where a finished one has ended, by so many more steps."""
@@ -242,10 +247,6 @@ def _version(if_match: str | None) -> int | None:
     if if_match is None or if_match.strip() == "*":
         return None
     text = if_match.strip().strip('"')
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS):
         raise InvalidParameter(f'If-Match is {if_match}, but must be the job\'s ETag, such as "3"')
     return int(text)
-
-
-def _aware(at: datetime | None) -> datetime | None:
-    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at

@@ -5,20 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.core.text import Storable
 from app.models.states import Kind, State
 from ddcore.spec.results import Results
 
-
-def _storable(text: str) -> str:
-    """Refuse a text that PostgreSQL cannot keep."""
-    if "\0" in text:
-        raise ValueError("text cannot hold the character U+0000; leave it out")
-    return text
-
-
-Storable = AfterValidator(_storable)
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
 LabelValue = Annotated[str, StringConstraints(max_length=256), Storable]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]

@@ -18,7 +18,7 @@ from app.core.security import Principal
 from app.core.settings import Settings
 from app.datasets.names import Names
 from app.datasets.repository import DatasetRepository
-from app.jobs import extensions, submission
+from app.jobs import extensions, idempotency, submission
 from app.jobs.assessment import Assessment
 from app.jobs.documents import documents
 from app.jobs.extensions import Longer
@@ -299,6 +299,7 @@ class JobService:
         if job.kind != Kind.DISTILLATION or not self._jobs.bury(job_id):
             raise self._illegal("delete", job)
         logs.forget(self.session, job_id)
+        idempotency.forget(self.session, self.principal, f"/v1/jobs/{job_id}")
 
     def _apply(self, verb: str, job_id: str, values: Mapping[str, Any], about: Mapping[str, Any]) -> JobDocument:
         for _ in range(_RACES):

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from app.core.dependencies import SignerDep
 from app.core.errors import (
+    Gone,
     IdempotencyMismatch,
     IllegalTransition,
     Invalid,
@@ -39,7 +40,7 @@ REPLAYED: dict[int | str, dict[str, Any]] = {
     "",
     status_code=201,
     response_model=StudyDocument,
-    responses={**REPLAYED, **responses(Invalid, IdempotencyMismatch, QuotaExceeded)},
+    responses={**REPLAYED, **responses(Invalid, Gone, IdempotencyMismatch, QuotaExceeded)},
 )
 def create(body: StudyRequest, studies: StudiesToWrite, key: IdempotencyHeader = None) -> Response:
     """Begin a study: its jobs are queued at once, and the best of them go on by themselves."""
@@ -70,7 +71,7 @@ def list_studies(
 
 
 @router.get(
-    "/{study_id}",
+    "/{study_id:identifier}",
     response_model=StudyDocument,
     responses={**responses(NotFound), 304: {"description": "The study still has that ETag."}},
 )
@@ -86,7 +87,7 @@ async def get_study(
     return unless_known(document, if_none_match)
 
 
-@router.delete("/{study_id}", status_code=204, responses=REFUSALS)
+@router.delete("/{study_id:identifier}", status_code=204, responses=REFUSALS)
 def delete(study_id: StudyId, studies: StudiesToWrite) -> None:
     """Delete a study that has ended, with its jobs and their files."""
     with studies.write() as service:

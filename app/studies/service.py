@@ -13,6 +13,7 @@ from app.core.ids import new_id
 from app.core.pagination import Cursors, Page
 from app.core.security import Principal
 from app.core.settings import Settings
+from app.jobs import idempotency
 from app.jobs.assessment import Assessor
 from app.jobs.repository import JobRepository
 from app.jobs.service import JobService, StudyPlace
@@ -169,6 +170,7 @@ class StudyService:
         for job in repository.jobs_of(self.session, [study_id])[study_id]:
             jobs.bury(job.id)
             logs.forget(self.session, job.id)
+        idempotency.forget(self.session, self.principal, f"/v1/studies/{study_id}")
 
     def _illegal(self, verb: str, state: StudyState) -> IllegalTransition:
         legal = actions(state)

@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+_ECHOED = 200
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -43,6 +45,16 @@ def did_you_mean(name: str, known: Iterable[str], quote: str = "'") -> str:
         return ""
     best, *others = (f"{quote}{match}{quote}" for match in matches)
     return f", did you mean {best}?" + (f" Others: {', '.join(others)}" if others else "")
+
+
+def echo(value: object) -> str:
+    """A value as it is repeated to whoever gave it: of a long one the beginning, which tells which it was.
+
+    >>> echo("dm"), len(echo("a" * 100_000))
+    ("'dm'", 221)
+    """
+    text = repr(value)
+    return text if len(text) <= _ECHOED else f"{text[:_ECHOED]}… ({len(text)} characters)"
 
 
 def problems(error: ValidationError, fields: Sequence[str], model: type[BaseModel] | None = None) -> list[Problem]:
@@ -89,15 +101,15 @@ def _explain(item: Mapping[str, Any], location: Sequence[int | str], fields: Seq
         return f"`{name}` is required"
     if kind in bounds:
         words = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}[bounds[kind]]
-        return f"`{name}` is {value!r}, but must be {words} {context[bounds[kind]]}"
+        return f"`{name}` is {echo(value)}, but must be {words} {context[bounds[kind]]}"
     if kind == "finite_number" or (isinstance(value, float) and not math.isfinite(value)):
-        return f"`{name}` is {value!r}, but must be a finite number"
+        return f"`{name}` is {echo(value)}, but must be a finite number"
     if kind == "literal_error":
-        return f"`{name}` is {value!r}, but must be one of {context['expected']}"
+        return f"`{name}` is {echo(value)}, but must be one of {context['expected']}"
     message = str(item["msg"]).removeprefix("Value error, ")
     if kind in {"value_error", "unknown_name", "component_type"} or isinstance(value, (Mapping, BaseModel)):
         return message
-    return f"`{name}` is {value!r}: {message[0].lower()}{message[1:]}"
+    return f"`{name}` is {echo(value)}: {message[0].lower()}{message[1:]}"
 
 
 def _spoken(location: Sequence[int | str]) -> str:

@@ -94,7 +94,7 @@ class TestAddresses:
     def test_wrong_method_lists_the_right_ones(self, api: Api) -> None:
         response = api.request("PUT", "/v1/jobs")
         problem(response, 405, "method_not_allowed")
-        assert response.headers["allow"] == "GET, POST"
+        assert response.headers["allow"] == "GET, HEAD, POST"
 
     def test_misspelt_query_parameter(self, api: Api) -> None:
         document = problem(api.get("/v1/jobs?statsu=queued"), 400, "unknown_parameter")
@@ -105,8 +105,22 @@ class TestAddresses:
         assert "500" in document["detail"]
         assert "200" in document["detail"]
 
-    def test_verb_is_not_read_as_an_id(self, api: Api) -> None:
-        problem(api.get("/v1/jobs/job_01m7wewc2pfn6v37mwaesxmpy7:cancel"), 404, "not_found")
+    @pytest.mark.parametrize(
+        "address",
+        [f"/v1/jobs/job_01m7wewc2pfn6v37mwaesxmpy7:{verb}" for verb in ("cancel", "pause", "resume", "retry", "clone")]
+        + ["/v1/studies/study_01m7wewc2pfn6v37mwaesxmpy7:pause", "/v1/datasets/set_01m7wewc2pfn6v37mwaesxmpy7:ingest"],
+    )
+    def test_verb_is_not_read_as_an_id(self, api: Api, address: str) -> None:
+        for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE"):
+            response = api.request(method, address)
+            assert (response.status_code, response.headers["allow"]) == (405, "POST")
+
+    def test_head_has_the_headers_of_get(self, api: Api) -> None:
+        asked, known = api.request("HEAD", "/v1/jobs"), api.get("/v1/jobs")
+        assert (asked.status_code, asked.content) == (200, b"")
+        for name in ("content-type", "content-length"):
+            assert asked.headers[name] == known.headers[name]
+        assert api.request("HEAD", "/v1/nothing").status_code == 404
 
 
 class TestHosts:

@@ -19,6 +19,15 @@ BACKENDS = ("sqlite", "postgres")
 
 
 class TestIdempotency:
+    def test_a_deleted_job_is_not_answered(self, api: Api, spec: dict[str, Any]) -> None:
+        headers = {"Idempotency-Key": "k1"}
+        job_id = api.post("/v1/jobs", json=spec, headers=headers).json()["id"]
+        api.post(f"/v1/jobs/{job_id}:cancel")
+        api.delete(f"/v1/jobs/{job_id}")
+        again = api.post("/v1/jobs", json=spec, headers=headers)
+        assert (again.status_code, again.json()["code"]) == (410, "gone")
+        assert api.post("/v1/jobs", json=spec, headers={"Idempotency-Key": "k2"}).status_code == 201
+
     def test_repetition_returns_the_first_answer(self, api: Api, spec: dict[str, Any]) -> None:
         headers = {"Idempotency-Key": "k1"}
         first = api.post("/v1/jobs", json=spec, headers=headers)
