@@ -53,7 +53,8 @@ class StudyClient(Connection):
             minutes: budget: about so many minutes.
             objective: ``accuracy``, ``accuracy_per_minute`` or ``accuracy_per_byte``. Default: ``accuracy``.
             seeds: of each trial, a job for each. Default: 0.
-            options: any other field of a study: ``sampler``, ``seed``, ``rungs``, ``reduction``, ``scoring``.
+            options: any other field of a study: ``sampler`` (``grid``, ``random`` or ``tpe``), ``seed``, ``rungs``,
+                ``reduction``, ``scoring``.
             name: what to call the study.
             labels: names and values to find it by.
             priority: 0 (last) to 9 (first), of its jobs.

@@ -126,7 +126,8 @@ def _validated(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"valid     {searched(found['spec'])}"
     titles = [trial["title"] for trial in found["trials"]]
     more = f" and {len(titles) - SHOWN} more" if len(titles) > SHOWN else ""
-    yield f"trials    {len(titles)} of {found['points']:,} points: {'; '.join(titles[:SHOWN])}{more}"
+    later = f"; {found['later']} to be proposed from their scores" if found.get("later") else ""
+    yield f"trials    {len(titles)} of {found['points']:,} points: {'; '.join(titles[:SHOWN])}{more}{later}"
     minutes = found["minutes"]
     time = "unknown time" if minutes is None else f"about {duration(minutes * MINUTE_S)} of running"
     steps = f"{found['steps']:,} steps of the {found['full_grid_steps']:,} that all trials to the end would take"

@@ -119,7 +119,7 @@ class Reconciler:
         for study_id in unfinished:
             try:
                 with self._database.write() as session:
-                    decided = advance(session, study_id)
+                    decided = advance(session, study_id, self._settings)
                     if decided:
                         fault_point("study.decided")
             except SQLAlchemyError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from app.core.errors import Invalid
@@ -68,10 +69,14 @@ class Names:
         unfit = self._looked_at(name).error
         if unfit is not None:
             raise Invalid([Problem("/dataset", "dataset_unfit", f"{name} cannot be used: {unfit.message}")])
-        others = (*DATASETS, *names_in(self.data_root), *found.known(self.sets.session))
-        if name in others:
+        if name in self._others:
             return None
-        raise Invalid([self._unfit(name, others)])
+        raise Invalid([self._unfit(name, self._others)])
+
+    @cached_property
+    def _others(self) -> tuple[str, ...]:
+        """Names of the sets that are nobody's own."""
+        return (*DATASETS, *names_in(self.data_root), *found.known(self.sets.session))
 
     def _looked_at(self, name: str) -> Found:
         """What is known of files of that name in data roots: by their report, else by what workers found in them."""

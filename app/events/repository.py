@@ -68,6 +68,27 @@ def append(
     return int(counted.event_seq)
 
 
+def begin(session: Session, jobs: Sequence[Job], type: str, message: str, data: Sequence[Mapping[str, Any]]) -> None:
+    """Record the first event of each of some jobs, which this transaction has made.
+
+    Args:
+        session: a ``write()`` session.
+        jobs: flushed, without any event; nobody else can see them yet.
+        type: kind of event.
+        message: one sentence for people.
+        data: facts for programs, of each.
+    """
+    for job, facts in zip(jobs, data, strict=True):
+        job.event_seq = 1
+        session.add(
+            Event(
+                job_id=job.id, seq=1, id=new_id("evt"), tenant_id=job.tenant_id, type=type, level="info",
+                attempt=job.attempt, message=message, data=dict(facts),
+            )
+        )  # fmt: skip
+    session.flush()
+
+
 def crowded(session: Session, limit: int) -> Sequence[str]:
     """Jobs with events about progress that :func:`prune` would remove, at most ``limit`` of them."""
     phase = Event.data["phase"].as_string().label("phase")

@@ -57,6 +57,13 @@ class Costing:
         classes = [name for name in CLASSES if asked in ("auto", name)]
         return {} if self.cost is None else {name: self.forecaster.predict(self.cost, name) for name in classes}
 
+    @property
+    def distilled_bytes(self) -> int | None:
+        """Size of the images, as 32-bit numbers; ``None`` where the dataset's sizes are not known beforehand."""
+        if self.cost is None:
+            return None
+        return self.spec.ipc * self.cost.data.classes * math.prod(self.cost.data.shape) * 4
+
     def plan(self) -> list[PlannedPhase]:
         """The phases of the job in order, with their work where the dataset's size is known."""
         units: Mapping[str, int] = {
@@ -81,7 +88,7 @@ class Costing:
         Args:
             available: kinds of device of the workers that are alive.
         """
-        if self.cost is None:
+        if self.cost is None or self.distilled_bytes is None:
             return None
         seconds = {str(name): _seconds(self.spec, name, found) for name, found in self.predicted.items()}
         return Estimate(
@@ -90,7 +97,7 @@ class Costing:
             seconds=seconds,
             peak_bytes={str(name): found.peak_bytes for name, found in self.predicted.items()},
             available=[str(name) for name in self.predicted if name in available],
-            distilled_bytes=self.spec.ipc * self.cost.data.classes * math.prod(self.cost.data.shape) * 4,
+            distilled_bytes=self.distilled_bytes,
             basis=_of_all(seconds),
         )
 

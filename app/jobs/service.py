@@ -32,7 +32,7 @@ from app.logs import repository as logs
 from app.models.jobs import Job
 from app.models.states import Kind, State
 from app.queue import checkpoints, outbox
-from app.queue.queueing import enqueue
+from app.queue.queueing import enqueue, enqueue_all
 from app.queue.states import VERBS, Actor, actions, transition
 from ddcore.spec import Problem
 
@@ -171,24 +171,29 @@ class JobService:
             self._go_on(job, self._find(parent_id))
         return self.get(job.id)
 
-    def submit_of_study(self, requests: Sequence[Submission], places: Sequence[StudyPlace]) -> None:
+    def submit_of_study(self, requests: Sequence[Submission], places: Sequence[StudyPlace], admitted: int) -> None:
         """Queue the jobs of a study together.
 
         Args:
             requests: at least one, all on one dataset; they have been assessed.
             places: where each stands in the study.
+            admitted: unfinished jobs that the quota must have room for: those that the study will have in all where it
+                is made, none later.
 
         Raises:
             QuotaExceeded: the tenant cannot have so many more unfinished jobs.
             Invalid: their set was deleted meanwhile.
         """
         self._check_set(requests[0])
-        self._check_quota(len(requests))
+        if admitted:
+            self._check_quota(admitted)
+        jobs, about = [], []
         for request, place in zip(requests, places, strict=True):
             job = submission.new_job(request, self.principal, self.settings, None)
             job.study_id, job.trial, job.hold_at = place.study_id, place.trial, place.hold_at
-            about = {"dataset": job.dataset, "method": job.method, "parent_id": None, "study_id": place.study_id}
-            enqueue(self.session, job, about)
+            jobs.append(job)
+            about.append({"dataset": job.dataset, "method": job.method, "parent_id": None, "study_id": place.study_id})
+        enqueue_all(self.session, jobs, about)
 
     def copy(self, job_id: str, overrides: Mapping[str, Any]) -> Submission:
         """The submission of a copy of a job with some fields changed.

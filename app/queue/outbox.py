@@ -35,7 +35,12 @@ def add(session: Session, device_class: str) -> None:
         session: a ``write()`` session.
         device_class: workers to wake: ``any``, ``cpu`` or ``cuda``.
     """
-    session.add(Outbox(kind=_DOORBELL, payload={"device_class": device_class}))
+    add_all(session, [device_class])
+
+
+def add_all(session: Session, device_classes: Iterable[str]) -> None:
+    """Owe a doorbell for each of several jobs, see :func:`add`."""
+    session.add_all(Outbox(kind=_DOORBELL, payload={"device_class": name}) for name in device_classes)
     session.flush()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -20,8 +20,19 @@ def enqueue(session: Session, job: Job, about: Mapping[str, Any]) -> None:
         job: not in the database yet.
         about: the data of its first event.
     """
-    session.add(job)
-    session.flush()
+    enqueue_all(session, [job], [about])
     session.refresh(job)
-    events.append(session, job.id, "job.created", "info", "submitted", dict(about))
-    outbox.add(session, job.device_class)
+
+
+def enqueue_all(session: Session, jobs: Sequence[Job], about: Sequence[Mapping[str, Any]]) -> None:
+    """Queue new jobs in their order, all of them or none.
+
+    Args:
+        session: a ``write()`` session.
+        jobs: at least one, not in the database yet; their defaults are not read back.
+        about: the data of each one's first event.
+    """
+    session.add_all(jobs)
+    session.flush()
+    events.begin(session, jobs, "job.created", "submitted", about)
+    outbox.add_all(session, [job.device_class for job in jobs])

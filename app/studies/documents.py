@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.models.jobs import Job
 from app.models.states import STUDY_TERMINAL, TRIAL_OUT, StudyState, TrialState
 from app.models.studies import Study, Trial
-from app.studies import halving, repository
+from app.studies import growing, halving, repository
 from app.studies.forecast import Outlook, ahead, from_json
 from app.studies.schemas import (
     BestCoreset,
@@ -22,6 +22,7 @@ from app.studies.schemas import (
     Spent,
     StudyDocument,
     StudyError,
+    StudyRequest,
     TestScore,
     TrialDocument,
     ValidationScore,
@@ -113,7 +114,15 @@ def _ahead(study: Study, trials: Sequence[Trial], seeds: int) -> float | None:
     if not alive or any(trial.forecast is None for trial in alive):
         return None
     outlooks = [_outlook(study.spec, trial, trial.forecast, seeds) for trial in alive if trial.forecast is not None]
+    outlooks += _outlooks_of_later_ones(study, trials, outlooks)
     return ahead(outlooks, seeds if study.winner is None else 1, study.spec["reduction"]) / 60
+
+
+def _outlooks_of_later_ones(study: Study, trials: Sequence[Trial], present: Sequence[Outlook]) -> list[Outlook]:
+    """Those of trials that are still to be proposed, taken to be like the present ones, in turn."""
+    later = growing.lacking(study, StudyRequest.model_validate(study.spec), len(trials))
+    likely = [present[i % len(present)] for i in range(later)]
+    return [Outlook(each.forecast, each.holds) for each in likely]
 
 
 def _outlook(spec: Mapping[str, Any], trial: Trial, forecast: Mapping[str, Any], seeds: int) -> Outlook:

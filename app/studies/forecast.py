@@ -11,7 +11,6 @@ from typing import Any
 from app.costs.prediction import DeviceClass
 from app.jobs.assessment import Assessor
 from app.jobs.estimate import Costing
-from app.jobs.submission import Submission
 from app.studies.automatic import Forecast
 from ddcore.spec import JobSpec
 
@@ -84,23 +83,23 @@ def from_json(kept: Mapping[str, Any]) -> Forecast:
     return Forecast(**{field.name: kept[field.name] for field in fields(Forecast)})
 
 
-def forecast(assessor: Assessor, request: Submission) -> Forecast | None:
+def forecast(assessor: Assessor, costing: Costing) -> Forecast | None:
     """What a job of a study should take; ``None`` where its dataset's size is not known.
 
     It is that of the fastest kind of device that a live worker offers for it, or of the slowest kind where none does.
 
     Args:
         assessor: knows workers and measurements.
-        request: the job, with the scorings of a study.
+        costing: the job, with the scorings of a study.
     """
-    costing = assessor.costing(request)
     device = _device(assessor, costing)
     if costing.cost is None or device is None:
         return None
-    unscored = request.spec.evaluation.model_copy(update={"during": None})
+    spec = costing.spec
+    unscored = spec.evaluation.model_copy(update={"during": None})
     phases = costing.predicted[device].phases
-    bare = costing.of(_replaced(request.spec, unscored)).predicted[device].phases["distilling"].expected
-    looks, iterations = len(costing.cost.looks), request.spec.method.iterations
+    bare = costing.of(_replaced(spec, unscored)).predicted[device].phases["distilling"].expected
+    looks, iterations = len(costing.cost.looks), spec.method.iterations
     return Forecast(
         start=phases["loading"].expected + phases["around"].expected,
         networks=phases["pretraining"].expected,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from app.jobs import capacity, submission
 from app.jobs.assessment import Assessor
 from app.jobs.schemas import Envelope
 from app.jobs.submission import Submission
-from app.studies import halving, space
+from app.studies import halving, proposals, space
 from app.studies.automatic import Forecast, Halving, automatic
 from app.studies.forecast import forecast, minutes_to_the_end
 from app.studies.objectives import Price, divisor
@@ -71,6 +72,7 @@ class Plan:
         trials: in the order of the space.
         refused: points that are no jobs, by reason.
         warnings: what the user may not have meant.
+        later: trials that are proposed once those are scored.
     """
 
     request: StudyRequest
@@ -78,6 +80,12 @@ class Plan:
     trials: Sequence[PlannedTrial]
     refused: Mapping[str, int]
     warnings: Sequence[str]
+    later: int = 0
+
+    @property
+    def jobs(self) -> int:
+        """Of all trials, those that are proposed later too."""
+        return (len(self.trials) + self.later) * len(self.request.seeds)
 
     def holds(self, trial: PlannedTrial) -> tuple[int, ...]:
         """Steps after which a trial is held."""
@@ -100,11 +108,13 @@ class Planner:
         request: the study.
         names: the datasets that its jobs can name.
         assessor: knows workers and measurements.
+        check_room: whether to refuse points that take longer, or more memory, than they may.
     """
 
     request: StudyRequest
     names: Any
     assessor: Assessor
+    check_room: bool = True
     _known: dict[str, str] = field(default_factory=dict, init=False)
 
     def plan(self) -> Plan:
@@ -119,7 +129,34 @@ class Planner:
         if self._automatic:
             return self._plan_automatic()
         searched = Space(self.request.space)
-        return self._planned(searched.size, [(values, {}) for values in self._sampled(searched)])
+        plan = self._planned(searched.size, [(values, {}) for values in self._sampled(searched)])
+        return replace(plan, later=max(0, points_of(self.request) - len(plan.trials))) if self._proposes else plan
+
+    def more(self, points: Iterable[Values], known: Iterable[Mapping[str, Any]], most: int) -> Plan:
+        """Trials of a study that goes on, from what is proposed to it.
+
+        Args:
+            points: that are proposed, taken one by one.
+            known: specifications that the study has, as they are stored: one for each of its trials.
+            most: trials to make at most.
+
+        Returns:
+            No trial where none of the points is a job that the study does not have.
+        """
+        self._known |= {_letters(spec): "one that was tried before" for spec in known}
+        trials, refused = [], Counter[str]()
+        for values in points:
+            try:
+                trials.append(self._once(self._trial(values, {})))
+            except _RefusedError as error:
+                refused[str(error)] += 1
+            if len(trials) == most:
+                break
+        return Plan(self.request, Space(self.request.space).size, trials, dict(refused.most_common()), ())
+
+    @property
+    def _proposes(self) -> bool:
+        return self.request.sampler == "tpe"
 
     @property
     def _automatic(self) -> bool:
@@ -143,6 +180,8 @@ class Planner:
                     detail = f"`{other}` and `{path}` overlap, so that one would undo the other; leave one out"
                     yield Problem(f"/space/{path}", "overlapping_paths", detail)
         yield from self._faults_of_automatic() if self._automatic else self._faults_of_budget()
+        if self._proposes:
+            yield from self._faults_of_proposals()
 
     def _faults_of_budget(self) -> Iterator[Problem]:
         request, seeds = self.request, len(self.request.seeds)
@@ -152,8 +191,8 @@ class Planner:
                 f"`budget.jobs` is {jobs}, but each point has {seeds} jobs, one for each seed; allow {seeds} or more"
             )
             yield Problem("/budget/jobs", "budget_too_small", detail)
-        elif request.sampler == "random" and jobs is None:
-            detail = f"`sampler` is 'random', which fills `budget.jobs`; give 1 to {MOST_JOBS}"
+        elif request.sampler != "grid" and jobs is None:
+            detail = f"`sampler` is '{request.sampler}', which fills `budget.jobs`; give 1 to {MOST_JOBS}"
             yield Problem("/budget/jobs", "budget_missing", detail)
         elif request.sampler == "grid" and size * seeds > (jobs or MOST_JOBS):
             each = "" if seeds == 1 else f" with {seeds} seeds each, {size * seeds:,} jobs"
@@ -163,6 +202,23 @@ class Planner:
                 "list fewer values, raise the budget, or draw points with `sampler`: 'random'"
             )
             yield Problem("/space", "grid_too_large", detail)
+
+    def _faults_of_proposals(self) -> Iterator[Problem]:
+        if self._automatic:
+            detail = "`sampler` is 'tpe', but an automatic study has a space of its own; leave `sampler` out"
+            yield Problem("/sampler", "sampler_of_automatic", detail)
+        if not proposals.available():
+            detail = (
+                "`sampler` is 'tpe', which needs Optuna, and this service lacks it: `pip install 'ddservice[optuna]'` "
+                "where the service and its workers run, or take 'random'"
+            )
+            yield Problem("/sampler", "optuna_missing", detail)
+        if self.request.objective == "accuracy_per_minute":
+            detail = (
+                "`objective` is 'accuracy_per_minute', but `sampler` 'tpe' makes trials while the study goes on, and "
+                "estimates change meanwhile; take 'accuracy' or 'accuracy_per_byte', or `sampler` 'random'"
+            )
+            yield Problem("/objective", "objective_changes", detail)
 
     def _faults_of_automatic(self) -> Iterator[Problem]:
         request = self.request
@@ -186,7 +242,8 @@ class Planner:
     def _sampled(self, searched: Space) -> Sequence[Values]:
         if self.request.sampler == "grid":
             return list(searched.grid())
-        return searched.draw((self.request.budget.jobs or 0) // len(self.request.seeds), self.request.seed)
+        points = points_of(self.request)
+        return searched.draw(proposals.drawn(points) if self._proposes else points, self.request.seed)
 
     def _plan_automatic(self) -> Plan:
         request = self.request
@@ -233,7 +290,7 @@ class Planner:
 
     def _once(self, trial: PlannedTrial) -> PlannedTrial:
         """Refuse a trial whose job another one has already."""
-        spec = trial.requests[0].spec.model_dump_json()
+        spec = _letters(trial.requests[0].spec.model_dump(mode="json"))
         other = self._known.setdefault(spec, trial.title)
         if other is not trial.title:
             raise _RefusedError([Problem("/space", "same_job", f"the same job as another point ({other})")])
@@ -250,12 +307,13 @@ class Planner:
         body = space.with_iterations(body, _takes_steps(body))
         try:
             iterations = self._alone(body).method.iterations
-            requests = [
-                submission.read(self._scored(body, seed, iterations), self.names) for seed in self.request.seeds
-            ]
+            first, *others = self.request.seeds
+            request = submission.read(self._scored(body, first, iterations), self.names)
         except (SpecError, Invalid) as error:
             raise _RefusedError(error.problems) from error
-        return self._assessed(values, requests)
+        # Nothing but the seed differs, and seeds were checked with the request.
+        specs = [request.spec, *(request.spec.model_copy(update={"seed": seed}) for seed in others)]
+        return self._assessed(values, [replace(request, spec=spec) for spec in specs])
 
     def _alone(self, body: Mapping[str, Any]) -> JobSpec:
         """The specification as it is without the study."""
@@ -281,18 +339,17 @@ class Planner:
             detail = "the winner is evaluated in full, but `evaluation.repeats` is 0; choose 1 to 100"
             raise _RefusedError([Problem("/evaluation/repeats", "winner_not_evaluated", detail)])
         assessment = self.assessor.of(request)
-        if not request.envelope.limits.ignore_estimate:
+        if self.check_room and not request.envelope.limits.ignore_estimate:
             # What would fit is not looked for: that takes long, and a study has other points.
             found = capacity.refusals(assessment.costing, assessment.room, _never)
             if found:
                 raise _RefusedError(found)
-        estimate = assessment.costing.estimate()
-        expected = forecast(self.assessor, request)
+        expected = forecast(self.assessor, assessment.costing)
         during = spec.evaluation.during
         scorings = len(during.at or ()) if during is not None else 0
         price = Price(
             None if expected is None else minutes_to_the_end(expected, spec.method.iterations, scorings),
-            None if estimate is None else estimate.distilled_bytes,
+            assessment.costing.distilled_bytes,
         )
         if divisor(self.request.objective, price) is None:
             detail = f"`objective` is {self.request.objective}, which needs the size of {spec.dataset}; take 'accuracy'"
@@ -318,6 +375,11 @@ class Planner:
             yield f"no worker for `device` '{first.spec.device}' is alive: the study waits until one comes"
 
 
+def points_of(request: StudyRequest) -> int:
+    """Points that a study with a random part tries: as many as the budget and the space have."""
+    return min((request.budget.jobs or 0) // len(request.seeds), Space(request.space).size)
+
+
 def _takes_steps(body: Mapping[str, Any]) -> bool:
     """Whether the method of a body takes steps, as far as its name is known."""
     method, preset = body.get("method"), body.get("preset")
@@ -325,6 +387,11 @@ def _takes_steps(body: Mapping[str, Any]) -> bool:
         method = all_presets()[preset].job.get("method")
     name = method.get("name") if isinstance(method, Mapping) else method
     return not (isinstance(name, str) and name in METHODS and METHODS[name].model_fields["iterations"].default == 0)
+
+
+def _letters(spec: Mapping[str, Any]) -> str:
+    """A specification in letters, whatever order a database keeps its fields in."""
+    return json.dumps(spec, sort_keys=True)
 
 
 def _of_base(problem: Problem) -> Problem:

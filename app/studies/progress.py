@@ -8,6 +8,7 @@ jobs is scored or has ended, and from their scores alone.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +17,11 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.core.database import now
+from app.core.settings import Settings
 from app.models.jobs import Job
 from app.models.states import HELD, TERMINAL, TRIAL_OUT, State, StudyState, TrialState
 from app.models.studies import Study, Trial
-from app.studies import children, halving, repository
+from app.studies import children, growing, halving, proposals, repository
 from app.studies.halving import Score
 from app.studies.objectives import Price, divisor
 from app.studies.repository import Reading
@@ -27,27 +29,31 @@ from app.studies.schemas import RungScore, StudyRequest
 from app.studies.scores import RungReading, ordinal, recorded, variance_of
 from app.studies.states import transition
 
+_log = logging.getLogger(__name__)
+
 _ENDED = TERMINAL | {State.CANCELLING}
 
 
-def advance(session: Session, study_id: str) -> bool:
+def advance(session: Session, study_id: str, settings: Settings) -> bool:
     """Do all that can be done for a study now; nothing, where another process is at it.
 
     Args:
         session: a ``write()`` session.
         study_id: the study.
+        settings: the service's limits, for jobs that are made on the way.
 
     Returns:
-        Whether a rung or a winner was decided.
+        Whether a rung or a winner was decided, or more trials were made.
     """
     study = repository.locked(session, study_id)
     if study is None or study.finished_at is not None:
         return False
-    before = study.decided, study.winner
-    # Each further round decides a rung or leaves a trial out.
-    while _Round.of(session, study).go():
-        pass
-    return (study.decided, study.winner) != before
+    found = _Round.of(session, study, settings)
+    before = study.decided, study.winner, len(found.trials)
+    # Each round but the last decides a rung, leaves a trial out or makes some.
+    while found.go():
+        found = _Round.of(session, study, settings)
+    return (study.decided, study.winner, len(found.trials)) != before
 
 
 @dataclass
@@ -59,14 +65,15 @@ class _Round:
     request: StudyRequest
     trials: Sequence[Trial]
     jobs: Mapping[int, Sequence[Job]]
+    settings: Settings
 
     @classmethod
-    def of(cls, session: Session, study: Study) -> _Round:
+    def of(cls, session: Session, study: Study, settings: Settings) -> _Round:
         trials = repository.trials_of(session, [study.id])[study.id]
         jobs: dict[int, list[Job]] = {trial.index: [] for trial in trials}
         for job in repository.jobs_of(session, [study.id])[study.id]:
             jobs[job.trial or 0].append(job)
-        return cls(session, study, StudyRequest.model_validate(study.spec), trials, jobs)
+        return cls(session, study, StudyRequest.model_validate(study.spec), trials, jobs, settings)
 
     @property
     def alive(self) -> list[Trial]:
@@ -132,8 +139,7 @@ class _Round:
         scored = [trial for trial in self.alive if self._score(trial) is not None]
         # A trial whose score is no number has failed meanwhile.
         if len(scored) == len(self.alive) > 0:
-            self._decide(scored)
-            return True
+            return self._grow_or_decide(scored)
         if not self.alive:
             return True
         if self._out_of_time:
@@ -141,6 +147,18 @@ class _Round:
         for trial in self.alive:
             self._keep_going(trial, self.holds(trial)[trial.rung])
         return False
+
+    def _grow_or_decide(self, scored: Sequence[Trial]) -> bool:
+        """Make the trials that the first rung still lacks; decide a rung that lacks none."""
+        if growing.lacking(self.study, self.request, len(self.trials)) and not self._out_of_time:
+            if not proposals.available():
+                # Any other process that has Optuna goes on with the study.
+                _log.warning("%s waits: pip install 'ddservice[optuna]' where its reconciler runs", self.study.id)
+                return False
+            if growing.grow(self.session, self.study, self.request, self.trials, self.jobs, self.settings):
+                return True
+        self._decide(scored)
+        return True
 
     def _drop_ended(self, trial: Trial) -> None:
         """Leave a trial out whose job has ended."""
@@ -252,12 +270,15 @@ class _Round:
     @property
     def _out_of_time(self) -> bool:
         minutes = self.request.budget.minutes
-        if minutes is None:
-            return False
+        return minutes is not None and self._minutes_spent >= minutes
+
+    @property
+    def _minutes_spent(self) -> float:
+        """Minutes that the jobs have run so far, added up."""
         at = now(self.session)
         every = self._every_job
         running = [job.claimed_at for job in every if job.status in HELD and job.claimed_at is not None]
-        return sum(job.runtime_s for job in every) + sum((at - t).total_seconds() for t in running) >= minutes * 60
+        return (sum(job.runtime_s for job in every) + sum((at - t).total_seconds() for t in running)) / 60
 
     def _stop_early(self, scored: Sequence[Trial]) -> bool:
         """Take the best of the highest rung that is decided, or of those scored in the first."""

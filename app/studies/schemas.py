@@ -123,10 +123,13 @@ class StudyRequest(Closed):
         "by its estimate when the study was made; or by the bytes of its images.",
     )
     budget: Budget = Field(description="What it may use.")
-    sampler: Literal["grid", "random"] = Field(
-        "grid", description="`grid`: all points. `random`: as many different points as the budget has room for."
+    sampler: Literal["grid", "random", "tpe"] = Field(
+        "grid",
+        description="`grid`: all points. `random`: as many different points as the budget has room for. `tpe`: as "
+        "many, of which the first ones are drawn, and the others are proposed by Optuna from what was scored in the "
+        "first rung.",
     )
-    seed: Seed = Field(0, description="Of `sampler`: `random`.")
+    seed: Seed = Field(0, description="Of `sampler`: `random` and `tpe`.")
     rungs: int = Field(3, ge=1, le=10, description="How often jobs are scored and the best go on; the last is the end.")
     reduction: int = Field(3, ge=2, le=100, description="Of so many trials one goes on from a rung.")
     scoring: Scoring = Field(Scoring(), description="How jobs are scored at a rung.")
@@ -330,6 +333,7 @@ class StudyValidation(BaseModel):
     points: int = Field(description="Of the whole space.")
     jobs: int
     trials: list[PlannedTrial]
+    later: int = Field(0, description="Trials that `sampler`: `tpe` proposes once those are scored.")
     rungs: list[list[int]] = Field(description="For each rung, the step at which each trial is held there.")
     steps: int = Field(description="Steps of all jobs together, if as many go on as the rule says and no more.")
     full_grid_steps: int = Field(description="Steps that all jobs would take if each went to its end.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -16,22 +16,19 @@ from app.core.settings import Settings
 from app.jobs import idempotency
 from app.jobs.assessment import Assessor
 from app.jobs.repository import JobRepository
-from app.jobs.service import JobService, StudyPlace
-from app.jobs.submission import Submission
+from app.jobs.service import JobService
 from app.logs import repository as logs
-from app.models.states import StudyState, TrialState
-from app.models.studies import Study, Trial
-from app.studies import planning, repository
+from app.models.states import StudyState
+from app.models.studies import Study
+from app.studies import repository, trials
 from app.studies.documents import documents
-from app.studies.forecast import Outlook, ahead, as_json
+from app.studies.forecast import Outlook, ahead
 from app.studies.halving import expected_steps
 from app.studies.planning import Plan, Planner
 from app.studies.progress import advance
 from app.studies.repository import StudyRepository
 from app.studies.schemas import PlannedTrial, Refused, StudyDocument, StudyRequest, StudyValidation
 from app.studies.states import VERBS, actions, transition
-
-_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -82,14 +79,17 @@ class StudyService:
 
     def validate(self, plan: Plan) -> StudyValidation:
         """What a request would become; nothing is made."""
-        request, iterations = plan.request, [trial.iterations for trial in plan.trials]
-        seeds = len(request.seeds)
-        outlooks = [Outlook(trial.forecast, plan.holds(trial)) for trial in plan.trials if trial.forecast is not None]
-        known = len(outlooks) == len(plan.trials)
+        request, seeds = plan.request, len(plan.request.seeds)
+        # Those that are proposed later are taken to be like the first ones, in turn.
+        likely = [plan.trials[i % len(plan.trials)] for i in range(len(plan.trials) + plan.later)]
+        iterations = [trial.iterations for trial in likely]
+        outlooks = [Outlook(trial.forecast, plan.holds(trial)) for trial in likely if trial.forecast is not None]
+        known = len(outlooks) == len(likely)
         return StudyValidation(
             spec=normalised(request),
             points=plan.points,
-            jobs=len(plan.trials) * seeds,
+            jobs=plan.jobs,
+            later=plan.later,
             trials=[
                 PlannedTrial(
                     index=i, values=dict(t.values), title=t.title, iterations=t.iterations, minutes=t.price.minutes
@@ -124,20 +124,9 @@ class StudyService:
         )
         self.session.add(study)
         self.session.flush()
-        self.session.add_all(_trial(study.id, index, trial) for index, trial in enumerate(plan.trials))
-        self.session.flush()
-        self._queue(study.id, plan)
-        advance(self.session, study.id)
+        trials.add(self.session, self._jobs, study.id, plan, first=0, admitted=plan.jobs)
+        advance(self.session, study.id, self.settings)
         return self.get(study.id)
-
-    def _queue(self, study_id: str, plan: Plan) -> None:
-        requests: list[Submission] = []
-        places: list[StudyPlace] = []
-        for index, trial in enumerate(plan.trials):
-            for seed, request in zip(plan.request.seeds, trial.requests, strict=True):
-                requests.append(_of_study(request, plan.request, trial.title, seed))
-                places.append(StudyPlace(study_id, index, plan.holds(trial)[0]))
-        self._jobs.submit_of_study(requests, places)
 
     def act(self, verb: str, study_id: str) -> StudyDocument:
         """Pause, resume or cancel a study and, as far as it can be done at once, its jobs.
@@ -153,7 +142,7 @@ class StudyService:
         to = VERBS[verb].get(state)
         if to is None or not transition(self.session, study, to):
             raise self._illegal(verb, state)
-        advance(self.session, study_id)
+        advance(self.session, study_id, self.settings)
         return self.get(study_id)
 
     def delete(self, study_id: str) -> None:
@@ -188,28 +177,3 @@ class StudyService:
 def normalised(request: StudyRequest) -> dict[str, Any]:
     """The request with all defaults, as JSON."""
     return request.model_dump(mode="json", by_alias=True)
-
-
-def _trial(study_id: str, index: int, trial: planning.PlannedTrial) -> Trial:
-    kept = None if trial.forecast is None else {**as_json(trial.forecast), "minutes": trial.price.minutes}
-    return Trial(
-        study_id=study_id,
-        index=index,
-        values=dict(trial.values),
-        title=trial.title,
-        iterations=trial.iterations,
-        forecast=kept,
-        stored_bytes=trial.price.stored_bytes,
-        status=TrialState.WAITING,
-        scores=[],
-    )
-
-
-def _of_study(request: Submission, study: StudyRequest, title: str, seed: int) -> Submission:
-    """A job's submission with the study's name, labels and priority."""
-    words = ", ".join([title, *([f"seed {seed}"] if len(study.seeds) > 1 else [])])
-    name = f"{study.name}: {words}" if study.name else words
-    if len(name) > _LONGEST_NAME:
-        name = f"{name[: _LONGEST_NAME - 1]}…"
-    beside = {"name": name, "labels": dict(study.labels), "priority": study.priority}
-    return replace(request, envelope=request.envelope.model_copy(update=beside))

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from app.studies.schemas import Range
@@ -39,10 +40,46 @@ class Space:
             path: given.values() if isinstance(given, Range) else given for path, given in paths.items()
         }
 
+    @cached_property
+    def _known(self) -> Mapping[str, Mapping[str, int]]:
+        """Positions by path and value."""
+        return {
+            path: {_identity(value): position for position, value in enumerate(values)}
+            for path, values in self._values.items()
+        }
+
     @property
     def size(self) -> int:
         """Number of points, exactly; 1 without any path."""
         return math.prod(len(values) for values in self._values.values())
+
+    @property
+    def paths(self) -> Mapping[str, Sequence[Any]]:
+        """Values by path, each in order."""
+        return self._values
+
+    def positions(self, point: Values) -> dict[str, int]:
+        """Where the values of a point stand among those of their paths.
+
+        >>> Space({"method": ["dm", "idm"], "ipc": [1, 2, 5]}).positions({"method": "idm", "ipc": 2})
+        {'method': 1, 'ipc': 1}
+        """
+        return {path: self._known[path][_identity(point[path])] for path in self._values}
+
+    def at(self, positions: Mapping[str, int]) -> dict[str, Any]:
+        """The point with the values at some positions, see :meth:`positions`."""
+        return {path: values[positions[path]] for path, values in self._values.items()}
+
+    def number(self, point: Values) -> int:
+        """The number of a point, see :meth:`point`.
+
+        >>> Space({"method": ["dm", "idm"], "ipc": [1, 2, 5]}).number({"method": "idm", "ipc": 2})
+        4
+        """
+        number = 0
+        for path, position in self.positions(point).items():
+            number = number * len(self._values[path]) + position
+        return number
 
     def point(self, number: int) -> dict[str, Any]:
         """One point.
@@ -78,6 +115,13 @@ class Space:
             numbers.add(_random_below(size, seed, drawn))
             drawn += 1
         return [self.point(number) for number in sorted(numbers)]
+
+
+def _identity(value: object) -> str:
+    """A value in letters: the same for one that a database has kept, which may write 1e22 as a whole number."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value, sort_keys=True)
 
 
 def _random_below(size: int, seed: int, position: int) -> int:

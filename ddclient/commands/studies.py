@@ -49,9 +49,10 @@ def create(
     objective: By = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds of each trial, a job for each: 0,1,2.")] = None,
     sampler: Annotated[
-        Literal["grid", "random"] | None, typer.Option(help="All points of the space, or some drawn at random.")
+        Literal["grid", "random", "tpe"] | None,
+        typer.Option(help="All points of the space, some drawn at random, or some proposed by Optuna."),
     ] = None,
-    sampler_seed: Annotated[int | None, typer.Option(help="Seed of the random sampler.")] = None,
+    sampler_seed: Annotated[int | None, typer.Option(help="Seed of the random sampler and of tpe.")] = None,
     rungs: Annotated[int | None, typer.Option(min=0, help="Times that the worse trials are left behind.")] = None,
     reduction: Annotated[int | None, typer.Option(min=2, help="One in so many trials goes on.")] = None,
     scoring: Annotated[

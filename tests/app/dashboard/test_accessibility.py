@@ -70,12 +70,12 @@ def studies(api: Api, database: Database) -> tuple[str, str]:
     space = {"method": ["dm", "idm", "herding"], "ipc": [1, 2, 100_000]}
     body = {"name": "<b>" + "x" * 60, "base": base, "space": space, "budget": {"jobs": 9}, "labels": {"team": "a"}}
     made = [str(api.post("/v1/studies", json=body).raise_for_status().json()["id"])]
-    play(database, made[0])
+    play(api, made[0])
     made.append(str(api.post("/v1/studies", json=body).raise_for_status().json()["id"]))
     with database.write() as session:
         for job in queued(session)[:3]:
             run(session, job)
-        advance(session, made[1])
+        advance(session, made[1], api.settings)
     return made[0], made[1]
 
 

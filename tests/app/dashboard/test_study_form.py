@@ -64,6 +64,14 @@ def test_a_study_is_spelt_out_as_it_was_typed() -> None:
     assert copied.left_out == []
 
 
+def test_an_automatic_study_takes_no_regularisers() -> None:
+    typed = {"dataset": "digits", "method": "auto", "regularizers.mim": "on", "regularizers.mim.weight": "1, 2"}
+    draft = StudyDraft(typed)
+    assert draft.body == {"base": {"dataset": "digits", "method": "auto"}}
+    assert [path for path, _ in draft.left_out] == ["regularizers.mim", "regularizers.mim.weight"]
+    assert StudyDraft({**typed, "method": "auto, dm"}).left_out == []
+
+
 def test_faults_stand_beside_what_was_typed() -> None:
     draft = StudyDraft({"dataset": "digits", "ipc": "1..9", "method": "dm, idm", "regularizers.mim": "on"})
     problems = [

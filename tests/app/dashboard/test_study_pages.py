@@ -41,11 +41,11 @@ def begun(api: Api, answer: httpx.Response) -> dict[str, Any]:
     return document
 
 
-def finished(api: Api, form: StudyForm, database: Database, **typed: str) -> dict[str, Any]:
+def finished(api: Api, form: StudyForm, **typed: str) -> dict[str, Any]:
     """A study that has been played to its end."""
     form.show(form.send("look", **TYPED))
     study = begun(api, form.send(**typed))
-    play(database, study["id"])
+    play(api, study["id"])
     document: dict[str, Any] = api.get(f"/v1/studies/{study['id']}").json()
     assert document["status"] == "succeeded"
     return document
@@ -65,6 +65,27 @@ def test_the_form_proposes_the_automatic_study(api: Api, form: StudyForm) -> Non
     assert "ddctl study create --file -" in form.page.text
     study = begun(api, form.send())
     assert [trial["title"] for trial in study["trials"]] == [trial["title"] for trial in told["trials"]]
+
+
+def test_an_automatic_study_has_no_fields_of_regularisers(api: Api, form: StudyForm) -> None:
+    assert not [name for name in form.values if name.startswith("regularizers")]
+    assert "Regularisers" not in form.page.text
+    form.show(form.send("look", dataset="digits", method="dm", method__iterations="9"))
+    form.show(form.send("look", regularizers__mim="on"))
+    form.show(form.send("look", regularizers__mim__weight="2"))
+    form.show(form.send("look", method="auto", method__iterations=""))
+    assert "regularizers.mim (on) is no field of what is chosen now" in form.page.text
+    assert begun(api, form.send())["spec"]["base"] == {"dataset": "digits", "ipc": 10, "method": "auto"}
+
+
+def test_what_is_proposed_later_is_counted(api: Api, form: StudyForm) -> None:
+    form.show(form.send("look", **TYPED | {"ipc": "1..9:9"}, study__sampler="tpe", study__budget__jobs="12"))
+    told = api.post("/v1/studies:validate", json={
+        "base": {"dataset": "digits", "iterations": 9}, "sampler": "tpe", "budget": {"jobs": 12}, "rungs": 2,
+        "space": {"ipc": {"from": 1, "to": 9, "count": 9}, "method": ["dm", "random"]},
+    }).json()  # fmt: skip
+    assert (len(told["trials"]), told["later"]) == (6, 6)
+    assert "Proposed later 6 from the scores of the first" in form.page.text
 
 
 def test_fields_with_several_values_are_searched(api: Api, form: StudyForm) -> None:
@@ -118,8 +139,8 @@ def test_nothing_typed_is_dropped_in_silence(api: Api, form: StudyForm) -> None:
     assert api.get("/v1/studies").json()["data"] == []
 
 
-def test_a_study_that_ended_shows_what_won(api: Api, form: StudyForm, database: Database) -> None:
-    study = finished(api, form, database)
+def test_a_study_that_ended_shows_what_won(api: Api, form: StudyForm) -> None:
+    study = finished(api, form)
     page = Page(api.get(f"/studies/{study['id']}"))
     winner = study["winner"]
     assert winner["answer"] in page.text
@@ -138,8 +159,8 @@ def test_a_study_that_ended_shows_what_won(api: Api, form: StudyForm, database: 
     assert begun(api, again.send())["spec"] == study["spec"]
 
 
-def test_any_column_sorts_the_trials(api: Api, form: StudyForm, database: Database) -> None:
-    study = finished(api, form, database)
+def test_any_column_sorts_the_trials(api: Api, form: StudyForm) -> None:
+    study = finished(api, form)
     address = f"/studies/{study['id']}?sort=-trial"
     page = Page(api.get(address))
     first = [a["aria-label"] for a in page.all("a") if a.get("aria-label", "").startswith("Job of trial")]
@@ -149,8 +170,8 @@ def test_any_column_sorts_the_trials(api: Api, form: StudyForm, database: Databa
     assert "Objective" not in page.text
 
 
-def test_another_objective_has_a_column(api: Api, form: StudyForm, database: Database) -> None:
-    study = finished(api, form, database, study__objective="accuracy_per_byte")
+def test_another_objective_has_a_column(api: Api, form: StudyForm) -> None:
+    study = finished(api, form, study__objective="accuracy_per_byte")
     assert "Objective" in Page(api.get(f"/studies/{study['id']}")).text
 
 

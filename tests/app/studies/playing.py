@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core.database import Database
 from app.core.tables import clock
 from app.metrics import repository as metrics
 from app.models.jobs import Job
@@ -18,6 +17,9 @@ from app.models.studies import Study
 from app.queue.states import Actor, transition
 from app.studies import repository
 from app.studies.progress import advance
+
+if TYPE_CHECKING:
+    from tests.app.conftest import Api
 
 Score = Callable[[Job, int], float]
 """Accuracy of a job's images after a step, in percent."""
@@ -34,13 +36,19 @@ def claim(session: Session, job_id: str) -> None:
     assert transition(session, job_id, State.RUNNING, Actor.WORKER, values=values)
 
 
-def run(session: Session, job_id: str, score: Score = quality, deviation: float | None = 0.125) -> None:
+def run(
+    session: Session,
+    job_id: str,
+    score: Score = quality,
+    deviation: float | None = 0.125,
+    controls: Mapping[str, Any] | None = None,
+) -> None:
     """Take one job to where it is held, or to its end."""
     claim(session, job_id)
     job = session.execute(select(Job).where(Job.id == job_id).execution_options(populate_existing=True)).scalar_one()
     step = job.total_steps if job.hold_at is None else min(job.hold_at, job.total_steps)
     if job.hold_at is None:
-        results = {"accuracy": {"mean": score(job, step) - 1, "std": 0.5, "networks": 3}, "controls": {}}
+        results = {"accuracy": {"mean": score(job, step) - 1, "std": 0.5, "networks": 3}, "controls": controls or {}}
         transition(
             session, job_id, State.SUCCEEDED, Actor.WORKER, fence=job.fence, values={"step": step, "results": results}
         )
@@ -56,17 +64,17 @@ def queued(session: Session) -> list[str]:
     return list(session.scalars(select(Job.id).where(Job.status == State.QUEUED).order_by(Job.number)))
 
 
-def play(database: Database, study_id: str, order: random.Random | None = None, **how: Any) -> None:
-    """Run jobs and let the study go on, until it has ended: in the queue's order, or in any."""
+def play(api: Api, study_id: str, order: random.Random | None = None, **how: Any) -> None:
+    """Run jobs and let the study go on, until it has ended: all that wait in the queue's order, or one by one in any."""
     while True:
-        with database.write() as session:
+        with api.database.write() as session:
             waiting = queued(session)
-            if waiting:
-                run(session, waiting[0] if order is None else order.choice(waiting), **how)
+            for job_id in waiting if order is None or not waiting else [order.choice(waiting)]:
+                run(session, job_id, **how)
         if order is None or order.random() < 0.5 or not waiting:
-            with database.write() as session:
-                advance(session, study_id)
-        with database.read() as session:
+            with api.database.write() as session:
+                advance(session, study_id, api.settings)
+        with api.database.read() as session:
             ended = session.execute(select(Study.finished_at).where(Study.id == study_id)).scalar_one()
             stuck = not queued(session)
         if ended is not None:

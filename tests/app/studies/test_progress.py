@@ -31,7 +31,7 @@ def shown(api: Api, study_id: str) -> dict[str, Any]:
 
 def go_on(api: Api, study_id: str) -> dict[str, Any]:
     with api.database.write() as session:
-        advance(session, study_id)
+        advance(session, study_id, api.settings)
     return shown(api, study_id)
 
 
@@ -44,7 +44,7 @@ def run_all(api: Api, **how: Any) -> None:
 
 def test_the_best_wins(api: Api, study: dict[str, Any]) -> None:
     study_id = make(api, study)
-    play(api.database, study_id)
+    play(api, study_id)
     found = shown(api, study_id)
     assert found["status"] == "succeeded"
     assert [(rung["trials"], rung["scored"], rung["promoted"]) for rung in found["rungs"]] == [
@@ -72,7 +72,7 @@ def test_the_order_of_events_does_not_matter(api: Api, study: dict[str, Any]) ->
     outcomes = []
     for seed in range(4):
         study_id = make(api, study, seeds=[0, 1], budget={"jobs": 12})
-        play(api.database, study_id, random.Random(seed))
+        play(api, study_id, random.Random(seed))
         found = shown(api, study_id)
         outcomes.append((found["winner"]["trial"], [(t["status"], t["scores"], t["reason"]) for t in found["trials"]]))
     assert all(outcome == outcomes[0] for outcome in outcomes)
@@ -101,7 +101,7 @@ def test_a_job_that_fails_is_counted_and_left_out(api: Api, study: dict[str, Any
     study_id = make(api, study, seeds=[0, 1], budget={"jobs": 12})
     doomed = shown(api, study_id)["trials"][5]["jobs"][1]
     api.force(doomed, status="failed", finished_at=None, error={"code": "data_error", "message": "row 7 is no image"})
-    play(api.database, study_id)
+    play(api, study_id)
     found = shown(api, study_id)
     assert found["status"] == "succeeded"
     assert found["trials"][5]["status"] == "failed"
@@ -126,7 +126,7 @@ def test_another_finalist_takes_the_place_of_a_winner_that_fails(api: Api, study
     found = go_on(api, study_id)
     assert (found["winner"]["trial"], found["trials"][4]["status"]) == (5, "finalist")
     api.post(f"/v1/jobs/{found['winner']['job_id']}:cancel")
-    play(api.database, study_id)
+    play(api, study_id)
     found = shown(api, study_id)
     assert (found["status"], found["winner"]["trial"], found["trials"][5]["status"]) == ("succeeded", 4, "failed")
 
@@ -138,7 +138,7 @@ def test_coresets_are_scored_once(api: Api, study: dict[str, Any]) -> None:
         space={"method": ["dm", "random", "k_center"]},
         base={"dataset": "digits", "ipc": 1, "iterations": 9},
     )
-    play(api.database, study_id, score=lambda job, step: {"dm": 60.0 + step, "random": 50, "k_center": 62}[job.method])
+    play(api, study_id, score=lambda job, step: {"dm": 60.0 + step, "random": 50, "k_center": 62}[job.method])
     found = shown(api, study_id)
     assert [trial["iterations"] for trial in found["trials"]] == [9, 0, 0]
     assert found["winner"]["trial"] == 2  # dm had taken one step
@@ -169,7 +169,7 @@ class TestPause:
         assert api.post(f"/v1/studies/{study_id}:resume").json()["status"] == "running"
         with api.database.read() as session:
             assert len(queued(session)) == 5  # the first one is held, and stays so
-        play(api.database, study_id)
+        play(api, study_id)
         assert shown(api, study_id)["winner"]["trial"] == 5
 
     def test_cannot_be_paused_twice(self, api: Api, study: dict[str, Any]) -> None:
@@ -213,7 +213,7 @@ class TestMinutes:
         found = go_on(api, study_id)
         assert found["winner"]["trial"] == 5
         assert found["trials"][4]["reason"] == "the minutes were used up: 2nd of 2 at rung 0"
-        play(api.database, study_id)
+        play(api, study_id)
         assert shown(api, study_id)["status"] == "succeeded"
 
     def test_the_first_rung_is_decided_by_what_is_there(self, api: Api, study: dict[str, Any]) -> None:
@@ -225,7 +225,7 @@ class TestMinutes:
         found = go_on(api, study_id)
         assert found["winner"]["trial"] == 1
         assert found["trials"][5]["reason"] == "the minutes were used up before it was scored at rung 0"
-        play(api.database, study_id)
+        play(api, study_id)
         assert shown(api, study_id)["status"] == "succeeded"
 
 

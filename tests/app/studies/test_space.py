@@ -134,3 +134,16 @@ def test_titles() -> None:
     assert title({"preset": "quick/dm-digits", "network.width": 64, "regularizers.mim": None}) == (
         "quick/dm-digits, network.width 64, no mim"
     )
+
+
+def test_a_point_is_found_by_what_it_sets() -> None:
+    space = Space({**PATHS, "regularizers.cmi": [None, {"weight": 1.0, "relative": None}]})
+    for number, point in enumerate(space.grid()):
+        assert space.number(point) == number
+        assert space.at(space.positions(point)) == point
+
+
+def test_a_value_is_found_as_a_database_writes_it() -> None:
+    space = Space({"a": [True, 1.5, 1e22, "1.5", {"x": 1, "y": 2}]})
+    kept = [True, 1.5, 10**22, "1.5", {"y": 2, "x": 1}]
+    assert [space.positions({"a": value}) for value in kept] == [{"a": position} for position in range(5)]

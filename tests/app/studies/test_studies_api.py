@@ -218,7 +218,7 @@ class TestDelete:
         path = made["links"]["self"]
         refused = api.delete(path)
         assert (refused.status_code, refused.json()["allowed"]) == (409, ["pause", "cancel"])
-        play(api.database, made["id"])
+        play(api, made["id"])
         assert api.delete(path).status_code == 204
         assert api.get(path).status_code == 404
         assert api.get(made["links"]["jobs"]).json()["data"] == []
