@@ -112,11 +112,14 @@ class Event(Document):
 class Alert(Document):
     """What a user should hear of.
 
-    ``rule`` is ``diverging``, ``plateau``, ``eta_slipping``, ``below_random`` or ``finished``.
+    ``rule`` is ``diverging``, ``plateau``, ``eta_slipping``, ``below_random`` or ``finished``; of a study,
+    ``study_finished``, ``no_trial_scored``, ``budget_nearly_spent`` or ``below_best_coreset``. ``study_id`` is ``None``
+    where it is about the job.
     """
 
     id: str
     job_id: str
+    study_id: str | None = None
     rule: str
     level: str = "warning"
     at: datetime

@@ -28,8 +28,9 @@ class AlertDocument(BaseModel):
     object: Literal["alert"] = "alert"
     id: str = Field(description="Identifier of the event.")
     seq: int = Field(description="Number of the event within its job.")
-    job_id: str
-    rule: str = Field(description="diverging, plateau, eta_slipping, below_random or finished.")
+    job_id: str = Field(description="The job; where it is about a study, one of that: the winner's, if there is one.")
+    study_id: str | None = Field(None, description="The study that it is about; null where it is about the job.")
+    rule: alerts.Listed
     level: Level
     at: Moment
     message: str = Field(description="One sentence for people.")
@@ -49,20 +50,20 @@ def list_alerts(
     database: DatabaseDep,
     since: Annotated[GivenMoment | None, Query(description="Only later ones. Default: a day ago.")] = None,
     rule: Annotated[
-        list[Literal["diverging", "plateau", "eta_slipping", "below_random", "finished"]] | None,
+        list[alerts.Listed] | None,
         Query(description="Only these rules; repeat it."),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many, the newest.")] = 200,
 ) -> AlertList:
-    """List the alerts of all jobs, in order of time: once for each rule and job."""
+    """List the alerts of all jobs and studies, in order of time: once for each rule and job or study."""
     with database.read() as session:
         moment: datetime = now(session) - timedelta(seconds=DEFAULT_S) if since is None else since
         found = alerts.since(session, principal.tenant_id, moment, rule or alerts.RULES, limit)
     return AlertList(
         data=[
             AlertDocument(
-                id=event.id, seq=event.seq, job_id=event.job_id, rule=alerts.rule_of(event), level=event.level,
-                at=event.at, message=event.message, data=event.data,
+                id=event.id, seq=event.seq, job_id=event.job_id, study_id=alerts.study_of(event),
+                rule=alerts.rule_of(event), level=event.level, at=event.at, message=event.message, data=event.data,
             )
             for event in found
         ]

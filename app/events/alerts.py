@@ -1,35 +1,52 @@
-"""Alerts: what a user should hear of without watching, once for each rule and job.
+"""Alerts: what a user should hear of without watching, once for each rule and job or study.
 
 An alert is an event ``job.alert`` whose data name the ``rule`` and the numbers that it was decided by. That a job has
-ended is an event already, and is listed as the rule ``finished``.
+ended is an event already, and is listed as the rule ``finished``. An alert about a study is an event of one of its
+jobs, and its data name the study.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from app.events import repository
+from app.events.repository import Level
 from app.models.events import Event
 from app.models.states import TERMINAL
 
-Rule = Literal["diverging", "plateau", "eta_slipping", "below_random"]
-"""What :func:`record` may be told."""
-FINISHED = "finished"
-RULES = (*get_args(Rule), FINISHED)
+Rule = Literal[
+    "diverging", "plateau", "eta_slipping", "below_random",
+    "study_finished", "no_trial_scored", "budget_nearly_spent", "below_best_coreset",
+]  # fmt: skip
+"""What :func:`record` may be told; the last four are about studies."""
+Listed = Literal[Rule, "finished"]
+"""What :func:`since` lists."""
+FINISHED: Listed = "finished"
+RULES: tuple[Listed, ...] = get_args(Listed)
 
 ALERT = "job.alert"
 STATE_CHANGED = "job.state_changed"
 
 
-def record(session: Session, job_id: str, rule: Rule, message: str, numbers: Mapping[str, float | int]) -> bool:
+def record(
+    session: Session, job_id: str, rule: Rule, message: str, data: Mapping[str, Any], level: Level = "warning"
+) -> bool:
     """Record an alert, unless the job has had one of this rule.
 
-    The caller holds the job's row, so that nobody else does so at the same time.
+    The caller holds the row of the job or of its study, so that nobody else does so at the same time.
+
+    Args:
+        session: a ``write()`` session.
+        job_id: the job that it is about; one of its jobs where it is about a study.
+        rule: which it is.
+        message: one sentence for people.
+        data: the numbers that it was decided by, and ``study_id`` where it is about a study.
+        level: how serious it is.
 
     Returns:
         Whether it was recorded.
@@ -37,7 +54,7 @@ def record(session: Session, job_id: str, rule: Rule, message: str, numbers: Map
     known = (Event.job_id == job_id, Event.type == ALERT, Event.data["rule"].as_string() == rule)
     if session.execute(select(Event.seq).where(*known).limit(1)).first() is not None:
         return False
-    repository.append(session, job_id, ALERT, "warning", message, {"rule": rule, **numbers})
+    repository.append(session, job_id, ALERT, level, message, {"rule": rule, **data})
     return True
 
 
@@ -51,6 +68,12 @@ def since(session: Session, tenant: str, moment: datetime, rules: Sequence[str],
     return session.execute(newest_first).scalars().all()[::-1]
 
 
-def rule_of(event: Event) -> str:
+def rule_of(event: Event) -> Listed:
     """The rule of a listed event."""
-    return str(event.data["rule"]) if event.type == ALERT else FINISHED
+    return cast("Listed", event.data["rule"]) if event.type == ALERT else FINISHED
+
+
+def study_of(event: Event) -> str | None:
+    """The study that a listed event is about; ``None`` where it is about its job."""
+    study_id = event.data.get("study_id") if event.type == ALERT else None
+    return None if study_id is None else str(study_id)

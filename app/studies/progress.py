@@ -21,13 +21,15 @@ from app.core.settings import Settings
 from app.models.jobs import Job
 from app.models.states import HELD, TERMINAL, TRIAL_OUT, State, StudyState, TrialState
 from app.models.studies import Study, Trial
-from app.studies import children, growing, halving, proposals, repository
+from app.studies import alerts, children, growing, halving, proposals, repository
+from app.studies.documents import documents
 from app.studies.halving import Score
 from app.studies.objectives import Price, divisor
 from app.studies.repository import Reading
 from app.studies.schemas import RungScore, StudyRequest
 from app.studies.scores import RungReading, ordinal, recorded, variance_of
 from app.studies.states import transition
+from ddcore.spec.results import Results
 
 _log = logging.getLogger(__name__)
 
@@ -50,9 +52,11 @@ def advance(session: Session, study_id: str, settings: Settings) -> bool:
         return False
     found = _Round.of(session, study, settings)
     before = study.decided, study.winner, len(found.trials)
+    undecided = study.winner is None
     # Each round but the last decides a rung, leaves a trial out or makes some.
     while found.go():
         found = _Round.of(session, study, settings)
+    found.tell(undecided)
     return (study.decided, study.winner, len(found.trials)) != before
 
 
@@ -96,6 +100,20 @@ class _Round:
         self._show()
         return more
 
+    def tell(self, undecided: bool) -> None:
+        """Record what the user should hear of, once each.
+
+        Args:
+            undecided: whether no trial had won when the rounds began: only then do minutes decide anything.
+        """
+        winner, minutes = self.study.winner, self.request.budget.minutes
+        if self.study.finished_at is not None:
+            results = None if winner is None else self.jobs[winner][0].results
+            document = documents(self.session, [self.study])[0]
+            alerts.ended(self.session, document, None if results is None else Results.model_validate(results))
+        elif undecided and minutes is not None and (spent := self._minutes_spent) >= alerts.NEARLY * minutes:
+            alerts.nearly_spent(self.session, documents(self.session, [self.study])[0], spent, minutes)
+
     def _act(self) -> bool:
         match StudyState(self.study.status):
             case StudyState.CANCELLING:
@@ -135,7 +153,7 @@ class _Round:
         for trial in self.alive:
             self._drop_ended(trial)
         if not self.alive:
-            return self._fail("no_trial_left", self._why_none_is_left())
+            return self._fail(alerts.NO_TRIAL_LEFT, self._why_none_is_left())
         scored = [trial for trial in self.alive if self._score(trial) is not None]
         # A trial whose score is no number has failed meanwhile.
         if len(scored) == len(self.alive) > 0:

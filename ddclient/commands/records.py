@@ -83,12 +83,12 @@ def artifacts(
 def alerts(
     since: Annotated[str, typer.Option(help="How far back: 90s, 15m, 1h, 2d.")] = "1d", as_json: JsonOption = False
 ) -> None:
-    """List what you should hear of: diverging losses, plateaus, scores below random, late or finished jobs."""
+    """List what you should hear of: diverging losses, plateaus, low scores, late or finished jobs and studies."""
     with Client() as client:
         found = client.alerts(datetime.now(UTC) - _span(since))
-    table = Table("at", "job", "rule", "what", box=None, pad_edge=False)
+    table = Table("at", "of", "rule", "what", box=None, pad_edge=False)
     for one in found:
-        table.add_row(one.at.isoformat(timespec="seconds"), one.job_id, one.rule, one.message)
+        table.add_row(one.at.isoformat(timespec="seconds"), one.study_id or one.job_id, one.rule, one.message)
     output.emit(found, table if found else f"no alerts in the last {since}", as_json=as_json)
 
 

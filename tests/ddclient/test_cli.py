@@ -328,6 +328,18 @@ def test_methods_and_presets(ddctl: Ddctl, service: FakeService) -> None:
     )
 
 
+def test_alerts_name_the_study_or_the_job(ddctl: Ddctl, service: FakeService) -> None:
+    about = {"level": "warning", "at": "2026-11-29T00:00:00Z", "data": {}, "job_id": JOB_ID}
+    of_job = {**about, "id": "evt_1", "study_id": None, "rule": "plateau", "message": "the loss is flat"}
+    of_study = {**about, "id": "evt_2", "study_id": "study_1", "rule": "study_finished", "message": "it has failed"}
+    service.on("GET", "/v1/alerts", {"object": "list", "data": [of_job, of_study]})
+    _, out, _ = ddctl("alerts", "--since", "1h")
+    heading, first, second = out.splitlines()
+    assert heading.split() == ["at", "of", "rule", "what"]
+    assert first.split()[1:3] == [JOB_ID, "plateau"]
+    assert second.split()[1:3] == ["study_1", "study_finished"]
+
+
 def test_a_log_cannot_act_on_the_terminal(ddctl: Ddctl, service: FakeService) -> None:
     text = "#1 output  \x1b]0;title\x07 \x9b31m \u202e\n#1 output  Ä\n".encode()
     service.on("GET", f"{PATH}/log", httpx.Response(200, content=text, headers={"Log-Length": "9"}))

@@ -65,7 +65,7 @@ def queued(session: Session) -> list[str]:
 
 
 def play(api: Api, study_id: str, order: random.Random | None = None, **how: Any) -> None:
-    """Run jobs and let the study go on, until it has ended: all that wait in the queue's order, or one by one in any."""
+    """Run jobs and let the study go on, until it has ended: all that wait at once, or one by one in any order."""
     while True:
         with api.database.write() as session:
             waiting = queued(session)
