@@ -13,9 +13,11 @@ from app.dashboard.job_form.field import Field
 from app.dashboard.job_form.fields import fields
 from app.dashboard.job_form.known import NOTHING, Known
 from app.dashboard.job_form.reading import read
+from app.dashboard.job_form.schema import TERMS, Shape
 from app.dashboard.job_form.spelling import spell
 from app.dashboard.study_form import shapes
 from app.dashboard.study_form.space import ITERATIONS, STEPS, Parted, part
+from app.studies.planning import AUTO
 from ddcore.spec import Problem
 from ddcore.spec.ranges import write_values
 
@@ -32,7 +34,17 @@ class StudyDraft:
     @cached_property
     def parted(self) -> Parted:
         """The job that all trials share, and the space."""
-        return part(shapes.of_job(), self.values)
+        return part(self._of_job, self.values)
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the study chooses methods, regularisers and their settings by itself."""
+        return self.values.get("method", "").strip() == AUTO
+
+    @property
+    def _of_job(self) -> Mapping[str, Shape]:
+        """The fields of the job; an automatic study takes no regularisers."""
+        return {name: one for name, one in shapes.of_job().items() if not (self.automatic and name == TERMS)}
 
     @property
     def body(self) -> dict[str, Any]:
@@ -49,7 +61,7 @@ class StudyDraft:
 
     def job_fields(self, faults: Faults = NO_FAULTS) -> dict[str, Field]:
         """The fields of the job, by name of those at the top."""
-        return fields(shapes.of_job(), self.values, faults, self.known, several=True)
+        return fields(self._of_job, self.values, faults, self.known, several=True)
 
     def study_fields(self, faults: Faults = NO_FAULTS) -> dict[str, Field]:
         """The fields of the study itself, by name of those at the top."""
