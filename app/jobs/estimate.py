@@ -7,9 +7,11 @@ The work is that of :mod:`ddcore.spec.cost`; how fast it goes, this installation
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+
+from typing_extensions import override
 
 from app.costs.forecasts import CLASSES, Forecaster
 from app.costs.prediction import DeviceClass
@@ -53,9 +55,10 @@ class Costing:
     @cached_property
     def predicted(self) -> Mapping[DeviceClass, Prediction]:
         """What the job should take on each kind of device that it may run on."""
+        if self.cost is None:
+            return {}
         asked = self.spec.device.partition(":")[0]
-        classes = [name for name in CLASSES if asked in ("auto", name)]
-        return {} if self.cost is None else {name: self.forecaster.predict(self.cost, name) for name in classes}
+        return _Predicted(self.cost, self.forecaster, [name for name in CLASSES if asked in ("auto", name)])
 
     @property
     def distilled_bytes(self) -> int | None:
@@ -100,6 +103,40 @@ class Costing:
             distilled_bytes=self.distilled_bytes,
             basis=_of_all(seconds),
         )
+
+
+class _Predicted(Mapping[DeviceClass, Prediction]):
+    """What a job should take by kind of device, each worked out when it is first asked for.
+
+    Args:
+        cost: the work of the job.
+        forecaster: predicts it.
+        classes: the kinds of device.
+    """
+
+    def __init__(self, cost: Cost, forecaster: Forecaster, classes: Sequence[DeviceClass]) -> None:
+        self._cost, self._forecaster, self._classes = cost, forecaster, classes
+        self._known: dict[DeviceClass, Prediction] = {}
+
+    @override
+    def __contains__(self, name: object) -> bool:
+        return name in self._classes
+
+    @override
+    def __getitem__(self, name: DeviceClass) -> Prediction:
+        if name not in self._classes:
+            raise KeyError(name)
+        if name not in self._known:
+            self._known[name] = self._forecaster.predict(self._cost, name)
+        return self._known[name]
+
+    @override
+    def __iter__(self) -> Iterator[DeviceClass]:
+        return iter(self._classes)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._classes)
 
 
 def _seconds(spec: JobSpec, device_class: str, predicted: Prediction) -> Seconds:

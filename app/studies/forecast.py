@@ -112,7 +112,10 @@ def forecast(assessor: Assessor, costing: Costing) -> Forecast | None:
 def _device(assessor: Assessor, costing: Costing) -> DeviceClass | None:
     offered = [worker.used_for(costing.spec.device) for worker in assessor.workers]
     possible = [name for name in costing.predicted if name in offered] or list(costing.predicted)[:1]
-    return min(possible, key=lambda name: costing.predicted[name].total.expected, default=None)
+    if len(possible) < 2:
+        # There is no choice, and to predict what is not asked for takes most of the time of planning.
+        return next(iter(possible), None)
+    return min(possible, key=lambda name: costing.predicted[name].total.expected)
 
 
 def _replaced(spec: JobSpec, evaluation: Any) -> JobSpec:

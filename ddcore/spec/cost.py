@@ -64,7 +64,7 @@ class Cost:
     def _without_looks(self) -> tuple[Work, ...]:
         return (*_of_job(self.job, self.data, self.made or self.data), *_of_probe(self.job, self.data, self.probe))
 
-    @property
+    @cached_property
     def passes_without_looks(self) -> float:
         """Passes of the job without accuracies on the way and audit: the images must not depend on these."""
         return sum(work.passes for work in self._without_looks)

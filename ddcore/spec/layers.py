@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 Shape = tuple[int, int, int]
@@ -72,8 +73,14 @@ def stacked(shape: Shape, classes: int, rows: Sequence[tuple[int, int, bool]], n
         rows: channels and kernel size of each block, and whether it pools.
         norm: normalisation of every block.
     """
+    return list(_stacked(shape, classes, tuple(rows), norm))
+
+
+@lru_cache(maxsize=256)
+def _stacked(shape: Shape, classes: int, rows: tuple[tuple[int, int, bool], ...], norm: str) -> tuple[Layer, ...]:
+    """The same, kept: the cost of a job asks for the layers of few networks many times."""
     inputs, size, layers = shape[0], padded(shape), list[Layer]()
     for outputs, kernel, pooled in rows:
         layers += block(inputs, outputs, kernel, size, norm, pooled=pooled)
         inputs, size = outputs, (size[0] // 2, size[1] // 2) if pooled else size
-    return [*layers, linear(inputs * size[0] * size[1], classes)]
+    return (*layers, linear(inputs * size[0] * size[1], classes))

@@ -78,6 +78,18 @@ def test_the_order_of_events_does_not_matter(api: Api, study: dict[str, Any]) ->
     assert all(outcome == outcomes[0] for outcome in outcomes)
 
 
+def test_what_optuna_proposes_does_not_depend_on_the_order_of_events(api: Api, study: dict[str, Any]) -> None:
+    study["space"] = {"ipc": [1, 2, 5, 10], "method.lr_img": {"from": 0.1, "to": 10, "count": 30, "scale": "log"}}
+    outcomes = []
+    for order in (None, random.Random(1)):
+        study_id = make(api, study, sampler="tpe", budget={"jobs": 8}, rungs=2)
+        play(api, study_id, order)
+        found = shown(api, study_id)
+        assert found["rungs"][0]["scored"] == 8
+        outcomes.append([(trial["values"], trial["scores"], trial["reason"]) for trial in found["trials"]])
+    assert outcomes[0] == outcomes[1]
+
+
 def test_a_rung_waits_for_its_last_job(api: Api, study: dict[str, Any]) -> None:
     study_id = make(api, study)
     with api.database.write() as session:
