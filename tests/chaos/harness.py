@@ -274,11 +274,15 @@ class Cluster:
                     found.append(int(process.name))
         return found
 
-    def digest(self, job_id: str) -> str:
-        """SHA-256 of the result as it lies in the store."""
-        (artifact,) = self.artifacts(job_id, "synthetic_images")
+    def content(self, job_id: str, kind: str) -> bytes:
+        """The only file of that kind as it lies in the store."""
+        (artifact,) = self.artifacts(job_id, kind)
         assert artifact.sha256 is not None
-        return hashlib.sha256(b"".join(open_store(self.settings).iter_range(artifact.sha256))).hexdigest()
+        return b"".join(open_store(self.settings).iter_range(artifact.sha256))
+
+    def digest(self, job_id: str) -> str:
+        """SHA-256 of the result."""
+        return hashlib.sha256(self.content(job_id, "synthetic_images")).hexdigest()
 
     def close(self) -> None:
         for worker in self.workers:
