@@ -79,7 +79,7 @@ def test_an_automatic_study_has_no_fields_of_regularisers(api: Api, form: StudyF
 
 
 def test_what_is_proposed_later_is_counted(api: Api, form: StudyForm) -> None:
-    form.show(form.send("look", **TYPED | {"ipc": "1..9:9"}, study__sampler="tpe", study__budget__jobs="12"))
+    form.show(form.send("look", **TYPED | {"ipc": "1..9:9", "study__sampler": "tpe", "study__budget__jobs": "12"}))
     told = api.post("/v1/studies:validate", json={
         "base": {"dataset": "digits", "iterations": 9}, "sampler": "tpe", "budget": {"jobs": 12}, "rungs": 2,
         "space": {"ipc": {"from": 1, "to": 9, "count": 9}, "method": ["dm", "random"]},
