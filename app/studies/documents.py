@@ -120,6 +120,8 @@ def _ahead(study: Study, trials: Sequence[Trial], seeds: int) -> float | None:
 
 def _outlooks_of_later_ones(study: Study, trials: Sequence[Trial], present: Sequence[Outlook]) -> list[Outlook]:
     """Those of trials that are still to be proposed, taken to be like the present ones, in turn."""
+    if study.spec["sampler"] != "tpe":
+        return []  # a space may be large, and is read anew for each document
     later = growing.lacking(study, StudyRequest.model_validate(study.spec), len(trials))
     likely = [present[i % len(present)] for i in range(later)]
     return [Outlook(each.forecast, each.holds) for each in likely]
