@@ -348,7 +348,7 @@ class _Engine:
         self._pulls.check(self.step + 1)
         synthetic.step()
         synthetic.check_finite(self.step + 1, self.context.steps_path)
-        method.advance(step)
+        readings |= method.advance(step) or {}
         for weighted in self.regularizers:
             weighted.regularizer.advance(step)
         return readings

@@ -113,9 +113,10 @@ class Staged(Method[StagedConfig, Step]):
             return {**self._base.backward(step), "stage": torch.tensor(self._stage + 1)}
 
     @override
-    def advance(self, step: Step) -> None:
+    def advance(self, step: Step) -> Readings | None:
         with self._in_stage():
-            self._base.advance(step)
+            later: Readings | None = self._base.advance(step)
+        return later
 
     @override
     def stages(self) -> Stages:

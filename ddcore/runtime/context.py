@@ -22,6 +22,7 @@ from ddcore.runtime.randomness import Randomness
 from ddcore.runtime.real_batches import RealBatches
 from ddcore.spec import JobSpec, NetworkConfig
 from ddcore.synthetic import decoders, initial
+from ddcore.synthetic.class_adamw import AdamW
 from ddcore.synthetic.class_sgd import Rate
 from ddcore.synthetic.decoders import Decoder
 from ddcore.synthetic.parameter import Learned, Longest
@@ -184,4 +185,21 @@ class Run:
             class_steps=class_steps,
             others=others,
             longest=longest,
+        )
+
+    def synthetic_set_by_adamw(self, lr: float, weight_decay: float) -> SyntheticSet:
+        """The starting images with AdamW in pixel units, one step for each class.
+
+        A normalised pixel is one in pixel units less the mean over the deviation of its channel: a step in pixel units
+        is longer there by that deviation, and the value 0 that weights decay towards is black.
+
+        Args:
+            lr: learning rate in pixel units.
+            weight_decay: 0 or more.
+        """
+        decoder = self.decoder()
+        unit = torch.tensor(self.dataset.std).view(1, -1, 1, 1).to(self.compute.device)
+        rule = AdamW(lr, weight_decay, origin=self.level(0), unit=unit)
+        return SyntheticSet(
+            self.starting_images(decoder), self.spec.ipc, lr=lr, momentum=0.0, decoder=decoder, adamw=rule
         )

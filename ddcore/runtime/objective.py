@@ -113,8 +113,12 @@ class Method(Producer[M], Generic[M, S]):
     def backward(self, step: S) -> Readings:
         """Add dL/dS to the synthetic set; report at least ``loss/base``."""
 
-    def advance(self, step: S) -> None:
-        """Do the inner work that follows the image step."""
+    def advance(self, step: S) -> Readings | None:
+        """Do the inner work that follows the image step.
+
+        Returns:
+            What it reports beside what :meth:`backward` did; nothing, by default.
+        """
 
     def finished(self) -> bool:
         """Whether the run ends here, before ``config.iterations`` steps; never, by default."""

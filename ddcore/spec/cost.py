@@ -196,8 +196,9 @@ def _method_depends(job: JobSpec) -> str:
     """What the networks of a method depend on: those that learn earlier stages of a set, on all that these do."""
     if job.method.matcher is not job.method:
         return job.model_dump_json(exclude={"evaluation", "metrics", "snapshots", "checkpoints"})
-    experts = job.method.model_dump(mode="json").get("experts")
-    return json.dumps([experts, job.network.model_dump(mode="json"), job.augmentation])
+    fields = job.method.model_dump(mode="json")
+    recipe = fields.get("experts", fields.get("pairs"))
+    return json.dumps([recipe, job.network.model_dump(mode="json"), job.augmentation])
 
 
 def _of_steps(job: JobSpec, load: Load) -> Iterator[Work]:

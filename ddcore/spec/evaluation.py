@@ -111,9 +111,10 @@ class EvaluationConfig(SpecModel):
         description="`drop_once`: E + 1 epochs; after that with the index E // 2 + 1, counted from 0, a tenth of the "
         "learning rate and a fresh optimiser (DC and its heirs). `drop_once_kept`: likewise, but the momentum is kept "
         "(PDD). `drop_twice`: E epochs; a fifth of the learning rate "
-        "after 2 E // 3 and again after 5 E // 6 (IDC). `constant`: E epochs.",
+        "after 2 E // 3 and again after 5 E // 6 (IDC). `halve_four_times`: E epochs; half of the learning rate after "
+        "each fifth of them but the last (NCFM). `constant`: E epochs.",
     )
-    optimizer: Literal["sgd", "adam"] = Field(
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(
         "sgd", description="With `adam`, `lr` defaults to 0.003, `weight_decay` to 0 and `schedule` to `constant`."
     )
     lr: float | None = Field(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Schedule = Literal["drop_once", "drop_once_kept", "drop_twice", "constant"]
+Schedule = Literal["drop_once", "drop_once_kept", "drop_twice", "halve_four_times", "constant"]
 """How the learning rate falls over a training; see :class:`ddcore.spec.EvaluationConfig`."""
 
 
@@ -101,6 +101,22 @@ PROTOCOLS: Mapping[str, Protocol] = {
             "augmentation": "auto",
             "cutmix": 0.5,
             "tests": 4,
+        },
+    ),
+    "ncfm": Protocol(
+        "2000 epochs by AdamW under stacked augmentation and CutMix, batches of 128",
+        "Wang et al., NCFM, CVPR 2025 (arXiv 2502.20653)",
+        {
+            "repeats": 10,
+            "epochs": 2000,
+            "schedule": "halve_four_times",
+            "optimizer": "adamw",
+            "lr": 0.001,
+            "batch_size": 128,
+            "augmenter": "stacked",
+            "augmentation": "auto",
+            "cutmix": 0.5,
+            "tests": 20,
         },
     ),
     "mtt": Protocol(

@@ -216,7 +216,8 @@ for _reading in (
         unit="nats",
         floor=0,
         better="lower",
-        made_by="`idm`, `bacon`: by the matched network, summed over classes, before its weight.",
+        made_by="`idm`, `bacon`: by the matched network; `ncfm`: by the trained one. Summed over classes, before its "
+        "weight.",
     ),
     Reading(
         name="queue/accuracy",
@@ -243,6 +244,13 @@ for _reading in (
         floor=0,
         better="lower",
         made_by="`cafe`: cross-entropy of real images, classified by the synthetic class means, before its weight.",
+    ),
+    Reading(
+        name="lr_img",
+        title="Learning rate of the images",
+        label="image rate",
+        floor=0,
+        made_by="`ncfm`: `method.lr_img`, halved wherever the loss no longer fell.",
     ),
     Reading(
         name="lr",

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from ddcore.errors import DivergedError
+from ddcore.synthetic.class_adamw import AdamW
 from ddcore.synthetic.class_sgd import Rate
 from ddcore.synthetic.decoders import Decoder, Identity
-from ddcore.synthetic.parameter import Learned, LearnedByClass, Longest
+from ddcore.synthetic.parameter import Learned, LearnedByAdamW, LearnedByClass, Longest
 
 
 class SyntheticSet:
-    """Synthetic images in normalised pixel space, class-major, with momentum SGD on what is stored of them.
+    """Synthetic images in normalised pixel space, class-major, with momentum SGD or AdamW on what is stored of them.
 
     Objectives look at images (``images``, ``images_of``), which a decoder makes of stored rows; gradients flow back
     to the rows and to whatever the decoder learns itself.
@@ -34,6 +35,8 @@ class SyntheticSet:
         others: what else is learned, by name (``lr``: the rate to train on the images with); regularisers do not pull
             on it.
         max_norm: the gradient of everything learned is cut to this norm before a step; ``None`` for no cut.
+        longest: limit of a step of SGD, see :class:`ddcore.synthetic.parameter.Learned`.
+        adamw: AdamW for the rows in the place of SGD, one step for each class, with its own rate.
 
     Attributes:
         ipc: stored rows of each class.
@@ -59,6 +62,7 @@ class SyntheticSet:
         others: Mapping[str, Learned] | None = None,
         max_norm: float | None = None,
         longest: Longest | None = None,
+        adamw: AdamW | None = None,
     ) -> None:
         if len(stored) % ipc:
             raise ValueError(f"rows {tuple(stored.shape)} are not whole classes of {ipc}")
@@ -72,6 +76,7 @@ class SyntheticSet:
         self.soft_labels: Tensor | None = None
         self._max_norm = max_norm
         self._longest = longest
+        self._adamw = adamw
         self._make_live(range(ipc))
 
     def _make_live(self, live: range) -> None:
@@ -81,16 +86,19 @@ class SyntheticSet:
         self.labels = torch.arange(self.classes, device=self._rows.device).repeat_interleave(self.per_class)
         self.moving = (self.decoder.origins(live.stop) >= live.start).repeat(self.classes)
         start = self._of_class[:, live.start : live.stop].flatten(0, 1)
-        lr = self._lr(live.stop) if callable(self._lr) else self._lr
-        rows = (
-            LearnedByClass(start, classes=self.classes, lr=lr, momentum=self._momentum)
-            if self._class_steps
-            else Learned(start, lr=lr, momentum=self._momentum, longest=self._longest)
-        )
+        rows = self._learned_rows(start, live)
         if len(live) == self.ipc:
             self._rows = rows.value.detach()
         self._of_images = {"images": rows, **self.decoder.learned}
         self.learned: Mapping[str, Learned] = {**self._of_images, **self._others}
+
+    def _learned_rows(self, start: Tensor, live: range) -> Learned:
+        if self._adamw is not None:
+            return LearnedByAdamW(start, classes=self.classes, rule=self._adamw)
+        lr = self._lr(live.stop) if callable(self._lr) else self._lr
+        if self._class_steps:
+            return LearnedByClass(start, classes=self.classes, lr=lr, momentum=self._momentum)
+        return Learned(start, lr=lr, momentum=self._momentum, longest=self._longest)
 
     def learn(self, live: range) -> None:
         """Learn some rows of each class from now on, keep those before them for good, and hide those behind them.

@@ -1,4 +1,4 @@
-"""SGD and Adam: the functions of :mod:`torch.optim` with a state of our own.
+"""SGD, Adam and AdamW: the functions of :mod:`torch.optim` with a state of our own.
 
 The classes there import ``torch._dynamo`` when one is made, which takes as long as importing torch did, in each process
 that trains a network. Only compiled passes need it.
@@ -100,6 +100,9 @@ class Adam(_OfWeights):
         weight_decay: on all weights.
     """
 
+    _decoupled = False
+    """Whether weights decay by themselves, and not by their gradients."""
+
     def __init__(self, weights: Sequence[Tensor], lr: float, *, weight_decay: float = 0.0) -> None:
         super().__init__(weights, lr)
         self._weight_decay = weight_decay
@@ -118,5 +121,14 @@ class Adam(_OfWeights):
         means, squares, steps = ([one[key] for one in known] for key in ("exp_avg", "exp_avg_sq", "step"))
         adam(
             weights, gradients, means, squares, [], steps, amsgrad=False, beta1=0.9, beta2=0.999, lr=self.lr,
-            weight_decay=self._weight_decay, eps=1e-8, maximize=False,
+            weight_decay=self._weight_decay, eps=1e-8, maximize=False, decoupled_weight_decay=self._decoupled,
         )  # fmt: skip
+
+
+class AdamW(Adam):
+    """As :class:`torch.optim.AdamW` has it: a step first takes off ``lr`` times ``weight_decay`` of each weight.
+
+    Source: Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019 (arXiv 1711.05101).
+    """
+
+    _decoupled = True

@@ -62,6 +62,8 @@ def scheduled(recipe: Recipe, config: EvaluationConfig, epochs: int) -> Recipe:
         return replace(recipe, drops=(epochs // 2 + 2,), drop_factor=0.1, restarts=config.schedule == "drop_once")
     if config.schedule == "drop_twice":
         return replace(recipe, drops=(2 * epochs // 3, 5 * epochs // 6), drop_factor=0.2, restarts=False)
+    if config.schedule == "halve_four_times":
+        return replace(recipe, drops=tuple(n * epochs // 5 for n in range(1, 5)), drop_factor=0.5, restarts=False)
     return replace(recipe, drops=())
 
 

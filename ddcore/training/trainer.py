@@ -1,7 +1,7 @@
 """Train networks on real or synthetic images: the one trainer behind evaluation, teachers and experts.
 
-SGD or Adam (:mod:`ddcore.training.optimizers`), cross-entropy with classes or probabilities, shuffled mini-batches,
-augmentation with parameters for every image, and CutMix (Yun et al., ICCV 2019).
+SGD, Adam or AdamW (:mod:`ddcore.training.optimizers`), cross-entropy with classes or probabilities, shuffled
+mini-batches, augmentation with parameters for every image, and CutMix (Yun et al., ICCV 2019).
 
 One network at a time: on a CPU, several networks stacked under ``torch.func.vmap`` never train faster.
 Measured on 2 cores by ``python -m benchmarks`` (stacked against in turn): equal for ConvNets of
@@ -26,7 +26,7 @@ from ddcore.augment.training import Augmenter, siamese
 from ddcore.data.sampling import batches
 from ddcore.errors import DivergedError
 from ddcore.nets.functional import Functional, Params
-from ddcore.training.optimizers import SGD, Adam, Optimizer, Velocity
+from ddcore.training.optimizers import SGD, Adam, AdamW, Optimizer, Velocity
 
 _SCORING_PIECES = 16
 
@@ -44,7 +44,7 @@ class Recipe:
         momentum: of SGD, 0 to 1.
         weight_decay: on all parameters.
         batch_size: images a step; the last step of a pass takes what is left.
-        optimizer: SGD, or Adam with its usual betas.
+        optimizer: SGD, or Adam or AdamW with their usual betas.
         drops: passes after which the learning rate is multiplied by ``drop_factor``.
         drop_factor: positive.
         restarts: whether the optimiser forgets its state (the momentum) when the rate drops.
@@ -59,7 +59,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     batch_size: int = 256
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     drops: tuple[int, ...] = ()
     drop_factor: float = 0.1
     restarts: bool = True
@@ -170,8 +170,8 @@ def accuracy(
 
 
 def _optimizer(weights: list[Tensor], recipe: Recipe, lr: float) -> Optimizer:
-    if recipe.optimizer == "adam":
-        return Adam(weights, lr, weight_decay=recipe.weight_decay)
+    if recipe.optimizer != "sgd":
+        return {"adam": Adam, "adamw": AdamW}[recipe.optimizer](weights, lr, weight_decay=recipe.weight_decay)
     return SGD(weights, lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 

@@ -18,6 +18,7 @@ from ddcore.spec.methods.dc import DCConfig, DSAConfig, GradientMatchingConfig
 from ddcore.spec.methods.dm import DMConfig, FeatureMatchingConfig
 from ddcore.spec.methods.idc import DREAMConfig, IDCConfig
 from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
+from ddcore.spec.methods.ncfm import NCFMConfig, PairsConfig
 from ddcore.spec.methods.staged import PDDConfig, SeqMatchConfig, StagedConfig
 from ddcore.spec.methods.trajectory import ExpertsConfig, MTTConfig, TESLAConfig, TrajectoryConfig
 
@@ -42,7 +43,9 @@ __all__ = [
     "KCenterConfig",
     "KMeansConfig",
     "MTTConfig",
+    "NCFMConfig",
     "PDDConfig",
+    "PairsConfig",
     "QueueMatchingConfig",
     "RandomConfig",
     "SeqMatchConfig",
