@@ -75,7 +75,7 @@ def _sweep(step: MatchingStep, run: Run, real: Tensor, pixels: Tensor, network: 
     weights = [weight for weight in network.parameters() if weight.ndim == 4]
     total = torch.zeros((), device=pixels.device)
     for label, (rows, drawn) in enumerate(zip(step.rows, step.draws, strict=True)):
-        own = run.dataset.normalize(_decoded(pixels[label * IPC : (label + 1) * IPC]))
+        own = run.dataset.normalize(decoded(pixels[label * IPC : (label + 1) * IPC]))
         both = siamese.apply(drawn, torch.cat([real[rows], own]))
         labels = torch.full((len(both),), label, device=pixels.device)
         on_real = F.cross_entropy(network(both[: len(rows)]), labels[: len(rows)])
@@ -90,7 +90,8 @@ def _sweep(step: MatchingStep, run: Run, real: Tensor, pixels: Tensor, network: 
     return total
 
 
-def _decoded(pixels: Tensor) -> Tensor:
+def decoded(pixels: Tensor) -> Tensor:
+    """Four images (4 * N, C, H, W) of each mosaic, pixels from 0 to 1."""
     half = SIDE // 2
     tiles = [pixels[:, :, i : i + half, j : j + half] for i in (0, half) for j in (0, half)]
     return F.interpolate(torch.cat(tiles), size=(SIDE, SIDE), mode="bilinear", align_corners=False)

@@ -70,6 +70,14 @@ class Moving:
                 f"{tuple(self.square.shape)} are not {len(self.taken)} whole classes"
             )
 
+    @property
+    def by_class(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Images and moments as views (C, n, ...)."""
+        images, mean, square = (
+            tensor.unflatten(0, (len(self.taken), -1)) for tensor in (self.images, self.mean, self.square)
+        )
+        return images, mean, square
+
 
 @torch.no_grad()
 def step_(moving: Moving, gradient: Tensor, rule: AdamW) -> None:
@@ -80,10 +88,10 @@ def step_(moving: Moving, gradient: Tensor, rule: AdamW) -> None:
         gradient: of each class's loss in its own images, same shape.
         rule: of the step.
     """
-    images, mean, square = moving.images, moving.mean, moving.square
+    images, mean, square = moving.by_class
     moving.taken.add_(1)
-    mean.mul_(FIRST).add_(gradient, alpha=1 - FIRST)
-    square.mul_(SECOND).addcmul_(gradient, gradient, value=1 - SECOND)
+    moving.mean.mul_(FIRST).add_(gradient, alpha=1 - FIRST)
+    moving.square.mul_(SECOND).addcmul_(gradient, gradient, value=1 - SECOND)
     number = moving.taken.double()
     first, second = _each(1 - FIRST**number, images), _each((1 - SECOND**number).sqrt(), images)
     _decay_(images, rule)
@@ -99,19 +107,20 @@ def coast_(moving: Moving, steps: Tensor, rule: AdamW) -> None:
         steps: (C,) int64 on the CPU, k of each class, 0 or more; falling or rising from class to class.
         rule: of the steps.
     """
-    n = len(moving.images) // len(steps)
-    descent, root = moving.mean * (rule.lr / rule.unit), moving.square.sqrt()
-    for k in range(1, int(steps.max()) + 1):
-        classes = (steps >= k).nonzero().flatten()
-        rows = slice(int(classes[0]) * n, (int(classes[-1]) + 1) * n)
-        number = moving.taken[classes].double() + k
-        images = moving.images[rows]
-        first = _each(FIRST**k / (1 - FIRST**number), images)
-        second = _each((SECOND**k / (1 - SECOND**number)).sqrt(), images)
-        _decay_(images, rule)
-        images.sub_(descent[rows] * first / (root[rows] * second + EPSILON * rule.unit))
-    moving.mean.mul_(_each(FIRST ** steps.double(), moving.mean))
-    moving.square.mul_(_each(SECOND ** steps.double(), moving.square))
+    images, mean, square = moving.by_class
+    descent, root = mean * (rule.lr / rule.unit), square.sqrt()
+    k = torch.arange(1, int(steps.max()) + 1, dtype=torch.float64).unsqueeze(1)
+    number = moving.taken + k
+    first = _each(FIRST**k / (1 - FIRST**number), images)
+    second = _each((SECOND**k / (1 - SECOND**number)).sqrt(), images)
+    for place in range(len(k)):
+        goes = (steps > place).nonzero().flatten().tolist()
+        classes = slice(goes[0], goes[-1] + 1)
+        _decay_(images[classes], rule)
+        width = root[classes] * second[place, classes] + EPSILON * rule.unit
+        images[classes] -= descent[classes] * first[place, classes] / width
+    mean.mul_(_each(FIRST ** steps.double(), images))
+    square.mul_(_each(SECOND ** steps.double(), images))
     moving.taken.add_(steps)
 
 
@@ -120,7 +129,6 @@ def _decay_(images: Tensor, rule: AdamW) -> None:
         images.sub_((images - rule.origin) * (rule.lr * rule.weight_decay))
 
 
-def _each(of_class: Tensor, images: Tensor) -> Tensor:
-    """One value of each class, shaped to multiply class-major images."""
-    values = of_class.to(images.device, images.dtype).repeat_interleave(len(images) // len(of_class))
-    return values.view(-1, *[1] * (images.ndim - 1))
+def _each(values: Tensor, images: Tensor) -> Tensor:
+    """Values (..., C) shaped to multiply images (C, n, ...)."""
+    return values.to(images.device, images.dtype)[(..., *[None] * (images.ndim - 1))]

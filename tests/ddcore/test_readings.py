@@ -33,6 +33,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "dm with every regulariser": {"method": {"name": "dm", "iterations": 1, "batch_real": 8}, "regularizers": TERMS},
     "idm": {"method": {"name": "idm", "iterations": 1, "batch_real": 8}},
     "cafe": {"method": {"name": "cafe", "iterations": 1, "batch_real": 8}},
+    "ncfm": {"method": {"name": "ncfm", "iterations": 1, "batch_real": 8, "pairs": {"count": 1, "epochs": 1}}},
 }
 
 
@@ -46,10 +47,10 @@ def test_what_a_job_reports_is_known(name: str, tmp_path: Path, cache: Path) -> 
 
 
 def written_in(package: str) -> Iterator[str]:
-    """Names of the readings that each ``backward`` of a package spells out."""
+    """Names of the readings that each ``backward`` and ``advance`` of a package spells out."""
     for path in sorted((Path(ddcore.__file__).parent / package).rglob("*.py")):
         for function in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(function, ast.FunctionDef) and function.name == "backward":
+            if isinstance(function, ast.FunctionDef) and function.name in ("backward", "advance"):
                 returned = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
                 for node in (node for one in returned for node in ast.walk(one)):
                     if isinstance(node, ast.Dict):

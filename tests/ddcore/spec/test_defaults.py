@@ -121,6 +121,7 @@ def test_a_default_that_is_not_the_published_setting_is_said(component: type[Com
     [
         ("idc", "nearest"),
         ("dream", "nearest"),
+        ("ncfm", "nearest"),
         ({"name": "pdd", "base": "idc"}, "nearest"),
         ("idm", "bilinear"),
         ("bacon", "bilinear"),

@@ -47,7 +47,8 @@ PUBLISHED = {
     "dc_bench_randaugment": (5, 1000, "randaugment", "eight_bit"),
     "dc_bench_crop_flip": (5, 1000, "crop_flip_cutout", "eight_bit"),
     "dc_bench_crop_flip_jitter": (5, 1000, "crop_flip_jitter", "eight_bit"),
-    "idc": (3, 1000, "auto", "stacked"), "mtt": (5, 1000, "auto", "siamese"), "bptt": (10, 300, "none", "siamese"),
+    "idc": (3, 1000, "auto", "stacked"), "ncfm": (10, 2000, "auto", "stacked"),
+    "mtt": (5, 1000, "auto", "siamese"), "bptt": (10, 300, "none", "siamese"),
     "seqmatch": (5, 1000, "auto", "siamese"), "pdd": (5, 500, "auto", "siamese"),
 }  # fmt: skip
 
@@ -98,7 +99,7 @@ def test_pools_and_networks_mix() -> None:
         (
             {"schedule": "cosine"},
             "/schedule",
-            "must be one of 'drop_once', 'drop_once_kept', 'drop_twice' or 'constant'",
+            "must be one of 'drop_once', 'drop_once_kept', 'drop_twice', 'halve_four_times' or 'constant'",
         ),
         ({"optimizer": "lion"}, "/optimizer", "must be one of 'sgd' or 'adam'"),
         ({"lr": 0}, "/lr", "`lr` is 0, but must be greater than 0"),

@@ -53,6 +53,10 @@ def test_the_rate_of_every_epoch_is_the_published_one(epochs: int) -> None:
     twice = recipe_of(EvaluationConfig(protocol="idc", epochs=epochs), ())
     assert rates(twice) == published_twice(epochs)
     assert not twice.restarts
+    halved = recipe_of(EvaluationConfig(protocol="ncfm", epochs=epochs), ())
+    milestones = [epochs // 5, 2 * epochs // 5, 3 * epochs // 5, 4 * epochs // 5]
+    assert rates(halved) == [0.001 * 0.5 ** sum(made >= m > 0 for m in milestones) for made in range(epochs)]
+    assert not halved.restarts
     assert rates(recipe_of(EvaluationConfig(protocol="bptt", epochs=epochs), ())) == [0.01] * epochs
 
 
@@ -69,8 +73,9 @@ TABLE: dict[str, tuple[int, dict[str, Any]]] = {
     "dm": (1001, DC), "cafe": (601, DC), "cafe_dsa": (1001, DC), "idm": (1001, DC), "dc_bench": (301, DC),
     "dc_bench_dsa": (1001, DC), "dc_bench_autoaugment": (1001, DC), "dc_bench_randaugment": (1001, DC),
     "dc_bench_crop_flip": (1001, DC), "dc_bench_crop_flip_jitter": (1001, DC),
-    "idc": (1000, {**DC, "batch_size": 64, "cutmix": 0.5}), "mtt": (1001, {**DC, "lr": 0.0213}),
-    "seqmatch": (1001, {**DC, "lr": 0.0213}), "pdd": (501, {**DC, "lr": 0.0213}),
+    "idc": (1000, {**DC, "batch_size": 64, "cutmix": 0.5}),
+    "ncfm": (2000, {**DC, "optimizer": "adamw", "lr": 0.001, "batch_size": 128, "cutmix": 0.5}),
+    "mtt": (1001, {**DC, "lr": 0.0213}), "seqmatch": (1001, {**DC, "lr": 0.0213}), "pdd": (501, {**DC, "lr": 0.0213}),
     "bptt": (300, {**DC, "weight_decay": 0.0, "batch_size": 640}),
 }  # fmt: skip
 

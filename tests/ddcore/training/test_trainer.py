@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -138,9 +139,9 @@ def framework_training(
         schedule.step()
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_a_schedule_without_restart_is_that_of_the_framework(
-    optimizer: Literal["sgd", "adam"], batch: tuple[Tensor, Tensor]
+    optimizer: Literal["sgd", "adam", "adamw"], batch: tuple[Tensor, Tensor]
 ) -> None:
     """Two drops to a fifth, as IDC scores, with the momentum kept.
 
@@ -160,11 +161,12 @@ def test_a_schedule_without_restart_is_that_of_the_framework(
     f = functional(config)
     params = f.new(generator())
     net = module(params, config)
-    theirs = (
-        torch.optim.Adam(net.parameters(), lr=0.02, weight_decay=1e-3)
-        if optimizer == "adam"
-        else torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9, weight_decay=1e-3)
-    )
+    makes: dict[str, Any] = {
+        "sgd": partial(torch.optim.SGD, momentum=0.9),
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    }
+    theirs = makes[optimizer](net.parameters(), lr=0.02, weight_decay=1e-3)
     train(f, params, *batch, recipe, generator(7))
     framework_training(net, *batch, recipe, generator(7), theirs)
     assert_equal_networks(params, net)
