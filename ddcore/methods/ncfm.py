@@ -113,15 +113,13 @@ class NCFM(Method[NCFMConfig, MatchingStep]):
         return synthetic
 
     def _source(self, dimension: int) -> Frequencies:
-        config, random = self.config, self.run.random
-        drawn = random.stream("method/frequencies")
+        config = self.config
         if config.frequency_sampler == "gaussian":
-            return GaussianFrequencies(config.frequencies, dimension, drawn)
+            return GaussianFrequencies(config.frequencies, dimension)
         return NetworkFrequencies(
             config.frequencies,
             dimension,
-            drawn,
-            start=random.stream("method/frequencies/network"),
+            self.run.random.stream("method/frequencies/network"),
             lr=config.lr_frequencies,
             momentum=config.momentum_frequencies,
         )
@@ -164,7 +162,7 @@ class NCFM(Method[NCFMConfig, MatchingStep]):
         L_c = 300 mean_t sqrt(a A(t) + (1 - a) B(t)) of features at unit length.
         """
         synthetic.requires_grad_()
-        frequencies = self._frequencies.draw()
+        frequencies = self._frequencies.draw(self.run.random.stream("method/frequencies"))
         of_real, own = (characteristic(F.normalize(features), frequencies) for features in (real, synthetic))
         loss = SCALE * characteristic_distance(of_real, own, self.config.amplitude)
         slope, *slopes = torch.autograd.grad(loss, [synthetic, *self._frequencies.weights])

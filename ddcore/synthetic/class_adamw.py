@@ -118,7 +118,7 @@ def coast_(moving: Moving, steps: Tensor, rule: AdamW) -> None:
         classes = slice(goes[0], goes[-1] + 1)
         _decay_(images[classes], rule)
         width = root[classes] * second[place, classes] + EPSILON * rule.unit
-        images[classes] -= descent[classes] * first[place, classes] / width
+        images[classes].sub_(descent[classes] * first[place, classes] / width)
     mean.mul_(_each(FIRST ** steps.double(), images))
     square.mul_(_each(SECOND ** steps.double(), images))
     moving.taken.add_(steps)

@@ -33,8 +33,12 @@ class Frequencies(Stateful):
     weights: Sequence[Tensor] = ()
 
     @abstractmethod
-    def draw(self) -> Tensor:
-        """(F, d) float32 on the device of the run, differentiable in ``weights``."""
+    def draw(self, generator: Generator) -> Tensor:
+        """Frequencies (F, d) float32, differentiable in ``weights``.
+
+        Args:
+            generator: on the device of the run, where the frequencies are then.
+        """
 
     def ascend(self, slopes: Sequence[Tensor]) -> None:
         """Follow the slopes of a loss in ``weights``, upwards; nothing, where there are none."""
@@ -46,16 +50,14 @@ class GaussianFrequencies(Frequencies):
     Args:
         count: F, frequencies of a comparison.
         dimension: d, of the features.
-        generator: on the device of the run.
     """
 
-    def __init__(self, count: int, dimension: int, generator: Generator) -> None:
+    def __init__(self, count: int, dimension: int) -> None:
         self._shape = (count, dimension)
-        self._generator = generator
 
     @override
-    def draw(self) -> Tensor:
-        return torch.randn(self._shape, generator=self._generator, device=self._generator.device)
+    def draw(self, generator: Generator) -> Tensor:
+        return torch.randn(self._shape, generator=generator, device=generator.device)
 
 
 class NetworkFrequencies(GaussianFrequencies):
@@ -67,24 +69,19 @@ class NetworkFrequencies(GaussianFrequencies):
     Args:
         count: F, at least 2, or batches have no deviation.
         dimension: d.
-        generator: of the entries, on the device of the run.
-        start: of the initial weights.
+        start: source of the initial weights, on the device of the run.
         lr: learning rate of the ascent (SGD).
         momentum: of the ascent, 0 to 1.
     """
 
-    def __init__(
-        self, count: int, dimension: int, generator: Generator, *, start: Generator, lr: float, momentum: float
-    ) -> None:
-        super().__init__(count, dimension, generator)
-        self.weights = [
-            tensor.requires_grad_() for _ in range(LAYERS) for tensor in _layer(dimension, start, generator.device)
-        ]
+    def __init__(self, count: int, dimension: int, start: Generator, *, lr: float, momentum: float) -> None:
+        super().__init__(count, dimension)
+        self.weights = [tensor.requires_grad_() for _ in range(LAYERS) for tensor in _layer(dimension, start)]
         self._optimizer = SGD(self.weights, lr, momentum=momentum)
 
     @override
-    def draw(self) -> Tensor:
-        drawn = super().draw()
+    def draw(self, generator: Generator) -> Tensor:
+        drawn = super().draw(generator)
         for layer in range(LAYERS):
             weight, bias, scale, shift = self.weights[4 * layer : 4 * layer + 4]
             drawn = F.batch_norm(F.linear(drawn, weight, bias), None, None, scale, shift, training=True)
@@ -116,10 +113,9 @@ class NetworkFrequencies(GaussianFrequencies):
                 self._optimizer.velocity[place] = {"momentum_buffer": velocity}
 
 
-def _layer(dimension: int, generator: Generator, device: torch.device) -> list[Tensor]:
+def _layer(dimension: int, generator: Generator) -> list[Tensor]:
     """Weight and bias of a linear layer as the framework draws them, then scale and shift of its normalisation."""
-    bound = 1 / math.sqrt(dimension)
+    bound, device = 1 / math.sqrt(dimension), generator.device
     shapes = ((dimension, dimension), (dimension,))
-    drawn = [torch.rand(shape, generator=generator, device=generator.device) for shape in shapes]
-    linear = [((2 * uniform - 1) * bound).to(device) for uniform in drawn]
+    linear = [(2 * torch.rand(shape, generator=generator, device=device) - 1) * bound for shape in shapes]
     return [*linear, torch.ones(dimension, device=device), torch.zeros(dimension, device=device)]

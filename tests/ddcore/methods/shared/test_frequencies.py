@@ -16,7 +16,7 @@ def generator(seed: int = 0) -> Generator:
 
 
 def of_network(momentum: float = 0.5) -> NetworkFrequencies:
-    return NetworkFrequencies(COUNT, DIMENSION, generator(), start=generator(1), lr=0.1, momentum=momentum)
+    return NetworkFrequencies(COUNT, DIMENSION, generator(1), lr=0.1, momentum=momentum)
 
 
 def module(frequencies: NetworkFrequencies) -> nn.Sequential:
@@ -31,8 +31,8 @@ def module(frequencies: NetworkFrequencies) -> nn.Sequential:
 
 
 def test_gaussian_entries_are_standard_normal_and_anew_each_time() -> None:
-    frequencies = GaussianFrequencies(4000, 8, generator())
-    first, second = frequencies.draw(), frequencies.draw()
+    frequencies, source = GaussianFrequencies(4000, 8), generator()
+    first, second = frequencies.draw(source), frequencies.draw(source)
     assert first.shape == (4000, 8)
     assert first.mean().abs() < 0.02
     assert (first.std() - 1).abs() < 0.02
@@ -41,7 +41,7 @@ def test_gaussian_entries_are_standard_normal_and_anew_each_time() -> None:
 
 
 def test_weights_begin_as_the_framework_draws_them() -> None:
-    frequencies = NetworkFrequencies(COUNT, 64, generator(), start=generator(1), lr=0.1, momentum=0.5)
+    frequencies = NetworkFrequencies(COUNT, 64, generator(1), lr=0.1, momentum=0.5)
     weight, bias, scale, shift = frequencies.weights[:4]
     for drawn in (weight, bias):
         assert 0.8 / 8 < drawn.abs().max() <= 1 / 8
@@ -51,30 +51,26 @@ def test_weights_begin_as_the_framework_draws_them() -> None:
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 def test_the_network_makes_and_climbs_as_the_modules_do(momentum: float) -> None:
     """Three steps upwards of a loss in what it makes, on the same noise."""
-    frequencies, noise = of_network(momentum), generator()
+    frequencies, ours, noise = of_network(momentum), generator(), generator()
     network = module(frequencies)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=momentum, maximize=True)
     target = torch.randn(COUNT, DIMENSION, generator=generator(2))
-    heights = []
     for _ in range(3):
-        drawn = frequencies.draw()
+        drawn = frequencies.draw(ours)
         expected = network(torch.randn(COUNT, DIMENSION, generator=noise))
         torch.testing.assert_close(drawn, expected, rtol=1e-4, atol=1e-5)
-        loss = (drawn * target).sum()
-        heights.append(loss.item())
-        frequencies.ascend(torch.autograd.grad(loss, list(frequencies.weights)))
+        frequencies.ascend(torch.autograd.grad((drawn * target).sum(), list(frequencies.weights)))
         optimizer.zero_grad()
         (expected * target).sum().backward()
         optimizer.step()
-    fixed = [made_of(frequencies, target), made_of(of_network(), target)]
-    assert fixed[0] > fixed[1], "climbing makes the loss larger"
+    assert made_of(frequencies, target) > made_of(of_network(), target), "climbing makes the loss larger"
 
 
 def made_of(frequencies: NetworkFrequencies, target: Tensor) -> float:
     """The loss of what a network makes of the same noise."""
     network = module(frequencies)
     noise = torch.randn(COUNT, DIMENSION, generator=generator(9))
-    return float((network(noise) * target).sum())
+    return (network(noise) * target).sum().item()
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
@@ -82,12 +78,12 @@ def test_a_restored_network_goes_on_alike(momentum: float) -> None:
     whole, rest = of_network(momentum), of_network(momentum)
     target = torch.randn(COUNT, DIMENSION, generator=generator(2))
 
-    def climb(frequencies: NetworkFrequencies) -> None:
-        frequencies.ascend(torch.autograd.grad((frequencies.draw() * target).sum(), list(frequencies.weights)))
+    def climb(frequencies: NetworkFrequencies, seed: int) -> None:
+        drawn = frequencies.draw(generator(seed))
+        frequencies.ascend(torch.autograd.grad((drawn * target).sum(), list(frequencies.weights)))
 
-    climb(whole)
-    rest.draw()
+    climb(whole, 0)
     rest.load_state({name: tensor.clone() for name, tensor in whole.state().items()})
     for frequencies in (whole, rest):
-        climb(frequencies)
-    assert torch.equal(whole.draw(), rest.draw())
+        climb(frequencies, 1)
+    assert torch.equal(whole.draw(generator(2)), rest.draw(generator(2)))
