@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from ddcore import engine
 from ddcore.augment import siamese
-from ddcore.errors import ConfigurationError, DivergedError
+from ddcore.errors import ConfigurationError, DivergedError, Interrupted
 from ddcore.methods import build_method
 from ddcore.methods.ncfm import NCFM, Plateau
 from ddcore.methods.shared.feature_matching import MatchingStep
@@ -19,6 +22,7 @@ from ddcore.methods.shared.frequencies import NetworkFrequencies
 from ddcore.nets import Network, build
 from ddcore.runtime.context import Run
 from ddcore.spec import NCFMConfig, SpecError, parse
+from tests.ddcore.recorder import Recorder
 
 Make = Callable[..., Run]
 
@@ -233,6 +237,27 @@ def test_images_stay_pixels(make_run: Make) -> None:
         pixels = method.run.dataset.denormalize(synthetic.stored.detach())
         assert pixels.min() > -1e-6
         assert pixels.max() < 1 + 1e-6
+
+
+def test_a_run_whose_frequencies_and_rate_are_learned_goes_on_to_the_same_bytes(tmp_path: Path, cache: Path) -> None:
+    """Stopped within it: a network with momentum, and a rate that falls without patience, of SGD."""
+    method = {"name": "ncfm", **NCFMConfig.smoke, "iterations": 4, "optimizer": "sgd", "patience": 0}
+    method |= {"frequency_sampler": "network", "lr_frequencies": 0.5}
+    spec = parse(
+        {
+            "dataset": "digits", "ipc": 1, "method": method, "network": {"name": "convnet", "width": 4, "depth": 2},
+            "metrics": {"every": 1, "probe": "random"}, "compile": "off", "evaluation": {"repeats": 0, "audit": False},
+        }
+    )  # fmt: skip
+    whole, *parts = said = [Recorder(), Recorder(stop_after=3), Recorder()]
+    for one, folder in zip(said, ("whole", "parts", "parts"), strict=True):
+        with pytest.raises(Interrupted) if one is said[1] else nullcontext():
+            engine.run(spec, tmp_path / folder / "out", run_dir=tmp_path / folder / "run", cache=cache, callback=one)
+    assert parts[1].resumed == [(3, True)]
+    files = [tmp_path / folder / "out" / "distilled.safetensors" for folder in ("whole", "parts")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert parts[0].metrics | parts[1].metrics == whole.metrics
+    assert len({values["lr_img"] for step, values in whole.metrics.items() if step}) > 1
 
 
 def test_a_calibration_that_overflows_is_refused_before_it_is_saved(make_run: Make) -> None:

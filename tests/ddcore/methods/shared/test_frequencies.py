@@ -70,7 +70,7 @@ def made_of(frequencies: NetworkFrequencies, target: Tensor) -> float:
     """The loss of what a network makes of the same noise."""
     network = module(frequencies)
     noise = torch.randn(COUNT, DIMENSION, generator=generator(9))
-    return (network(noise) * target).sum().item()
+    return float((network(noise) * target).sum().detach())
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
