@@ -86,7 +86,7 @@ def _published(compute: Compute) -> Work:
         kept = []
         for index in range(TRAINING):
             kept.append(copy.deepcopy({name: value.detach().cpu() for name, value in theta.items()}))
-            x, y = step.sgd.batch(index, images, step.labels)
+            x, y = step.training.batch(index, images, step.labels)
             slopes = torch.autograd.grad(F.cross_entropy(functional_call(network, theta, (x,)), y), [*theta.values()])
             velocity = [momentum * v + g for v, g in zip(velocity, slopes, strict=True)]
             moved = [(w - lr * v).detach() for w, v in zip(theta.values(), velocity, strict=True)]
@@ -97,7 +97,7 @@ def _published(compute: Compute) -> Work:
         for index in reversed(range(TRAINING)):
             r = [a - lr * b for a, b in zip(r, q, strict=True)]
             theta = {name: value.to(device).requires_grad_() for name, value in kept[index].items()}
-            x, y = step.sgd.batch(index, images, step.labels)
+            x, y = step.training.batch(index, images, step.labels)
             own = F.cross_entropy(functional_call(network, theta, (x,)), y)
             slopes = torch.autograd.grad(own, [*theta.values()], create_graph=True)
             inner = torch.stack([(a * b).sum() for a, b in zip(slopes, r, strict=True)]).sum()

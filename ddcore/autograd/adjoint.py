@@ -1,27 +1,30 @@
 """The exact gradient through a network's training on synthetic images, at constant memory.
 
-A student takes N steps of SGD with momentum m on batches of the synthetic images,
+A student takes N steps on batches of the synthetic images, and some loss L of theta_N is to be differentiated in S, in
+the labels and in lr. Unrolling keeps the graph of all N steps. The adjoint keeps theta_0 ... theta_N and walks back,
+one double backward a step: from q_{i+1} = dL/dtheta_{i+1} the optimiser gives a vector p_i, with -lr p_i = dL/dg_i, and
 
-    v_{i+1} = m v_i + g_i,   theta_{i+1} = theta_i - lr v_{i+1},   g_i = grad loss(S_i; theta_i),
+    dL/dS_i = -lr d<g_i, p_i>/dS_i,   q_i = q_{i+1} - lr H_i p_i.
 
-and some loss L of theta_N is to be differentiated in S, in the labels and in lr. Unrolling keeps the graph
-of all N steps. The adjoint keeps theta_0 ... theta_N and walks back with q_N = dL/dtheta_N, p_N = 0:
+SGD with momentum m (:class:`InnerSGD`), v_{i+1} = m v_i + g_i and theta_{i+1} = theta_i - lr v_{i+1}, has
 
-    p_i = m p_{i+1} + q_{i+1},   q_i = q_{i+1} - lr H_i p_i,
-    dL/dS_i = -lr d<g_i, p_i>/dS_i,   dL/dlr = -sum_i <g_i, p_i>,
+    p_i = m p_{i+1} + q_{i+1},   dL/dlr = -sum_i <g_i, p_i>.
 
-one double backward a step. With m = 0 this is the recursion for MTT, and -lr p is the r of the reverse pass of
-Deng & Russakovsky ("Remember the Past", NeurIPS 2022, arXiv 2206.02916), which moves with lr and so needs no
-division when lr is learned. TESLA (Cui et al., ICML 2023, arXiv 2211.10586) takes every H for zero.
+With m = 0 this is the recursion for MTT, and -lr p is the r of the reverse pass of Deng & Russakovsky ("Remember the
+Past", NeurIPS 2022, arXiv 2206.02916), which moves with lr and so needs no division when lr is learned. TESLA (Cui et
+al., ICML 2023, arXiv 2211.10586) takes every H for zero. :class:`InnerAdam` has two moments, and keeps them as well.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ddcore.autograd.gradients import Gradients
 from ddcore.nets.functional import Params
@@ -50,17 +53,60 @@ class OuterGradient:
     lr: Tensor
 
 
+Moments = tuple[Params, ...]
+"""What an optimiser remembers of the gradients, a tensor for each trained parameter in each of them."""
+
+
+class Path(Sequence[Params]):
+    """Where a training came through: theta_0 ... theta_N with the buffers, or the last of them with a window.
+
+    Attributes:
+        moments: of the optimiser at each of these places; empty where the way back needs none.
+    """
+
+    def __init__(self, places: Sequence[Params], moments: Sequence[Moments]) -> None:
+        self._places = tuple(places)
+        self.moments = tuple(moments)
+
+    @overload
+    def __getitem__(self, index: int) -> Params: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Params]: ...
+
+    @override
+    def __getitem__(self, index: int | slice) -> Params | Sequence[Params]:
+        return self._places[index]
+
+    @override
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+class Slope(NamedTuple):
+    """What an optimiser makes of the slopes behind one of its steps.
+
+    Attributes:
+        vector: p_i by parameter; dL/dg_i is -lr times it, and -lr <g_i, p_i> is differentiated in images and theta_i.
+        carried: slopes of the moments, for the step before, in units of -lr too.
+        lr: the part of this step in dL/dlr, a scalar; ``None`` for -<g_i, p_i>.
+    """
+
+    vector: Params
+    carried: Moments
+    lr: Tensor | None = None
+
+
 @dataclass(frozen=True)
-class InnerSGD:
-    """Training of a student that can be differentiated.
+class InnerTraining(ABC):
+    """Training of a student that can be differentiated, whatever its optimiser.
 
     Attributes:
         gradients: of the student's loss.
         batch: what each step trains on.
         steps: N, at least 1.
         lr: learning rate, a number or a scalar tensor; any sign.
-        momentum: m, 0 to 1; 0 for MTT.
-        window: how many of the last steps are differentiated; what the earlier ones arrive at, velocity included, is
+        window: how many of the last steps are differentiated; what the earlier ones arrive at, moments included, is
             taken for a constant, and dL/dlr counts the gradients of these steps alone. ``None`` for all.
     """
 
@@ -68,8 +114,7 @@ class InnerSGD:
     batch: Batch
     steps: int
     lr: float | Tensor
-    momentum: float = 0.0
-    window: int | None = None
+    window: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -82,28 +127,66 @@ class InnerSGD:
         """Steps that are differentiated, the last ones."""
         return self.steps if self.window is None else self.window
 
+    @property
+    @abstractmethod
+    def moments(self) -> int:
+        """How many moments of the gradient the optimiser has."""
+
+    @abstractmethod
+    def moved(self, index: int, weights: Params, moments: Moments, gradient: Params) -> tuple[Params, Moments]:
+        """Take one step, differentiably.
+
+        Args:
+            index: steps taken before.
+            weights: the trained parameters.
+            moments: of the gradients before.
+            gradient: by parameter.
+        """
+
+    @abstractmethod
+    def kept(self, moments: Moments) -> Moments:
+        """What the way back needs of the moments at a place."""
+
+    @abstractmethod
+    def pulled(self, index: int, q: Params, carried: Moments, before: Moments, after: Moments) -> Slope:
+        """Take slopes back through one step, up to its gradient.
+
+        Args:
+            index: steps taken before.
+            q: dL/dtheta after the step, by parameter.
+            carried: from the step behind; zero for the last one.
+            before: what was kept of the moments before the step.
+            after: what was kept of them after it.
+        """
+
     @torch.no_grad()
-    def forward(self, start: Params, images: Tensor, labels: Tensor) -> list[Params]:
+    def forward(
+        self, start: Params, images: Tensor, labels: Tensor, *, seen: Callable[[Params], object] | None = None
+    ) -> Path:
         """Train, and keep the way.
 
         Args:
             start: theta_0 and buffers; not changed.
             images: (n, C, H, W) synthetic images, or whatever ``batch`` takes.
             labels: (n,) int64 or (n, classes) probabilities.
+            seen: is given the gradient of each step, before the step.
 
         Returns:
             theta_0 ... theta_N with the buffers of ``start``, N + 1 of them, in the dtype of ``start``; the last of
-            them with a window. They are all that grows with N.
+            them with a window. They, and the moments of Adam, are all that grows with N.
         """
-        names = self.gradients.names
-        path = [{name: value.detach() for name, value in start.items()}]
-        velocity = {name: torch.zeros_like(start[name]) for name in names}
+        places = [{name: value.detach() for name, value in start.items()}]
+        moments = self._at_rest(start)
+        kept = [self.kept(moments)]
         for index in range(self.steps):
-            _, gradient = self.gradients.loss_and_gradient(path[-1], *self.batch(index, images, labels))
-            velocity = {name: self.momentum * velocity[name] + gradient[name] for name in names}
-            path.append({**path[-1], **{name: path[-1][name] - self.lr * velocity[name] for name in names}})
-            del path[: -self.differentiated - 1]
-        return path
+            _, gradient = self.gradients.loss_and_gradient(places[-1], *self.batch(index, images, labels))
+            if seen is not None:
+                seen(gradient)
+            weights, moments = self.moved(index, self._trained(places[-1]), moments, gradient)
+            places.append({**places[-1], **weights})
+            kept.append(self.kept(moments))
+            del places[: -self.differentiated - 1], kept[: -self.differentiated - 1]
+        return Path(places, kept)
 
     def unroll(self, start: Params, images: Tensor, labels: Tensor) -> Params:
         """Train in one graph of all steps: what :meth:`backward` is held against, its memory grows with N.
@@ -116,22 +199,22 @@ class InnerSGD:
         Returns:
             theta_N and buffers, differentiable in the images, the labels and ``lr``.
         """
-        names = self.gradients.names
-        params = {**start, **{name: start[name].detach().requires_grad_() for name in names}}
-        velocity = {name: torch.zeros_like(start[name]) for name in names}
+        params = {**start, **{name: value.detach().requires_grad_() for name, value in self._trained(start).items()}}
+        moments = self._at_rest(start)
         for index in range(self.steps):
             if self.steps - index == self.differentiated:
-                params |= {name: params[name].detach().requires_grad_() for name in names}
-                velocity = {name: value.detach() for name, value in velocity.items()}
+                params |= {name: value.detach().requires_grad_() for name, value in self._trained(params).items()}
+                moments = tuple({name: value.detach() for name, value in moment.items()} for moment in moments)
+            trained = self._trained(params)
             loss = self.gradients.mean_loss(params, *self.batch(index, images, labels))
-            slopes = torch.autograd.grad(loss, [params[name] for name in names], create_graph=True)
-            velocity = {name: self.momentum * velocity[name] + g for name, g in zip(names, slopes, strict=True)}
-            params |= {name: params[name] - self.lr * velocity[name] for name in names}
+            slopes = torch.autograd.grad(loss, list(trained.values()), create_graph=True)
+            weights, moments = self.moved(index, trained, moments, dict(zip(trained, slopes, strict=True)))
+            params |= weights
         return params
 
     @torch.no_grad()
     def backward(
-        self, path: Sequence[Params], final: Params, images: Tensor, labels: Tensor, *, curvature: bool = True
+        self, path: Path, final: Params, images: Tensor, labels: Tensor, *, curvature: bool = True
     ) -> OuterGradient:
         """Walk back from the slope of a loss in the trained parameters.
 
@@ -140,8 +223,8 @@ class InnerSGD:
             final: dL/dtheta_N by parameter, for every trained parameter.
             images: as they were.
             labels: as they were.
-            curvature: ``False`` takes every Hessian for zero. With momentum 0 that is the gradient of TESLA: cheaper,
-                not the gradient of L (on a small problem 1.7 times too long, cosine 0.986).
+            curvature: ``False`` takes every Hessian for zero. With SGD without momentum that is the gradient of TESLA:
+                cheaper, not the gradient of L (on a small problem 1.7 times too long, cosine 0.986).
 
         Returns:
             dL/dimages, dL/dlabels for probabilities, and dL/dlr, not counting what L itself makes of them.
@@ -153,18 +236,137 @@ class InnerSGD:
             raise ValueError(f"a path of {len(path) - 1} steps for a training of {self.differentiated}")
         learned = [images.detach().requires_grad_(), labels.detach().requires_grad_(labels.is_floating_point())]
         q = {name: final[name].detach() for name in self.gradients.names}
-        p = {name: torch.zeros_like(value) for name, value in q.items()}
+        carried = self._at_rest(q)
         lr_slope = torch.zeros((), dtype=images.dtype, device=images.device)
-        for index, params in zip(reversed(range(self.steps)), reversed(path[:-1]), strict=False):
-            p = {name: self.momentum * p[name] + q[name] for name in q}
+        for place, index in zip(reversed(range(self.differentiated)), reversed(range(self.steps)), strict=False):
+            p, carried, of_step = self.pulled(index, q, carried, path.moments[place], path.moments[place + 1])
             with torch.enable_grad():
                 batch = self.batch(index, *learned)
-            products = self.gradients.gradient_and_products(params, *batch, p, curvature=curvature)
+            products = self.gradients.gradient_and_products(path[place], *batch, p, curvature=curvature)
             _accumulate(batch, (products.images, products.labels), -self.lr, learned)
-            lr_slope -= products.inner
+            lr_slope += -products.inner if of_step is None else of_step
             if products.params is not None:
                 q = {name: q[name] - self.lr * products.params[name] for name in q}
         return OuterGradient(_slope(learned[0]), _slope(learned[1]) if learned[1].requires_grad else None, lr_slope)
+
+    def _trained(self, params: Params) -> Params:
+        return {name: params[name] for name in self.gradients.names}
+
+    def _at_rest(self, params: Params) -> Moments:
+        """Moments of no gradient yet."""
+        return tuple(
+            {name: torch.zeros_like(value) for name, value in self._trained(params).items()}
+            for _ in range(self.moments)
+        )
+
+
+@dataclass(frozen=True)
+class InnerSGD(InnerTraining):
+    """Training by SGD with momentum.
+
+    Attributes:
+        momentum: m, 0 to 1; 0 for MTT.
+    """
+
+    momentum: float = 0.0
+    moments = 1
+
+    @override
+    def moved(self, index: int, weights: Params, moments: Moments, gradient: Params) -> tuple[Params, Moments]:
+        (velocity,) = moments
+        velocity = {name: self.momentum * velocity[name] + gradient[name] for name in weights}
+        return {name: value - self.lr * velocity[name] for name, value in weights.items()}, (velocity,)
+
+    @override
+    def kept(self, moments: Moments) -> Moments:
+        """Nothing: a step is linear in the velocity."""
+        return ()
+
+    @override
+    def pulled(self, index: int, q: Params, carried: Moments, before: Moments, after: Moments) -> Slope:
+        p = {name: self.momentum * carried[0][name] + q[name] for name in q}
+        return Slope(p, (p,))
+
+
+@dataclass(frozen=True)
+class InnerAdam(InnerTraining):
+    """Training by Adam (Kingma & Ba, ICLR 2015, arXiv 1412.6980), without weight decay.
+
+    Step i, with t = i + 1, is that of :class:`torch.optim.Adam`:
+
+        m_{i+1} = b1 m_i + (1 - b1) g_i,   v_{i+1} = b2 v_i + (1 - b2) g_i^2,
+        theta_{i+1} = theta_i - lr u_i,   u_i = m_{i+1} / (1 - b1^t) / (s + eps),   s = sqrt(v_{i+1} / (1 - b2^t)).
+
+    Backwards, with slopes a of m and b of v in units of -lr, zero at the end:
+
+        a <- a + q / (1 - b1^t) / (s + eps),   b <- b - q u_i / (s + eps) ds/dv,   ds/dv = 1 / (2 s (1 - b2^t)),
+        p_i = (1 - b1) a + 2 (1 - b2) g_i b,   dL/dlr = -sum_i <q_{i+1}, u_i>,   a <- b1 a,   b <- b2 b.
+
+    Epsilon stands outside the root, whose slope is infinite at zero. An entry is there only while all of its gradients
+    were zero; then m and u are zero too, ds/dv is multiplied by them, and is taken for zero. What is left, 1 / eps, is
+    the slope of g / (abs(g) + eps) at zero. The gradient g_i is read off the two first moments.
+
+    Attributes:
+        betas: b1 and b2, from 0 on and below 1.
+        eps: above 0.
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    moments = 2
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(0 <= beta < 1 for beta in self.betas) or self.eps <= 0:
+            raise ValueError(f"betas {self.betas} and eps {self.eps}; betas lie from 0 on and below 1, eps above 0")
+
+    @override
+    def moved(self, index: int, weights: Params, moments: Moments, gradient: Params) -> tuple[Params, Moments]:
+        (b1, b2), (mean, square) = self.betas, moments
+        mean = {name: b1 * mean[name] + (1 - b1) * g for name, g in gradient.items()}
+        square = {name: b2 * square[name] + (1 - b2) * g.square() for name, g in gradient.items()}
+        update = self._updates(index, mean, square)
+        return {name: value - self.lr * update[name] for name, value in weights.items()}, (mean, square)
+
+    @override
+    def kept(self, moments: Moments) -> Moments:
+        return moments
+
+    @override
+    def pulled(self, index: int, q: Params, carried: Moments, before: Moments, after: Moments) -> Slope:
+        (b1, b2), (of_mean, of_square) = self.betas, carried
+        first, second = self._corrections(index)
+        update = self._updates(index, *after)
+        p: Params = {}
+        lr_parts = []
+        carried_mean, carried_square = {}, {}
+        for name, slope in q.items():
+            scale = _root(after[1][name] / second)
+            below = scale + self.eps
+            slope_of_root = torch.where(scale > 0, 1 / (2 * second * torch.where(scale > 0, scale, 1)), 0)
+            a = of_mean[name] + slope / (first * below)
+            b = of_square[name] - slope * update[name] / below * slope_of_root
+            gradient = (after[0][name] - b1 * before[0][name]) / (1 - b1)
+            p[name] = (1 - b1) * a + 2 * (1 - b2) * gradient * b
+            carried_mean[name], carried_square[name] = b1 * a, b2 * b
+            lr_parts.append((slope * update[name]).sum())
+        return Slope(p, (carried_mean, carried_square), -torch.stack(lr_parts).sum())
+
+    def _corrections(self, index: int) -> tuple[float, float]:
+        """1 - b1^t and 1 - b2^t."""
+        return 1 - self.betas[0] ** (index + 1), 1 - self.betas[1] ** (index + 1)
+
+    def _updates(self, index: int, mean: Params, square: Params) -> Params:
+        """u_i by parameter, from the moments after the step."""
+        first, second = self._corrections(index)
+        return {name: mean[name] / first / (_root(square[name] / second) + self.eps) for name in mean}
+
+
+def _root(x: Tensor) -> Tensor:
+    """The square root of what is not negative, whose slope is zero at zero."""
+    positive = x > 0
+    return torch.where(positive, torch.where(positive, x, 1).sqrt(), 0)
 
 
 def _accumulate(

@@ -6,8 +6,6 @@ Deng & Russakovsky, "Remember the Past: Distilling Datasets into Addressable Mem
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -16,7 +14,13 @@ from ddcore.augment import siamese
 from ddcore.autograd.adjoint import InnerSGD
 from ddcore.autograd.gradients import Gradients
 from ddcore.errors import ConfigurationError
-from ddcore.methods.shared.student_training import StudentStep, training_on
+from ddcore.methods.shared.student_training import (
+    QueryStep,
+    check_classes_per_step,
+    drawn_classes,
+    drawn_rows,
+    training_on,
+)
 from ddcore.registry import implements
 from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Method, Readings
@@ -25,19 +29,6 @@ from ddcore.synthetic.decoders import Addressed, Decoder
 from ddcore.synthetic.initial import small_uniform
 from ddcore.synthetic.parameter import Learned
 from ddcore.synthetic.set import SyntheticSet
-
-
-@dataclass(frozen=True)
-class QueryStep(StudentStep):
-    """A student, and the real images that it is tested on.
-
-    Attributes:
-        real: augmented real images, normalised.
-        real_labels: of these, int64.
-    """
-
-    real: Tensor
-    real_labels: Tensor
 
 
 @implements(BPTTConfig)
@@ -50,11 +41,7 @@ class BPTT(Method[BPTTConfig, QueryStep]):
     def __init__(self, config: BPTTConfig, run: Run) -> None:
         super().__init__(config, run)
         self._classes = len(run.dataset.classes)
-        if (config.classes_per_step or 2) > self._classes:
-            raise ConfigurationError(
-                f"`classes_per_step` is {config.classes_per_step}, but {run.dataset.name} has {self._classes} classes; "
-                f"choose 2 to {self._classes}, or none"
-            )
+        check_classes_per_step(config.classes_per_step, run)
         self._gradients = Gradients(run.functional, training=True)
         self._rows = self._stored_rows()
 
@@ -74,22 +61,23 @@ class BPTT(Method[BPTTConfig, QueryStep]):
     def draw(self, index: int, synthetic: SyntheticSet) -> QueryStep:
         run, config = self.run, self.config
         classes = self._classes_of_step()
-        rows = [self._batch(classes, synthetic) for _ in range(config.student_steps)]
+        generator, size = run.random.host_stream("method/batches"), synthetic.per_class
+        rows = [drawn_rows(classes, size, config.batch_syn, generator) for _ in range(config.student_steps)]
         drawn = siamese.draw(run.strategy, None, run.dataset.shape, run.random.host_stream("method/augment"))
         real = run.sampler.draw_each(config.batch_real, run.random.host_stream("method/real"))
         chosen = torch.cat([real[label] for label in classes])
-        sgd = InnerSGD(
+        training = InnerSGD(
             self._gradients,
             training_on(rows, [drawn] * config.student_steps),
             config.student_steps,
             config.inner_lr,
             config.inner_momentum,
-            config.window,
+            window=config.window,
         )
         return QueryStep(
             index,
             synthetic,
-            sgd,
+            training,
             run.functional.new(run.random.stream("method/network")),
             synthetic.labels,
             expert=None,
@@ -113,15 +101,7 @@ class BPTT(Method[BPTTConfig, QueryStep]):
         wanted = self.config.classes_per_step
         if wanted is None:
             return list(range(self._classes))
-        generator = self.run.random.host_stream("method/classes")
-        chosen: list[int] = torch.randperm(self._classes, generator=generator)[:wanted].sort().values.tolist()
-        return chosen
-
-    def _batch(self, classes: list[int], synthetic: SyntheticSet) -> Tensor:
-        """Rows of a training step: a few distinct images of each class."""
-        generator, size = self.run.random.host_stream("method/batches"), synthetic.per_class
-        picked = [torch.randperm(size, generator=generator)[: self.config.batch_syn] + c * size for c in classes]
-        return torch.cat(picked)
+        return drawn_classes(self._classes, wanted, self.run.random.host_stream("method/classes"))
 
     def _stored_rows(self) -> int:
         """Stored rows of each class.

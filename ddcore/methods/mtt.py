@@ -125,11 +125,11 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
         draws = [siamese.draw(run.strategy, len(part), run.dataset.shape, generator) for part in rows]
         frozen = (synthetic.images.detach(), synthetic.moving) if synthetic.live.start else ()
         batch = training_on(rows, draws, *frozen)
-        sgd = InnerSGD(self._gradients, batch, config.student_steps, synthetic.learned["lr"].value)
+        training = InnerSGD(self._gradients, batch, config.student_steps, synthetic.learned["lr"].value)
         return StudentStep(
             index,
             synthetic,
-            sgd,
+            training,
             start,
             synthetic.training_labels,
             expert=target,
@@ -148,7 +148,7 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
                 f"{self._way_out(path)}, `{path}.lr_init` or the regulariser weights"
             )
         if self.config.gradient == "unrolled":
-            end = step.sgd.unroll(start, step.synthetic.moving_images, step.labels)
+            end = step.training.unroll(start, step.synthetic.moving_images, step.labels)
             trajectory_loss(self._trained(end), start, target).backward()
         else:
             rate.gradient.add_(step.pull_back(trajectory_slope(student, start, target)).lr)

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from torch import Tensor
+import torch
+from torch import Generator, Tensor
 from typing_extensions import override
 
 from ddcore.augment import siamese
-from ddcore.autograd.adjoint import Batch, InnerSGD, OuterGradient
+from ddcore.autograd.adjoint import Batch, InnerTraining, OuterGradient, Path
+from ddcore.errors import ConfigurationError
 from ddcore.nets.functional import Functional, Params
+from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Networks, Step
 
 
@@ -20,14 +23,14 @@ class StudentStep(Step):
     """A student, where it starts and how it is trained.
 
     Attributes:
-        sgd: its training on the synthetic images.
+        training: of the student on the synthetic images.
         start: parameters and buffers that it starts from.
         labels: of all synthetic images, (N,) int64 or (N, classes) probabilities.
         expert: the network of the real side; ``None`` where that is the trained student itself.
         curvature: whether the walk back counts how early steps move later ones.
     """
 
-    sgd: InnerSGD
+    training: InnerTraining
     start: Params
     labels: Tensor
     expert: Params | None
@@ -36,7 +39,7 @@ class StudentStep(Step):
     @property
     def functional(self) -> Functional:
         """The student's architecture."""
-        return self.sgd.gradients.functional
+        return self.training.gradients.functional
 
     @cached_property
     def images(self) -> Tensor:
@@ -44,9 +47,9 @@ class StudentStep(Step):
         return self.synthetic.moving_images.detach()
 
     @cached_property
-    def path(self) -> Sequence[Params]:
+    def path(self) -> Path:
         """The student after each step that is differentiated, trained once."""
-        return self.sgd.forward(self.start, self.images, self.labels)
+        return self.training.forward(self.start, self.images, self.labels)
 
     @property
     def student(self) -> Params:
@@ -67,9 +70,57 @@ class StudentStep(Step):
         Returns:
             The same slope, for what else is learned.
         """
-        slope = self.sgd.backward(self.path, final, self.images, self.labels, curvature=self.curvature)
+        slope = self.training.backward(self.path, final, self.images, self.labels, curvature=self.curvature)
         self.synthetic.moving_images.backward(slope.images)
         return slope
+
+
+@dataclass(frozen=True)
+class QueryStep(StudentStep):
+    """A student, and the real images that it is tested on.
+
+    Attributes:
+        real: augmented real images, normalised.
+        real_labels: of these, int64.
+    """
+
+    real: Tensor
+    real_labels: Tensor
+
+
+def check_classes_per_step(wanted: int | None, run: Run) -> None:
+    """Refuse more classes of a step than there are.
+
+    Raises:
+        ConfigurationError: naming the field, its value and what is possible.
+    """
+    classes = len(run.dataset.classes)
+    if (wanted or 2) > classes:
+        raise ConfigurationError(
+            f"`classes_per_step` is {wanted}, but {run.dataset.name} has {classes} classes; choose 2 to {classes}, or "
+            "none"
+        )
+
+
+def drawn_classes(classes: int, wanted: int, generator: Generator) -> list[int]:
+    """Some of the classes, rising, each as likely as any other."""
+    chosen: list[int] = torch.randperm(classes, generator=generator)[:wanted].sort().values.tolist()
+    return chosen
+
+
+def drawn_rows(classes: Sequence[int], size: int, wanted: int, generator: Generator) -> Tensor:
+    """Rows of a training step: a few distinct images of each of some classes.
+
+    Args:
+        classes: which take part.
+        size: images of each class.
+        wanted: how many of them; capped at ``size``.
+        generator: CPU generator.
+
+    Returns:
+        int64, class after class.
+    """
+    return torch.cat([torch.randperm(size, generator=generator)[:wanted] + c * size for c in classes])
 
 
 def training_on(

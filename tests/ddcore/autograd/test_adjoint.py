@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ddcore.augment import siamese
-from ddcore.autograd.adjoint import Batch, InnerSGD, OuterGradient
+from ddcore.autograd.adjoint import Batch, InnerAdam, InnerSGD, InnerTraining, OuterGradient
 from ddcore.autograd.gradients import Gradients
 from ddcore.machine.compute import Compute, missing_compiler
 from ddcore.nets import Functional, Network, Params, build
@@ -71,7 +71,7 @@ class Printed:
 
 
 def differentiate(
-    sgd: InnerSGD, start: Params, images: Tensor, labels: Tensor, query: Query, *, curvature: bool = True
+    sgd: InnerTraining, start: Params, images: Tensor, labels: Tensor, query: Query, *, curvature: bool = True
 ) -> tuple[Tensor, OuterGradient]:
     """The outer loss and its gradient by the adjoint."""
     path = sgd.forward(start, images, labels)
@@ -369,7 +369,7 @@ def test_the_compiled_adjoint_keeps_four_digits() -> None:
 def test_a_window_counts_the_last_steps_only(momentum: float, window: int | None) -> None:
     params, images, labels, distance = problem()
     lr = torch.tensor(0.05, dtype=torch.float64, requires_grad=True)
-    sgd = InnerSGD(Gradients(functional()), minibatches(5), 5, lr, momentum, window)
+    sgd = InnerSGD(Gradients(functional()), minibatches(5), 5, lr, momentum, window=window)
     loss, slope = differentiate(sgd, params, images, labels, distance)
     images.requires_grad_()
     end = distance(sgd.unroll(params, images, labels))
@@ -385,7 +385,7 @@ def test_a_window_counts_the_last_steps_only(momentum: float, window: int | None
 
 def test_a_window_keeps_no_more_than_it_needs() -> None:
     params, images, labels, _ = problem()
-    sgd = InnerSGD(Gradients(functional()), whole, 4, 0.05, 0.9, 2)
+    sgd = InnerSGD(Gradients(functional()), whole, 4, 0.05, 0.9, window=2)
     path = sgd.forward(params, images, labels)
     everything = InnerSGD(Gradients(functional()), whole, 4, 0.05, 0.9).forward(params, images, labels)
     assert len(path) == 3
@@ -397,3 +397,130 @@ def test_a_window_keeps_no_more_than_it_needs() -> None:
 def test_a_window_lies_within_the_training(window: int) -> None:
     with pytest.raises(ValueError, match=f"a window of {window} of 3 steps"):
         InnerSGD(Gradients(functional()), whole, 3, 0.1, window=window)
+
+
+def unrolled_adam(
+    network: Network, adam: InnerAdam, start: Params, images: Tensor, labels: Tensor, query: Query
+) -> tuple[Tensor, Sequence[Tensor]]:
+    """Adam as its paper has it, in one graph of the window on the plain module; slopes as of :func:`unrolled`."""
+    images, labels = images.clone().requires_grad_(), labels.clone().requires_grad_(labels.is_floating_point())
+    lr = torch.as_tensor(adam.lr, dtype=images.dtype).clone().requires_grad_()
+    theta = {name: value.clone().requires_grad_() for name, value in start.items()}
+    m, v = ({name: torch.zeros_like(value) for name, value in start.items()} for _ in range(2))
+    beta, gamma = adam.betas
+    for t in range(1, adam.steps + 1):
+        if adam.window is not None and t == adam.steps - adam.window + 1:
+            theta = {name: value.detach().requires_grad_() for name, value in theta.items()}
+            m, v = ({name: value.detach() for name, value in moment.items()} for moment in (m, v))
+        loss = F.cross_entropy(functional_call(network, theta, (adam.batch(t - 1, images, labels)[0],)), labels)
+        slopes = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
+        moved = {}
+        for name, g in zip(theta, slopes, strict=True):
+            m[name] = beta * m[name] + (1 - beta) * g
+            v[name] = gamma * v[name] + (1 - gamma) * g**2
+            # An entry without a gradient has a root of 1e-150, which does not count beside eps, and no slope there.
+            root = (v[name] / (1 - gamma**t)).clamp(min=1e-300).sqrt()
+            moved[name] = theta[name] - lr * (m[name] / (1 - beta**t)) / (root + adam.eps)
+        theta = moved
+    outer = query(theta)
+    return outer.detach(), torch.autograd.grad(outer, [images, lr, *([labels] if labels.requires_grad else [])])
+
+
+def every_image(steps: int) -> Batch:
+    """All images in each step, shifted by another number of pixels."""
+    return lambda step, images, labels: (images.roll(step % 3, dims=3), labels)
+
+
+def query_loss(end: Params) -> Tensor:
+    """The loss on other images, which biases before a normalisation do not move.
+
+    Their gradients are rounding, which one over epsilon makes large where an outer loss counts them.
+    """
+    images = sines(6, *SHAPE, shift=4).to(end["classifier.weight"])
+    return F.cross_entropy(functional_call(network(), end, (images,)), torch.tensor([0, 1, 2, 0, 1, 2]))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(("steps", "window"), [(4, None), (20, 5), (5, 1)])
+def test_the_adjoint_of_adam_is_the_gradient_of_the_unrolled_training(
+    steps: int, window: int | None, soft: bool
+) -> None:
+    params, images, labels, _ = problem(soft=soft)
+    adam = InnerAdam(Gradients(functional()), every_image(steps), steps, 0.003, window=window)
+    loss, slope = differentiate(adam, params, images, labels, query_loss)
+    expected_loss, expected = unrolled_adam(network(), adam, params, images, labels, query_loss)
+    close(loss, expected_loss)
+    close(slope.images, expected[0])
+    close(slope.lr, expected[1])
+    if soft:
+        close(slope.labels, expected[2])
+    else:
+        assert slope.labels is None
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("betas", [(0.0, 0.9), (0.5, 0.0), (0.99, 0.5)])
+def test_other_moments_and_epsilons(betas: tuple[float, float], steps: int) -> None:
+    """The first step of Adam moves each weight by lr g / (|g| + eps), whose slope is rounding unless eps is large."""
+    params, images, labels, _ = problem()
+    adam = InnerAdam(Gradients(functional()), every_image(steps), steps, 0.003, betas, 1e-2)
+    _, slope = differentiate(adam, params, images, labels, query_loss)
+    _, expected = unrolled_adam(network(), adam, params, images, labels, query_loss)
+    close(slope.images, expected[0])
+    close(slope.lr, expected[1])
+
+
+def test_an_entry_without_a_gradient_has_the_slope_of_one_over_epsilon() -> None:
+    """Where a channel is black its weights have no gradient, nor a root with a slope, but brightening it moves them."""
+    params, images, labels, _ = problem()
+    images[:, 0] = 0
+    adam = InnerAdam(Gradients(functional()), whole, 3, 0.003)
+    _, slope = differentiate(adam, params, images, labels, query_loss)
+    _, expected = unrolled_adam(network(), adam, params, images, labels, query_loss)
+    assert bool(torch.isfinite(slope.images).all())
+    assert slope.images[:, 0].abs().max() > 1000 * slope.images[:, 1].abs().max()
+    close(slope.images[:, 0], expected[0][:, 0])
+    close(slope.images[:, 1:], expected[0][:, 1:])
+
+
+def test_adam_goes_where_that_of_torch_goes() -> None:
+    params, images, labels, _ = problem()
+    net = network().double()
+    net.load_state_dict(params)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.003)
+    norms = list[Tensor]()
+
+    def note(gradient: Params) -> None:
+        norms.append(torch.stack([part.norm() for part in gradient.values()]).norm())
+
+    path = InnerAdam(Gradients(functional()), every_image(6), 6, 0.003, window=2).forward(
+        params, images, labels, seen=note
+    )
+    for step in range(6):
+        optimizer.zero_grad()
+        F.cross_entropy(net(images.roll(step % 3, dims=3)), labels).backward()
+        gradient = torch.stack([p.grad.norm() for p in net.parameters() if p.grad is not None]).norm()
+        close(norms[step], gradient)
+        optimizer.step()
+    assert len(path) == len(path.moments) == 3
+    for name, value in net.named_parameters():
+        close(path[-1][name], value.detach(), 1e-9)
+
+
+def test_memory_of_adam_does_not_grow_with_the_window_beyond_the_places_it_keeps() -> None:
+    params, images, labels, _ = problem(torch.float32)
+    size = sum(value.numel() * value.element_size() for value in params.values())
+
+    def peak(steps: int, window: int) -> int:
+        adam = InnerAdam(Gradients(functional()), whole, steps, 0.002, window=window)
+        return peak_bytes(lambda: differentiate(adam, params, images, labels, query_loss)) - 3 * window * size
+
+    few = peak(3, 3)
+    assert peak(9, 9) < 1.15 * few
+    assert peak(9, 3) < 1.05 * few
+
+
+@pytest.mark.parametrize(("betas", "eps"), [((1.0, 0.9), 1e-8), ((0.9, -0.1), 1e-8), ((0.9, 0.999), 0.0)])
+def test_what_adam_cannot_be_is_refused(betas: tuple[float, float], eps: float) -> None:
+    with pytest.raises(ValueError, match="betas lie from 0 on and below 1, eps above 0"):
+        InnerAdam(Gradients(functional()), whole, 3, 0.1, betas, eps)

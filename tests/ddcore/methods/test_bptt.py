@@ -15,7 +15,8 @@ from torch.func import functional_call
 from ddcore.augment import siamese
 from ddcore.errors import ConfigurationError
 from ddcore.methods import build_method
-from ddcore.methods.bptt import BPTT, QueryStep
+from ddcore.methods.bptt import BPTT
+from ddcore.methods.shared.student_training import QueryStep
 from ddcore.nets import build
 from ddcore.runtime.context import Run
 from ddcore.spec import AddressedConfig, SpecError, parse
@@ -41,11 +42,11 @@ def plain(step: QueryStep, images: Tensor, run: Run, window: int) -> Tensor:
     network = build(run.spec.network, run.dataset.shape, len(run.dataset.classes))
     theta = {name: value.clone().requires_grad_() for name, value in step.start.items()}
     velocity = {name: torch.zeros_like(value) for name, value in theta.items()}
-    for index in range(step.sgd.steps):
-        if step.sgd.steps - index == window:
+    for index in range(step.training.steps):
+        if step.training.steps - index == window:
             theta = {name: value.detach().requires_grad_() for name, value in theta.items()}
             velocity = {name: value.detach() for name, value in velocity.items()}
-        x, y = step.sgd.batch(index, images, step.labels)
+        x, y = step.training.batch(index, images, step.labels)
         loss = F.cross_entropy(functional_call(network, theta, (x,)), y)
         gradient = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
         velocity = {n: 0.9 * velocity[n] + g for n, g in zip(theta, gradient, strict=True)}
@@ -91,7 +92,7 @@ def test_through_addressed_memory_it_reaches_bases_and_coefficients(make_run: Ma
 def test_a_step_takes_distinct_images_of_every_class(make_run: Make) -> None:
     method = ready(make_run, {"ipc": 5}, batch_syn=3)
     step = method.draw(0, method.start())
-    batches = [step.sgd.batch(i, step.images, step.labels) for i in range(4)]
+    batches = [step.training.batch(i, step.images, step.labels) for i in range(4)]
     for images, labels in batches:
         assert labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
         assert len({tuple(image.flatten().tolist()) for image in images}) == 9
@@ -106,7 +107,7 @@ def test_some_of_the_classes_take_part(make_run: Make) -> None:
         synthetic.begin_step()
         step = method.draw(index, synthetic)
         classes = set(step.real_labels.tolist())
-        assert set(step.sgd.batch(0, step.images, step.labels)[1].tolist()) == classes
+        assert set(step.training.batch(0, step.images, step.labels)[1].tolist()) == classes
         assert len(classes) == 2
         seen.add(tuple(sorted(classes)))
         method.backward(step)

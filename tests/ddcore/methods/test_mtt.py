@@ -67,8 +67,8 @@ def plain(step: StudentStep, images: Tensor, rate: Tensor, run: Run, *, tesla: b
     network = build(run.spec.network, run.dataset.shape, len(run.dataset.classes))
     start = {name: value.clone().requires_grad_() for name, value in step.start.items()}
     theta, total = dict(start), {name: torch.zeros_like(value) for name, value in start.items()}
-    for index in range(step.sgd.steps):
-        x, y = step.sgd.batch(index, images, step.labels)
+    for index in range(step.training.steps):
+        x, y = step.training.batch(index, images, step.labels)
         loss = F.cross_entropy(functional_call(network, theta, (x,)), y)
         gradient = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
         total = {name: total[name] + g for name, g in zip(theta, gradient, strict=True)}
@@ -110,19 +110,19 @@ def released_slope(step: StudentStep, images: Tensor, rate: float, run: Run) -> 
     total = {name: torch.zeros_like(value) for name, value in step.start.items()}
 
     def gradient(index: int) -> dict[str, Tensor]:
-        x, y = step.sgd.batch(index, images, step.labels)
+        x, y = step.training.batch(index, images, step.labels)
         loss = F.cross_entropy(functional_call(network, path[index], (x,)), y)
         slopes = torch.autograd.grad(loss, list(path[index].values()), create_graph=True)
         return dict(zip(path[index], slopes, strict=True))
 
-    for index in range(step.sgd.steps):
+    for index in range(step.training.steps):
         found = gradient(index)
         total = {name: total[name] + found[name].detach() for name in total}
         path.append({n: (v - rate * found[n]).detach().requires_grad_() for n, v in path[-1].items()})
     assert step.expert is not None
     way = {name: step.expert[name] - step.start[name] for name in total}
     distance, slope = sum(float(value.square().sum()) for value in way.values()), torch.zeros_like(images)
-    for index in range(step.sgd.steps):
+    for index in range(step.training.steps):
         found = gradient(index)
         terms = (((rate * way[n] + rate**2 * total[n]) * found[n]).sum() for n in found)
         product = sum(terms, torch.zeros(())) / distance

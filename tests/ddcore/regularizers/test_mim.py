@@ -224,7 +224,7 @@ def test_beside_a_student_both_sides_are_seen_by_networks_of_the_step(
     run.random.load_state(stream)
     rows = run.sampler.draw(6, run.random.host_stream("mim/real")).flatten()
     images = synthetic.images.detach().clone().requires_grad_()
-    student = step.sgd.unroll(step.start, images, step.labels)
+    student = step.training.unroll(step.start, images, step.labels)
     if path == "detached":
         student = {key: value.detach() for key, value in student.items()}
     of_real = step.expert or {key: value.detach() for key, value in student.items()}
