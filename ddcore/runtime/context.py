@@ -25,7 +25,7 @@ from ddcore.synthetic import decoders, initial
 from ddcore.synthetic.class_adamw import AdamW
 from ddcore.synthetic.class_sgd import Rate
 from ddcore.synthetic.decoders import Decoder
-from ddcore.synthetic.parameter import Learned, Longest
+from ddcore.synthetic.parameter import Learned, LearnedByAdamW, Longest
 from ddcore.synthetic.set import SyntheticSet
 
 PIECE = 512
@@ -200,6 +200,6 @@ class Run:
         decoder = self.decoder()
         unit = torch.tensor(self.dataset.std).view(1, -1, 1, 1).to(self.compute.device)
         rule = AdamW(lr, weight_decay, origin=self.level(0), unit=unit)
-        return SyntheticSet(
-            self.starting_images(decoder), self.spec.ipc, lr=lr, momentum=0.0, decoder=decoder, adamw=rule
-        )
+        start, ipc = self.starting_images(decoder), self.spec.ipc
+        by_class = partial(LearnedByAdamW, classes=len(start) // ipc, rule=rule)
+        return SyntheticSet(start, ipc, lr=lr, momentum=0.0, decoder=decoder, learned_by=by_class)

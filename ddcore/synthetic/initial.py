@@ -56,6 +56,18 @@ def small_uniform(rows: int, shape: tuple[int, ...], generator: Generator) -> Te
     return torch.rand(rows, *shape, generator=generator).mul_(2 * bound).sub_(bound)
 
 
+def unit_normal(rows: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Noise whose rows point anywhere and have the norm 1: (rows, *shape) float32.
+
+    Args:
+        rows: how many.
+        shape: of each.
+        generator: source of the noise, on the CPU.
+    """
+    noise = torch.randn(rows, math.prod(shape), generator=generator)
+    return noise.div_(noise.norm(dim=1, keepdim=True)).view(rows, *shape)
+
+
 def _rows_by_class(train: ImageSet) -> list[Tensor]:
     labels = train.labels.cpu()
     return [(labels == label).nonzero().flatten() for label in range(len(train.classes))]

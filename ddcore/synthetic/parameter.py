@@ -132,13 +132,14 @@ class LearnedByAdamW(Learned):
     Args:
         start: (classes * rows, ...), class after class.
         classes: how many there are.
-        rule: of a step; its rate is where ``lr`` begins.
+        rule: of a step.
+        lr: learning rate to begin with. Default: that of the rule.
     """
 
     lr: float
 
-    def __init__(self, start: Tensor, *, classes: int, rule: AdamW) -> None:
-        super().__init__(start, lr=rule.lr, momentum=0.0)
+    def __init__(self, start: Tensor, *, classes: int, rule: AdamW, lr: float | None = None) -> None:
+        super().__init__(start, lr=rule.lr if lr is None else lr, momentum=0.0)
         self.square = torch.zeros_like(self.velocity)
         self.taken = torch.zeros(classes, dtype=torch.int64)
         self._rule = rule

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from ddcore.errors import DivergedError
-from ddcore.synthetic.class_adamw import AdamW
 from ddcore.synthetic.class_sgd import Rate
+from ddcore.synthetic.clipping import RunningClip
 from ddcore.synthetic.decoders import Decoder, Identity
-from ddcore.synthetic.parameter import Learned, LearnedByAdamW, LearnedByClass, Longest
+from ddcore.synthetic.parameter import Learned, LearnedByClass, Longest
 
 
 class SyntheticSet:
-    """Synthetic images in normalised pixel space, class-major, with momentum SGD or AdamW on what is stored of them.
+    """Synthetic images in normalised pixel space, class-major, with an optimiser on what is stored of them.
 
     Objectives look at images (``images``, ``images_of``), which a decoder makes of stored rows; gradients flow back
     to the rows and to whatever the decoder learns itself.
@@ -29,14 +29,15 @@ class SyntheticSet:
         ipc: stored rows of each class.
         lr: learning rate of the rows, one number or a tensor that broadcasts to them; or what gives it for so many rows
             of each class as objectives see.
-        momentum: of their SGD, 0 to 1.
+        momentum: of their SGD, 0 to 1; not for ``learned_by``.
         decoder: makes images of rows; by default every row is an image.
         class_steps: whether the optimiser of the rows steps once for each class instead of once for all.
-        others: what else is learned, by name (``lr``: the rate to train on the images with); regularisers do not pull
-            on it.
+        others: what else is learned, by name (``lr``: the rate to train on the images with; ``labels``: (C * ipc, C)
+            weights of the classes, to train with); regularisers do not pull on it.
         max_norm: the gradient of everything learned is cut to this norm before a step; ``None`` for no cut.
-        longest: limit of a step of SGD, see :class:`ddcore.synthetic.parameter.Learned`.
-        adamw: AdamW for the rows in the place of SGD, one step for each class, with its own rate.
+        longest: limit of a step, see :class:`ddcore.synthetic.parameter.Learned`.
+        learned_by: makes what learns the rows, from where they start and ``lr``; by default SGD with ``momentum``.
+        clipping: cuts the gradient of what the images are made of before a step; ``None`` for no cut.
 
     Attributes:
         ipc: stored rows of each class.
@@ -46,8 +47,6 @@ class SyntheticSet:
         moving: (C * per_class,) bool on the CPU: which images are made of rows that are being learned.
         decoder: makes images of rows.
         learned: every learned tensor by name, ``images`` (the rows) first.
-        soft_labels: (C * per_class, C) float32 probabilities to train with instead of ``labels``, where a method sets
-            them.
     """
 
     def __init__(
@@ -56,13 +55,14 @@ class SyntheticSet:
         ipc: int,
         *,
         lr: Rate | Callable[[int], Rate],
-        momentum: float,
+        momentum: float = 0.0,
         decoder: Decoder | None = None,
         class_steps: bool = False,
         others: Mapping[str, Learned] | None = None,
         max_norm: float | None = None,
         longest: Longest | None = None,
-        adamw: AdamW | None = None,
+        learned_by: Callable[..., Learned] | None = None,
+        clipping: RunningClip | None = None,
     ) -> None:
         if len(stored) % ipc:
             raise ValueError(f"rows {tuple(stored.shape)} are not whole classes of {ipc}")
@@ -73,10 +73,11 @@ class SyntheticSet:
         self._others = dict(others or {})
         self._begun = {name: part.value.detach().clone() for name, part in self._others.items()}
         self._rows = stored.detach().to(torch.float32)
-        self.soft_labels: Tensor | None = None
+        self._soft_labels: Tensor | None = None
         self._max_norm = max_norm
         self._longest = longest
-        self._adamw = adamw
+        self._learned_by = learned_by
+        self._clipping = clipping
         self._make_live(range(ipc))
 
     def _make_live(self, live: range) -> None:
@@ -86,16 +87,17 @@ class SyntheticSet:
         self.labels = torch.arange(self.classes, device=self._rows.device).repeat_interleave(self.per_class)
         self.moving = (self.decoder.origins(live.stop) >= live.start).repeat(self.classes)
         start = self._of_class[:, live.start : live.stop].flatten(0, 1)
-        rows = self._learned_rows(start, live)
+        rows = self._learning(start, live)
         if len(live) == self.ipc:
             self._rows = rows.value.detach()
         self._of_images = {"images": rows, **self.decoder.learned}
         self.learned: Mapping[str, Learned] = {**self._of_images, **self._others}
 
-    def _learned_rows(self, start: Tensor, live: range) -> Learned:
-        if self._adamw is not None:
-            return LearnedByAdamW(start, classes=self.classes, rule=self._adamw)
+    def _learning(self, start: Tensor, live: range) -> Learned:
+        """What learns the live rows from where they start."""
         lr = self._lr(live.stop) if callable(self._lr) else self._lr
+        if self._learned_by is not None:
+            return self._learned_by(start, lr=lr)
         if self._class_steps:
             return LearnedByClass(start, classes=self.classes, lr=lr, momentum=self._momentum)
         return Learned(start, lr=lr, momentum=self._momentum, longest=self._longest)
@@ -159,8 +161,21 @@ class SyntheticSet:
         return self.images[self.moving] if self.live.start else self.images
 
     @property
+    def soft_labels(self) -> Tensor | None:
+        """(C * per_class, C) float32 weights of the classes to train with instead of ``labels``, as constants.
+
+        Probabilities that a method has set, or what is learned as ``labels``; ``None`` where there is neither.
+        """
+        learned = self._others.get("labels")
+        return self._soft_labels if learned is None else learned.value.detach()
+
+    @soft_labels.setter
+    def soft_labels(self, probabilities: Tensor | None) -> None:
+        self._soft_labels = probabilities
+
+    @property
     def training_labels(self) -> Tensor:
-        """Labels to train with: probabilities where there are any, otherwise ``labels``."""
+        """Labels to train with: ``soft_labels`` where there are any, otherwise ``labels``."""
         return self.labels if self.soft_labels is None else self.soft_labels
 
     @property
@@ -246,6 +261,8 @@ class SyntheticSet:
 
     def step(self) -> None:
         """Take one optimiser step on everything that is learned."""
+        if self._clipping is not None:
+            self._clipping.cut_(part.gradient for part in self._of_images.values())
         if self._max_norm is not None:
             parts = [part.value for part in self.learned.values() if part.value.grad is not None]
             torch.nn.utils.clip_grad_norm_(parts, self._max_norm)
@@ -280,18 +297,22 @@ class SyntheticSet:
     def state(self) -> dict[str, Tensor]:
         """Tensors that a checkpoint keeps."""
         kept = {f"{name}/{key}": t for name, part in self.learned.items() for key, t in part.state().items()}
-        if self.soft_labels is not None:
-            kept["soft_labels"] = self.soft_labels
+        if self._soft_labels is not None:
+            kept["soft_labels"] = self._soft_labels
         if len(self.live) < self.ipc:
             kept |= {"rows": self._rows, "live": torch.tensor([self.live.start, self.live.stop])}
+        if self._clipping is not None:
+            kept |= {f"clipping/{key}": t for key, t in self._clipping.state().items()}
         return kept
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from a checkpoint's tensors."""
-        if self.soft_labels is not None:
-            self.soft_labels = state["soft_labels"].to(self.device)
+        if self._soft_labels is not None:
+            self._soft_labels = state["soft_labels"].to(self.device)
         if "live" in state:
             self._rows = state["rows"].to(self.device)
             self._make_live(range(*state["live"].tolist()))
         for name, part in self.learned.items():
             part.load_state({key: state[f"{name}/{key}"] for key in part.state()})
+        if self._clipping is not None:
+            self._clipping.load_state({key: state[f"clipping/{key}"] for key in self._clipping.state()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -104,9 +105,10 @@ def test_rows_that_start_again_are_at_rest() -> None:
 
 
 def test_a_set_learns_by_it_where_it_is_asked_to() -> None:
-    rows = SyntheticSet(start(), N, lr=7.0, momentum=0.0, adamw=AdamW(0.01, 0.1)).learned["images"]
+    by_class = partial(LearnedByAdamW, classes=CLASSES, rule=AdamW(0.01, 0.1))
+    rows = SyntheticSet(start(), N, lr=7.0, momentum=0.0, learned_by=by_class).learned["images"]
     assert isinstance(rows, LearnedByAdamW)
-    assert rows.lr == 0.01
+    assert rows.lr == 7.0
 
 
 @pytest.mark.parametrize("other", [{"taken": torch.zeros(3)}, {"mean": torch.zeros(8, 1)}])
