@@ -275,6 +275,20 @@ for _reading in (
         made_by="`bptt`: the norm of the stored images times `method.penalty`, a part of `loss`.",
     ),
     Reading(
+        name="window_start",
+        title="Training steps before the window",
+        label="steps before window",
+        floor=0,
+        made_by="`rat_bptt`: steps of a network before those that are differentiated.",
+    ),
+    Reading(
+        name="window_steps",
+        title="Training steps of the window",
+        label="steps of window",
+        floor=1,
+        made_by="`rat_bptt`: steps of a network that are differentiated.",
+    ),
+    Reading(
         name="stage",
         title="Stage",
         label="stage",

@@ -19,6 +19,7 @@ from ddcore.spec.methods.dm import DMConfig, FeatureMatchingConfig
 from ddcore.spec.methods.idc import DREAMConfig, IDCConfig
 from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
 from ddcore.spec.methods.ncfm import NCFMConfig, PairsConfig
+from ddcore.spec.methods.rat_bptt import RatBPTTConfig
 from ddcore.spec.methods.staged import PDDConfig, SeqMatchConfig, StagedConfig
 from ddcore.spec.methods.trajectory import ExpertsConfig, MTTConfig, TESLAConfig, TrajectoryConfig
 
@@ -48,6 +49,7 @@ __all__ = [
     "PairsConfig",
     "QueueMatchingConfig",
     "RandomConfig",
+    "RatBPTTConfig",
     "SeqMatchConfig",
     "StagedConfig",
     "TESLAConfig",

@@ -28,7 +28,8 @@ class MIMConfig(Weighted):
     cost: ClassVar[str] = "one forward of `batch_real` images a class and one forward and backward of the synthetic set"
     departures: ClassVar[tuple[str, ...]] = (
         "The paper has `objective` 'nce' on `layers` 'blocks'; the defaults were measured to help more.",
-        "Outside `mtt`, `tesla` and `bptt` nothing is published; a teacher takes the place of the networks there.",
+        "Outside `mtt`, `tesla` and `bptt` nothing is published; a teacher takes the place of networks that "
+        "a method does not train.",
     )
     smoke: ClassVar[Mapping[str, Any]] = {"teacher": TeacherConfig.smoke}
 
@@ -62,8 +63,9 @@ class MIMConfig(Weighted):
     )
     networks: Literal["auto", "teacher"] = Field(
         "auto",
-        description="Whose activations are compared: with a method that trains networks (`mtt`, `tesla`, `bptt`), "
-        "those of the step, the real side's and the student's (`auto`, as in the paper); else those of a teacher.",
+        description="Whose activations are compared: with a method that trains networks (`mtt`, `tesla`, `bptt`, "
+        "`rat_bptt`), those of the step, the real side's and the student's (`auto`, as in the paper); else those of a "
+        "teacher.",
     )
     path: Literal["detached", "unrolled"] = Field(
         "detached",
@@ -103,6 +105,7 @@ class MIMConfig(Weighted):
         if self.path == "unrolled" and not self.compares_students(job.method):
             detail = (
                 f"`path` is 'unrolled', but `{job.method.matcher.name}` with `networks` '{self.networks}' compares "
-                "the sides under a fixed network; use 'detached', or `networks` 'auto' with `mtt`, `tesla` or `bptt`"
+                "the sides under a fixed network; use 'detached', or `networks` 'auto' with `mtt`, `tesla`, `bptt` or "
+                "`rat_bptt`"
             )
             yield Problem(self.pointer(job), "no_training_to_unroll", detail)

@@ -156,3 +156,12 @@ def test_passes_of_trajectory_matching_are_counted_by_hand() -> None:
 def test_passes_of_bptt_are_counted_by_hand() -> None:
     found = passes(method={"name": "bptt", "iterations": 100, "window": 50})
     assert found["distilling"] == 100 * 10 * ((3 * 150 + 9 * 50) * 10 + 3 * 64) + READINGS
+
+
+def test_passes_of_windows_are_counted_by_hand() -> None:
+    """Half of what may lie before a window, the window both ways, and the real batch; a training more to choose it."""
+    method = {"name": "rat_bptt", "iterations": 100, "student_steps": 50, "window": 20, "min_start": 4}
+    found = passes(method=method)
+    assert found["distilling"] == 100 * 10 * ((3 * 37 + 9 * 20) * 10 + 3 * 500) + READINGS
+    found = passes(method={**method, "window_rule": "at", "window_spread": 6})
+    assert found["distilling"] == 100 * 10 * ((3 * (50 + 34) + 9 * 14) * 10 + 3 * 500) + READINGS

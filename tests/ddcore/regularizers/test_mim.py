@@ -192,6 +192,7 @@ def test_the_blocks_of_every_network_can_be_compared(
 STUDENTS = {
     "mtt": {"name": "mtt", "student_steps": 3, "max_start": 2, "lr_init": 0.05, "experts": {"count": 2}},
     "bptt": {"name": "bptt", "student_steps": 3, "inner_lr": 0.05, "batch_real": 6},
+    "rat_bptt": {"name": "rat_bptt", "student_steps": 5, "window": 3, "batch_real": 6},
 }
 
 

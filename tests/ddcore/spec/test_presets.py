@@ -19,6 +19,7 @@ from ddcore.spec import (
     IIDConfig,
     JobSpec,
     QueueMatchingConfig,
+    RatBPTTConfig,
     SpecError,
     TrajectoryConfig,
     all_presets,
@@ -100,6 +101,10 @@ FIGURES = {
     "pdd cifar100": "10: 45.8±0.5, 50: 53.1±0.4",
     "bptt cifar10": "1: 49.1±0.6, 10: 62.4±0.4, 50: 70.5±0.4",
     "bptt cifar100": "1: 21.3±0.6, 10: 34.7±0.5",
+    "rat_bptt cifar10": "1: 53.2, 10: 69.4, 50: 75.3",
+    "rat_bptt cifar100": "1: 35.3, 10: 47.5, 50: 50.6",
+    "rat_bptt_at cifar10": "1: 53.9, 10: 70.6, 50: 76.2",
+    "rat_bptt_at cifar100": "1: 36.6, 10: 48.7, 50: 55.9",
     "bptt+addressed mnist": "1: 98.7±0.7, 10: 99.3±0.5, 50: 99.4±0.4",
     "bptt+addressed fashion_mnist": "1: 88.5±0.1, 10: 90.0±0.7, 50: 91.2±0.3",
     "bptt+addressed svhn": "1: 87.3±0.1, 10: 91.4±0.2, 50: 92.2±0.1",
@@ -414,3 +419,39 @@ def test_memories_hold_as_many_mixtures_as_their_budget() -> None:
     grey = {1: 29, 10: 41, 50: 56}
     expected = {"cifar10": colour, "svhn": colour, "mnist": grey, "fashion_mnist": grey, "cifar100": {1: 40, 10: 232}}
     assert found == {(dataset, ipc): count for dataset, row in expected.items() for ipc, count in row.items()}
+
+
+WINDOWS = {
+    "rat_bptt-cifar10-ipc1": (200, 60, 0, 500, "hard", 1e-3, 600_000),
+    "rat_bptt-cifar10-ipc10": (200, 60, 0, 500, "hard", 1e-3, 600_000),
+    "rat_bptt-cifar10-ipc50": (200, 60, 0, 500, "hard", 1e-3, 600_000),
+    "rat_bptt-cifar100-ipc1": (130, 90, 40, 50, "learned", 3e-4, 600_000),
+    "rat_bptt-cifar100-ipc10": (300, 100, 0, 50, "learned", 1e-3, 600_000),
+    "rat_bptt-cifar100-ipc50": (300, 100, 0, 50, "learned", 1e-3, 600_000),
+    "rat_bptt_at-cifar10-ipc1": (200, 40, 0, 500, "hard", 1e-3, 600_000),
+    "rat_bptt_at-cifar10-ipc10": (200, 40, 0, 500, "hard", 1e-3, 600_000),
+    "rat_bptt_at-cifar10-ipc50": (200, 40, 0, 500, "hard", 1e-3, 600_000),
+    "rat_bptt_at-cifar100-ipc1": (300, 100, 0, 10, "learned", 1e-3, 3_000_000),
+    "rat_bptt_at-cifar100-ipc10": (300, 100, 0, 10, "learned", 1e-3, 3_000_000),
+    "rat_bptt_at-cifar100-ipc50": (300, 100, 0, 10, "learned", 1e-3, 3_000_000),
+}
+"""T, M, first start, real images of a class, labels, rate and image steps of 60,000 passes, as in released commands."""
+
+
+@pytest.mark.parametrize("name", [name for name in all_presets() if name.startswith("paper/rat_bptt")])
+def test_presets_of_windows_hold_the_released_commands(name: str) -> None:
+    spec = parse({"preset": name})
+    m, scoring = spec.method, spec.evaluation
+    assert isinstance(m, RatBPTTConfig)
+    assert (
+        m.student_steps, m.window, m.min_start, m.batch_real, m.labels, m.lr_img, m.iterations
+    ) == WINDOWS[name.removeprefix("paper/")]  # fmt: skip
+    spread = {"cifar10": 10, "cifar100": 20}[spec.dataset]
+    assert (m.window_rule, m.window_spread) == (("at", spread) if "_at-" in name else ("uniform", 10))
+    assert (m.inner_lr, m.batch_syn, m.clip_factor) == (1e-3, 10 if spec.dataset == "cifar10" else 1, 2.0)
+    assert (spec.whitening, spec.init, spec.augmentation) == (True, "noise", "flip_rotate")
+    images = spec.ipc * len(DATASETS[spec.dataset].classes)
+    assert scoring.epochs * images == 3000 * scoring.batch_size
+    assert (scoring.optimizer, scoring.lr, scoring.weight_decay, scoring.tests) == ("adam", 1e-3, 0.0, 10)
+    assert scoring.during is not None
+    assert scoring.during.stop == "plateau"
