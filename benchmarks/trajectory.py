@@ -1,4 +1,7 @@
-"""One image step of MTT (30 student steps, 100 images) and of BPTT (50 training steps, 10 images), CIFAR-10 shapes."""
+"""One image step of MTT (30 student steps, 100 images), of BPTT (50 training steps, 10 images) and of RaT-BPTT.
+
+All have the shapes of CIFAR-10. The step of RaT-BPTT is a window of 20 in 40 training steps on 10 images.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,15 @@ from benchmarks.random_run import random_run
 from ddcore.machine.compute import Compute, Precision
 from ddcore.methods.bptt import BPTT
 from ddcore.methods.mtt import MTT
+from ddcore.methods.rat_bptt import RatBPTT
 from ddcore.nets import build
 from ddcore.runtime.context import Run
-from ddcore.spec import BPTTConfig, MTTConfig, parse
+from ddcore.spec import BPTTConfig, MTTConfig, RatBPTTConfig, parse
 
 CLASSES, IMAGES_PER_CLASS = 10, 64
 EXPERTS = {"count": 1, "batch_size": 64}
 STEPS, TRAINING = 30, 50
+BEFORE, WINDOW = 20, 20
 LENGTHS = (10, 20, 40, 80)
 
 
@@ -110,6 +115,57 @@ def _published(compute: Compute) -> Work:
     return work
 
 
+def _rat_bptt(compute: Compute) -> tuple[RatBPTT, Run]:
+    """Its window stands always at the same place, so that each round does the same work."""
+    fields = {"student_steps": BEFORE + WINDOW, "window": WINDOW, "min_start": BEFORE, "batch_real": IMAGES_PER_CLASS}
+    run = _run(compute, ipc=1, augmentation="none", method={"name": "rat_bptt", **fields})
+    return RatBPTT(cast(RatBPTTConfig, run.spec.method), run), run
+
+
+def _windowed(compute: Compute) -> Work:
+    method, run = _rat_bptt(compute)
+
+    def work() -> Sequence[Tensor]:
+        run.random.load_state({})
+        synthetic = method.start()
+        loss = method.backward(method.draw(0, synthetic))["loss/base"]
+        return [synthetic.gradient, loss.reshape(1)]
+
+    return work
+
+
+def _one_graph(compute: Compute) -> Work:
+    """Adam as a loop of plain tensors: detached before the window, and one graph through it."""
+    method, run = _rat_bptt(compute)
+    network = build(run.spec.network, SHAPE, CLASSES).to(compute.device)
+
+    def work() -> Sequence[Tensor]:
+        run.random.load_state({})
+        step = method.draw(0, method.start())
+        images = step.images.clone().requires_grad_()
+        theta = {name: value.clone().requires_grad_() for name, value in step.start.items()}
+        means, squares = ([torch.zeros_like(value) for value in theta.values()] for _ in range(2))
+        for index in range(BEFORE + WINDOW):
+            inside = index >= BEFORE
+            x, y = step.training.batch(index, images, step.labels)
+            loss = F.cross_entropy(functional_call(network, theta, (x if inside else x.detach(),)), y)
+            slopes = torch.autograd.grad(loss, [*theta.values()], create_graph=inside)
+            means = [0.9 * m + 0.1 * g for m, g in zip(means, slopes, strict=True)]
+            squares = [0.999 * v + 0.001 * g * g for v, g in zip(squares, slopes, strict=True)]
+            first, second = 1 - 0.9 ** (index + 1), 1 - 0.999 ** (index + 1)
+            # The least number in place of zero: an entry without a gradient has no slope there.
+            roots = [(v / second).clamp(min=1e-38).sqrt() for v in squares]
+            lr = method.config.inner_lr
+            moved = [
+                w - lr * (m / first) / (root + 1e-8) for w, m, root in zip(theta.values(), means, roots, strict=True)
+            ]
+            theta = dict(zip(theta, moved if inside else [w.detach().requires_grad_() for w in moved], strict=True))
+        loss = F.cross_entropy(functional_call(network, theta, (step.real,)), step.real_labels)
+        return [*torch.autograd.grad(loss, [images]), loss.detach().reshape(1)]
+
+    return work
+
+
 def _mtt_ways(precision: Precision) -> Sequence[Way]:
     unrolled, exact = partial(_mtt, gradient="unrolled"), partial(_mtt, gradient="exact")
     return engine_ways("one graph of all steps", unrolled, exact, precision)
@@ -117,6 +173,10 @@ def _mtt_ways(precision: Precision) -> Sequence[Way]:
 
 def _bptt_ways(precision: Precision) -> Sequence[Way]:
     return engine_ways("published loop", _published, _ours, precision)
+
+
+def _rat_bptt_ways(precision: Precision) -> Sequence[Way]:
+    return engine_ways("one graph of the window", _one_graph, _windowed, precision)
 
 
 def _memory(images: int, width: int, *curves: tuple[str, Sequence[int]]) -> Sequence[Way]:
@@ -154,4 +214,5 @@ BENCHMARKS = (
         "mtt-memory-1000", "the same on 1000 images; the difference must stay below 0.3", _large_batch, timed=False
     ),
     Benchmark("bptt", "BPTT step, 50 training steps on 10 images, bf16", lambda: _bptt_ways("bf16"), target=2.0),
+    Benchmark("rat-bptt", "RaT-BPTT step, a window of 20 in 40 training steps, bf16", lambda: _rat_bptt_ways("bf16")),
 )
