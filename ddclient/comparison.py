@@ -23,7 +23,7 @@ class NamedScore(Document):
 
 
 class ComparedJob(Document):
-    """What came of one job; ``minutes`` of running, ``bytes`` of its images."""
+    """What came of one job; ``minutes`` of running, ``bytes`` of its images and of the teacher that labels them."""
 
     id: str
     name: str | None = None
@@ -38,6 +38,7 @@ class ComparedJob(Document):
     best_coreset: NamedScore | None = None
     minutes: float | None = None
     bytes: int | None = None
+    teacher_bytes: int | None = None
 
 
 class Spread(Document):

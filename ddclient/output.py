@@ -122,7 +122,7 @@ def accuracy(results: Results | None, runtime_s: float | None = None) -> str:
     controls = {name: found for name, found in results.controls.items() if found}
     parts += [f"{_CONTROLS.get(name, name)}: {found.mean:.1f} % ± {found.std:.1f}" for name, found in controls.items()]
     parts += [f"the set {text}" for text in verdicts(results)]
-    parts += [] if results.bytes is None else [size(results.bytes)]
+    parts += [] if results.bytes is None else [size_of_set(results)]
     parts += [] if runtime_s is None else [f"{duration(runtime_s)} of running"]
     parts.append(f"images of {results.moment}")
     least = worst(results)
@@ -150,6 +150,17 @@ def lineage(found: Lineage) -> str:
     scored = "" if before is None else f"; it reached {before.mean:.1f} % ± {before.std:.1f} on its own classes"
     other = ", scored otherwise than this set" if found.same_evaluation is False else ""
     return f"{found.job or 'a bundle'}: {counts}{scored}{other}"
+
+
+def size_of_set(results: Results) -> str:
+    """Bytes of the images, and of the teacher whose labels networks learn with them, where there is one.
+
+    >>> from ddcore.spec.results import TeacherReport
+    >>> size_of_set(Results(bytes=25_600, teacher=TeacherReport(bytes=2048)))
+    '25.0 KiB and 2.0 KiB of teacher'
+    """
+    teacher = None if results.teacher is None else results.teacher.bytes
+    return size(results.bytes or 0) + ("" if teacher is None else f" and {size(teacher)} of teacher")
 
 
 def _architecture(network: Mapping[str, Any]) -> str:

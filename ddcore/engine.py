@@ -262,6 +262,8 @@ class _Engine:
         }
         if self.at_step is not None:
             own |= {"checkpoint": "best", "at_step": self.at_step}
+        if self.evaluation.controls.teacher_report is not None:
+            own["teacher"] = self.evaluation.controls.teacher_report
         if self.parent is not None:
             own["lineage"] = self.parent.lineage(self.spec)
         results = results.model_copy(update=own)
@@ -505,6 +507,7 @@ class _Engine:
             images=pixels.cpu(),
             labels=labels.cpu(),
             soft_labels=None if self._soft_labels is None else self._soft_labels.cpu(),
+            teacher=self.evaluation.controls.stored_teacher,
             stored=self._stored_pixels(),
             parts={name: part.cpu() for name, part in self.synthetic.decoder.parts(self.synthetic.stored).items()},
             learning_rate=self.synthetic.learning_rate,

@@ -43,6 +43,7 @@ def compared(job: Job, kind: int, size: int | None, last: Mapping[str, float | N
         best_coreset=_best_coreset(scores),
         minutes=None if seconds is None else seconds / 60,
         bytes=size,
+        teacher_bytes=_teacher_bytes(job),
         loss=last.get("loss"),
         mi_lower_bound=last.get("mi_lower_bound"),
         cmi=last.get("cmi"),
@@ -88,6 +89,11 @@ def over(scores: Sequence[Score | None]) -> Spread | None:
 
 def _first(job: Job) -> ArchitectureScores:
     return ArchitectureScores() if job.results is None else Results.model_validate(job.results).by_architecture[0]
+
+
+def _teacher_bytes(job: Job) -> int | None:
+    teacher = None if job.results is None else Results.model_validate(job.results).teacher
+    return None if teacher is None else teacher.bytes
 
 
 def _best_coreset(scores: ArchitectureScores) -> NamedScore | None:

@@ -85,7 +85,9 @@ def _outcome(job: ComparedJob) -> list[str]:
     best = job.best_coreset
     coreset = f"{best.score.mean:.1f} ({best.name})" if best else ABSENT
     minutes = ABSENT if job.minutes is None else f"{job.minutes:.1f}"
-    return [*scores, coreset, minutes, ABSENT if job.bytes is None else str(job.bytes)]
+    taken = ABSENT if job.bytes is None else str(job.bytes)
+    beside = "" if job.teacher_bytes is None else f" + {job.teacher_bytes}"
+    return [*scores, coreset, minutes, taken + beside]
 
 
 def _kinds(found: Comparison) -> Table:

@@ -9,7 +9,15 @@ from typing import Any
 from ddcore.bundle.content import Distilled
 from ddcore.spec import METHODS
 from ddcore.spec.differences import RULE_NAMES, verdicts
-from ddcore.spec.results import ArchitectureScores, Lineage, Results, RobustScores, Score, TrainingProtocol
+from ddcore.spec.results import (
+    ArchitectureScores,
+    Lineage,
+    Results,
+    RobustScores,
+    Score,
+    TeacherReport,
+    TrainingProtocol,
+)
 from ddcore.spec.words import size
 from ddcore.spec.worth import in_words
 
@@ -137,9 +145,10 @@ def _accuracy(results: Results) -> str:
     rows += [(_control(name, found), found) for name, found in results.controls.items() if found]
     table = "\n".join(f"| {name} | {row.mean:.2f} | {row.std:.2f} | {row.networks} |" for name, row in rows)
     protocol = results.protocol or TrainingProtocol()
-    labels = " with the soft labels of the bundle" if protocol.labels == "soft" else ""
+    labels = _LABELS.get(protocol.labels or "", "")
     turns = f" for each of its {len(protocol.stages.lr)} stages in turn" if protocol.stages else ""
-    more = "".join((_best(results.accuracy.best), _architectures(results.architectures), _scores(results.scores)))
+    beside = (_best(results.accuracy.best), _architectures(results.architectures), _scores(results.scores))
+    more = "".join((_teacher(results.teacher), *beside))
     return f"""Percent of the whole test set, after training a fresh {_network(results.network)} on the set
 alone{labels} for {results.epochs} epochs{turns} (protocol `{protocol.name or "standard"}`). All rows
 follow the identical recipe; the images of {results.moment} are scored.
@@ -147,6 +156,24 @@ follow the identical recipe; the images of {results.moment} are scored.
 | trained on | mean | standard deviation | networks |
 |---|---|---|---|
 {table}{_verdicts(results)}{more}"""
+
+
+_LABELS: Mapping[str, str] = {
+    "soft": " with the soft labels of the bundle",
+    "online": " with the labels that a teacher gives every augmented batch",
+}
+"""Which labels networks learn, where these are not the classes, as the rest of "trained on the set alone"."""
+
+
+def _teacher(teacher: TeacherReport | None) -> str:
+    """Who labels every batch, and how good that network is itself."""
+    if teacher is None:
+        return ""
+    accurate = "" if teacher.accuracy is None else f" and reaches {teacher.accuracy:.2f} % itself"
+    return f"""
+
+The teacher is a {_network(teacher.network)} that was trained on all real images for {teacher.epochs} epochs{accurate}.
+Without it the images do not give these figures: all rows learn from it."""
 
 
 def _control(name: str, found: Score) -> str:
@@ -161,7 +188,9 @@ def _verdicts(results: Results) -> str:
     """Whether the set beats real images of the same number, its size, and how many it is worth, in words."""
     eight_bit = results.eight_bit
     rounded = "" if eight_bit is None else f"\nRounded to 8 bits it reaches {eight_bit.mean:.2f} ± {eight_bit.std:.2f}."
-    size_of = [] if results.bytes is None else [f"takes {size(results.bytes)} (`distilled.safetensors`)"]
+    teacher = None if results.teacher is None else results.teacher.bytes
+    beside = "" if teacher is None else f", and its teacher {size(teacher)} (`teacher.safetensors`)"
+    size_of = [] if results.bytes is None else [f"takes {size(results.bytes)} (`distilled.safetensors`){beside}"]
     found = [*verdicts(results), *size_of, *([] if results.worth is None else [in_words(results.worth)])]
     said = "".join(f"\nThe set {text}." for text in found)
     return f"\n{said}{rounded}" if said or rounded else ""

@@ -80,6 +80,7 @@ class Distilled:
         results: accuracy, controls and probe.
         compute: device, precision and compilation of the run.
         soft_labels: float32 (N, classes) probabilities where labels were learned, or given by a teacher.
+        teacher: tensors of the network that labels every batch, by name, where the job asks for such labels.
         learning_rate: to train networks with, where it was learned with the images.
         stages: of the images, where they were learned in stages.
         stored: float32 (M, C, H, W) in pixel units: what the decoder of ``spec`` makes the images of, ``spec.ipc`` of
@@ -99,6 +100,7 @@ class Distilled:
     results: Results
     compute: Mapping[str, Any]
     soft_labels: Tensor | None = None
+    teacher: Mapping[str, Tensor] | None = None
     learning_rate: float | None = None
     stages: Stages | None = None
     stored: Tensor | None = None
@@ -112,6 +114,9 @@ class Distilled:
         _require(self.labels, "labels", torch.int64, (count,))
         if self.soft_labels is not None:
             _require(self.soft_labels, "soft_labels", torch.float32, (count, classes))
+        if (self.teacher is not None) != (self.spec.evaluation.labels == "online"):
+            found = "is missing" if self.teacher is None else "is there"
+            raise ValueError(f"the job has `evaluation.labels`: '{self.spec.evaluation.labels}', but a teacher {found}")
         if self.stages is not None:
             _require(self.stages.of_images, "stages", torch.int64, (count,))
             if len(self.stages.rates) != len(self.stages) or int(self.stages.of_images.max()) >= len(self.stages):

@@ -24,11 +24,13 @@ from ddcore.data.whitening import Whitening
 from ddcore.errors import DataError
 from ddcore.machine.files import write_atomically
 from ddcore.spec import SpecError, parse
+from ddcore.spec.results import TeacherReport
 from ddcore.synthetic.stages import Stages
 
 MANIFEST = "manifest.json"
 TENSORS = "distilled.safetensors"
 STORED = "stored.safetensors"
+TEACHER = "teacher.safetensors"
 PARQUET = "data/train-00000-of-00001.parquet"
 CARD = "README.md"
 PREVIEW = "preview.png"
@@ -49,9 +51,14 @@ def write(out: Path, content: Distilled) -> Distilled:
     """
     (out / "data").mkdir(parents=True, exist_ok=True)
     tensors = save_safetensors(_tensors(content))
-    content = replace(content, results=content.results.model_copy(update={"bytes": len(tensors)}))
-    files = {
-        TENSORS: tensors,
+    sizes: dict[str, object] = {"bytes": len(tensors)}
+    files = {TENSORS: tensors}
+    if content.teacher is not None:
+        files[TEACHER] = save_safetensors(dict(content.teacher))
+        report = content.results.teacher or TeacherReport()
+        sizes["teacher"] = report.model_copy(update={"bytes": len(files[TEACHER])})
+    content = replace(content, results=content.results.model_copy(update=sizes))
+    files |= {
         PARQUET: _parquet(content),
         PREVIEW: preview_png(*content.shown(), content.dataset.classes),
         CARD: card(content).encode(),
@@ -78,6 +85,7 @@ def read(out: Path) -> Distilled:
     manifest = read_manifest(out)
     tensors = _verified_tensors(out, manifest, TENSORS)
     stored = _verified_tensors(out, manifest, STORED) if STORED in manifest.files else {}
+    teacher = _verified_tensors(out, manifest, TEACHER) if TEACHER in manifest.files else None
     try:
         return Distilled(
             images=tensors["images"],
@@ -87,6 +95,7 @@ def read(out: Path) -> Distilled:
             results=manifest.results,
             compute=manifest.compute,
             soft_labels=tensors.get("soft_labels"),
+            teacher=teacher,
             learning_rate=manifest.learning_rate,
             stages=_stages(tensors, manifest),
             stored=stored.pop("images", None),

@@ -73,6 +73,18 @@ class Staging(_Part):
     learning_rates: tuple[float, ...] = Field(description="To train networks with up to the end of each stage.")
 
 
+class Teacher(_Part):
+    """The network that labels every batch, after it was augmented and mixed."""
+
+    file: str = Field(description="Its parameters and buffers by name; `files` has the SHA-256.")
+    network: dict[str, Any] = Field(description="Architecture, with the values that the images decide.")
+    dtype: str = Field(
+        description="Of the weights, which were rounded to it before they labelled anything. Running statistics are "
+        "float32."
+    )
+    mode: str = Field(description="What its batch normalisation takes: running statistics (`eval`), or of the batch.")
+
+
 class Recipe(_Part):
     """How to train on the images; the fields of ``evaluation`` in a job specification, resolved."""
 
@@ -92,8 +104,12 @@ class Recipe(_Part):
     augmenter: str = Field("siamese", description="How they are applied; `siamese`: one, drawn for a batch.")
     cutmix: float = Field(0.0, description="Probability that a batch is mixed.")
     staging: str = Field("together", description="Whether networks learn the stages of the set in turn, and how.")
-    labels: Literal["hard", "soft"]
+    labels: Literal["hard", "soft", "online"]
     temperature: float = Field(1.0, description="What logits are divided by before they meet soft labels.")
+    label_loss: str | None = Field(
+        None, description="With `online` labels, what is minimised: `kl`, at the temperature, or `mse_logits`."
+    )
+    teacher: Teacher | None = Field(None, description="Who gives `online` labels.")
 
 
 class FileFacts(_Part):
@@ -178,6 +194,7 @@ def _staging(content: Distilled) -> Staging | None:
 def _recipe(content: Distilled) -> Recipe:
     spec = content.spec
     evaluation = spec.evaluation
+    own = "hard" if content.soft_labels is None else "soft"
     return Recipe(
         protocol=evaluation.protocol,
         networks=tuple(
@@ -195,6 +212,20 @@ def _recipe(content: Distilled) -> Recipe:
         augmenter=evaluation.augmenter,
         cutmix=evaluation.cutmix,
         staging=evaluation.staging,
-        labels="hard" if content.soft_labels is None else "soft",
+        labels=own if content.teacher is None else "online",
         temperature=evaluation.temperature,
+        label_loss=None if content.teacher is None else evaluation.label_loss,
+        teacher=_teacher(content),
+    )
+
+
+def _teacher(content: Distilled) -> Teacher | None:
+    if content.teacher is None:
+        return None
+    evaluation = content.spec.evaluation
+    return Teacher(
+        file="teacher.safetensors",
+        network=evaluation.teacher.network.resolved(content.dataset.shape).model_dump(mode="json"),
+        dtype=str(content.teacher["classifier.weight"].dtype).removeprefix("torch."),
+        mode=evaluation.teacher_mode,
     )

@@ -57,7 +57,7 @@ def train_on(
     evaluation = Evaluation(
         _same_run(content, repeats or asked.repeats or default, data_root=data_root, cache=cache, callback=observer)
     )
-    evaluation.prepare()
+    evaluation.prepare(None if content.teacher is None else dict(content.teacher))
     return evaluation.score(
         content.training_images(),
         content.labels,

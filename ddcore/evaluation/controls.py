@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Generator, Tensor
@@ -13,12 +13,15 @@ from ddcore.data.dataset import Dataset
 from ddcore.data.sampling import ClassSampler
 from ddcore.evaluation.coresets import Coresets
 from ddcore.formulas import selection
+from ddcore.nets.functional import Params
 from ddcore.pretrained.teachers import Teacher
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import TrainingCondition
 from ddcore.spec.evaluation import CANDIDATES, SUBSET
+from ddcore.spec.results import TeacherReport
 from ddcore.synthetic.stages import Stages
+from ddcore.training.trainer import Labeller
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ class TrainingSet:
 
 
 class Controls:
-    """Makes the sets that a distilled one is compared with, and soft labels for either.
+    """Makes the sets that a distilled one is compared with, and a teacher's labels for either.
 
     Args:
         run: dataset, images a class, and the evaluation that says which controls there are.
@@ -83,11 +86,50 @@ class Controls:
         found = self._coresets if validation is None else Coresets(self._run, self._teacher, validation)
         yield from (_taken(self._run.dataset, rows) for rows in found.rows.values())
 
-    def prepare(self) -> None:
-        """Train the teacher, if anything asked for takes one."""
-        if self._config.needs_teacher:
-            # Not a stream of the run: an evaluation that is resumed must find the same teacher.
-            self._teacher.prepare(Generator().manual_seed(stream_seed(self._run.spec.seed, "evaluation/teacher")))
+    def prepare(self, teacher: Params | None = None) -> None:
+        """Train the teacher, if anything asked for takes one.
+
+        Args:
+            teacher: that was trained before, as a bundle keeps it; none is trained then.
+
+        Raises:
+            DataError: that one does not fit.
+        """
+        if not self._config.needs_teacher:
+            return
+        if teacher is not None:
+            self._teacher.adopt(teacher)
+            return
+        # Not a stream of the run: an evaluation that is resumed must find the same teacher.
+        self._teacher.prepare(Generator().manual_seed(stream_seed(self._run.spec.seed, "evaluation/teacher")))
+        if self._config.labels == "online":
+            self._teacher.halve()
+
+    @property
+    def labeller(self) -> Labeller | None:
+        """The teacher, where it is to label every batch."""
+        if self._config.labels != "online":
+            return None
+        return partial(self._teacher.logits, mode=self._config.teacher_mode)
+
+    @property
+    def stored_teacher(self) -> Params | None:
+        """Its tensors for a bundle, likewise."""
+        return self._teacher.stored if self._config.labels == "online" else None
+
+    @cached_property
+    def teacher_report(self) -> TeacherReport | None:
+        """What it is and how good, likewise."""
+        config = self._config
+        if config.labels != "online":
+            return None
+        return TeacherReport(
+            network=config.teacher.network.resolved(self._run.dataset.shape).model_dump(mode="json"),
+            epochs=config.teacher.epochs,
+            accuracy=self._teacher.accuracy(),
+            dtype=str(self._teacher.dtype).removeprefix("torch."),
+            mode=config.teacher_mode,
+        )
 
     def soft_labels(self, images: Tensor) -> Tensor:
         """The teacher's probabilities, float32 (N, classes), of uint8 or of normalised images."""

@@ -52,7 +52,7 @@ class During:
         run: dataset, networks, arithmetic and seed of the job.
         config: as the job asks for them.
         steps: after which to score.
-        evaluation: how the images are scored in the end; it gives soft labels where the job asks for them.
+        evaluation: how the images are scored in the end; it gives a teacher's labels where the job asks for them.
         held: images that were held out of the training images, where some were.
     """
 
@@ -156,7 +156,7 @@ class During:
     ) -> list[float]:
         """Accuracy of each network on a set; it is learned with its own probabilities, if it has any."""
         soft = self._evaluation.soft_labels(images) if learned_labels is None else learned_labels
-        if soft is None:
+        if soft is None and self._evaluation.controls.labeller is None:
             recipe = replace(recipe, temperature=1.0)
         return list(self._trained(stream, images, labels if soft is None else soft, recipe))
 
@@ -165,7 +165,16 @@ class During:
         for number in range(self._config.networks):
             generator = self._generator(f"{stream}/{number}")
             params = self._functional.new(generator)
-            train(self._functional, params, images, labels, recipe, generator, check_stop=self._run.check_stop)
+            train(
+                self._functional,
+                params,
+                images,
+                labels,
+                recipe,
+                generator,
+                check_stop=self._run.check_stop,
+                labeller=self._evaluation.controls.labeller,
+            )
             yield accuracy(self._functional, params, tested, expected, normalize=self._run.dataset.normalize)
 
     @cached_property

@@ -22,6 +22,7 @@ from ddcore.data.dataset import to_uint8
 from ddcore.evaluation.controls import Controls, TrainingSet
 from ddcore.formulas import dd_ranking
 from ddcore.formulas.worth import worth
+from ddcore.nets.functional import Params
 from ddcore.runtime.callback import Callback
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
@@ -125,9 +126,16 @@ class Evaluation:
         self.controls = Controls(run)
         self._functionals = [run.network(a) for a in self.architectures] if self.config.repeats else []
 
-    def prepare(self) -> None:
-        """Train what gives soft labels and features, if anything asked for takes it."""
-        self.controls.prepare()
+    def prepare(self, teacher: Params | None = None) -> None:
+        """Train what gives labels and features, if anything asked for takes it.
+
+        Args:
+            teacher: as a bundle keeps it; none is trained then.
+
+        Raises:
+            DataError: it does not fit the dataset.
+        """
+        self.controls.prepare(teacher)
 
     def soft_labels(self, images: Tensor) -> Tensor | None:
         """The probabilities that networks are to learn with the images, if the job asks for any.
@@ -294,6 +302,7 @@ class Evaluation:
                 on_epoch=partial(on_epoch, before),
                 check_stop=self._run.check_stop,
                 velocity=velocity if self.config.staging == "with_momentum" else None,
+                labeller=self.controls.labeller if trial.condition.labels == "online" else None,
             )
             before += recipe_of_stage.epochs
         return [*tests, accuracy(functional, params, *tested, normalize=normalize)]
@@ -328,6 +337,8 @@ class Evaluation:
             for network, architecture in enumerate(self.architectures)
         )
         optional: dict[str, Any] = {}
+        if self.controls.teacher_report is not None:
+            optional["teacher"] = self.controls.teacher_report
         for rounded in config.rounded(distilled.own_labels):
             optional["eight_bit"] = self._score(scores, 0, rounded)
         if self._curve and entries[0].accuracy is not None:

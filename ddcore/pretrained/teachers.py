@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 from typing_extensions import override
 
+from ddcore.errors import DataError
 from ddcore.machine import capacity
 from ddcore.machine.capacity import format_bytes
-from ddcore.nets.functional import Params
+from ddcore.nets.functional import Functional, Params
 from ddcore.pretrained.pool import Demand, Pool, shared
 from ddcore.pretrained.store import MEMORY_SHARE, NetworkStore
 from ddcore.runtime.checkpoint import Stateful
@@ -28,6 +29,7 @@ from ddcore.runtime.context import PIECE, Run
 from ddcore.runtime.objective import Step
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import TeacherConfig
+from ddcore.spec.evaluation import TeacherMode
 from ddcore.training import trainer
 from ddcore.training.trainer import OnEpoch
 
@@ -186,6 +188,82 @@ class Teacher:
         """Have the network trained: the one of the pool that a generator on the CPU decides on."""
         self._params = self._pool.draw_alone(generator)
 
+    def adopt(self, tensors: Params) -> None:
+        """Take a network that was trained before, in the place of :meth:`prepare`.
+
+        Args:
+            tensors: as from :attr:`stored`.
+
+        Raises:
+            DataError: it has another architecture, or tells apart another number of classes.
+        """
+        functional, device = self._pool.functional, self._run.compute.device
+        expected = {name: tuple(tensor.shape) for name, tensor in functional.new(Generator().manual_seed(0)).items()}
+        found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        last = "classifier.weight"
+        if set(found) == set(expected) and found[last][:1] != expected[last][:1]:
+            raise DataError(
+                f"the teacher tells {found[last][0]} classes apart, but {self._run.dataset.name} has "
+                f"{expected[last][0]}; use the dataset that it was trained on"
+            )
+        if found != expected:
+            wrong = next(name for name in (*expected, *found) if found.get(name) != expected.get(name))
+            raise DataError(
+                f"the teacher is no `{self._pool.config.network.name}` for {self._run.dataset.name}: its `{wrong}` is "
+                f"{found.get(wrong, 'missing')} where {expected.get(wrong, 'nothing')} is expected; fetch the bundle "
+                "again"
+            )
+        self._params = {
+            name: (tensor.float() if tensor.is_floating_point() else tensor).to(device)
+            for name, tensor in tensors.items()
+        }
+
+    def halve(self) -> None:
+        """Round the weights to float16, where all of them stay finite: what a bundle keeps is then what labels.
+
+        Running statistics stay float32: a variance may be larger than float16 can hold.
+        """
+        names = self._pool.functional.names
+        rounded = {name: value.half().float() for name, value in self._params.items() if name in names}
+        if all(bool(value.isfinite().all()) for value in rounded.values()):
+            self._params = {**self._params, **rounded}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float16 where every weight is a number of that type, else float32."""
+        weights = [self._params[name] for name in self._pool.functional.names]
+        exact = all(torch.equal(weight.half().float(), weight) for weight in weights)
+        return torch.float16 if exact else torch.float32
+
+    @property
+    def stored(self) -> Params:
+        """Parameters and buffers on the CPU, in as few bytes as keep their numbers: weights in :attr:`dtype`."""
+        names, dtype = self._pool.functional.names, self.dtype
+        return {
+            name: (value.to(dtype) if name in names else value).cpu().contiguous()
+            for name, value in self._params.items()
+        }
+
+    def accuracy(self) -> float:
+        """Percent of the whole test set."""
+        run = self._run
+        test, normalize = run.dataset.test, run.dataset.normalize
+        return trainer.accuracy(self._pool.functional, self._params, test.images, test.labels, normalize=normalize)
+
+    @torch.no_grad()
+    def logits(self, images: Tensor, mode: TeacherMode = "eval") -> Tensor:
+        """Logits (N, classes) float32, as constants.
+
+        Args:
+            images: (N, C, H, W) in normalised units, on the device of the run.
+            mode: ``train`` for statistics of this batch in batch normalisation.
+        """
+        functional, params = self._pool.functional, self._params
+        if mode == "train":
+            # The pass moves the running statistics, and those of the teacher must stay as they are.
+            params = {name: value if name in functional.names else value.clone() for name, value in params.items()}
+        return functional.logits(params, images, training=mode == "train")
+
     def select(self, rule: Callable[[Tensor], Tensor]) -> Tensor:
         """Training rows that a rule keeps of every class.
 
@@ -226,6 +304,15 @@ class Teacher:
         seen = (normalize(piece) if piece.dtype == torch.uint8 else piece for piece in pieces)
         logits = [self._pool.functional.logits(self._params, piece, training=False) for piece in seen]
         return F.softmax(torch.cat(logits) / temperature, dim=1)
+
+    @property
+    def functional(self) -> Functional:
+        """Its architecture."""
+        return self._pool.functional
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (N, F) float32 of normalised images (N, C, H, W) as they are, differentiable to the images."""
+        return self._pool.functional.features(self._params, images, training=False)
 
     def _features(self, rows: Tensor) -> Tensor:
         return self._run.real_features(self._params, rows, functional=self._pool.functional)

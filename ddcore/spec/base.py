@@ -130,6 +130,10 @@ class MethodConfig(Component):
         seen = job.decoder.images_seen(job.ipc, data.shape, data.classes)
         yield Load(data, self.iterations, seen, seen)
 
+    def steps_network(self, job: JobSpec) -> NetworkConfig:
+        """Network that images pass through in its steps; that of the job, by default."""
+        return job.network
+
     def image_passes(self, load: Load) -> float:
         """Work of one step: images forward through the network, a backward pass counting as two.
 

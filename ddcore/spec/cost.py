@@ -205,7 +205,8 @@ def _of_steps(job: JobSpec, load: Load) -> Iterator[Work]:
     """The steps of a stage, with their regularisers."""
     matcher = job.method.matcher
     batch_real = int(getattr(matcher, "batch_real", 0))
-    yield Work("distilling", job.network, job.method.passes(load) + job.sampler.passes(load, batch_real))
+    passes = job.method.passes(load) + job.sampler.passes(load, batch_real)
+    yield Work("distilling", job.method.steps_network(job), passes)
     for term in job.regularizers:
         for network, passes in term.image_passes(job, load):
             yield Work("distilling", network, load.steps * passes)
@@ -224,8 +225,10 @@ def _of_looks(job: JobSpec, data: DataSizes, looks: Sequence[int]) -> Iterator[W
     trained = len(looks) * images + beside * data.classes * job.ipc
     tested = (len(looks) + beside) * (data.test if during.on == "test" else data.validating(during.validation))
     network = (job.evaluation.networks or (job.network,))[0]
-    passes = during.networks * (TRAINING * job.evaluation.passes(during.epochs) * trained + tested)
-    yield Work("distilling", network, passes)
+    seen = job.evaluation.passes(during.epochs) * trained
+    yield Work("distilling", network, during.networks * (TRAINING * seen + tested))
+    if job.evaluation.labels == "online":
+        yield Work("distilling", job.evaluation.teacher.network, during.networks * seen)
     if rules and during.on == "validation":
         chosen_from = data.train - data.validating(during.validation)
         yield Work("distilling", job.evaluation.teacher.network, chosen_from)

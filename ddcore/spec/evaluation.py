@@ -23,7 +23,7 @@ from ddcore.spec.networks import (
     ResNet18Config,
     VGG11Config,
 )
-from ddcore.spec.protocols import ADAM, PROTOCOLS, Schedule
+from ddcore.spec.protocols import ADAM, ADAMW, ONLINE, PROTOCOLS, Schedule
 from ddcore.spec.teachers import TeacherConfig
 from ddcore.spec.work import TRAINING, DataSizes
 from ddcore.spec.worth import WorthConfig
@@ -31,7 +31,11 @@ from ddcore.spec.worth import WorthConfig
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
 
-Labels = Literal["hard", "soft"]
+Labels = Literal["hard", "soft", "online"]
+LabelLoss = Literal["kl", "mse_logits"]
+"""What networks minimise where a teacher labels every batch."""
+TeacherMode = Literal["eval", "train"]
+"""Whether batch normalisation of a teacher takes its running statistics, or those of the batch that it labels."""
 Control = Literal["random", "herding", "best_coreset", "full"]
 Rule = Literal["herding", "k_means", "k_center"]
 RobustScore = Literal["label_robust", "augmentation_robust"]
@@ -72,7 +76,7 @@ class TrainingCondition(NamedTuple):
 
     Attributes:
         set: ``distilled`` or the name of a control.
-        labels: the classes, or a teacher's probabilities.
+        labels: the classes, or what a teacher says of every image or of every batch.
         augmented: as the recipe says, or not at all.
     """
 
@@ -111,11 +115,16 @@ class EvaluationConfig(SpecModel):
         description="`drop_once`: E + 1 epochs; after that with the index E // 2 + 1, counted from 0, a tenth of the "
         "learning rate and a fresh optimiser (DC and its heirs). `drop_once_kept`: likewise, but the momentum is kept "
         "(PDD). `drop_twice`: E epochs; a fifth of the learning rate "
-        "after 2 E // 3 and again after 5 E // 6 (IDC). `halve_four_times`: E epochs; half of the learning rate after "
-        "each fifth of them but the last (NCFM). `constant`: E epochs.",
+        "after 2 E // 3 and again after 5 E // 6 (IDC). `half_cosine`: E epochs; after e of them the learning rate "
+        "times (1 + cos(pi e / 2 E)) / 2, which ends at half of it (RDED). `halve_four_times`: E epochs; half of the "
+        "learning rate after each fifth of them but the last (NCFM). `constant`: E epochs.",
     )
     optimizer: Literal["sgd", "adam", "adamw"] = Field(
-        "sgd", description="With `adam`, `lr` defaults to 0.003, `weight_decay` to 0 and `schedule` to `constant`."
+        "sgd",
+        description="With `adam`, `lr` defaults to 0.003, `weight_decay` to 0 and `schedule` to `constant`; with "
+        "`adamw`, whose weight decay is no part of the gradient, to 0.001, 0.01 and `constant`. Default: `sgd`, but "
+        "`adamw` for `labels` 'online', whose slopes at a high temperature are too flat for SGD at its usual rate; "
+        "`sgd` where `lr` is null.",
     )
     lr: float | None = Field(
         0.01, gt=0, description="Learning rate; null for the one that the set learned, as `mtt` scores."
@@ -159,17 +168,30 @@ class EvaluationConfig(SpecModel):
     labels: Labels = Field(
         "hard",
         description="`hard`: the class of every image, or what the method learned in its place. `soft`: the "
-        "probabilities that `teacher` gives every image, also those of controls; the bundle holds them.",
+        "probabilities that `teacher` gives every image, also those of controls; the bundle holds them. `online`: what "
+        "`teacher` says of every batch after it was augmented and mixed, also of controls (RDED, CIM); the bundle "
+        "holds the teacher.",
     )
     temperature: float = Field(
         1.0,
         gt=0,
-        description="Temperature of soft labels, and of the networks that learn from them (RDED, SRe2L: 20, "
-        "with AdamW).",
+        description="Temperature of the labels of a teacher, and of the networks that learn from them (RDED, SRe2L: "
+        "20, with AdamW). Default: 1, but 20 for `labels` 'online'. `label_loss` 'mse_logits' takes none.",
+    )
+    label_loss: LabelLoss = Field(
+        "kl",
+        description="With `labels` 'online', what networks minimise. `kl`: divergence of their softened outputs from "
+        "those of the teacher, mean over the images, without the factor of the squared temperature (RDED). "
+        "`mse_logits`: mean squared difference of the logits (CIM).",
+    )
+    teacher_mode: TeacherMode = Field(
+        "eval",
+        description="With `labels` 'online', what batch normalisation of the teacher takes: its running statistics "
+        "(`eval`), or those of the batch that it labels (`train`, SRe2L++).",
     )
     teacher: TeacherConfig = Field(
         default_factory=TeacherConfig,
-        description="Network trained on the real images that gives soft labels, and the features of `herding` and "
+        description="Network trained on the real images that gives labels, and the features of `herding` and "
         "`best_coreset`. The seed decides on one of the pool; only that is trained, and only where it is needed.",
     )
     controls: tuple[Control, ...] = Field(
@@ -215,7 +237,7 @@ class EvaluationConfig(SpecModel):
     @property
     def needs_teacher(self) -> bool:
         """Whether anything asked for takes a network trained on the real images."""
-        return self.labels == "soft" or "label_robust" in self.scores or self._scores("herding") or self.chooses
+        return self.labels != "hard" or "label_robust" in self.scores or self._scores("herding") or self.chooses
 
     @property
     def chooses(self) -> bool:
@@ -319,7 +341,16 @@ class EvaluationConfig(SpecModel):
         """
         return (1.0,) if self.staging == "together" else tuple(end / sum(shares) for end in accumulate(shares))
 
-    def images_trained(self, network: int, distilled: int, real: int, full: int, shares: Sequence[int] = (1,)) -> float:
+    def images_trained(
+        self,
+        network: int,
+        distilled: int,
+        real: int,
+        full: int,
+        shares: Sequence[int] = (1,),
+        *,
+        labels: Labels | None = None,
+    ) -> float:
         """Images that all networks of an architecture are trained on, every epoch counted; the first also chooses.
 
         Args:
@@ -328,13 +359,16 @@ class EvaluationConfig(SpecModel):
             real: images of a control of the same storage.
             full: images of the full training set.
             shares: sizes of the stages that the set was learned in.
+            labels: only those that are learned with such labels; ``None`` for all.
         """
         times = sum(self.unions(shares))
         sizes = {DISTILLED: times * distilled, EIGHT_BIT: times * distilled, "full": full}
-        choosing = len(self.candidates()) * self.passes(self.epochs) * times * real if network == 0 else 0
+        chooses = network == 0 and labels in (None, self.labels)
+        choosing = len(self.candidates()) * self.passes(self.epochs) * times * real if chooses else 0
         return choosing + self.repeats * sum(
             self.passes(self.epochs_on(condition.set, full)) * sizes.get(condition.set, times * real)
             for condition in self.conditions(network)
+            if labels in (None, condition.labels)
         )
 
     def teachers(self) -> Iterator[tuple[TeacherConfig, int]]:
@@ -345,7 +379,8 @@ class EvaluationConfig(SpecModel):
     def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
         """Images that its teacher looks at: those that it labels, and the real ones that rules choose from."""
         if self.needs_teacher:
-            yield self.teacher.network, self.labelled(job, data) + self.chosen_from(data)
+            looked_at = self.labelled(job, data) + self.labelled_in_batches(job, data) + self.chosen_from(data)
+            yield self.teacher.network, looked_at
 
     def chosen_from(self, data: DataSizes) -> int:
         """Real images that the teacher looks at, class by class, to choose some of them."""
@@ -359,11 +394,27 @@ class EvaluationConfig(SpecModel):
         labelled += stored * sum(condition.labels == "soft" for condition in self.candidates())
         if self.worth is not None and self.labels == "soft":
             labelled += self.worth.networks * data.classes * sum(self.curve(job.ipc, min(data.counts)))
-        sizes = {DISTILLED: distilled if self.labels == "hard" and own is None else 0, EIGHT_BIT: 0, "full": data.train}
+        sizes = {DISTILLED: distilled if self.labels != "soft" and own is None else 0, EIGHT_BIT: 0, "full": data.train}
         for index in range(len(self.networks or (job.network,))):
             soft = [condition for condition in self.conditions(index, own) if condition.labels == "soft"]
             labelled += self.repeats * sum(sizes.get(condition.set, stored) for condition in soft)
         return labelled
+
+    def labelled_in_batches(self, job: JobSpec, data: DataSizes) -> float:
+        """Images that the teacher labels while networks learn them, and the test images, which its accuracy is of."""
+        if self.labels != "online":
+            return 0
+        sizes = (self._finished(job, data), data.classes * job.ipc, data.train)
+        trained = sum(
+            self.images_trained(index, *sizes, job.method.shares(job.ipc), labels="online")
+            for index in range(len(self.networks or (job.network,)))
+        )
+        return trained + self._trained_on_curve(job, data) + data.test
+
+    def _trained_on_curve(self, job: JobSpec, data: DataSizes) -> float:
+        """Images that networks on random subsets are trained on, for the worth of the set."""
+        each = 0 if self.worth is None else self.worth.networks * self.passes(self.epochs) * data.classes
+        return each * sum(self.curve(job.ipc, min(data.counts)))
 
     def image_passes(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
         """Work of training and testing, architecture by architecture."""
@@ -372,10 +423,8 @@ class EvaluationConfig(SpecModel):
             trained = self.images_trained(index, *sizes, job.method.shares(job.ipc))
             tests = self.repeats * len(self.conditions(index, job.method.own_labels)) * self.tests * data.test
             if index == 0:
-                subsets, smallest = self.curve(job.ipc, min(data.counts)), min(data.counts)
-                each = 0 if self.worth is None else self.worth.networks
-                trained += each * self.passes(self.epochs) * data.classes * sum(subsets)
-                tests += self.networks_of_curve(job.ipc, smallest) * self.tests * data.test
+                trained += self._trained_on_curve(job, data)
+                tests += self.networks_of_curve(job.ipc, min(data.counts)) * self.tests * data.test
                 tests += len(self.candidates()) * data.validating(VALIDATION)
             yield network, TRAINING * trained + tests
 
@@ -387,6 +436,10 @@ class EvaluationConfig(SpecModel):
         for network in (self.networks or (job.network,)) if self.repeats else ():
             yield Batch(network, min(self.batch_size, largest), 1, whole=True)
             yield Batch(network, data.scored(max(data.test, self.chooses * data.validating(VALIDATION))))
+        if self.labels == "online":
+            together = self.teacher_mode == "train"
+            yield Batch(self.teacher.network, min(self.batch_size, largest), whole=together)
+            yield Batch(self.teacher.network, data.scored(data.test))
 
     def _finished(self, job: JobSpec, data: DataSizes) -> int:
         """Images of the distilled set."""
@@ -406,6 +459,7 @@ class EvaluationConfig(SpecModel):
                 "in stages; use 'together', another protocol, or a method that does (`seqmatch`, `pdd`)"
             )
             yield Problem("/evaluation/staging", "no_stages_to_train_in", detail)
+        yield from self._impossible_labels(job)
         if self.worth is not None and self.staging != "together":
             detail = (
                 f"the worth in real images is not defined for networks that learn in stages (`staging` is "
@@ -440,6 +494,32 @@ class EvaluationConfig(SpecModel):
             detail = "scores are made of trained networks, but `repeats` is 0; choose 1 to 100, or drop the scores"
             yield Problem("/evaluation/scores", "score_needs_networks", detail)
 
+    def _impossible_labels(self, job: JobSpec) -> Iterator[Problem]:
+        """Labels of each batch that a teacher cannot give, or that nobody would learn."""
+        own, norm = job.method.own_labels, getattr(self.teacher.network, "norm", "none")
+        if self.labels == "online" and own is not None:
+            detail = (
+                f"`labels` is 'online', but `{job.method.name}` learns labels of its own, which its images are to be "
+                f"learned with (`labels` of the method is '{own}'); use `method.labels`: 'hard', or "
+                "`evaluation.labels`: 'hard'"
+            )
+            yield Problem("/evaluation/labels", "labels_learned", detail)
+        for name, usual in (("label_loss", "kl"), ("teacher_mode", "eval")):
+            value = getattr(self, name)
+            if self.labels != "online" and value != usual:
+                detail = (
+                    f"`{name}` is '{value}', but `labels` is '{self.labels}', so no teacher labels the batches; use "
+                    f"`labels`: 'online', or drop it"
+                )
+                yield Problem(f"/evaluation/{name}", "no_online_labels", detail)
+        if self.labels == "online" and self.teacher_mode == "train" and norm != "batch":
+            detail = (
+                f"`teacher_mode` is 'train', statistics of each batch, but the teacher `{self.teacher.network.name}` "
+                f"has no batch normalisation (`norm` is '{norm}'); use `teacher_mode`: 'eval', or a network with "
+                "`norm`: 'batch'"
+            )
+            yield Problem("/evaluation/teacher_mode", "teacher_without_batch_norm", detail)
+
     @model_validator(mode="before")
     @classmethod
     def _as_the_protocol_has_it(cls, data: object) -> object:
@@ -449,8 +529,13 @@ class EvaluationConfig(SpecModel):
         name = data.get("protocol", "standard")
         if not isinstance(name, str) or name not in PROTOCOLS:
             return data
-        optimizer = ADAM if data.get("optimizer") == "adam" else {}
-        return {**PROTOCOLS[name].fields, **optimizer, **data}
+        protocol: dict[str, Any] = dict(PROTOCOLS[name].fields)
+        asked = {**protocol, **data}
+        if asked.get("labels") == "online":
+            decided = "optimizer" in data or asked.get("lr", ADAMW["lr"]) is None
+            protocol = {**ONLINE, **({} if decided else {"optimizer": "adamw", **ADAMW}), **protocol}
+        optimizer = {"adam": ADAM, "adamw": ADAMW}.get(str(data.get("optimizer")), {})
+        return {**protocol, **optimizer, **data}
 
     @field_validator("protocol")
     @classmethod

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Schedule = Literal["drop_once", "drop_once_kept", "drop_twice", "halve_four_times", "constant"]
+Schedule = Literal["drop_once", "drop_once_kept", "drop_twice", "halve_four_times", "half_cosine", "constant"]
 """How the learning rate falls over a training; see :class:`ddcore.spec.EvaluationConfig`."""
 
 
@@ -119,6 +119,38 @@ PROTOCOLS: Mapping[str, Protocol] = {
             "tests": 20,
         },
     ),
+    "rded": Protocol(
+        "300 epochs with CutMix in every batch and a teacher's labels of each batch, divergence at temperature 20",
+        "Sun et al., RDED, CVPR 2024 (arXiv 2312.03526)",
+        {
+            "repeats": 3,
+            "labels": "online",
+            "optimizer": "adamw",
+            "lr": 0.001,
+            "weight_decay": 0.01,
+            "schedule": "half_cosine",
+            "batch_size": 50,
+            "augmentation": "auto",
+            "cutmix": 1.0,
+        },
+    ),
+    "cim": Protocol(
+        "1000 epochs under Siamese augmentation on a teacher's logits of each batch",
+        "Shang et al., CIM, ECCV 2026",
+        {
+            "repeats": 3,
+            "epochs": 1000,
+            "labels": "online",
+            "label_loss": "mse_logits",
+            "optimizer": "adamw",
+            "lr": 0.001,
+            "weight_decay": 1e-4,
+            "schedule": "drop_twice",
+            "batch_size": 50,
+            "augmentation": "auto",
+            "tests": 4,
+        },
+    ),
     "mtt": Protocol(
         "1000 epochs under Siamese augmentation at the learning rate that the set learned",
         "Cazenavette et al., MTT, CVPR 2022 (arXiv 2203.11932)",
@@ -156,3 +188,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
 
 ADAM: Mapping[str, Any] = {"lr": 0.003, "weight_decay": 0.0, "schedule": "constant"}
 """What DC-bench's alternative optimiser comes with."""
+ADAMW: Mapping[str, Any] = {"lr": 0.001, "weight_decay": 0.01, "schedule": "constant"}
+"""What AdamW comes with, as its authors have it."""
+ONLINE: Mapping[str, Any] = {"temperature": 20.0}
+"""What labels of every batch come with, as in RDED."""

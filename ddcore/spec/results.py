@@ -133,17 +133,35 @@ class TrainingProtocol(Outcome):
     passes: int | None = Field(None, description="Epochs really made.")
     lr: float | None = Field(None, description="Learning rate.")
     lr_is: str | None = Field(None, description="`given`, or `learned with the set`.")
-    lr_drops: LearningRateDrops | None = Field(None, description="Null where the rate is constant.")
+    lr_drops: LearningRateDrops | None = Field(None, description="Null where the rate does not drop.")
+    lr_schedule: str | None = Field(None, description="How else it falls; see `evaluation.schedule`.")
     momentum: float | None = Field(None, description="Null but with SGD.")
     weight_decay: float | None = None
     batch_size: int | None = None
     augmentation: tuple[str, ...] = Field((), description="Operations on the training images.")
     augmenter: str | None = Field(None, description="How they are applied.")
     cutmix: float | None = Field(None, description="Probability that a batch is mixed.")
-    labels: Literal["hard", "soft"] | None = Field(None, description="That the distilled set was learned with.")
-    temperature: float | None = Field(None, description="Of soft labels; null with hard ones.")
+    labels: Literal["hard", "soft", "online"] | None = Field(
+        None, description="That the distilled set was learned with: of images, or of every batch (`online`)."
+    )
+    temperature: float | None = Field(None, description="Of the labels of a teacher; null where they have none.")
+    label_loss: str | None = Field(None, description="What was minimised, where a teacher labelled every batch.")
+    teacher_mode: str | None = Field(
+        None, description="Whether batch normalisation of that teacher took running statistics (`eval`)."
+    )
     scored_on: str | None = None
     stages: StagedTraining | None = Field(None, description="Where networks learned the set in stages.")
+
+
+class TeacherReport(Outcome):
+    """The network that labelled every batch, and that the bundle holds."""
+
+    network: dict[str, Any] = Field({}, description="Its architecture, as in a specification.")
+    epochs: int | None = Field(None, description="That it was trained for on the real images.")
+    accuracy: float | None = Field(None, description="Percent of the whole test set, with running statistics.")
+    dtype: str | None = Field(None, description="`float16` or `float32`, of its weights: those that labelled.")
+    mode: str | None = Field(None, description="`eval` or `train`: statistics that its batch normalisation took.")
+    bytes: int | None = Field(None, description="Size of `teacher.safetensors`.")
 
 
 class RobustScores(Outcome):
@@ -250,6 +268,7 @@ class Results(Mapping[str, Any], ArchitectureScores):
     bytes: int | None = Field(
         None, description="Size of `distilled.safetensors`, the images as they are delivered; null in older results."
     )
+    teacher: TeacherReport | None = Field(None, description="That labelled every batch, where one did.")
     epochs: int | None = Field(None, description="`evaluation.epochs`.")
     checkpoint: str | None = Field(None, description="Images of which moment were scored: `last` or `best`.")
     at_step: int | None = Field(None, description="The step that they are of, where that is not the last one.")

@@ -100,8 +100,8 @@ class Adam(_OfWeights):
         weight_decay: on all weights.
     """
 
-    _decoupled = False
-    """Whether weights decay by themselves, and not by their gradients."""
+    decoupled = False
+    """Whether weights decay by ``lr * weight_decay`` of themselves, instead of by their gradient."""
 
     def __init__(self, weights: Sequence[Tensor], lr: float, *, weight_decay: float = 0.0) -> None:
         super().__init__(weights, lr)
@@ -121,14 +121,14 @@ class Adam(_OfWeights):
         means, squares, steps = ([one[key] for one in known] for key in ("exp_avg", "exp_avg_sq", "step"))
         adam(
             weights, gradients, means, squares, [], steps, amsgrad=False, beta1=0.9, beta2=0.999, lr=self.lr,
-            weight_decay=self._weight_decay, eps=1e-8, maximize=False, decoupled_weight_decay=self._decoupled,
+            weight_decay=self._weight_decay, eps=1e-8, maximize=False, decoupled_weight_decay=self.decoupled,
         )  # fmt: skip
 
 
 class AdamW(Adam):
-    """As :class:`torch.optim.AdamW` has it: a step first takes off ``lr`` times ``weight_decay`` of each weight.
+    """As :class:`torch.optim.AdamW` has it: :class:`Adam`, but weights decay beside the gradient.
 
     Source: Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019 (arXiv 1711.05101).
     """
 
-    _decoupled = True
+    decoupled = True

@@ -50,6 +50,7 @@ def recipe_of(
         augmenter=augmenter,
         cutmix=config.cutmix,
         temperature=config.temperature,
+        label_loss=config.label_loss,
     )
     return scheduled(recipe, config, config.epochs)
 
@@ -64,7 +65,7 @@ def scheduled(recipe: Recipe, config: EvaluationConfig, epochs: int) -> Recipe:
         return replace(recipe, drops=(2 * epochs // 3, 5 * epochs // 6), drop_factor=0.2, restarts=False)
     if config.schedule == "halve_four_times":
         return replace(recipe, drops=tuple(n * epochs // 5 for n in range(1, 5)), drop_factor=0.5, restarts=False)
-    return replace(recipe, drops=())
+    return replace(recipe, drops=(), half_cosine=config.schedule == "half_cosine")
 
 
 def described(config: EvaluationConfig, recipe: Recipe, labels: Labels) -> TrainingProtocol:
@@ -75,6 +76,12 @@ def described(config: EvaluationConfig, recipe: Recipe, labels: Labels) -> Train
         recipe: made of it.
         labels: that the distilled set is learned with.
     """
+    softened = labels == "soft" or (labels == "online" and config.label_loss == "kl")
+    optional: dict[str, str] = {}
+    if labels == "online":
+        optional = {"label_loss": config.label_loss, "teacher_mode": config.teacher_mode}
+    if recipe.half_cosine:
+        optional["lr_schedule"] = "half_cosine"
     drops = LearningRateDrops(after_passes=recipe.drops, factor=recipe.drop_factor, clears_momentum=recipe.restarts)
     return TrainingProtocol(
         name=config.protocol,
@@ -90,6 +97,7 @@ def described(config: EvaluationConfig, recipe: Recipe, labels: Labels) -> Train
         augmenter=config.augmenter,
         cutmix=recipe.cutmix,
         labels=labels,
-        temperature=recipe.temperature if labels == "soft" else None,
+        temperature=recipe.temperature if softened else None,
         scored_on="test, all images, last pass",
+        **optional,
     )

@@ -1,7 +1,8 @@
 """Train networks on real or synthetic images: the one trainer behind evaluation, teachers and experts.
 
-SGD, Adam or AdamW (:mod:`ddcore.training.optimizers`), cross-entropy with classes or probabilities, shuffled
-mini-batches, augmentation with parameters for every image, and CutMix (Yun et al., ICCV 2019).
+SGD, Adam or AdamW (:mod:`ddcore.training.optimizers`), cross-entropy with classes or probabilities or the distance from
+a teacher's logits of each batch, shuffled mini-batches, augmentation with parameters for every image, and CutMix (Yun
+et al., ICCV 2019).
 
 One network at a time: on a CPU, several networks stacked under ``torch.func.vmap`` never train faster.
 Measured on 2 cores by ``python -m benchmarks`` (stacked against in turn): equal for ConvNets of
@@ -25,13 +26,17 @@ from ddcore.augment.siamese import Strategy
 from ddcore.augment.training import Augmenter, siamese
 from ddcore.data.sampling import batches
 from ddcore.errors import DivergedError
+from ddcore.formulas import label_losses
 from ddcore.nets.functional import Functional, Params
+from ddcore.spec.evaluation import LabelLoss
 from ddcore.training.optimizers import SGD, Adam, AdamW, Optimizer, Velocity
 
 _SCORING_PIECES = 16
 
 OnEpoch = Callable[[int], None]
 """Told the number of passes made."""
+Labeller = Callable[[Tensor], Tensor]
+"""A teacher's logits (N, classes) float32, as constants, of normalised images (N, C, H, W) as a network sees them."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,12 @@ class Recipe:
         drops: passes after which the learning rate is multiplied by ``drop_factor``.
         drop_factor: positive.
         restarts: whether the optimiser forgets its state (the momentum) when the rate drops.
+        half_cosine: whether the rate is lr (1 + cos(pi e / 2 epochs)) / 2 after e passes, and ends at half of ``lr``.
         strategy: operations of augmentation; empty for none.
         augmenter: how they are applied.
         cutmix: probability that an augmented batch is mixed with itself (beta 1).
         temperature: what logits are divided by before their softmax meets the labels.
+        label_loss: what is minimised where a teacher labels the batches; ``mse_logits`` takes no temperature.
     """
 
     epochs: int
@@ -63,10 +70,12 @@ class Recipe:
     drops: tuple[int, ...] = ()
     drop_factor: float = 0.1
     restarts: bool = True
+    half_cosine: bool = False
     strategy: Strategy = ()
     augmenter: Augmenter = siamese
     cutmix: float = 0.0
     temperature: float = 1.0
+    label_loss: LabelLoss = "kl"
 
 
 def train(
@@ -81,6 +90,7 @@ def train(
     on_epoch: OnEpoch | None = None,
     check_stop: Callable[[], None] | None = None,
     velocity: Velocity | None = None,
+    labeller: Labeller | None = None,
 ) -> Velocity:
     """Train a network in place.
 
@@ -97,6 +107,7 @@ def train(
         on_epoch: called after each pass with the number of passes made; may raise to end training.
         check_stop: called after each step; may raise to end training.
         velocity: what the optimiser of an earlier training arrived at, to go on with; at rest by default.
+        labeller: labels every batch, augmented and mixed, in the place of ``labels``.
 
     Returns:
         What the optimiser arrived at.
@@ -123,7 +134,11 @@ def train(
                 batch = recipe.augmenter(batch, recipe.strategy, generator)
                 if recipe.cutmix > 0:
                     batch, targets = cutmix(batch, targets, functional.classes, generator, probability=recipe.cutmix)
-                loss = F.cross_entropy(functional.logits(params, batch) / recipe.temperature, targets)
+                logits = functional.logits(params, batch)
+                if labeller is None:
+                    loss = F.cross_entropy(logits / recipe.temperature, targets)
+                else:
+                    loss = _from_teacher(logits, labeller(batch), recipe)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -132,6 +147,8 @@ def train(
             _check_finite(loss, epoch, recipe)
             if epoch in recipe.drops:
                 optimizer = _with_lower_rate(optimizer, weights, recipe, recipe.drops.count(epoch))
+            if recipe.half_cosine:
+                optimizer.lr = recipe.lr * (1 + math.cos(math.pi * epoch / (2 * recipe.epochs))) / 2
             if on_epoch is not None:
                 on_epoch(epoch)
         return optimizer.velocity
@@ -167,6 +184,13 @@ def accuracy(
         predicted = functional.logits(params, batch, training=False).argmax(dim=1)
         correct += (predicted == expected.to(device)).sum()
     return 100.0 * int(correct) / len(labels)
+
+
+def _from_teacher(logits: Tensor, of_teacher: Tensor, recipe: Recipe) -> Tensor:
+    """How far a network is from what the teacher says of the same images."""
+    if recipe.label_loss == "mse_logits":
+        return label_losses.mse_logits(logits, of_teacher)
+    return label_losses.kl(logits, of_teacher, recipe.temperature)
 
 
 def _optimizer(weights: list[Tensor], recipe: Recipe, lr: float) -> Optimizer:

@@ -52,7 +52,11 @@ def kind(label: str, ipc: int, jobs: Sequence[str], mean: float) -> Document:
 
 
 COMPARISON: Document = {
-    "jobs": [job(0, 0), job(1, 0, random=score(50)), job(2, 1, accuracy=None, status="running", minutes=None)],
+    "jobs": [
+        job(0, 0, teacher_bytes=2048),
+        job(1, 0, random=score(50)),
+        job(2, 1, accuracy=None, status="running", minutes=None),
+    ],
     "kinds": [kind("dm, ipc 1", 1, JOBS[:2], 60.5), kind("dm, ipc 2", 2, JOBS[2:], 70)],
     "differences": [{"path": "ipc", "values": dict(zip(JOBS, (1, 1, 2), strict=True))}],
     "curves": [
@@ -122,6 +126,7 @@ class TestCommand:
         lines = [re.split(r" {2,}", line.strip()) for line in out.splitlines()]
         assert ["ipc", "1", "1", "2"] in lines
         assert [JOBS[1], "dm, ipc 1", "1", "succeeded", "61.0 ± 1.0", "50.0 ± 1.0", "–", "2.5", "640"] in lines
+        assert [JOBS[0], "dm, ipc 1", "0", "succeeded", "60.0 ± 1.0", "–", "–", "2.5", "640 + 2048"] in lines
         assert [JOBS[2], "dm, ipc 2", "2", "running", "–", "–", "–", "–", "640"] in lines
         assert ["dm, ipc 1", "2", "60.5 ± 0.5 % (2 seeds)", "–", "55.5 ± 0.5 % (2 seeds)"] in lines
         assert "CMI: they were read by different probes" in out

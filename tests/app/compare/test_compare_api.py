@@ -42,13 +42,14 @@ class TestDocument:
     def test_table(self, api: Api, add_job: AddJob) -> None:
         jobs = [
             add_job(spec=spec_of(), name='a "name", with commas', results=results([60, 62])),
-            add_job(spec=spec_of(evaluation={"epochs": 5})),
+            add_job(spec=spec_of(evaluation={"epochs": 5}), results={**results([60]), "teacher": {"bytes": 2048}}),
         ]
         answer = api.get("/v1/jobs:compare.csv", params={"ids": ",".join(jobs)})
         assert answer.headers["content-type"].startswith("text/csv")
         first, second = csv.DictReader(io.StringIO(answer.text))
         assert (first["id"], first["name"]) == (jobs[0], 'a "name", with commas')
-        assert (first["accuracy"], first["accuracy_std"], second["accuracy"]) == ("61.0", "1.0", "")
+        assert (first["accuracy"], first["accuracy_std"], second["accuracy"]) == ("61.0", "1.0", "60.0")
+        assert (first["teacher_bytes"], second["teacher_bytes"]) == ("", "2048")
         assert (first["evaluation.epochs"], second["evaluation.epochs"]) == ("300", "5")
 
 

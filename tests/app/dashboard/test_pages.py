@@ -254,6 +254,17 @@ class TestJob:
         places = [shown.index(words) for words in order]
         assert places == sorted(places)
 
+    def test_the_teacher_that_goes_with_the_images_is_shown_beside_them(
+        self, api: Api, add_job: Callable[..., str]
+    ) -> None:
+        accuracy = {"mean": 71.0, "std": 0.5, "networks": 2, "values": [70.5, 71.5]}
+        teacher = {"network": {"name": "convnet"}, "accuracy": 93.86, "bytes": 2048, "mode": "eval"}
+        results = {"accuracy": accuracy, "controls": {}, "epochs": 3, "checkpoint": "last", "bytes": 25_600}
+        page = Page(api.get(f"/jobs/{add_job(status='succeeded', results={**results, 'teacher': teacher})}"))
+        assert "Size 25.0 KiB Teacher 2.0 KiB labels every batch; right on 93.9 % itself" in page.text
+        plain = Page(api.get(f"/jobs/{add_job(status='succeeded', results=results)}"))
+        assert "labels every batch" not in plain.text
+
     def test_the_best_step_is_named(self, api: Api, add_job: Callable[..., str]) -> None:
         accuracy = {"mean": 71.0, "std": 0.5, "networks": 2, "values": [70.5, 71.5]}
         results = {"accuracy": accuracy, "controls": {}, "epochs": 3, "checkpoint": "best", "at_step": 1200}

@@ -44,6 +44,14 @@ def test_results_stand_beside_the_control(distilled: Callable[..., Any]) -> None
     assert "| random real images, as many | 40.00 | 1.00 | 2 |" in text
     assert "The set beats random real images: +21.2 ± 1.1 points." in text
     assert "The set takes 1.5 KiB" in card(distilled(results={**distilled().results, "bytes": 1536}))
+    teacher = {"network": {"name": "convnet", "norm": "batch"}, "epochs": 40, "accuracy": 93.9, "bytes": 2048}
+    protocol = {"name": "rded", "labels": "online"}
+    taught = card(distilled(results={**distilled().results, "bytes": 1536, "teacher": teacher, "protocol": protocol}))
+    assert "The set takes 1.5 KiB (`distilled.safetensors`), and its teacher 2.0 KiB (`teacher.safetensors`)." in taught
+    assert "alone with the labels that a teacher gives every augmented batch for 300 epochs" in taught
+    assert "The teacher is a convnet (batch) that was trained on all real images for 40 epochs and reaches 93.90 %" in (
+        taught
+    )
     assert "6 images (3 x 6 x 5) in 3 classes" in text
     assert "1 % of their number" in text
     assert "MIM" in text

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+import json
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +13,7 @@ import torch
 from typing_extensions import override
 
 from ddcore import bundle, engine
+from ddcore.bundle.exports import export_zip
 from ddcore.bundle.folder import read_manifest
 from ddcore.errors import DataError
 from ddcore.methods.dm import DM
@@ -31,6 +35,16 @@ FIELDS: dict[str, Any] = {
 }
 
 
+ONLINE = {
+    "labels": "online",
+    "audit": False,
+    "repeats": 1,
+    "epochs": 2,
+    "controls": ["random", "herding"],
+    "teacher": {"network": {"name": "convnet", "depth": 1, "width": 4, "norm": "batch"}, "epochs": 1, "pool": 3},
+}
+
+
 def made(folder: Path, **fields: Any) -> Path:
     """Folder of the bundle of a run."""
     out = folder / "out"
@@ -45,6 +59,8 @@ def reproduces(out: Path) -> bool:
     assert reported.pop("bytes") == (out / "distilled.safetensors").stat().st_size
     reported.pop("probe")
     reported.pop("audit")
+    if "teacher" in reported:
+        assert reported["teacher"].pop("bytes") == (out / "teacher.safetensors").stat().st_size
     return bundle.train_on(out) == reported
 
 
@@ -84,7 +100,7 @@ def test_training_again_gives_the_reported_figures_by_every_protocol(
     protocol: str, tmp_path: Path, learning: str
 ) -> None:
     method = {**FIELDS["method"], "name": learning}
-    evaluation = {"protocol": protocol, "repeats": 1, "epochs": 4, "batch_size": 8}
+    evaluation = {"protocol": protocol, "repeats": 1, "epochs": 4, "batch_size": 8, "teacher": ONLINE["teacher"]}
     out = made(tmp_path, method=method, evaluation=evaluation)
     content, manifest = bundle.read(out), read_manifest(out)
     assert reproduces(out)
@@ -120,6 +136,58 @@ def test_training_again_gives_controls_soft_labels_and_scores(labels: str, tmp_p
         torch.testing.assert_close(content.soft_labels.sum(dim=1), torch.ones(20))
 
 
+class Phases(Callback):
+    """Remembers the phases."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int | None]] = []
+
+    def on_phase(self, phase: str, total: int | None) -> None:
+        self.seen.append((phase, total))
+
+
+@pytest.mark.parametrize("fields", [{"teacher_mode": "train"}, {"label_loss": "mse_logits"}])
+def test_the_teacher_goes_with_the_set_and_labels_alike(fields: dict[str, Any], tmp_path: Path) -> None:
+    """Nothing is trained but the networks that are scored, and the figures are the same."""
+    out = made(tmp_path, evaluation={**ONLINE, **fields})
+    manifest, content = read_manifest(out), bundle.read(out)
+    recipe, report = manifest.recipe, content.results["teacher"]
+    assert recipe.teacher is not None
+    assert (recipe.labels, recipe.label_loss) == ("online", fields.get("label_loss", "kl"))
+    assert (recipe.teacher.mode, recipe.teacher.dtype) == (fields.get("teacher_mode", "eval"), "float16")
+    assert recipe.teacher.network["name"] == "convnet"
+    data = (out / recipe.teacher.file).read_bytes()
+    assert manifest.files[recipe.teacher.file].sha256 == hashlib.sha256(data).hexdigest()
+    assert report["bytes"] == len(data)
+    phases = Phases()
+    again = bundle.train_on(out, callback=phases)
+    assert [phase for phase, _ in phases.seen] == ["loading", "evaluating"]
+    for name in ("accuracy", "controls", "protocol"):
+        assert again[name] == content.results[name]
+    assert again["teacher"] == {name: value for name, value in report.items() if name != "bytes"}
+    export_zip(out, tmp_path / "bundle.zip")
+    with zipfile.ZipFile(tmp_path / "bundle.zip") as archive:
+        assert archive.read("teacher.safetensors") == data
+
+
+def test_an_unscored_set_has_its_teacher_and_a_set_without_one_is_refused(tmp_path: Path) -> None:
+    out = made(tmp_path, evaluation={**ONLINE, "repeats": 0})
+    content = bundle.read(out)
+    assert content.results["accuracy"] is None
+    assert content.results["teacher"]["accuracy"] > 0
+    assert bundle.train_on(out, repeats=1)["accuracy"]["networks"] == 1
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["files"]["teacher.safetensors"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"`evaluation\.labels`: 'online', but a teacher is missing"):
+        bundle.train_on(out)
+    (out / "teacher.safetensors").write_bytes(b"other")
+    manifest["files"]["teacher.safetensors"] = {"bytes": 5, "sha256": hashlib.sha256(b"else").hexdigest()}
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"teacher\.safetensors was changed or damaged"):
+        bundle.train_on(out)
+
+
 def test_an_unscored_set_has_its_soft_labels(tmp_path: Path) -> None:
     teacher = {"network": {"name": "convnet", "depth": 1, "width": 4}, "epochs": 1}
     out = made(tmp_path, evaluation={"repeats": 0, "labels": "soft", "teacher": teacher})
@@ -136,13 +204,6 @@ def test_fewer_networks_are_the_first_of_those_reported(scored_bundle: Path) -> 
 
 
 def test_progress_is_told(scored_bundle: Path) -> None:
-    class Phases(Callback):
-        def __init__(self) -> None:
-            self.seen: list[tuple[str, int | None]] = []
-
-        def on_phase(self, phase: str, total: int | None) -> None:
-            self.seen.append((phase, total))
-
     phases = Phases()
     bundle.train_on(scored_bundle, repeats=1, callback=phases)
     assert phases.seen == [("loading", None), ("evaluating", 26)]

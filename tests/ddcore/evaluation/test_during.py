@@ -77,6 +77,22 @@ class TestWhatItIsOf:
         assert steps_of(said, "accuracy/best_coreset") == [4]
         assert said.metrics[4]["accuracy/best_coreset"] > said.metrics[4]["accuracy/random"]
 
+    def test_a_teacher_labels_every_batch_on_the_way_too(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from ddcore.evaluation import during
+
+        learned: list[tuple[bool, float]] = []
+
+        def train(*arguments: Any, labeller: Any, **_: Any) -> None:
+            learned.append((labeller is not None, arguments[4].temperature))
+
+        monkeypatch.setattr(during, "train", train)
+        spec = job({"every": 4, "epochs": 1})
+        spec["evaluation"] |= {"labels": "online", "teacher": TEACHER}
+        run(spec, tmp_path, cache)
+        assert learned == [(True, 20.0)] * 3, "the images twice, and random ones"
+
     def test_better_images_score_better(self, tmp_path: Path, cache: Path) -> None:
         """Of a start from noise, which teaches nothing, and what it becomes."""
         spec = job({"every": 1, "epochs": 60}, iterations=2, init="noise")

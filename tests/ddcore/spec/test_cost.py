@@ -121,6 +121,16 @@ def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_
             {"evaluation": {"repeats": 1, "epochs": 1, "labels": "soft", "eight_bit": True, "worth": {"sizes": 6}}},
         ),
         ("random", {"evaluation": {"repeats": 1, "epochs": 1, "scores": ["label_robust", "augmentation_robust"]}}),
+        (
+            "random",
+            {
+                "evaluation": {
+                    "repeats": 1, "epochs": 2, "labels": "online", "controls": ["random", "best_coreset"],
+                    "eight_bit": True, "worth": {"sizes": 2}, "scores": ["augmentation_robust"],
+                    "teacher": {"network": {"name": "convnet", "width": 16}, "epochs": 1},
+                },
+            },
+        ),
         ("random", {"evaluation": {"repeats": 1, "epochs": 4, "tests": 2, "networks": ["mlp", "convnet"]}}),
     ],
 )  # fmt: skip

@@ -49,6 +49,7 @@ PUBLISHED = {
     "dc_bench_crop_flip_jitter": (5, 1000, "crop_flip_jitter", "eight_bit"),
     "idc": (3, 1000, "auto", "stacked"), "ncfm": (10, 2000, "auto", "stacked"),
     "mtt": (5, 1000, "auto", "siamese"), "bptt": (10, 300, "none", "siamese"),
+    "rded": (3, 300, "auto", "siamese"), "cim": (3, 1000, "auto", "siamese"),
     "seqmatch": (5, 1000, "auto", "siamese"), "pdd": (5, 500, "auto", "siamese"),
 }  # fmt: skip
 
@@ -99,15 +100,34 @@ def test_pools_and_networks_mix() -> None:
         (
             {"schedule": "cosine"},
             "/schedule",
-            "must be one of 'drop_once', 'drop_once_kept', 'drop_twice', 'halve_four_times' or 'constant'",
+            "must be one of 'drop_once', 'drop_once_kept', 'drop_twice', 'halve_four_times', 'half_cosine' or 'constant'",
         ),
-        ({"optimizer": "lion"}, "/optimizer", "must be one of 'sgd' or 'adam'"),
+        ({"optimizer": "lion"}, "/optimizer", "must be one of 'sgd', 'adam' or 'adamw'"),
         ({"lr": 0}, "/lr", "`lr` is 0, but must be greater than 0"),
         ({"cutmix": 1.5}, "/cutmix", "`cutmix` is 1.5, but must be at most 1"),
         ({"tests": 0}, "/tests", "must be at least 1"),
         ({"temperature": 0}, "/temperature", "must be greater than 0"),
         ({"full_images": 0}, "/full_images", "must be at least 1"),
-        ({"labels": "both"}, "/labels", "must be one of 'hard' or 'soft'"),
+        ({"labels": "both"}, "/labels", "must be one of 'hard', 'soft' or 'online'"),
+        ({"labels": "online", "teacher": None}, "/teacher", "`teacher` is None: input should be a valid dictionary"),
+        (
+            {"label_loss": "mse_logits"},
+            "/label_loss",
+            "`label_loss` is 'mse_logits', but `labels` is 'hard', so no teacher labels the batches; use `labels`: "
+            "'online', or drop it",
+        ),
+        ({"labels": "soft", "teacher_mode": "train"}, "/teacher_mode", "but `labels` is 'soft', so no teacher labels"),
+        (
+            {"labels": "online", "teacher_mode": "train"},
+            "/teacher_mode",
+            "the teacher `convnet` has no batch normalisation (`norm` is 'instance'); use `teacher_mode`: 'eval', or a "
+            "network with `norm`: 'batch'",
+        ),
+        (
+            {"labels": "online", "teacher_mode": "train", "teacher": {"network": "mlp"}},
+            "/teacher_mode",
+            "the teacher `mlp` has no batch normalisation (`norm` is 'none')",
+        ),
         ({"controls": ["random", "random"]}, "/controls", "'random' is listed 2 times"),
         ({"scores": ["robust"]}, "/scores/0", "must be one of 'label_robust' or 'augmentation_robust'"),
         ({"teacher": {"epoch": 3}}, "/teacher/epoch", "did you mean `epochs`?"),
@@ -176,6 +196,28 @@ def test_a_protocol_replaces_the_evaluation_of_a_preset_and_fields_amend_it() ->
     assert replaced == EvaluationConfig(protocol="dc")
 
 
+def test_labels_of_every_batch_come_with_their_temperature_and_adamw() -> None:
+    usual = EvaluationConfig(labels="online")
+    assert (usual.temperature, usual.optimizer, usual.lr, usual.weight_decay) == (20, "adamw", 0.001, 0.01)
+    given = EvaluationConfig(labels="online", optimizer="sgd", lr=0.1)
+    assert (given.optimizer, given.lr, given.weight_decay) == ("sgd", 0.1, 5e-4)
+    learned = EvaluationConfig(protocol="mtt", labels="online")
+    assert (learned.optimizer, learned.lr, learned.temperature) == ("sgd", None, 20)
+    assert EvaluationConfig(labels="online", temperature=4).temperature == 4
+    assert EvaluationConfig(labels="soft").temperature == 1
+    rded, cim = EvaluationConfig(protocol="rded"), EvaluationConfig(protocol="cim")
+    assert (rded.labels, rded.label_loss, rded.temperature, rded.optimizer) == ("online", "kl", 20, "adamw")
+    assert (cim.labels, cim.label_loss, cim.schedule, cim.weight_decay) == ("online", "mse_logits", "drop_twice", 1e-4)
+    assert EvaluationConfig(protocol="rded", labels="hard").temperature == 1
+
+
+def test_labels_that_a_method_learned_and_those_of_every_batch_exclude_each_other() -> None:
+    job = {**JOB, "method": {"name": "tesla", "labels": "soft"}, "evaluation": {"labels": "online", "lr": 0.01}}
+    with pytest.raises(SpecError, match=r"/evaluation/labels: .* learns labels of its own, .* use `method\.labels`"):
+        parse(job)
+    parse({**job, "method": "tesla"})
+
+
 def test_conditions_are_each_trained_once() -> None:
     config = EvaluationConfig(controls=("random", "full"), scores=("label_robust", "augmentation_robust"))
     first, others = config.conditions(0), config.conditions(1)
@@ -203,6 +245,7 @@ def test_conditions_are_each_trained_once() -> None:
         ({}, False),
         ({"labels": "soft"}, True),
         ({"labels": "soft", "repeats": 0}, True),
+        ({"labels": "online"}, True),
         ({"scores": ("label_robust",)}, True),
         ({"scores": ("augmentation_robust",)}, False),
         ({"controls": ("herding",)}, True),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddcore.training.optimizers import SGD, Adam, Optimizer
+from ddcore.training.optimizers import SGD, Adam, AdamW, Optimizer
 
 CASES: Sequence[tuple[type[SGD] | type[Adam], type[torch.optim.Optimizer], Mapping[str, float]]] = (
     (SGD, torch.optim.SGD, {}),
@@ -19,6 +19,8 @@ CASES: Sequence[tuple[type[SGD] | type[Adam], type[torch.optim.Optimizer], Mappi
     (SGD, torch.optim.SGD, {"momentum": 0.5, "weight_decay": 0.01}),
     (Adam, torch.optim.Adam, {}),
     (Adam, torch.optim.Adam, {"weight_decay": 0.01}),
+    (AdamW, torch.optim.AdamW, {"weight_decay": 0.0}),
+    (AdamW, torch.optim.AdamW, {"weight_decay": 0.3}),
 )
 
 

@@ -68,6 +68,7 @@ def test_the_standard_recipe_is_the_published_one(epochs: int, passes: int, drop
 
 
 DC = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "batch_size": 256, "optimizer": "sgd", "cutmix": 0.0}
+ADAMW = {**DC, "lr": 0.001, "batch_size": 50, "optimizer": "adamw"}
 TABLE: dict[str, tuple[int, dict[str, Any]]] = {
     "standard": (301, DC), "dc": (301, DC), "dc_mnist": (1001, DC), "dc_bn": (1001, DC), "dsa": (1001, DC),
     "dm": (1001, DC), "cafe": (601, DC), "cafe_dsa": (1001, DC), "idm": (1001, DC), "dc_bench": (301, DC),
@@ -77,6 +78,14 @@ TABLE: dict[str, tuple[int, dict[str, Any]]] = {
     "ncfm": (2000, {**DC, "optimizer": "adamw", "lr": 0.001, "batch_size": 128, "cutmix": 0.5}),
     "mtt": (1001, {**DC, "lr": 0.0213}), "seqmatch": (1001, {**DC, "lr": 0.0213}), "pdd": (501, {**DC, "lr": 0.0213}),
     "bptt": (300, {**DC, "weight_decay": 0.0, "batch_size": 640}),
+    "rded": (
+        300,
+        {**ADAMW, "weight_decay": 0.01, "cutmix": 1.0, "temperature": 20.0, "label_loss": "kl", "half_cosine": True},
+    ),
+    "cim": (
+        1000,
+        {**ADAMW, "weight_decay": 1e-4, "label_loss": "mse_logits", "drops": (666, 833), "drop_factor": 0.2},
+    ),
 }  # fmt: skip
 
 
@@ -93,6 +102,11 @@ def test_adam_comes_with_the_rate_of_dc_bench_and_without_drops() -> None:
     recipe = recipe_of(EvaluationConfig(protocol="dc_bench", optimizer="adam"), ())
     assert (recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.drops) == ("adam", 0.003, 0, ())
     assert recipe_of(EvaluationConfig(optimizer="adam", lr=0.1), ()).lr == 0.1
+
+
+def test_adamw_comes_with_the_decay_of_its_authors() -> None:
+    recipe = recipe_of(EvaluationConfig(optimizer="adamw"), ())
+    assert (recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.drops) == ("adamw", 0.001, 0.01, ())
 
 
 def test_a_shorter_schedule_keeps_its_shape() -> None:
@@ -129,6 +143,13 @@ def test_a_recipe_in_words() -> None:
         "temperature": 4.0,
         "scored_on": "test, all images, last pass",
     }
+    online = EvaluationConfig(protocol="rded", epochs=6)
+    in_words = described(online, recipe_of(online, ("flip",)), "online").model_dump(mode="json")
+    assert (in_words["labels"], in_words["temperature"], in_words["lr_drops"]) == ("online", 20.0, None)
+    assert (in_words["label_loss"], in_words["teacher_mode"]) == ("kl", "eval")
+    assert (in_words["lr_schedule"], in_words["optimizer"]) == ("half_cosine", "adamw")
+    raw = EvaluationConfig(protocol="cim")
+    assert described(raw, recipe_of(raw, ()), "online").temperature is None
     adam = EvaluationConfig(optimizer="adam", lr=None, epochs=6)
     words = described(adam, recipe_of(adam, (), learning_rate=0.5), "hard")
     assert (words.momentum, words.lr_drops, words.temperature) == (None, None, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -169,6 +170,56 @@ def test_a_schedule_without_restart_is_that_of_the_framework(
     theirs = makes[optimizer](net.parameters(), lr=0.02, weight_decay=1e-3)
     train(f, params, *batch, recipe, generator(7))
     framework_training(net, *batch, recipe, generator(7), theirs)
+    assert_equal_networks(params, net)
+
+
+def test_half_a_cosine_ends_at_half_the_rate(batch: tuple[Tensor, Tensor]) -> None:
+    """With AdamW, as RDED scores: lr (1 + cos(pi e / 2 E)) / 2 in the epoch with the index e."""
+    config = ConvNetConfig(width=8, depth=2, norm="none")
+    recipe = Recipe(6, lr=0.02, weight_decay=0.1, batch_size=8, optimizer="adamw", half_cosine=True)
+    f = functional(config)
+    params = f.new(generator())
+    net = module(params, config)
+    train(f, params, *batch, recipe, generator(7))
+    theirs, source = torch.optim.AdamW(net.parameters(), lr=0.02, weight_decay=0.1), generator(7)
+    for epoch in range(6):
+        theirs.param_groups[0]["lr"] = 0.01 * (1 + math.cos(math.pi * epoch / 12))
+        for rows in torch.randperm(20, generator=source).split(8):
+            theirs.zero_grad()
+            F.cross_entropy(net(batch[0][rows]), batch[1][rows]).backward()
+            theirs.step()
+    assert_equal_networks(params, net)
+
+
+@pytest.mark.parametrize("loss", ["kl", "mse_logits"])
+def test_a_teacher_labels_what_the_network_sees(
+    loss: Literal["kl", "mse_logits"], batch: tuple[Tensor, Tensor]
+) -> None:
+    """Batches augmented and mixed: by hand, with the same draws, and the teacher's logits of the result."""
+    strategy, source = ("crop", "cutout"), generator(7)
+    recipe = Recipe(
+        3, lr=0.1, momentum=0.0, weight_decay=0.0, batch_size=8, strategy=strategy, cutmix=0.7, temperature=5.0,
+        label_loss=loss,
+    )  # fmt: skip
+    teacher = build(ConvNetConfig(width=4, depth=1), SHAPE, 3).eval()
+    f = functional()
+    params = f.new(generator())
+    net = module(params)
+    train(f, params, *batch, recipe, generator(7), labeller=lambda images: teacher(images).detach())
+    for _ in range(3):
+        for rows in torch.randperm(20, generator=source).split(8):
+            images = siamese.apply(siamese.draw(strategy, len(rows), SHAPE, source), batch[0][rows])
+            images, _ = cutmix(images, batch[1][rows], 3, source, probability=0.7)
+            ours, theirs = net(images), teacher(images).detach()
+            if loss == "kl":
+                p, q = (torch.log_softmax(logits / 5.0, dim=1) for logits in (theirs, ours))
+                distance = (p.exp() * (p - q)).sum(dim=1).mean()
+            else:
+                distance = (ours - theirs).square().mean()
+            gradients = torch.autograd.grad(distance, list(net.parameters()))
+            with torch.no_grad():
+                for p, g in zip(net.parameters(), gradients, strict=True):
+                    p.sub_(0.1 * g)
     assert_equal_networks(params, net)
 
 
