@@ -84,6 +84,24 @@ def mean_embedding_distance(real: Tensor, synthetic: Tensor) -> Tensor:
     return (real - synthetic).square().sum()
 
 
+def paired_absolute(real: Tensor, synthetic: Tensor) -> Tensor:
+    """Mean absolute difference of paired embeddings, summed over the pairs.
+
+    The loss of CIM (Shang et al., ECCV 2026) in its released code; the paper prints squared norms.
+
+    Args:
+        real: (n, F).
+        synthetic: (n, F), the k-th belongs to the k-th of ``real``.
+
+    Returns:
+        Scalar ``sum_k mean_f |real_kf - synthetic_kf|``.
+
+    >>> paired_absolute(torch.zeros(2, 2), torch.tensor([[1.0, 3.0], [0.0, -1.0]])).item()
+    2.5
+    """
+    return (real - synthetic).abs().mean(dim=1).sum()
+
+
 def released_risk(real: Moments, synthetic: Tensor) -> RiskTerms:
     """BACON as its released code computes it, summed over dimensions (and classes, where batched).
 

@@ -81,7 +81,7 @@ class JobSpec(SpecModel):
         "auto",
         description="Operations of differentiable Siamese augmentation joined by `_`, `none`, or `auto` "
         "(all, without flip where a mirrored image changes its class). Default: `auto`, but `none` for `bptt`, "
-        "`dc` and `cafe`, and `color_crop_cutout` for `idc` and `dream`.",
+        "`dc` and `cafe`, `color_crop_cutout` for `idc` and `dream`, and `crop_cutout` for `cim`.",
     )
     init: Literal["real", "noise", "k_means"] = Field(
         "real",

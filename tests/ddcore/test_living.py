@@ -23,6 +23,7 @@ from ddcore.spec import JobSpec, parse
 from tests.ddcore.recorder import Recorder
 
 Loads = Callable[[Dataset], None]
+TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
 OLD = (0, 1, 3, 4, 5, 7, 8, 9)
 """Digits of the set that is extended; of `3` it has fewer images than the whole."""
 
@@ -67,13 +68,17 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Loads:
     return lambda dataset: monkeypatch.setattr(sources, "load", lambda *_: dataset)
 
 
-@pytest.fixture(scope="module", params=["dm", "mosaic", "herding"])
+@pytest.fixture(scope="module", params=["dm", "mosaic", "herding", "rded"])
 def grown(request: pytest.FixtureRequest, now: Dataset, before: Dataset, tmp_path_factory: Any, cache: Path) -> Path:
     """Folder with the bundle of a set in ``a``, and that of a larger one that extends it in ``b``."""
     of: dict[str, dict[str, Any]] = {
         "dm": {},
         "mosaic": {"decoder": "mosaic"},
         "herding": {"method": {"name": "herding", "teacher": {"epochs": 1, "pool": 1}}},
+        "rded": {
+            "method": {"name": "rded", "teacher": TEACHER, "candidates": 20, "crops": 2},
+            "evaluation": {"repeats": 1, "epochs": 2, "labels": "online", "teacher": TEACHER},
+        },
     }
     folder: Path = tmp_path_factory.mktemp("grown")
     spec = job(**of[request.param])

@@ -40,7 +40,7 @@ class MosaicConfig(DecoderConfig):
         "bilinear",
         description="How the real images that a set starts from are made as small as tiles: by interpolation, at "
         "factor 2 the mean of 2 x 2 pixels (`bilinear`, IDM), or by taking one pixel of them (`nearest`, IDC). "
-        "Default: as in the released code of the method, `nearest` for `idc` and `dream`.",
+        "Default: as in the released code of the method, `nearest` for `idc`, `dream` and `cim`.",
     )
 
     def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from ddcore.spec.methods.idc import DREAMConfig, IDCConfig
 from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
 from ddcore.spec.methods.ncfm import NCFMConfig, PairsConfig
 from ddcore.spec.methods.rat_bptt import RatBPTTConfig
+from ddcore.spec.methods.rded import CIMConfig, RDEDConfig
 from ddcore.spec.methods.staged import PDDConfig, SeqMatchConfig, StagedConfig
 from ddcore.spec.methods.trajectory import ExpertsConfig, MTTConfig, TESLAConfig, TrajectoryConfig
 
@@ -29,6 +30,7 @@ __all__ = [
     "BACONConfig",
     "BPTTConfig",
     "CAFEConfig",
+    "CIMConfig",
     "CoresetConfig",
     "DCConfig",
     "DMConfig",
@@ -48,6 +50,7 @@ __all__ = [
     "PDDConfig",
     "PairsConfig",
     "QueueMatchingConfig",
+    "RDEDConfig",
     "RandomConfig",
     "RatBPTTConfig",
     "SeqMatchConfig",
