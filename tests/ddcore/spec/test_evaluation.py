@@ -100,7 +100,7 @@ def test_pools_and_networks_mix() -> None:
         (
             {"schedule": "cosine"},
             "/schedule",
-            "must be one of 'drop_once', 'drop_once_kept', 'drop_twice', 'halve_four_times', 'half_cosine' or 'constant'",
+            "one of 'drop_once', 'drop_once_kept', 'drop_twice', 'halve_four_times', 'half_cosine' or 'constant'",
         ),
         ({"optimizer": "lion"}, "/optimizer", "must be one of 'sgd', 'adam' or 'adamw'"),
         ({"lr": 0}, "/lr", "`lr` is 0, but must be greater than 0"),
