@@ -126,6 +126,7 @@ class NCFM(Method[NCFMConfig, MatchingStep]):
 
     @override
     def enter(self, index: int, synthetic: SyntheticSet) -> None:
+        """Set the rate, before the images move to their turns at it."""
         synthetic.learned["images"].lr = self._lr * self._plateau.factor
 
     @override
@@ -157,7 +158,7 @@ class NCFM(Method[NCFMConfig, MatchingStep]):
         return {"loss/base": loss, "lr_img": torch.tensor(self.config.lr_img * self._plateau.factor)}
 
     def _compare(self, real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of a class, and its slope in the features of the synthetic images; its slope in the frequencies is used.
+        """Loss of a class, and its slope in the features of its synthetic images; then the frequencies climb it.
 
         L_c = 300 mean_t sqrt(a A(t) + (1 - a) B(t)) of features at unit length.
         """

@@ -19,8 +19,8 @@ from ddcore.runtime.checkpoint import Stateful
 from ddcore.training.optimizers import SGD
 
 LAYERS = 3
-SLOPE = 0.2
-"""Of the leaky ReLU below zero."""
+LEAK = 0.2
+"""Slope of the leaky ReLU below zero."""
 
 
 class Frequencies(Stateful):
@@ -85,7 +85,7 @@ class NetworkFrequencies(GaussianFrequencies):
         for layer in range(LAYERS):
             weight, bias, scale, shift = self.weights[4 * layer : 4 * layer + 4]
             drawn = F.batch_norm(F.linear(drawn, weight, bias), None, None, scale, shift, training=True)
-            drawn = F.leaky_relu(drawn, SLOPE) if layer < LAYERS - 1 else drawn.tanh()
+            drawn = F.leaky_relu(drawn, LEAK) if layer < LAYERS - 1 else drawn.tanh()
         return drawn
 
     @override

@@ -54,7 +54,7 @@ class NCFMConfig(FeatureMatchingConfig):
     departures: ClassVar[tuple[str, ...]] = (
         "`frequency_sampler` 'network' climbs the loss, as the paper has it. The released code adds up the slope and "
         "its negative before that step, so its network stays as it was drawn.",
-        "Images are clamped to pixel values after a step too, not only before one, so the delivered ones are.",
+        "Images are clamped to pixel values after a step instead of before one, so that those delivered are such.",
     )
     job_defaults: ClassVar[Mapping[str, Any]] = {
         "decoder": {"name": "mosaic", "factor": 2},
