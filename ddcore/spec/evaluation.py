@@ -123,8 +123,7 @@ class EvaluationConfig(SpecModel):
         "sgd",
         description="With `adam`, `lr` defaults to 0.003, `weight_decay` to 0 and `schedule` to `constant`; with "
         "`adamw`, whose weight decay is no part of the gradient, to 0.001, 0.01 and `constant`. Default: `sgd`, but "
-        "`adamw` for `labels` 'online', whose slopes at a high temperature are too flat for SGD at its usual rate; "
-        "`sgd` where `lr` is null.",
+        "`adamw` for `labels` 'online', whose slopes at a high temperature are too flat for SGD at its usual rate.",
     )
     lr: float | None = Field(
         0.01, gt=0, description="Learning rate; null for the one that the set learned, as `mtt` scores."
@@ -504,6 +503,13 @@ class EvaluationConfig(SpecModel):
                 "`evaluation.labels`: 'hard'"
             )
             yield Problem("/evaluation/labels", "labels_learned", detail)
+        if self.labels == "online" and self.lr is None:
+            detail = (
+                f"`lr` is null, the learning rate that the set learned with its classes (protocol '{self.protocol}'), "
+                "but `labels` is 'online', whose slopes are others; give `evaluation.lr` (0.001 is usual, with "
+                "`optimizer`: 'adamw')"
+            )
+            yield Problem("/evaluation/lr", "learning_rate_of_other_labels", detail)
         for name, usual in (("label_loss", "kl"), ("teacher_mode", "eval")):
             value = getattr(self, name)
             if self.labels != "online" and value != usual:
@@ -530,10 +536,9 @@ class EvaluationConfig(SpecModel):
         if not isinstance(name, str) or name not in PROTOCOLS:
             return data
         protocol: dict[str, Any] = dict(PROTOCOLS[name].fields)
-        asked = {**protocol, **data}
-        if asked.get("labels") == "online":
-            decided = "optimizer" in data or asked.get("lr", ADAMW["lr"]) is None
-            protocol = {**ONLINE, **({} if decided else {"optimizer": "adamw", **ADAMW}), **protocol}
+        if {**protocol, **data}.get("labels") == "online":
+            usual = {} if "optimizer" in data else {"optimizer": "adamw", **ADAMW}
+            protocol = {**ONLINE, **usual, **protocol}
         optimizer = {"adam": ADAM, "adamw": ADAMW}.get(str(data.get("optimizer")), {})
         return {**protocol, **optimizer, **data}
 

@@ -201,8 +201,6 @@ def test_labels_of_every_batch_come_with_their_temperature_and_adamw() -> None:
     assert (usual.temperature, usual.optimizer, usual.lr, usual.weight_decay) == (20, "adamw", 0.001, 0.01)
     given = EvaluationConfig(labels="online", optimizer="sgd", lr=0.1)
     assert (given.optimizer, given.lr, given.weight_decay) == ("sgd", 0.1, 5e-4)
-    learned = EvaluationConfig(protocol="mtt", labels="online")
-    assert (learned.optimizer, learned.lr, learned.temperature) == ("sgd", None, 20)
     assert EvaluationConfig(labels="online", temperature=4).temperature == 4
     assert EvaluationConfig(labels="soft").temperature == 1
     rded, cim = EvaluationConfig(protocol="rded"), EvaluationConfig(protocol="cim")
@@ -216,6 +214,14 @@ def test_labels_that_a_method_learned_and_those_of_every_batch_exclude_each_othe
     with pytest.raises(SpecError, match=r"/evaluation/labels: .* learns labels of its own, .* use `method\.labels`"):
         parse(job)
     parse({**job, "method": "tesla"})
+
+
+def test_a_rate_that_was_learned_with_classes_is_none_for_labels_of_every_batch() -> None:
+    job = {**JOB, "method": "mtt", "evaluation": {"labels": "online"}}
+    with pytest.raises(SpecError, match=r"/evaluation/lr: `lr` is null, .* give `evaluation\.lr` \(0\.001 is usual"):
+        parse(job)
+    given = parse({**job, "evaluation": {"labels": "online", "lr": 0.001}}).evaluation
+    assert (given.protocol, given.optimizer, given.lr) == ("mtt", "adamw", 0.001)
 
 
 def test_conditions_are_each_trained_once() -> None:
