@@ -150,9 +150,8 @@ class Bench:
     def run(self, spec: JobSpec, name: str, watch: Watch) -> None:
         """Make the images of a job, unscored."""
         unscored = spec.evaluation.model_copy(update={"repeats": 0})
-        quiet = spec.model_copy(update={"evaluation": unscored})
         engine.run(
-            quiet if spec.facts is None else quiet.knowing(spec.facts),
+            changed(spec, evaluation=unscored),
             self.folder / name,
             run_dir=self.folder / f"{name}.run",
             data_root=self.data_root,
@@ -214,7 +213,8 @@ def dm(case: Case, seed: int, bench: Bench) -> Outcome:
     begun = time.perf_counter()
     method = {"name": "dm", "batch_real": 64, "iterations": ENDLESS}
     bench.run(parse({**case.job, "seed": seed, "method": method}), "dm", Watch(begun + case.minutes * 60))
-    return Outcome(bench.accuracy("dm"), "dm", (time.perf_counter() - begun) / 60)
+    minutes = (time.perf_counter() - begun) / 60
+    return Outcome(bench.accuracy("dm"), "dm", minutes)
 
 
 def optuna(case: Case, seed: int, bench: Bench) -> Outcome:
@@ -241,7 +241,7 @@ def optuna(case: Case, seed: int, bench: Bench) -> Outcome:
             return trial.should_prune()
 
         watch = Watch(until, judge)
-        bench.run(replaced(spec, seed * 1000 + trial.number), f"trial-{trial.number}", watch)
+        bench.run(changed(spec, seed=seed * 1000 + trial.number), f"trial-{trial.number}", watch)
         if not watch.scores:
             raise TrialPruned("its first score would have come after the end")
         # A coreset takes no steps: its one score counts in every rung.
@@ -267,9 +267,9 @@ CONTENDERS: Mapping[str, Callable[[Case, int, Bench], Outcome]] = {
 }  # fmt: skip
 
 
-def replaced(spec: JobSpec, seed: int) -> JobSpec:
-    """The same job with another seed."""
-    copy = spec.model_copy(update={"seed": seed})
+def changed(spec: JobSpec, **fields: Any) -> JobSpec:
+    """The same job with other fields, which are not checked."""
+    copy = spec.model_copy(update=fields)
     return copy if spec.facts is None else copy.knowing(spec.facts)
 
 
