@@ -21,8 +21,7 @@ async def plain_body(request: Request) -> None:
     """Refuse a body of JSON that readers would understand differently, or that no database keeps.
 
     Raises:
-        MalformedJson: a key stands twice in one object, of which most readers silently take the last; or a number is
-            ``NaN`` or infinite, which JSON has not.
+        MalformedJson: a key stands twice in one object, of which most readers silently take the last.
         Invalid: a text holds U+0000, which PostgreSQL does not keep, or half of a surrogate pair, which is no text.
     """
     route = request.scope.get("route")
@@ -31,7 +30,7 @@ async def plain_body(request: Request) -> None:
     body = await request.body()
     if not body:
         return
-    document = json.loads(body, object_pairs_hook=_object, parse_constant=_no_number)
+    document = json.loads(body, object_pairs_hook=_object)
     problems = [
         Problem(pointer(path), "text", f"{where} holds {what}; leave it out") for path, where, what in _faults(document)
     ]
@@ -51,10 +50,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise MalformedJson(f"the key {json.dumps(name)} stands twice in one object of the body; leave one out")
         found[name] = value
     return found
-
-
-def _no_number(name: str) -> float:
-    raise MalformedJson(f"the body holds {name}, which is no number of JSON")
 
 
 def _faults(document: Any) -> Iterator[tuple[Path, str, str]]:

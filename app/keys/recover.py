@@ -24,29 +24,41 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tenant", default=service.DEFAULT_TENANT, help="Whose key it is.")
     tenant_id: str = parser.parse_args(arguments).tenant
     try:
-        settings = Settings()
-        database = Database(settings)
-        migrate.check(database)
-        with database.write() as session:
-            if not repository.has_tenant(session, tenant_id):
-                sys.stderr.write(
-                    f"there is no tenant '{tenant_id}'; leave --tenant out for '{service.DEFAULT_TENANT}'\n"
-                )
-                return 2
-            _, made = service.create(
-                session, load_signer(settings), settings, tenant_id=tenant_id, name="recovered", scopes=[Scope.ADMIN]
-            )
+        key = make(Settings(), tenant_id)
     except ValidationError as error:
         sys.stderr.write(f"{explain(error)}\n")
         return 2
     except DBAPIError as error:
         sys.stderr.write(f"the database cannot be used: {error.orig}\n")
         return 1
-    except (migrate.SchemaError, OSError, ValueError) as error:
+    except (migrate.SchemaError, LookupError, OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    sys.stdout.write(f"{made.text}\n")
+    sys.stdout.write(f"{key}\n")
     return 0
+
+
+def make(settings: Settings, tenant_id: str) -> str:
+    """A new admin key of a tenant.
+
+    Raises:
+        SchemaError: the database's schema is not this version's.
+        LookupError: there is no such tenant.
+    """
+    database = Database(settings)
+    try:
+        migrate.check(database)
+        with database.write() as session:
+            if not repository.has_tenant(session, tenant_id):
+                raise LookupError(
+                    f"there is no tenant '{tenant_id}'; --tenant is '{service.DEFAULT_TENANT}' by default"
+                )
+            _, made = service.create(
+                session, load_signer(settings), settings, tenant_id=tenant_id, name="recovered", scopes=[Scope.ADMIN]
+            )
+    finally:
+        database.dispose()
+    return made.text
 
 
 if __name__ == "__main__":
