@@ -17,7 +17,7 @@ from ddclient.output import JsonOption
 from ddclient.spelling import Verbs
 from ddcore.spec import did_you_mean
 
-RECOVER = "app.keys.recover"
+RECOVER = "app.system.recover_key"
 """Runs in a process of its own: the client never imports the service."""
 
 

@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import select, update
 
 from app.core.security import make_key
-from app.keys import recover, service
+from app.keys import service
 from app.keys.service import bootstrap
 from app.main import prepare
 from app.models.keys import ApiKey, LoginToken
+from app.system import recover_key
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api
@@ -248,11 +249,11 @@ class TestLastAdminKey:
     def test_a_lost_one_is_replaced_by_who_runs_the_service(
         self, api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("app.keys.recover.Settings", lambda: api.settings)
-        assert recover.main([]) == 0
+        monkeypatch.setattr("app.system.recover_key.Settings", lambda: api.settings)
+        assert recover_key.main([]) == 0
         key = capsys.readouterr().out.strip()
         assert api.acting_as(key).get("/v1/me").json()["scopes"] == ["admin"]
-        assert recover.main(["--tenant", "nobody"]) == 2
+        assert recover_key.main(["--tenant", "nobody"]) == 2
         assert "there is no tenant 'nobody'" in capsys.readouterr().err
 
 

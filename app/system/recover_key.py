@@ -1,4 +1,4 @@
-"""``python -m app.keys.recover``: an admin key where nobody holds a working one any more.
+"""``python -m app.system.recover_key``: an admin key where nobody holds a working one any more.
 
 It needs what only the service's operator has: the database and the pepper, as the API is given them.
 """
@@ -20,7 +20,7 @@ from app.keys import repository, service
 
 def main(arguments: list[str] | None = None) -> int:
     """Make the key and print it, now and never again."""
-    parser = argparse.ArgumentParser(prog="python -m app.keys.recover", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m app.system.recover_key", description=__doc__)
     parser.add_argument("--tenant", default=service.DEFAULT_TENANT, help="Whose key it is.")
     tenant_id: str = parser.parse_args(arguments).tenant
     try:
