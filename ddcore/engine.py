@@ -233,6 +233,7 @@ class _Engine:
             check_stop=self._check_stop,
             fresh=whole.fresh,
             exclude=unseen[rows_of(whole.dataset.train, parent.made)].nonzero().flatten(),
+            part=True,
         )
 
     @property

@@ -30,6 +30,7 @@ def assemble(
     check_stop: Callable[[], None] = lambda: None,
     fresh: bool = True,
     exclude: Tensor | None = None,
+    part: bool = False,
 ) -> Run:
     """The context of a job on a dataset.
 
@@ -42,13 +43,16 @@ def assemble(
         check_stop: raises ``Interrupted`` when the run has been asked to stop; never, by default.
         fresh: whether the run begins, rather than going on after an interruption.
         exclude: int64 training rows that no update may draw.
+        part: whether these are some classes of a set, of which there may be one. Networks that only compare features
+            have two outputs then.
     """
     classes = len(dataset.classes)
+    outputs = max(classes, 2) if part else classes
     run = Run(
         spec=spec,
         dataset=dataset,
         compute=compute,
-        functional=Functional(nets.build(spec.network, dataset.shape, classes), compute),
+        functional=Functional(nets.build(spec.network, dataset.shape, outputs), compute),
         strategy=strategy_for(spec.augmentation, dataset.flip),
         random=Randomness(spec.seed, compute.device),
         sampler=ClassSampler(dataset.train.labels, classes, exclude=exclude),

@@ -132,6 +132,18 @@ def test_the_manifest_tells_where_the_classes_come_from(grown: Path) -> None:
     assert "7 of its 10 classes" in (grown / "b" / "README.md").read_text()
 
 
+@pytest.mark.parametrize("case", ["changed", "new"])
+def test_a_single_class_is_made(now: Dataset, loads: Loads, tmp_path: Path, cache: Path, case: str) -> None:
+    loads(without(now, 3, 90) if case == "changed" else restricted(now, range(9)))
+    engine.run(job(), tmp_path / "a", run_dir=tmp_path / "a.run", cache=cache)
+    loads(now)
+    engine.run(job(), tmp_path / "b", run_dir=tmp_path / "b.run", parent=tmp_path / "a", cache=cache)
+    old, new = bundle.read(tmp_path / "a"), bundle.read(tmp_path / "b")
+    kept = [torch.equal(images, new.images[2 * n : 2 * n + 2]) for n, images in enumerate(old.images.split(2))]
+    assert kept == [case == "new" or label != 3 for label in range(len(kept))]
+    assert len(new.images) == 20
+
+
 def test_an_interrupted_run_ends_with_the_same_bytes(
     now: Dataset, before: Dataset, loads: Loads, tmp_path: Path, cache: Path
 ) -> None:
