@@ -18,12 +18,10 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, stdev
 from tempfile import TemporaryDirectory, gettempdir
@@ -38,7 +36,7 @@ from app.core.settings import Settings
 from app.studies import planning
 from app.studies.service import StudyService
 from benchmarks.harness import machine
-from benchmarks.quality import StudyFile
+from benchmarks.quality import StudyFile, run_stored
 from ddclient.client import Client
 from ddclient.embedded import Service, running
 from ddcore import bundle, engine
@@ -319,27 +317,9 @@ def runs(only: str = "") -> list[Run]:
     return [one for one in every if only in one.name]
 
 
-def run_all(only: str, file: StudyFile, *, again: bool = False) -> None:
-    """Run what is not stored and no other process runs.
-
-    Args:
-        only: what the name of a run must contain.
-        file: of the results.
-        again: whether to run what is stored once more.
-    """
-    for one in runs(only):
-        lock = file.claim(one.name)
-        if lock is None:
-            continue
-        with lock:
-            if one.name in file.jobs() and not again:
-                continue
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                found = process.submit(one.work).result()
-            file.add(one.name, found)
-            print(
-                f"{one.name}: {found['accuracy']['mean']:.1f} % by {found['what']}, {found['minutes']} min", flush=True
-            )
+def summary(found: Mapping[str, Any]) -> str:
+    """A run in a line."""
+    return f"{found['accuracy']['mean']:.1f} % by {found['what']}, {found['minutes']} min"
 
 
 def table(stored: Mapping[str, Any]) -> Iterator[str]:
@@ -364,7 +344,7 @@ def main() -> None:
     if "DD_DATA_ROOT" not in os.environ and any(CASES[one.case].job["dataset"] != "digits" for one in chosen):
         parser.error("cifar10 needs its images: set DD_DATA_ROOT to their folder, or choose --only digits")
     file = StudyFile("auto", Path(gettempdir()) / "ddservice-auto")
-    run_all(arguments.only, file, again=arguments.again)
+    run_stored(chosen, file, summary, again=arguments.again)
     print("\n".join(table(file.jobs())))
 
 

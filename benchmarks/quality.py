@@ -11,13 +11,13 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 from typing_extensions import override
@@ -128,6 +128,41 @@ class StudyFile:
         except Timeout:
             return None
         return lock
+
+
+class Stored(Protocol):
+    """A run that is stored under its name."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    def work(self) -> dict[str, Any]:
+        """Run it to its end, in a process of its own; what is stored of it."""
+
+
+def run_stored(
+    runs: Iterable[Stored], file: StudyFile, summary: Callable[[dict[str, Any]], str], *, again: bool = False
+) -> None:
+    """Run what is not stored and no other process runs, one after another.
+
+    Args:
+        runs: what to run.
+        file: of the results.
+        summary: a result in a line, which is printed.
+        again: whether to run what is stored once more.
+    """
+    for one in runs:
+        lock = file.claim(one.name)
+        if lock is None:
+            continue
+        with lock:
+            if one.name in file.jobs() and not again:
+                continue
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                found = process.submit(one.work).result()
+            file.add(one.name, found)
+            print(f"{one.name}: {summary(found)}", flush=True)
 
 
 def run_study(study: str, cache: Path, only: str, missing: bool) -> None:

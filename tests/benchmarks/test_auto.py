@@ -78,8 +78,8 @@ def test_runs_are_stored_once_and_summed_up_over_seeds(
     for seed in (0, 2):
         file.add(f"tiny-1 dm seed {seed}", Run("tiny-1", "dm", seed).work())
 
-    monkeypatch.setattr(auto, "ProcessPoolExecutor", InProcess)
-    auto.run_all("tiny-1", file)
+    monkeypatch.setattr(quality, "ProcessPoolExecutor", InProcess)
+    quality.run_stored(auto.runs("tiny-1"), file, auto.summary)
     assert capsys.readouterr().out == "tiny-1 dm seed 1: 71.0 % by dm, lr_img 1, 0.5 min\n"
     assert list(auto.table(file.jobs())) == ["tiny-1      dm        71.0 ± 1.0 % of 3, 0.5 min"]
 
