@@ -56,6 +56,8 @@ class MethodConfig(Component):
 
     learns_lr: ClassVar[bool] = False
     """Whether the learning rate to train networks with is learned beside the images."""
+    starts_real: ClassVar[bool] = False
+    """Whether it begins with real images alone, so that `init`: 'noise' is refused."""
     keeps_real_pixels: ClassVar[bool] = False
     """Whether its images consist of pixels of real images, however many steps it takes."""
     trains_networks: ClassVar[bool] = False

@@ -297,8 +297,10 @@ def ipc_exceeds_class(spec: JobSpec, where: str, smallest: int) -> str:
     most = 0 if _mixes(spec) else smallest // tiles
     ipc = f"`ipc` is {spec.ipc}" + (f" of {tiles} tiles" if tiles > 1 else "")
     ipc += f", mixed into {spec.images_per_class} images" if _mixes(spec) else ""
-    way_out = f"choose 1 to {most}, or `init`: 'noise'" if most else "use `init`: 'noise' or another decoder"
-    return f"{ipc}, but {where} has {smallest} training images and `init` is '{spec.init}'; {way_out}"
+    way_out = [f"choose 1 to {most}"] if most else []
+    way_out += ["add images to it"] if spec.method.starts_real else ["use `init`: 'noise'"]
+    way_out += [] if most or spec.method.starts_real else ["another decoder"]
+    return f"{ipc}, but {where} has {smallest} training images and `init` is '{spec.init}'; {', or '.join(way_out)}"
 
 
 def _mixes(spec: JobSpec) -> bool:

@@ -14,7 +14,7 @@ from ddcore import engine
 from ddcore.data import sources
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.errors import ConfigurationError, DataError
-from ddcore.spec import METHODS, parse
+from ddcore.spec import METHODS, SpecError, parse
 from ddcore.spec.results import Results
 from tests.ddcore.test_contract import fitting, job
 
@@ -36,14 +36,20 @@ def unbalanced(counts: Sequence[int]) -> Dataset:
     return describe("own", split(counts), split([4] * len(counts)))
 
 
+TOO_FEW = "cim"
+"""Its tiles are real images to begin with, four of them in each image."""
+
+
 def small_job(names: Sequence[str], counts: Sequence[int], **fields: Any) -> dict[str, Any]:
-    """At a fixed learning rate of students, and from noise where the start wants more images."""
+    """At a fixed learning rate of students; where the start wants more images, from noise or with fewer."""
     data = job(*names, dataset="own", **fields)
     for part in (data["method"], data["method"].get("base", {})):
         learns = "lr_lr" in METHODS[part["name"]].model_fields if part else False
         part |= {"lr_lr": 1e-12} if learns else {}
     tiles = parse(data).decoder.tiles
-    return data | ({"init": "noise"} if tiles * data["ipc"] > min(counts) else {})
+    if tiles * data["ipc"] <= min(counts):
+        return data
+    return data | ({"ipc": min(counts), "decoder": "identity"} if "rded" in names else {"init": "noise"})
 
 
 def run(data: Mapping[str, Any], counts: Sequence[int], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
@@ -60,6 +66,12 @@ def test_every_method_runs_or_says_why_not(
     """With all its regularisers where the sizes differ."""
     terms = [term for term in fitting(method) if term != MEASURES_SPREAD] if len(counts) > 2 else []
     data = small_job([method, *terms], counts)
+    if method == TOO_FEW:
+        with pytest.raises(SpecError, match="begins with mosaics of real images, but `init` is 'noise'"):
+            parse(data)
+        with pytest.raises(ConfigurationError, match="has 2 training images and `init` is 'real'; add images to it"):
+            run(data | {"init": "real"}, counts, tmp_path, monkeypatch)
+        return
     if method == MEASURES_SPREAD:
         with pytest.raises(ConfigurationError, match="'class 0' of own has a single training image beside those of"):
             run(data, counts, tmp_path, monkeypatch)

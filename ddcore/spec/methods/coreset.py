@@ -22,6 +22,7 @@ class CoresetConfig(MethodConfig):
 
     classes_apart: ClassVar[bool] = True
     decoders: ClassVar[tuple[str, ...]] = ("identity",)
+    starts_real: ClassVar[bool] = True
     keeps_real_pixels: ClassVar[bool] = True
 
     iterations: int = Field(0, ge=0, le=0, description="A coreset takes no steps.")

@@ -87,6 +87,7 @@ class CIMConfig(MethodConfig):
     """Refine mosaics until a trained network sees in each tile what it sees in the image that the tile was made of."""
 
     extendable: ClassVar[bool] = True
+    starts_real: ClassVar[bool] = True
     title: ClassVar[str] = "Mosaics refined by their tiles' features"
     citation: ClassVar[str] = "Shang et al., CIM, ECCV 2026"
     cost: ClassVar[str] = "light: a network trained on the real images, then `iterations` first-order steps"
