@@ -420,6 +420,21 @@ class TestSending:
         expect(part(rough, "title")).to_have_text("The request is not valid")
         expect(part(rough, "why")).to_contain_text("test_split")
 
+    def test_a_file_that_is_chosen_before_the_script_is_there(
+        self, service: Service, context: BrowserContext, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "early.zip"
+        path.write_bytes(b"any bytes")
+        page, held = context.new_page(), list[Route]()
+        page.goto(service.login_link())
+        page.route("**/static/upload_form.js*", lambda route: held.append(route))
+        with page.expect_request("**/static/upload_form.js*"):
+            page.goto(f"{service.url}/datasets", wait_until="commit")
+        page.locator("[data-files=files]").set_input_files(path)
+        for route in held:
+            route.continue_()
+        expect(page.get_by_role("button", name="Upload")).to_be_enabled()
+
     def test_a_file_that_is_gone(self, service: Service, rough: Page, tmp_path: Path) -> None:
         path = tmp_path / "gone.zip"
         path.write_bytes(b"any bytes")

@@ -23,7 +23,9 @@ export class UploadForm {
     this.#onChange = onChange;
     this.#form = root.querySelector("form");
     for (const input of root.querySelectorAll("[data-files]")) {
-      input.addEventListener("change", () => { this.#take(() => chosen(input.files)); });
+      const take = () => { this.#take(() => chosen(input.files)); };
+      input.addEventListener("change", take);
+      if (input.files.length) take(); // chosen before this script was there
     }
     this.#listenForDrops();
     this.#form.addEventListener("submit", (event) => { event.preventDefault(); this.#begin(); });
