@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from threading import Thread
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from app import migrate
@@ -41,6 +42,7 @@ from app.system.readiness import BrokerProbe
 from ddcore.version import __version__
 
 UPLOADS = re.compile(r"/v1/datasets/[^/]+/content")
+EVERY_ROUTE = [Depends(known_parameters), Depends(plain_body)]
 DESCRIPTION = "Turn a labelled image dataset into a few synthetic images per class that train a model almost as well."
 
 
@@ -61,8 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan,
-        dependencies=[Depends(known_parameters), Depends(plain_body)],
-        responses=problems.ANY_PROBLEM,
+        dependencies=EVERY_ROUTE,
     )
     database = Database(settings)
     signer = load_signer(settings)
@@ -78,13 +79,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, limit=settings.body_limit, uploads=UPLOADS)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     app.add_middleware(RequestContext)
+    app.router.routes.extend(_slices().routes)
+    docs.install(app)
+    return app
+
+
+@cache
+def _slices() -> APIRouter:
+    """The routes of every slice: read from their functions once, however many applications a process makes."""
+    router = APIRouter(dependencies=EVERY_ROUTE, responses=problems.ANY_PROBLEM)
     for slice_ in (
         compare, jobs, studies, datasets, events, alerts, logs, metrics, artifacts, catalog, keys, system, reports,
         dashboard,
     ):  # fmt: skip
-        app.include_router(slice_.router)
-    docs.install(app)
-    return app
+        router.include_router(slice_.router)
+    return router
 
 
 @asynccontextmanager

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, TypeVar
 
 import anyio
 from fastapi import Header, Query, Response
 from starlette.concurrency import run_in_threadpool
 
+from app.core.versioned import Versioned
+
 LOOK_EVERY_S = 0.5
-
-
-class Versioned(Protocol):
-    """What a document needs for it: a ``version`` that grows with every change, and its own address in ``links``."""
-
-    id: str
-    version: int
-    links: dict[str, str]
-
-    def model_dump_json(self) -> str:
-        """The document as JSON."""
 
 
 D = TypeVar("D", bound=Versioned)

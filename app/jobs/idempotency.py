@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from fastapi import Response
 from sqlalchemy import Select, delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -14,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.core.errors import Gone, IdempotencyMismatch
 from app.core.security import Principal
 from app.core.tables import clock
-from app.core.versions import Versioned, answer
+from app.core.versioned import Versioned
 from app.models.jobs import IdempotencyKey
 
 
@@ -29,16 +28,6 @@ class Answer:
 def remembered(document: Versioned) -> Answer:
     """What a request that made a job or a study is answered with, as it is remembered."""
     return Answer(document.links["self"], document.model_dump_json().encode())
-
-
-def respond(made: Versioned | Answer) -> Response:
-    """201 with what was made and where it is; or 200 with the first answer to the key, once more."""
-    if isinstance(made, Answer):
-        headers = {"Location": made.location, "Idempotent-Replayed": "true"}
-        return Response(made.body, 200, headers, "application/json")
-    response = answer(made, 201)
-    response.headers["Location"] = made.links["self"]
-    return response
 
 
 def identifier(made: Versioned | Answer) -> str:

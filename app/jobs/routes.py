@@ -25,6 +25,7 @@ from app.core.paths import JobId
 from app.core.problems import responses
 from app.core.versions import IfNoneMatch, KnownVersion, Wait, answer, changed, unless_known
 from app.jobs import idempotency
+from app.jobs.answering import respond
 from app.jobs.repository import Filters
 from app.jobs.schemas import (
     CancelRequest,
@@ -240,7 +241,7 @@ def _create(
     jobs: JobTransactions, key: str | None, operation: str, body: object, wanted: Wanted, parent_id: str | None = None
 ) -> Response:
     digest = idempotency.request_digest(operation, body)
-    return idempotency.respond(jobs.create(wanted, key, digest, parent_id))
+    return respond(jobs.create(wanted, key, digest, parent_id))
 
 
 def _version(if_match: str | None) -> int | None:

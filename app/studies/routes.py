@@ -23,6 +23,7 @@ from app.core.paths import StudyId
 from app.core.problems import responses
 from app.core.versions import IfNoneMatch, KnownVersion, Wait, answer, changed, unless_known
 from app.jobs import idempotency
+from app.jobs.answering import respond
 from app.jobs.routes import IdempotencyHeader
 from app.models.states import STUDY_TERMINAL, StudyState
 from app.studies.schemas import StudyDocument, StudyRequest, StudyValidation
@@ -45,7 +46,7 @@ REPLAYED: dict[int | str, dict[str, Any]] = {
 def create(body: StudyRequest, studies: StudiesToWrite, key: IdempotencyHeader = None) -> Response:
     """Begin a study: its jobs are queued at once, and the best of them go on by themselves."""
     digest = idempotency.request_digest("study", body.model_dump(mode="json", by_alias=True))
-    return idempotency.respond(studies.create(lambda service: service.plan(body), key, digest))
+    return respond(studies.create(lambda service: service.plan(body), key, digest))
 
 
 @router.post(":validate", response_model=StudyValidation, responses=responses(Invalid))

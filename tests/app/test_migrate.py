@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, make_url, select, text
 
 from app import migrate
@@ -44,6 +45,11 @@ def test_head_is_the_models(empty: Settings) -> None:
     with migrate.migrating(database) as connection:
         command.check(migrate.config(connection))
     database.dispose()
+
+
+def test_the_files_are_numbered_in_the_order_of_the_chain() -> None:
+    chain = ScriptDirectory.from_config(migrate.config()).walk_revisions()
+    assert migrate.revisions() == tuple(script.revision for script in reversed(list(chain)))
 
 
 def test_upgrade_twice_and_down_to_nothing(empty: Settings) -> None:
