@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ddcore.formulas.batch_statistics import moments
 from ddcore.machine.compute import Compute, compile_for_each_shape
 from ddcore.nets.network import Network, Shape, Tap, Taps
 
@@ -159,6 +160,37 @@ class Functional:
             output = (*output.blocks, output.features, output.logits)
         outputs = output if isinstance(output, tuple) else (output,)
         return tuple(tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in outputs)
+
+    def with_moments(self, params: Params, x: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+        """Logits of one batch in evaluation mode, and the statistics of what comes to each batch normalisation.
+
+        The pass is not compiled, and its batch is never cut: the statistics are those of all its images.
+
+        Args:
+            params: as from :meth:`new`.
+            x: normalised images (N, C, H, W).
+
+        Returns:
+            (N, classes) logits, and by the name of the normalisation, in the order of the pass, the mean and the biased
+            variance (channels,), float32 and differentiable.
+        """
+        template = self._templates[False]
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+
+        def note(name: str, maps: Tensor) -> None:
+            found[name] = moments(maps.float() if maps.dtype == torch.bfloat16 else maps)
+
+        hooks = [
+            module.register_forward_pre_hook(lambda _, inputs, name=name: note(name, inputs[0]))
+            for name, module in template.named_modules()
+            if isinstance(module, nn.BatchNorm2d)
+        ]
+        try:
+            (logits,) = self.plain("logits", params, x.contiguous(memory_format=self.compute.layout), training=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return logits, found
 
     def _run(self, tap: Tap, params: Params, x: Tensor, training: bool) -> tuple[Tensor, ...]:
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape or len(x) == 0:

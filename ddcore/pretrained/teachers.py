@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from typing_extensions import override
 
 from ddcore.errors import DataError
+from ddcore.formulas.batch_statistics import distance_of_moments
 from ddcore.machine import capacity
 from ddcore.machine.capacity import format_bytes
 from ddcore.nets.functional import Functional, Params
@@ -313,6 +314,23 @@ class Teacher:
     def features(self, images: Tensor) -> Tensor:
         """Features (N, F) float32 of normalised images (N, C, H, W) as they are, differentiable to the images."""
         return self._pool.functional.features(self._params, images, training=False)
+
+    def unlikeness(self, images: Tensor, first_layer: float) -> tuple[Tensor, Tensor]:
+        """Logits of a batch, and how far its statistics are from those of the real images.
+
+        Args:
+            images: normalised (N, C, H, W), at least two.
+            first_layer: factor of the first normalisation; that of all others is 1.
+
+        Returns:
+            Logits (N, classes), and the sum over all batch normalisations, a scalar; differentiable to the images.
+        """
+        logits, statistics = self._pool.functional.with_moments(self._params, images)
+        distances = [
+            distance_of_moments(*found, self._params[f"{name}.running_mean"], self._params[f"{name}.running_var"])
+            for name, found in statistics.items()
+        ]
+        return logits, first_layer * distances[0] + torch.stack(distances[1:]).sum()
 
     def _features(self, rows: Tensor) -> Tensor:
         return self._run.real_features(self._params, rows, functional=self._pool.functional)

@@ -134,6 +134,23 @@ PROTOCOLS: Mapping[str, Protocol] = {
             "cutmix": 1.0,
         },
     ),
+    "fadrm": Protocol(
+        "300 epochs with CutMix in every batch of 16, and labels of each by a teacher that normalises by it",
+        "Cui et al., FADRM, NeurIPS 2025 (arXiv 2506.24125)",
+        {
+            "repeats": 3,
+            "labels": "online",
+            "teacher_mode": "train",
+            "teacher": {"network": {"name": "resnet18", "norm": "batch"}},
+            "optimizer": "adamw",
+            "lr": 0.001,
+            "weight_decay": 0.01,
+            "schedule": "half_cosine",
+            "batch_size": 16,
+            "augmentation": "crop_flip_scale",
+            "cutmix": 1.0,
+        },
+    ),
     "cim": Protocol(
         "1000 epochs under Siamese augmentation on a teacher's logits of each batch",
         "Shang et al., CIM, ECCV 2026",

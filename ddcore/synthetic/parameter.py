@@ -1,16 +1,13 @@
-"""Tensors that distillation learns, each with an optimiser of its own: momentum SGD, or AdamW."""
+"""Tensors that distillation learns, each with an optimiser of its own, here momentum SGD."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddcore.synthetic import class_adamw
-from ddcore.synthetic.class_adamw import AdamW, Moving
 from ddcore.synthetic.class_sgd import Bounds, Rate, coast_before_, step_and_coast_
 
 Longest = Callable[[Tensor], Tensor | float]
@@ -120,62 +117,3 @@ class LearnedByClass(Learned):
             momentum=self.momentum,
             bounds=self.bounds,
         )
-
-
-class LearnedByAdamW(Learned):
-    """Class-major rows whose AdamW steps once for each class (:mod:`ddcore.synthetic.class_adamw`).
-
-    Attributes:
-        square: second moment, same shape as the value; ``velocity`` is the first.
-        taken: (classes,) int64 on the CPU, steps of each class.
-
-    Args:
-        start: (classes * rows, ...), class after class.
-        classes: how many there are.
-        rule: of a step.
-        lr: learning rate to begin with. Default: that of the rule.
-    """
-
-    lr: float
-
-    def __init__(self, start: Tensor, *, classes: int, rule: AdamW, lr: float | None = None) -> None:
-        super().__init__(start, lr=rule.lr if lr is None else lr, momentum=0.0)
-        self.square = torch.zeros_like(self.velocity)
-        self.taken = torch.zeros(classes, dtype=torch.int64)
-        self._rule = rule
-
-    @property
-    def _moving(self) -> Moving:
-        return Moving(self.value.detach(), self.velocity, self.square, self.taken)
-
-    @property
-    def _now(self) -> AdamW:
-        return replace(self._rule, lr=self.lr)
-
-    @override
-    @torch.no_grad()
-    def restart(self, start: Tensor) -> None:
-        super().restart(start)
-        self.square.zero_()
-        self.taken.zero_()
-
-    @override
-    def begin_step(self) -> None:
-        """Coast each class to its turn in the sweep."""
-        class_adamw.coast_(self._moving, torch.arange(len(self.taken)), self._now)
-
-    @override
-    def step(self) -> None:
-        class_adamw.step_(self._moving, self.gradient, self._now)
-        class_adamw.coast_(self._moving, torch.arange(len(self.taken) - 1, -1, -1), self._now)
-
-    @override
-    def state(self) -> dict[str, Tensor]:
-        return {**super().state(), "square": self.square, "taken": self.taken}
-
-    @override
-    @torch.no_grad()
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        super().load_state(state)
-        self.square.copy_(state["square"])
-        self.taken.copy_(state["taken"])

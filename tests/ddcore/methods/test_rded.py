@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ddcore.methods import build_producer
-from ddcore.methods.rded import RDED, centred, random_crops
+from ddcore.methods.rded import RDED, centred
+from ddcore.methods.shared.crops import random_crops
 from ddcore.nets import build
 from ddcore.runtime.context import Run
 from ddcore.spec import SpecError, parse

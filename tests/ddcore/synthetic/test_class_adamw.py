@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddcore.synthetic.adam import LearnedByAdamW
 from ddcore.synthetic.class_adamw import AdamW, Moving, coast_, step_
-from ddcore.synthetic.parameter import LearnedByAdamW
 from ddcore.synthetic.set import SyntheticSet
 
 CLASSES, N, SHAPE = 4, 2, (3, 2, 2)

@@ -78,6 +78,13 @@ TABLE: dict[str, tuple[int, dict[str, Any]]] = {
     "ncfm": (2000, {**DC, "optimizer": "adamw", "lr": 0.001, "batch_size": 128, "cutmix": 0.5}),
     "mtt": (1001, {**DC, "lr": 0.0213}), "seqmatch": (1001, {**DC, "lr": 0.0213}), "pdd": (501, {**DC, "lr": 0.0213}),
     "bptt": (300, {**DC, "weight_decay": 0.0, "batch_size": 640}),
+    "fadrm": (
+        300,
+        {
+            **ADAMW, "weight_decay": 0.01, "batch_size": 16, "cutmix": 1.0, "temperature": 20.0, "label_loss": "kl",
+            "half_cosine": True,
+        },
+    ),
     "rded": (
         300,
         {**ADAMW, "weight_decay": 0.01, "cutmix": 1.0, "temperature": 20.0, "label_loss": "kl", "half_cosine": True},
