@@ -7,6 +7,7 @@ Cui et al., "Scaling up Dataset Distillation to ImageNet-1K with Constant Memory
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.augment import siamese
-from ddcore.autograd.adjoint import InnerSGD
+from ddcore.autograd.adjoint import InnerSGD, OuterGradient
 from ddcore.autograd.gradients import Gradients
 from ddcore.data.sampling import batches
 from ddcore.errors import DivergedError
@@ -91,6 +92,18 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
 
     @override
     def start(self) -> SyntheticSet:
+        synthetic = self._set({})
+        if self.config.labels == "soft":
+            synthetic.soft_labels = F.one_hot(synthetic.labels, synthetic.classes).float()
+        return synthetic
+
+    def _set(self, others: Mapping[str, Learned], start: Tensor | None = None) -> SyntheticSet:
+        """The set with its learned rate.
+
+        Args:
+            others: what else is learned, by name.
+            start: rows to start from; by default those that the job asks for.
+        """
         config = self.config
         rate = torch.tensor(config.lr_init, device=self.run.compute.device)
         move, change = config.max_move, config.max_change
@@ -100,23 +113,21 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
             momentum=config.momentum_lr,
             longest=None if change is None else lambda value: change * value,
         )
-        synthetic = self.run.synthetic_set(
+        return self.run.synthetic_set(
             lr=config.lr_img,
             momentum=config.momentum,
-            others={"lr": lr},
+            others={"lr": lr, **others},
             longest=None if move is None else lambda _: move,
+            start=start,
         )
-        if config.labels == "soft":
-            synthetic.soft_labels = F.one_hot(synthetic.labels, synthetic.classes).float()
-        return synthetic
 
     @override
     def draw(self, index: int, synthetic: SyntheticSet) -> StudentStep:
         run, config = self.run, self.config
-        first = int(torch.randint(config.max_start, (), generator=run.random.host_stream("method/start")))
-        expert = self._expert(index)
+        window, expert = self._starts(index), self._expert(index)
+        first = window[int(torch.randint(len(window), (), generator=run.random.host_stream("method/start")))]
         start, target = (self._experts.snapshot(expert, epoch) for epoch in (first, first + config.expert_epochs))
-        if synthetic.soft_labels is not None:
+        if config.labels == "soft":
             with torch.no_grad():
                 logits = run.functional.logits(target, synthetic.images, training=False)
             synthetic.soft_labels = logits.softmax(dim=1)
@@ -150,10 +161,24 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
         if self.config.gradient == "unrolled":
             end = step.training.unroll(start, step.synthetic.moving_images, step.labels)
             trajectory_loss(self._trained(end), start, target).backward()
+        elif self._may_follow(loss):
+            self._follow(step.synthetic, step.pull_back(trajectory_slope(student, start, target)))
         else:
-            rate.gradient.add_(step.pull_back(trajectory_slope(student, start, target)).lr)
+            step.synthetic.rest()
         distance = squared_distance(student, target).sqrt()
         return {"loss/base": loss, "lr": rate.value.detach().clone(), "student_distance": distance}
+
+    def _starts(self, index: int) -> range:  # noqa: ARG002 - for windows that move
+        """Snapshots that the student of a step may start from."""
+        return range(self.config.max_start)
+
+    def _may_follow(self, loss: Tensor) -> bool:  # noqa: ARG002 - for limits of it
+        """Whether the set takes the step, given its loss."""
+        return True
+
+    def _follow(self, synthetic: SyntheticSet, slope: OuterGradient) -> None:
+        """Add what a student's training says of all but the images."""
+        synthetic.learned["lr"].gradient.add_(slope.lr)
 
     @override
     def advance(self, step: StudentStep) -> None:

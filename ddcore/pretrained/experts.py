@@ -22,6 +22,7 @@ from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import ExpertsConfig
 from ddcore.training import trainer
+from ddcore.training.flatness import Flatness
 from ddcore.training.trainer import OnEpoch
 
 
@@ -63,7 +64,7 @@ class Experts(Pool):
             "expert",
             run,
             network=run.spec.network.model_dump(mode="json"),
-            recipe=config.model_dump(mode="json", exclude={"count", "epochs"}),
+            recipe=config.recipe,
             augmentation=run.strategy,
             **({} if starts is None else {"starts": starts.digest()}),
         )
@@ -121,6 +122,7 @@ class Experts(Pool):
             weight_decay=0.0,
             batch_size=self.config.batch_size,
             strategy=run.strategy,
+            flatness=Flatness(self.config.rho, self.config.alpha) if self.config.rho else None,
         )
         try:
             for epoch in range(length, self.epochs + 1):

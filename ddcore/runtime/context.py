@@ -22,10 +22,11 @@ from ddcore.runtime.randomness import Randomness
 from ddcore.runtime.real_batches import RealBatches
 from ddcore.spec import JobSpec, NetworkConfig
 from ddcore.synthetic import decoders, initial
+from ddcore.synthetic.adam import LearnedByAdamW
 from ddcore.synthetic.class_adamw import AdamW
 from ddcore.synthetic.class_sgd import Rate
 from ddcore.synthetic.decoders import Decoder
-from ddcore.synthetic.parameter import Learned, LearnedByAdamW, Longest
+from ddcore.synthetic.parameter import Learned, Longest
 from ddcore.synthetic.set import SyntheticSet
 
 PIECE = 512
@@ -156,6 +157,7 @@ class Run:
         pixel_units: bool = False,
         others: Mapping[str, Learned] | None = None,
         longest: Longest | None = None,
+        start: Tensor | None = None,
     ) -> SyntheticSet:
         """The starting images with momentum SGD.
 
@@ -168,6 +170,7 @@ class Run:
                 move 1 / s times as far: learning continues in normalised units, at a rate of lr / s^2.
             others: what else is learned, by name.
             longest: limit of a step, see :class:`ddcore.synthetic.parameter.Learned`.
+            start: rows to start from; by default those that ``spec.init`` asks for.
         """
         decoder = self.decoder()
         variance = torch.tensor(self.dataset.std).square().view(1, -1, 1, 1).to(self.compute.device)
@@ -177,7 +180,7 @@ class Run:
             return of_rows / variance if pixel_units else of_rows
 
         return SyntheticSet(
-            self.starting_images(decoder),
+            self.starting_images(decoder) if start is None else start,
             self.spec.ipc,
             lr=rate,
             momentum=momentum,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class SpecModel(BaseModel):
     """Frozen, closed (unknown fields are refused) and finite (no NaN or infinity)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
 
 class Component(SpecModel):

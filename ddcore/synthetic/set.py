@@ -33,7 +33,8 @@ class SyntheticSet:
         decoder: makes images of rows; by default every row is an image.
         class_steps: whether the optimiser of the rows steps once for each class instead of once for all.
         others: what else is learned, by name (``lr``: the rate to train on the images with; ``labels``: (C * ipc, C)
-            weights of the classes, to train with); regularisers do not pull on it.
+            weights of the classes, to train with; ``label_logits``: the same before a softmax); regularisers do not
+            pull on it.
         max_norm: the gradient of everything learned is cut to this norm before a step; ``None`` for no cut.
         longest: limit of a step, see :class:`ddcore.synthetic.parameter.Learned`.
         learned_by: makes what learns the rows, from where they start and ``lr``; by default SGD with ``momentum``.
@@ -78,6 +79,7 @@ class SyntheticSet:
         self._longest = longest
         self._learned_by = learned_by
         self._clipping = clipping
+        self._resting = False
         self._make_live(range(ipc))
 
     def _make_live(self, live: range) -> None:
@@ -164,9 +166,12 @@ class SyntheticSet:
     def soft_labels(self) -> Tensor | None:
         """(C * per_class, C) float32 weights of the classes to train with instead of ``labels``, as constants.
 
-        Probabilities that a method has set, or what is learned as ``labels``; ``None`` where there is neither.
+        Probabilities that a method has set, or what is learned as ``labels`` or ``label_logits``; ``None`` where there
+        is none of them.
         """
-        learned = self._others.get("labels")
+        logits, learned = self._others.get("label_logits"), self._others.get("labels")
+        if logits is not None:
+            return logits.value.detach().softmax(dim=1)
         return self._soft_labels if learned is None else learned.value.detach()
 
     @soft_labels.setter
@@ -255,12 +260,19 @@ class SyntheticSet:
 
     def begin_step(self) -> None:
         """Be where the gradient of the coming step is to be taken, with no gradient yet."""
+        self._resting = False
         self.clear_gradient()
         for part in self.learned.values():
             part.begin_step()
 
+    def rest(self) -> None:
+        """Have the step that has begun move nothing, whatever its gradient."""
+        self._resting = True
+
     def step(self) -> None:
         """Take one optimiser step on everything that is learned."""
+        if self._resting:
+            return
         if self._clipping is not None:
             self._clipping.cut_(part.gradient for part in self._of_images.values())
         if self._max_norm is not None:
@@ -287,8 +299,8 @@ class SyntheticSet:
             if name == "images":
                 row = int((~torch.isfinite(value)).flatten(1).any(dim=1).nonzero()[0])
                 where = f" (class {row // len(self.live)})"
-            rate = "lr_lr" if name == "lr" else "lr_img"
-            remedy = f"`{steps_path}.{rate}`" + ("" if name == "lr" else " or the regulariser weights")
+            rate = {"lr": "lr_lr", "labels": "lr_labels", "label_logits": "lr_labels"}.get(name, "lr_img")
+            remedy = f"`{steps_path}.{rate}`" + (" or the regulariser weights" if rate == "lr_img" else "")
             raise DivergedError(
                 f"the synthetic {name} became NaN or infinite at step {step}{where}; those of the last checkpoint are "
                 f"kept. Lower {remedy}, or use `precision`: 'fp32'"

@@ -29,6 +29,7 @@ from ddcore.errors import DivergedError
 from ddcore.formulas import label_losses
 from ddcore.nets.functional import Functional, Params
 from ddcore.spec.evaluation import LabelLoss
+from ddcore.training.flatness import Flatness, flatten_
 from ddcore.training.optimizers import SGD, Adam, AdamW, Optimizer, Velocity
 
 _SCORING_PIECES = 16
@@ -58,6 +59,7 @@ class Recipe:
         augmenter: how they are applied.
         cutmix: probability that an augmented batch is mixed with itself (beta 1).
         temperature: what logits are divided by before their softmax meets the labels.
+        flatness: of the minimum that is looked for, at the price of a second pass a step; ``None`` for any.
         label_loss: what is minimised where a teacher labels the batches; ``mse_logits`` takes no temperature.
     """
 
@@ -75,6 +77,7 @@ class Recipe:
     augmenter: Augmenter = siamese
     cutmix: float = 0.0
     temperature: float = 1.0
+    flatness: Flatness | None = None
     label_loss: LabelLoss = "kl"
 
 
@@ -134,13 +137,12 @@ def train(
                 batch = recipe.augmenter(batch, recipe.strategy, generator)
                 if recipe.cutmix > 0:
                     batch, targets = cutmix(batch, targets, functional.classes, generator, probability=recipe.cutmix)
-                logits = functional.logits(params, batch)
-                if labeller is None:
-                    loss = F.cross_entropy(logits / recipe.temperature, targets)
-                else:
-                    loss = _from_teacher(logits, labeller(batch), recipe)
+                of_teacher = None if labeller is None else labeller(batch)
+                loss = _loss(functional.logits(params, batch), targets, of_teacher, recipe)
                 optimizer.zero_grad()
                 loss.backward()
+                if recipe.flatness is not None:
+                    _flatten(functional, params, weights, batch, targets, of_teacher, recipe)
                 optimizer.step()
                 if check_stop is not None:
                     check_stop()
@@ -186,11 +188,34 @@ def accuracy(
     return 100.0 * int(correct) / len(labels)
 
 
-def _from_teacher(logits: Tensor, of_teacher: Tensor, recipe: Recipe) -> Tensor:
-    """How far a network is from what the teacher says of the same images."""
+def _loss(logits: Tensor, targets: Tensor, of_teacher: Tensor | None, recipe: Recipe) -> Tensor:
+    """How far a network is from the labels, or from what the teacher says of the same images where there is one."""
+    if of_teacher is None:
+        return F.cross_entropy(logits / recipe.temperature, targets)
     if recipe.label_loss == "mse_logits":
         return label_losses.mse_logits(logits, of_teacher)
     return label_losses.kl(logits, of_teacher, recipe.temperature)
+
+
+def _flatten(
+    functional: Functional,
+    params: Params,
+    weights: list[Tensor],
+    batch: Tensor,
+    targets: Tensor,
+    of_teacher: Tensor | None,
+    recipe: Recipe,
+) -> None:
+    """Replace the gradients by those towards a flat minimum; the statistics of batch normalisation move only once."""
+    if recipe.flatness is None:
+        raise ValueError("the recipe looks for no flat minimum")
+    names = functional.names
+    again = {name: value if name in names else value.clone() for name, value in params.items()}
+
+    def slopes_again() -> None:
+        _loss(functional.logits(again, batch), targets, of_teacher, recipe).backward()
+
+    flatten_(weights, slopes_again, recipe.flatness)
 
 
 def _optimizer(weights: list[Tensor], recipe: Recipe, lr: float) -> Optimizer:

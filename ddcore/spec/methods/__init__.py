@@ -14,6 +14,7 @@ from ddcore.spec.methods.coreset import (
     KMeansConfig,
     RandomConfig,
 )
+from ddcore.spec.methods.datm import DATMConfig
 from ddcore.spec.methods.dc import DCConfig, DSAConfig, GradientMatchingConfig
 from ddcore.spec.methods.dm import DMConfig, FeatureMatchingConfig
 from ddcore.spec.methods.idc import DREAMConfig, IDCConfig
@@ -21,6 +22,7 @@ from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
 from ddcore.spec.methods.ncfm import NCFMConfig, PairsConfig
 from ddcore.spec.methods.rat_bptt import RatBPTTConfig
 from ddcore.spec.methods.rded import CIMConfig, RDEDConfig
+from ddcore.spec.methods.sre2l import FADRMConfig, RecoveringConfig, SRe2LConfig
 from ddcore.spec.methods.staged import PDDConfig, SeqMatchConfig, StagedConfig
 from ddcore.spec.methods.trajectory import ExpertsConfig, MTTConfig, TESLAConfig, TrajectoryConfig
 
@@ -32,11 +34,13 @@ __all__ = [
     "CAFEConfig",
     "CIMConfig",
     "CoresetConfig",
+    "DATMConfig",
     "DCConfig",
     "DMConfig",
     "DREAMConfig",
     "DSAConfig",
     "ExpertsConfig",
+    "FADRMConfig",
     "FeatureCoresetConfig",
     "FeatureMatchingConfig",
     "GradientMatchingConfig",
@@ -53,6 +57,8 @@ __all__ = [
     "RDEDConfig",
     "RandomConfig",
     "RatBPTTConfig",
+    "RecoveringConfig",
+    "SRe2LConfig",
     "SeqMatchConfig",
     "StagedConfig",
     "TESLAConfig",

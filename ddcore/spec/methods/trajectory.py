@@ -41,6 +41,21 @@ class ExpertsConfig(SpecModel):
     )
     lr: float = Field(0.01, gt=0, description="Learning rate (SGD without momentum or decay, constant).")
     batch_size: int = Field(256, ge=1, description="Real images a training step.")
+    rho: float = Field(
+        0.0,
+        ge=0,
+        description="Experts that go to flat minima (FTD): distance, relative to the weights, at which GSAM takes the "
+        "slope, with a second pass a step. 0 for plain SGD (FTD, DATM: 0.01).",
+    )
+    alpha: float = Field(
+        0.3, ge=0, description="Share of the disagreeing part of the slope that GSAM takes away; nothing without `rho`."
+    )
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What their weights depend on, apart from how many there are and how long they are trained."""
+        flat = set() if self.rho else {"rho", "alpha"}
+        return self.model_dump(mode="json", exclude={"count", "epochs"} | flat)
 
     @model_validator(mode="before")
     @classmethod
@@ -204,7 +219,8 @@ class TrajectoryConfig(MethodConfig):
 
     def pretraining_passes(self, job: JobSpec, data: DataSizes) -> float:  # noqa: ARG002 - experts see real images
         """Training of the experts."""
-        return TRAINING * self.experts.count * self.trained_to * data.train
+        of_step = TRAINING * (2 if self.experts.rho else 1)
+        return of_step * self.experts.count * self.trained_to * data.train
 
     @property
     def networks_pretrained(self) -> int:
