@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from app.core.logging import configure
+from app.core.server_protocol import prompt_protocol
 from app.core.settings import Settings, explain
 from app.main import create_app, prepare
 from app.migrate import SchemaError
@@ -58,6 +59,7 @@ def server_settings(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """How the server listens, and whom it believes."""
     return uvicorn.Config(
         app,
+        http=prompt_protocol(settings.header_timeout_s),
         host=settings.host,
         port=settings.port,
         log_config=None,

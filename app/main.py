@@ -19,8 +19,9 @@ from app.core import problems
 from app.core.bodies import plain_body
 from app.core.database import Database
 from app.core.logging import warn_of_broken_offers
-from app.core.middleware import BodyLimit, HeadAsGet, HostCheck, RequestContext
+from app.core.middleware import BodyLimit, BodyPace, HeadAsGet, HostCheck, RequestContext
 from app.core.parameters import known_parameters
+from app.core.rates import Rates, Streams
 from app.core.security import load_signer
 from app.core.settings import Settings
 from app.core.storage import open_store
@@ -73,10 +74,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.keyring = Keyring(database, signer)
     app.state.store = open_store(settings)
     app.state.tailer = Tailer(database)
+    app.state.rates = Rates(settings)
+    app.state.streams = Streams(settings.max_streams)
     app.state.broker_probe = BrokerProbe(settings)
     problems.install(app)
     app.add_middleware(HeadAsGet, routes=app.router.routes)
     app.add_middleware(BodyLimit, limit=settings.body_limit, uploads=UPLOADS)
+    app.add_middleware(BodyPace, seconds=settings.body_timeout_s, uploads=UPLOADS)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     app.add_middleware(RequestContext)
     app.router.routes.extend(_slices().routes)

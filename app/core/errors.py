@@ -174,6 +174,18 @@ class QuotaExceeded(ServiceError):
     status, code, title = 429, "quota_exceeded", "Too many unfinished jobs"
 
 
+class RateLimited(ServiceError):
+    """Too many requests in a short time, or too many streams at once; ``Retry-After`` says how long to wait."""
+
+    status, code, title = 429, "rate_limited", "Too many requests"
+
+
+class RequestTimeout(ServiceError):
+    """The body of the request came too slowly, or stopped coming."""
+
+    status, code, title = 408, "request_timeout", "The body came too slowly"
+
+
 class InternalError(ServiceError):
     """The service failed; the request's id finds the reason in its log."""
 

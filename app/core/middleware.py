@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 
+import anyio
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core import errors
 from app.core.matching import has_route
 from app.core.problems import document
+from app.core.rates import STATE as RATES
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
@@ -63,6 +65,8 @@ class RequestContext:
                     headers.setdefault(name, value)
                 if scope["scheme"] == "https":
                     headers.setdefault(*STAY_ENCRYPTED)
+                for name, value in scope["state"].get(RATES, {}).items():
+                    headers.setdefault(name, value)
             await send(message)
 
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -144,6 +148,47 @@ class BodyLimit:
             return message
 
         await self._app(scope, receive_counted, send)
+
+
+class BodyPace:
+    """Gives up on a body that stops coming, or comes at less than a KiB a second for long.
+
+    An upload then ends as if its sender had gone, so that what came is kept; any other request is refused.
+
+    Args:
+        app: what is protected.
+        seconds: that a body may keep the service waiting; each KiB that comes gives one more.
+        uploads: paths whose ``PUT`` is an upload.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float, uploads: re.Pattern[str]) -> None:
+        self._app = app
+        self._seconds = seconds
+        self._uploads = uploads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, as long as its body comes."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        left, whole = self._seconds, False
+
+        async def receive_in_time() -> Message:
+            nonlocal left, whole
+            if whole:
+                return await receive()
+            before = time.monotonic()
+            with anyio.move_on_after(left):
+                message = await receive()
+                left += len(message.get("body", b"")) / 1024 - (time.monotonic() - before)
+                whole = not message.get("more_body", False)
+                return message
+            if scope["method"] == "PUT" and self._uploads.fullmatch(scope["path"]):
+                return {"type": "http.disconnect"}
+            # The framework lets only its own kind of error pass through its reading of bodies.
+            raise HTTPException(408)
+
+        await self._app(scope, receive_in_time, send)
 
 
 class HostCheck:

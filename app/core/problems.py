@@ -116,6 +116,12 @@ def _problem(request: Request, error: Exception) -> errors.ServiceError:
 
 def _http(request: Request, error: HTTPException) -> errors.ServiceError:
     match error.status_code:
+        case 408:
+            return errors.RequestTimeout(
+                "the body stopped coming, or came at less than a KiB a second for long (DD_BODY_TIMEOUT_S); send it "
+                "again",
+                headers={"Connection": "close"},
+            )
         case 404:
             return errors.NotFound(f"there is nothing at {request.url.path}")
         case 405:

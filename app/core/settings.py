@@ -122,6 +122,18 @@ class Settings(BaseSettings):
     ingest_memory_gb: float = Field(8, gt=0, description="Memory that taking images in may use, in gigabytes.")
     ingest_runtime_s: int = Field(21_600, ge=1, description="Seconds that taking images in may run.")
 
+    rate_requests: int = Field(6000, ge=0, description="Requests a minute of an API key; 0 for any number.")
+    rate_submissions: int = Field(
+        1200, ge=0, description="Submissions of jobs and studies a minute of an API key; 0 for any number."
+    )
+    rate_uploads: int = Field(3000, ge=0, description="Requests a minute that send images; 0 for any number.")
+    rate_failures: int = Field(60, ge=0, description="Wrong keys and links a minute from an address; 0 for any number.")
+    max_streams: int = Field(20, ge=0, description="Event streams of a key at once, in each process; 0 for any number.")
+    header_timeout_s: float = Field(20, gt=0, description="Seconds that a client has to send the head of a request.")
+    body_timeout_s: float = Field(
+        60, gt=0, description="Seconds that a body may keep the service waiting; each KiB of it gives one more."
+    )
+
     max_queued: int = Field(1000, ge=1, description="Unfinished jobs a tenant may have.")
     max_attempts: int = Field(3, ge=1, le=100, description="Failures after which a job is given up.")
     max_runtime_s: int = Field(86_400, ge=1, description="Default and largest `limits.max_runtime_s` of a job.")

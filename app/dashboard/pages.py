@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.artifacts.downloads import StoreDep
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
-from app.core.errors import NotFound, ServiceError
+from app.core.errors import NotFound, RateLimited, ServiceError
 from app.core.paths import JobId
 from app.dashboard import (
     audit_views,
@@ -45,7 +45,7 @@ from app.dashboard.views import view
 from app.dashboard.visitors import PageJobs
 from app.jobs.schemas import CancelRequest, JobDocument, RetryRequest
 from app.jobs.service import JobService
-from app.keys.principals import OptionalPrincipal
+from app.keys.principals import OptionalPrincipal, address
 from app.keys.routes import start_session
 from app.logs.service import LogReader
 from app.models.states import Kind
@@ -172,6 +172,10 @@ async def login(request: Request, settings: SettingsDep, signer: SignerDep) -> R
     onward = local_path(form.get("next", "/"))
     found = await run_in_threadpool(request.app.state.keyring.by_key, form.get("key", "").strip())
     if found is None or found.key_id is None:
+        try:
+            request.app.state.rates.failed(address(request))
+        except RateLimited as limited:
+            return login_page(onward, limited.detail)
         return login_page(onward, "This key is wrong, expired or revoked.")
     response = RedirectResponse(onward, 303, HEADERS)
     start_session(response, request, signer, settings, found.key_id)

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.core.dependencies import DatabaseDep
-from app.core.errors import InvalidParameter, NotFound
+from app.core.errors import InvalidParameter, NotFound, RateLimited
 from app.core.problems import responses
 from app.events import queries
 from app.events.schemas import EventPage, Level, document
 from app.events.stream import Start, Tailer
 from app.keys.ownership import OwnJob
-from app.keys.principals import JobReader
+from app.keys.principals import JobReader, StreamPlace
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
@@ -88,7 +88,8 @@ def list_events(
 @router.get(
     "/jobs/{job_id}/events:stream",
     response_class=EventSourceResponse,
-    responses=responses(InvalidParameter, NotFound),
+    dependencies=[StreamPlace],
+    responses=responses(InvalidParameter, NotFound, RateLimited),
 )
 async def stream_job_events(
     job_id: OwnJob,
@@ -104,7 +105,12 @@ async def stream_job_events(
         yield message
 
 
-@router.get("/events:stream", response_class=EventSourceResponse)
+@router.get(
+    "/events:stream",
+    response_class=EventSourceResponse,
+    dependencies=[StreamPlace],
+    responses=responses(RateLimited),
+)
 async def stream_events(
     principal: JobReader, tailer: TailerDep, start: Annotated[Start, Depends(stream_start)]
 ) -> AsyncIterator[ServerSentEvent]:

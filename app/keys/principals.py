@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from app.core.errors import Forbidden, Unauthenticated
+from app.core.rates import Rates, Streams
 from app.core.security import Principal, Scope
 from app.keys.service import ANYBODY, Keyring
 
@@ -32,7 +33,27 @@ def optional_principal(
     Raises:
         Unauthenticated: it carries a key that does not work.
         Forbidden: a session is used from another site's page.
+        RateLimited: the key asks too often, or too many wrong ones came from this address.
     """
+    rates: Rates = request.app.state.rates
+    try:
+        found = _found(request, bearer, header, cookie)
+    except Unauthenticated:
+        rates.failed(address(request))
+        raise
+    if found is not None:
+        rates.asked(found.key_id or address(request), request.method, request.url.path, request.scope["state"])
+    return found
+
+
+def address(request: Request) -> str:
+    """Whom the request comes from; behind trusted proxies, whom they name."""
+    return request.client.host if request.client else "unknown"
+
+
+def _found(
+    request: Request, bearer: HTTPAuthorizationCredentials | None, header: str | None, cookie: str | None
+) -> Principal | None:
     if not request.app.state.settings.auth:
         _check_origin(request, required=False)
         return ANYBODY
@@ -92,9 +113,21 @@ def _check_origin(request: Request, *, required: bool) -> None:
         )
 
 
+async def stream_place(request: Request, found: Annotated[Principal, Depends(principal)]) -> AsyncIterator[None]:
+    """Hold one of the key's streams open until the answer has ended.
+
+    Raises:
+        RateLimited: the key has as many open as it may.
+    """
+    streams: Streams = request.app.state.streams
+    with streams.one(found.key_id or address(request)):
+        yield
+
+
 OptionalPrincipal = Annotated[Principal | None, Depends(optional_principal)]
 AnyPrincipal = Annotated[Principal, Depends(principal)]
 JobReader = Annotated[Principal, Depends(require(Scope.JOBS_READ))]
 JobWriter = Annotated[Principal, Depends(require(Scope.JOBS_WRITE))]
 ArtifactReader = Annotated[Principal, Depends(require(Scope.ARTIFACTS_READ))]
 Admin = Annotated[Principal, Depends(require(Scope.ADMIN))]
+StreamPlace = Depends(stream_place)

@@ -11,10 +11,11 @@ from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import Invalid, LastAdminKey, NotFound, Unauthenticated
 from app.core.pagination import Page
 from app.core.problems import responses
+from app.core.rates import Rates
 from app.core.security import Signer, seal_session
 from app.core.settings import Settings
 from app.keys import repository, service
-from app.keys.principals import SESSION_COOKIE, Admin, AnyPrincipal
+from app.keys.principals import SESSION_COOKIE, Admin, AnyPrincipal, address
 from app.keys.schemas import KeyDocument, KeyRequest, LoginLink, Me, NewKeyDocument
 from app.models.keys import ApiKey
 
@@ -103,6 +104,8 @@ def login(
     with database.write() as session:
         key_id = service.use_login_token(session, signer, token)
     if key_id is None:
+        rates: Rates = request.app.state.rates
+        rates.failed(address(request))
         raise Unauthenticated(
             "this login link was used already, or is too old; `ddctl up` prints one, and "
             "`POST /v1/login-links` makes another"
