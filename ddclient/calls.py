@@ -206,6 +206,31 @@ def revoke_key(key_id: str) -> Call[None]:
     return Call("DELETE", f"/v1/api-keys/{key_id}", nothing)
 
 
+def one(kind: str, identifier: str) -> Call[dict[str, Any]]:
+    """A thing of some kind: ``tenants``, ``members``."""
+    return Call("GET", f"/v1/{kind}/{identifier}", _document)
+
+
+def make(kind: str, fields: Mapping[str, Any]) -> Call[dict[str, Any]]:
+    """Make a thing of some kind."""
+    return Call("POST", f"/v1/{kind}", _document, json=dict(fields))
+
+
+def change(kind: str, identifier: str, fields: Mapping[str, Any]) -> Call[dict[str, Any]]:
+    """Change fields of a thing of some kind."""
+    return Call("PATCH", f"/v1/{kind}/{identifier}", _document, json=dict(fields))
+
+
+def page(kind: str, query: Mapping[str, Any]) -> Call[dict[str, Any]]:
+    """A page of a list of some kind, with the cursor of the next one."""
+    return Call("GET", f"/v1/{kind}", _document, query)
+
+
+def usage(tenant_id: str | None) -> Call[dict[str, Any]]:
+    """What a tenant uses, and may use: that of the key, or another one."""
+    return Call("GET", "/v1/usage" if tenant_id is None else f"/v1/tenants/{tenant_id}/usage", _document)
+
+
 def login_link() -> Call[str]:
     """An address that opens the dashboard once."""
     return Call("POST", "/v1/login-links", lambda answer: str(answer.json()["url"]), json={})

@@ -33,6 +33,7 @@ from ddclient.commands import (
     service,
     studies,
     system,
+    team,
 )
 from ddclient.errors import ClientError, Exit
 from ddcore.errors import DistillationError
@@ -53,8 +54,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS = (
-    service, auto, jobs, list_jobs, checking, changes, compare, records, studies, datasets, catalog, keys, engine,
-    system,
+    service, auto, jobs, list_jobs, checking, changes, compare, records, studies, datasets, catalog, keys, team,
+    engine, system,
 )  # fmt: skip
 for module in COMMANDS:
     module.register(app)

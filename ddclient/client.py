@@ -20,11 +20,12 @@ from ddclient.menus import Menus
 from ddclient.metrics import Metrics
 from ddclient.models import Alert, Event, JobDocument
 from ddclient.study_client import StudyClient
+from ddclient.teams import Teams
 from ddclient.transport import Transport
 from ddcore.spec import JobSpec
 
 
-class Client(Files, Menus, StudyClient):
+class Client(Files, Menus, StudyClient, Teams):
     """A connection to one service.
 
     Without arguments it finds the service and the key of this machine by itself: ``DD_URL`` and

@@ -80,6 +80,15 @@ class Menus(Connection):
         """
         return self._transport.send(calls.create_key(name, scopes, expires_at))
 
+    def rotate_api_key(self, key_id: str, *, grace_s: int = 86_400) -> dict[str, Any]:
+        """Replace an API key by a new one that can do the same; ``key`` of the answer is shown now and never again.
+
+        Args:
+            key_id: of the old one.
+            grace_s: seconds that the old one works on, at most 30 days.
+        """
+        return self._transport.send(calls.make(f"api-keys/{key_id}:rotate", {"grace_s": grace_s}))
+
     def revoke_api_key(self, key_id: str) -> None:
         """Make an API key useless at once."""
         self._transport.send(calls.revoke_key(key_id))

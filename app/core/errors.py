@@ -169,9 +169,9 @@ class IdempotencyMismatch(ServiceError):
 
 
 class QuotaExceeded(ServiceError):
-    """The tenant has as many unfinished jobs as it may have."""
+    """The tenant has as many unfinished jobs as it may have, or its minutes of this month are used up."""
 
-    status, code, title = 429, "quota_exceeded", "Too many unfinished jobs"
+    status, code, title = 429, "quota_exceeded", "The quota is used up"
 
 
 class RateLimited(ServiceError):

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from limits import RateLimitItem, RateLimitItemPerMinute, WindowStats
@@ -164,7 +165,7 @@ def _in_redis(settings: Settings) -> RateLimiter | None:
     if not settings.broker_url.startswith(("redis://", "rediss://")):
         return None
     # Made without asking it: it may be away when the service starts.
-    timeouts = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
+    timeouts: Any = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
     return SlidingWindowCounterRateLimiter(RedisStorage(settings.broker_url, key_prefix="dd-rates", **timeouts))
 
 

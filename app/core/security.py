@@ -12,7 +12,7 @@ import secrets
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,28 @@ _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Scope(StrEnum):
-    """What an API key may be used for; ``admin`` includes the others."""
+    """What an API key may be used for; ``admin`` includes all of its tenant, ``operator`` the tenants themselves."""
 
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
     ARTIFACTS_READ = "artifacts:read"
     ADMIN = "admin"
+    OPERATOR = "operator"
+
+
+class Role(StrEnum):
+    """What a member may do for a tenant."""
+
+    VIEWER = "viewer"
+    MEMBER = "member"
+    ADMIN = "admin"
+
+    @property
+    def scopes(self) -> frozenset[Scope]:
+        """The scopes that their keys can have."""
+        read = {Scope.JOBS_READ, Scope.ARTIFACTS_READ}
+        more = {Role.VIEWER: set[Scope](), Role.MEMBER: {Scope.JOBS_WRITE}, Role.ADMIN: {Scope.JOBS_WRITE, Scope.ADMIN}}
+        return frozenset(read | more[self])
 
 
 @dataclass(frozen=True)
@@ -42,10 +58,13 @@ class Principal:
     key_id: str | None
     """``None`` where authentication is switched off."""
     scopes: frozenset[Scope]
+    address: str | None = field(default=None, compare=False)
+    """Where the request comes from."""
+    request_id: str | None = field(default=None, compare=False)
 
     def may(self, scope: Scope) -> bool:
         """Whether ``scope`` is granted."""
-        return scope in self.scopes or Scope.ADMIN in self.scopes
+        return scope in self.scopes or (Scope.ADMIN in self.scopes and scope is not Scope.OPERATOR)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
 
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -50,8 +49,7 @@ def prompt_protocol(seconds: float) -> type[H11Protocol]:
                 self._waiting = None
 
         def _give_up(self) -> None:
-            transport = cast(asyncio.Transport, self.transport)
-            if not transport.is_closing():
-                transport.close()
+            if not self.transport.is_closing():
+                self.transport.close()
 
     return Prompt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Literal
 
@@ -11,9 +12,11 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.artifacts.downloads import StoreDep
+from app.core.database import Database
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import NotFound, RateLimited, ServiceError
 from app.core.paths import JobId
+from app.core.security import Principal
 from app.dashboard import (
     audit_views,
     compare_pages,
@@ -26,6 +29,7 @@ from app.dashboard import (
     study_pages,
     study_submit_pages,
     submit_pages,
+    team_pages,
 )
 from app.dashboard.drawing import bars
 from app.dashboard.own_sets import of_jobs
@@ -47,6 +51,7 @@ from app.jobs.schemas import CancelRequest, JobDocument, RetryRequest
 from app.jobs.service import JobService
 from app.keys.principals import OptionalPrincipal, address
 from app.keys.routes import start_session
+from app.keys.service import note_login
 from app.logs.service import LogReader
 from app.models.states import Kind
 from app.system import repository as system
@@ -59,6 +64,7 @@ router.include_router(list_pages.router)
 router.include_router(study_submit_pages.router)
 router.include_router(study_pages.router)
 router.include_router(compare_pages.router)
+router.include_router(team_pages.router)
 
 SHOWN_CHILDREN = 20
 """Jobs that come from a job, on its page, at most."""
@@ -166,7 +172,7 @@ def system_page(principal: OptionalPrincipal, database: DatabaseDep, settings: S
 
 
 @router.post("/login", dependencies=[SameOrigin])
-async def login(request: Request, settings: SettingsDep, signer: SignerDep) -> Response:
+async def login(request: Request, database: DatabaseDep, settings: SettingsDep, signer: SignerDep) -> Response:
     """Start a session with a pasted API key."""
     form = await fields(request)
     onward = local_path(form.get("next", "/"))
@@ -177,9 +183,15 @@ async def login(request: Request, settings: SettingsDep, signer: SignerDep) -> R
         except RateLimited as limited:
             return login_page(onward, limited.detail)
         return login_page(onward, "This key is wrong, expired or revoked.")
+    await run_in_threadpool(_note_login, database, replace(found, address=address(request)))
     response = RedirectResponse(onward, 303, HEADERS)
     start_session(response, request, signer, settings, found.key_id)
     return response
+
+
+def _note_login(database: Database, principal: Principal) -> None:
+    with database.write() as session:
+        note_login(session, principal)
 
 
 def _apply(jobs: JobService, job_id: str, verb: Verb) -> JobDocument:

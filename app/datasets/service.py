@@ -19,6 +19,7 @@ from app.datasets.documents import document, of_files
 from app.datasets.quota import quota_of
 from app.datasets.repository import DatasetRepository
 from app.datasets.schemas import DatasetDocument, NewDataset
+from app.keys import audit
 from app.keys import repository as keys
 from app.models.datasets import Dataset, DatasetFile
 from app.models.jobs import Job
@@ -122,6 +123,7 @@ class DatasetService:
                 sha256=request.sha256,
             )
         )
+        audit.record(self.session, self.principal, "dataset.announce", made.id, name=made.name)
         return self._show([made])[0]
 
     def begin(self, dataset_id: str, start: int | None) -> tuple[int, int]:
@@ -202,6 +204,7 @@ class DatasetService:
                 extra={"allowed": shown.actions},
             )
         self._sets.change(dataset_id, {"options": options.model_dump(mode="json")})
+        audit.record(self.session, self.principal, "dataset.ingest", dataset_id, name=found.name)
         return self._ingest(self._find(dataset_id))
 
     def discard(self, dataset_id: str) -> None:
@@ -231,6 +234,7 @@ class DatasetService:
             to = VERBS["cancel"].get(State(job.status))
             if to is not None:
                 transition(self.session, job.id, to, Actor.API, message="cancelled: its set was deleted")
+        audit.record(self.session, self.principal, "dataset.delete", dataset_id, name=found.name, version=found.version)
         datasets.bury(self.session, dataset_id)
 
     def room(self, received: int = 0) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,11 +28,13 @@ from app.jobs.repository import Filters, JobRepository
 from app.jobs.schemas import CancelRequest, ExtendRequest, JobDocument, PatchRequest, RetryRequest, Validation
 from app.jobs.sorting import Place, Sort
 from app.jobs.submission import Submission
+from app.keys import audit
 from app.keys import repository as keys
 from app.logs import repository as logs
 from app.models.jobs import Job
+from app.models.keys import Tenant
 from app.models.states import Kind, State
-from app.queue import checkpoints, outbox
+from app.queue import checkpoints, outbox, usage
 from app.queue.queueing import enqueue, enqueue_all
 from app.queue.states import VERBS, Actor, actions, transition
 from ddcore.spec import Problem
@@ -165,6 +168,7 @@ class JobService:
         kept = self._extending(self.names).bundle(request.spec, self.principal.tenant_id, parent_id)
         job = submission.new_job(request, self.principal, self.settings, parent_id or request.spec.extends)
         enqueue(self.session, job, {"dataset": job.dataset, "method": job.method, "parent_id": job.parent_id})
+        audit.record(self.session, self.principal, "job.submit", job.id, method=job.method, dataset=job.dataset)
         if kept is not None:
             artifacts.share(self.session, kept, job, PARENT_BUNDLE)
         if admitted.continues and parent_id is not None:
@@ -290,6 +294,8 @@ class JobService:
             raise PreconditionFailed(
                 f"If-Match names version {version}, but the job is at {job.version}; read it again"
             )
+        if values:
+            audit.record(self.session, self.principal, "job.amend", job_id, **values)
         return self.get(job_id)
 
     def delete(self, job_id: str) -> None:
@@ -303,6 +309,7 @@ class JobService:
         self._check_alone("delete", job)
         if job.kind != Kind.DISTILLATION or not self._jobs.bury(job_id):
             raise self._illegal("delete", job)
+        audit.record(self.session, self.principal, "job.delete", job_id, method=job.method, dataset=job.dataset)
         logs.forget(self.session, job_id)
         idempotency.forget(self.session, self.principal, f"/v1/jobs/{job_id}")
 
@@ -315,6 +322,7 @@ class JobService:
             if transition(self.session, job_id, to, Actor.API, values=values, data={"verb": verb, **about}):
                 if to is State.QUEUED:
                     outbox.add(self.session, job.device_class)
+                audit.record(self.session, self.principal, f"job.{verb}", job_id, **about)
                 return self.get(job_id)
         raise self._illegal(verb, self._find(job_id))
 
@@ -357,6 +365,21 @@ class JobService:
                 f"you have {unfinished} unfinished jobs{asked}, and may have {limit}; wait for some to end, or cancel "
                 "some",
                 headers={"Retry-After": "30"},
+            )
+        self._check_minutes(tenant)
+
+    def _check_minutes(self, tenant: Tenant) -> None:
+        """Refuse more jobs where the minutes of the month are used up; those that there are go on."""
+        if tenant.max_month_minutes is None:
+            return
+        moment = now(self.session)
+        used = sum(usage.minutes(self.session, tenant.id, moment).values())
+        if used >= tenant.max_month_minutes:
+            renewed = usage.next_month(moment)
+            raise QuotaExceeded(
+                f"your jobs have held workers for {used:.0f} minutes in {usage.month_of(moment)}, and may for "
+                f"{tenant.max_month_minutes}; wait until {renewed:%Y-%m-%d}, or ask the operator for more",
+                headers={"Retry-After": str(math.ceil((renewed - moment).total_seconds()))},
             )
 
     def _check_alone(self, verb: str, job: Job) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -41,9 +42,10 @@ def optional_principal(
     except Unauthenticated:
         rates.failed(address(request))
         raise
-    if found is not None:
-        rates.asked(found.key_id or address(request), request.method, request.url.path, request.scope["state"])
-    return found
+    if found is None:
+        return None
+    rates.asked(found.key_id or address(request), request.method, request.url.path, request.scope["state"])
+    return replace(found, address=address(request), request_id=request.state.request_id)
 
 
 def address(request: Request) -> str:
@@ -130,4 +132,5 @@ JobReader = Annotated[Principal, Depends(require(Scope.JOBS_READ))]
 JobWriter = Annotated[Principal, Depends(require(Scope.JOBS_WRITE))]
 ArtifactReader = Annotated[Principal, Depends(require(Scope.ARTIFACTS_READ))]
 Admin = Annotated[Principal, Depends(require(Scope.ADMIN))]
+Operator = Annotated[Principal, Depends(require(Scope.OPERATOR))]
 StreamPlace = Depends(stream_place)

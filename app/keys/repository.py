@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.core.security import Principal, Scope
+from app.core.security import Principal, Role, Scope
 from app.core.tables import clock
 from app.models.jobs import Job
-from app.models.keys import ApiKey, EndedSession, LoginToken, Tenant
+from app.models.keys import ApiKey, EndedSession, LoginToken, Member, Tenant
 from app.models.states import TERMINAL
 
 
@@ -52,8 +52,22 @@ def any_key(session: Session) -> bool:
 
 
 def usable(session: Session, key_id: str) -> ApiKey | None:
-    """A key that is neither revoked nor expired."""
-    return session.execute(select(ApiKey).where(ApiKey.id == key_id, *_usable())).scalar_one_or_none()
+    """A key that is neither revoked nor expired, and whose tenant, and member if it has one, are not disabled."""
+    owned = select(ApiKey).join(Tenant, Tenant.id == ApiKey.tenant_id).outerjoin(Member, Member.id == ApiKey.member_id)
+    working = (Tenant.disabled_at.is_(None), Member.disabled_at.is_(None))
+    return session.execute(owned.where(ApiKey.id == key_id, *working, *_usable())).scalar_one_or_none()
+
+
+def role(session: Session, key: ApiKey) -> Role | None:
+    """The role of the member whose key it is; ``None`` for a key of the tenant itself."""
+    owner = None if key.member_id is None else session.get(Member, key.member_id)
+    return None if owner is None else Role(owner.role)
+
+
+def member(session: Session, tenant_id: str, member_id: str) -> Member | None:
+    """A member of a tenant, disabled ones included."""
+    found = session.get(Member, member_id)
+    return found if found is not None and found.tenant_id == tenant_id else None
 
 
 def touch(session: Session, key_id: str, every_s: float) -> None:
@@ -80,6 +94,12 @@ def listing(session: Session, principal: Principal) -> Sequence[ApiKey]:
     )
 
 
+def own(session: Session, principal: Principal, key_id: str) -> ApiKey | None:
+    """One of the tenant's keys that still works."""
+    statement = select(ApiKey).where(ApiKey.id == key_id, ApiKey.tenant_id == principal.tenant_id, *_usable())
+    return session.execute(statement.with_for_update()).scalar_one_or_none()
+
+
 def working_admins(session: Session, principal: Principal) -> set[str]:
     """The tenant's working keys that may make and revoke keys."""
     statement = select(ApiKey).where(ApiKey.tenant_id == principal.tenant_id, *_usable())
@@ -95,9 +115,18 @@ def add(
     digest: str,
     scopes: Sequence[str],
     expires_at: datetime | None,
+    member_id: str | None = None,
 ) -> ApiKey:
     """Keep a new key's digest."""
-    key = ApiKey(id=key_id, tenant_id=tenant_id, name=name, digest=digest, scopes=list(scopes), expires_at=expires_at)
+    key = ApiKey(
+        id=key_id,
+        tenant_id=tenant_id,
+        name=name,
+        digest=digest,
+        scopes=list(scopes),
+        expires_at=expires_at,
+        member_id=member_id,
+    )
     session.add(key)
     session.flush()
     session.refresh(key)
@@ -114,6 +143,17 @@ def revoke(session: Session, principal: Principal, key_id: str) -> bool:
         .execution_options(synchronize_session=False)
     ).all()
     return bool(found)
+
+
+def expire(session: Session, key: ApiKey, seconds: float) -> None:
+    """Have a key end after so many seconds, unless it ends before."""
+    session.execute(
+        update(ApiKey)
+        .where(ApiKey.id == key.id, ApiKey.expires_at.is_(None) | (ApiKey.expires_at > clock(seconds)))
+        .values(expires_at=clock(seconds))
+        .execution_options(synchronize_session=False)
+    )
+    session.refresh(key)
 
 
 def add_login(session: Session, *, digest: str, key_id: str, lifetime_s: float) -> None:

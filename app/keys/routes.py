@@ -16,11 +16,12 @@ from app.core.security import Signer, seal_session
 from app.core.settings import Settings
 from app.keys import repository, service
 from app.keys.principals import SESSION_COOKIE, Admin, AnyPrincipal, address
-from app.keys.schemas import KeyDocument, KeyRequest, LoginLink, Me, NewKeyDocument
+from app.keys.schemas import KeyDocument, KeyRequest, LoginLink, Me, NewKeyDocument, RotateRequest
 from app.models.keys import ApiKey
 
 router = APIRouter(tags=["keys"])
 
+KeyId = Annotated[str, Path(pattern="^key_[0-9a-z]{8}$")]
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -30,16 +31,8 @@ def create_key(
 ) -> Response:
     """Make an API key; the answer is the only place where it is ever shown."""
     with database.write() as session:
-        key, made = service.create(
-            session,
-            signer,
-            settings,
-            tenant_id=principal.tenant_id,
-            name=body.name,
-            scopes=body.scopes,
-            expires_at=body.expires_at,
-        )
-        document = NewKeyDocument(**_show(key).model_dump(), key=made.text)
+        key, made = service.issue(session, signer, settings, principal, body)
+        document = NewKeyDocument(**show(key).model_dump(), key=made.text)
     return Response(document.model_dump_json(), 201, NO_STORE, "application/json")
 
 
@@ -47,14 +40,33 @@ def create_key(
 def list_keys(principal: Admin, database: DatabaseDep) -> Response:
     """List the API keys, revoked ones included."""
     with database.read() as session:
-        page = Page[KeyDocument](data=[_show(key) for key in repository.listing(session, principal)])
+        page = Page[KeyDocument](data=[show(key) for key in repository.listing(session, principal)])
     return Response(page.model_dump_json(), 200, NO_STORE, "application/json")
 
 
-@router.delete("/v1/api-keys/{key_id}", status_code=204, responses=responses(NotFound, LastAdminKey))
-def revoke_key(
-    key_id: Annotated[str, Path(pattern="^key_[0-9a-z]{8}$")], principal: Admin, database: DatabaseDep, request: Request
-) -> None:
+@router.post(
+    "/v1/api-keys/{key_id}:rotate", status_code=201, response_model=NewKeyDocument, responses=responses(NotFound)
+)
+def rotate_key(
+    key_id: KeyId,
+    principal: Admin,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    signer: SignerDep,
+    request: Request,
+    body: RotateRequest | None = None,
+) -> Response:
+    """Replace a key by a new one that can do the same; the old one works on for `grace_s` seconds."""
+    wanted = body or RotateRequest()
+    with database.write() as session:
+        key, made = service.rotate(session, signer, settings, principal, key_id, wanted.grace_s)
+        document = NewKeyDocument(**show(key).model_dump(), key=made.text)
+    request.app.state.keyring.forget(key_id)
+    return Response(document.model_dump_json(), 201, NO_STORE, "application/json")
+
+
+@router.delete("/v1/api-keys/{key_id:identifier}", status_code=204, responses=responses(NotFound, LastAdminKey))
+def revoke_key(key_id: KeyId, principal: Admin, database: DatabaseDep, request: Request) -> None:
     """Revoke an API key, and with it the sessions it started; other processes follow within seconds."""
     with database.write() as session:
         service.revoke(session, principal, key_id)
@@ -102,7 +114,7 @@ def login(
     if token is None:
         return RedirectResponse("/", 303, NO_STORE)
     with database.write() as session:
-        key_id = service.use_login_token(session, signer, token)
+        key_id = service.use_login_token(session, signer, token, address(request))
     if key_id is None:
         rates: Rates = request.app.state.rates
         rates.failed(address(request))
@@ -138,11 +150,13 @@ def start_session(response: Response, request: Request, signer: Signer, settings
     )
 
 
-def _show(key: ApiKey) -> KeyDocument:
+def show(key: ApiKey) -> KeyDocument:
+    """A key as JSON, without the key."""
     return KeyDocument(
         id=key.id,
         name=key.name,
         scopes=key.scopes,
+        member_id=key.member_id,
         created_at=key.created_at,
         expires_at=key.expires_at,
         last_used_at=key.last_used_at,

@@ -21,6 +21,17 @@ class KeyRequest(BaseModel):
         [Scope.JOBS_READ, Scope.JOBS_WRITE, Scope.ARTIFACTS_READ], min_length=1, description="What it may be used for."
     )
     expires_at: Moment | None = Field(None, description="When it stops working. Default: never.")
+    member_id: Annotated[str | None, Field(max_length=40)] = Field(
+        None, description="The member whose key it is, and whose role bounds it. Default: a key of the tenant itself."
+    )
+
+
+class RotateRequest(BaseModel):
+    """How a key is replaced."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    grace_s: int = Field(86_400, ge=0, le=2_592_000, description="Seconds that the old key works on, at most 30 days.")
 
 
 class KeyDocument(BaseModel):
@@ -30,6 +41,7 @@ class KeyDocument(BaseModel):
     object: Literal["api_key"] = "api_key"
     name: str
     scopes: list[str]
+    member_id: str | None = Field(None, description="The member whose key it is; null for one of the tenant.")
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None = Field(description="To the minute.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 
 from app.core.database import Database, now
 from app.core.errors import Invalid, LastAdminKey, NotFound
-from app.core.security import KeyText, Principal, Scope, Signer, key_id, make_key, open_session, write_secret
+from app.core.security import KeyText, Principal, Role, Scope, Signer, key_id, make_key, open_session, write_secret
 from app.core.settings import Settings
-from app.keys import repository
+from app.keys import audit, repository
+from app.keys.schemas import KeyRequest
 from app.models.keys import ApiKey
 from ddcore.spec import Problem
 
@@ -96,12 +97,15 @@ class Keyring:
             stale = key is not None and (
                 key.last_used_at is None or now(session) - key.last_used_at > timedelta(seconds=LAST_USED_EVERY_S)
             )
-        if key is None:
-            self.forget(identifier)
-            return None
+            if key is None:
+                self.forget(identifier)
+                return None
+            role = repository.role(session, key)
         if stale:
             self._touch(identifier)
         scopes = frozenset(Scope(scope) for scope in key.scopes)
+        if role is not None:
+            scopes = role.scopes if Scope.ADMIN in scopes else scopes & role.scopes
         known = _Known(key.digest, Principal(key.tenant_id, key.id, scopes), time.monotonic() + REMEMBER_S)
         self._known[identifier] = known
         return known
@@ -124,6 +128,7 @@ def create(
     name: str,
     scopes: Sequence[Scope],
     expires_at: datetime | None = None,
+    member_id: str | None = None,
 ) -> tuple[ApiKey, KeyText]:
     """Make an API key; its text is returned here and nowhere else.
 
@@ -142,7 +147,81 @@ def create(
         digest=signer.digest("api-key", made.text),
         scopes=scopes,
         expires_at=expires_at,
+        member_id=member_id,
     )
+    return key, made
+
+
+def issue(
+    session: Session, signer: Signer, settings: Settings, principal: Principal, request: KeyRequest
+) -> tuple[ApiKey, KeyText]:
+    """Make a key on behalf of somebody, who can give no more than they have.
+
+    Raises:
+        Invalid: it would have expired already, is for nobody the tenant has, or could do more than its owner may.
+    """
+    problems = list(_beyond(session, principal, request))
+    if problems:
+        raise Invalid(problems)
+    key, made = create(
+        session,
+        signer,
+        settings,
+        tenant_id=principal.tenant_id,
+        name=request.name,
+        scopes=request.scopes,
+        expires_at=request.expires_at,
+        member_id=request.member_id,
+    )
+    audit.record(session, principal, "key.created", key.id, name=key.name, scopes=key.scopes, member=key.member_id)
+    return key, made
+
+
+def _beyond(session: Session, principal: Principal, request: KeyRequest) -> Iterator[Problem]:
+    """What a key could do that its maker or its owner may not."""
+    if Scope.OPERATOR in request.scopes and not principal.may(Scope.OPERATOR):
+        detail = "`scopes` has 'operator', which only a key that has it can give; leave it out"
+        yield Problem("/scopes", "beyond_your_own", detail)
+    if request.member_id is None:
+        return
+    owner = repository.member(session, principal.tenant_id, request.member_id)
+    if owner is None or owner.disabled_at is not None:
+        detail = f"`member_id` is {request.member_id}, but you have no such member who is not disabled"
+        yield Problem("/member_id", "no_such_member", detail)
+        return
+    held = Role(owner.role).scopes
+    more = sorted(set(request.scopes) - held)
+    if more:
+        detail = (
+            f"`scopes` has {', '.join(more)}, but {owner.email} is a {owner.role}, whose keys can have "
+            f"{', '.join(sorted(held))}; leave the others out, or change the role"
+        )
+        yield Problem("/scopes", "beyond_the_role", detail)
+
+
+def rotate(
+    session: Session, signer: Signer, settings: Settings, principal: Principal, identifier: str, grace_s: float
+) -> tuple[ApiKey, KeyText]:
+    """Make a key that can do what another one can, which ends after a while.
+
+    Raises:
+        NotFound: the tenant has no such working key.
+    """
+    old = repository.own(session, principal, identifier)
+    if old is None:
+        raise NotFound(f"you have no working API key {identifier}")
+    key, made = create(
+        session,
+        signer,
+        settings,
+        tenant_id=principal.tenant_id,
+        name=old.name,
+        scopes=[Scope(scope) for scope in old.scopes],
+        expires_at=old.expires_at,
+        member_id=old.member_id,
+    )
+    repository.expire(session, old, grace_s)
+    audit.record(session, principal, "key.rotated", old.id, by=key.id, grace_s=grace_s)
     return key, made
 
 
@@ -162,6 +241,7 @@ def revoke(session: Session, principal: Principal, identifier: str) -> None:
         )
     if not repository.revoke(session, principal, identifier):
         raise NotFound(f"you have no working API key {identifier}")
+    audit.record(session, principal, "key.revoked", identifier)
 
 
 def make_login_token(session: Session, signer: Signer, settings: Settings, principal: Principal) -> str:
@@ -171,12 +251,23 @@ def make_login_token(session: Session, signer: Signer, settings: Settings, princ
     token = secrets.token_urlsafe(32)
     digest = signer.digest("login", token)
     repository.add_login(session, digest=digest, key_id=principal.key_id, lifetime_s=settings.login_link_s)
+    audit.record(session, principal, "login_link.created", principal.key_id)
     return token
 
 
-def use_login_token(session: Session, signer: Signer, token: str) -> str | None:
+def use_login_token(session: Session, signer: Signer, token: str, address: str) -> str | None:
     """Use a login token up; identifier of the key it speaks for, or ``None`` where it does not (any more)."""
-    return repository.take_login(session, signer.digest("login", token))
+    identifier = repository.take_login(session, signer.digest("login", token))
+    key = None if identifier is None else repository.usable(session, identifier)
+    if key is None:
+        return None
+    note_login(session, Principal(key.tenant_id, key.id, frozenset(), address))
+    return key.id
+
+
+def note_login(session: Session, principal: Principal) -> None:
+    """Note that somebody began to use the dashboard on behalf of a key."""
+    audit.record(session, principal, "session.started", principal.key_id)
 
 
 def bootstrap(database: Database, signer: Signer, settings: Settings) -> None:
@@ -192,7 +283,12 @@ def bootstrap(database: Database, signer: Signer, settings: Settings) -> None:
             return
         path.unlink(missing_ok=True)
         _, made = create(
-            session, signer, settings, tenant_id=DEFAULT_TENANT, name="made at the first start", scopes=[Scope.ADMIN]
+            session,
+            signer,
+            settings,
+            tenant_id=DEFAULT_TENANT,
+            name="made at the first start",
+            scopes=[Scope.ADMIN, Scope.OPERATOR],
         )
         write_secret(path, made.text)
     log.info("made an API key", file=str(path), key=made.id)

@@ -1,10 +1,10 @@
-"""Who may do what: tenants, their API keys, and one-time login links."""
+"""Who may do what: tenants, their members and API keys, and one-time login links."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.tables import Base, Id, Json, Timestamp, clock
@@ -23,7 +23,31 @@ class Tenant(Base):
     """Unfinished jobs; ``None``: the service's setting."""
     max_dataset_bytes: Mapped[int | None] = mapped_column(BigInteger)
     """Bytes of the tenant's own sets and uploads; ``None``: the service's setting."""
+    max_month_minutes: Mapped[int | None]
+    """Minutes of workers in a calendar month; ``None`` for any number."""
+    weight: Mapped[float] = mapped_column(default=1.0, server_default="1")
+    """Share of the workers: of two tenants with jobs, one of weight 2 gets twice as many."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())
+    disabled_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """Since when its keys do not work."""
+
+
+class Member(Base):
+    """A person who works for a tenant; keys can be theirs, and then may do no more than their role allows."""
+
+    __tablename__ = "members"
+    __table_args__ = (UniqueConstraint("tenant_id", "email"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(Id, ForeignKey(Tenant.id))
+    email: Mapped[str] = mapped_column(String(254))
+    """In lower case."""
+    name: Mapped[str] = mapped_column(String(200))
+    role: Mapped[str] = mapped_column(String(16))
+    """``viewer``, ``member`` or ``admin``, see :class:`app.core.security.Role`."""
+    created_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())
+    disabled_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """Since when their keys do not work."""
 
 
 class ApiKey(Base):
@@ -35,6 +59,8 @@ class ApiKey(Base):
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     """``key_`` and the eight characters that the key itself names."""
     tenant_id: Mapped[str] = mapped_column(Id, ForeignKey(Tenant.id))
+    member_id: Mapped[str | None] = mapped_column(Id)
+    """The member whose key it is; ``None`` for one of the tenant itself."""
     name: Mapped[str] = mapped_column(String(200))
     digest: Mapped[str] = mapped_column(String(64))
     """HMAC-SHA256 of the whole key under the server's pepper, hexadecimal."""

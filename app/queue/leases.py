@@ -63,7 +63,7 @@ class Wish:
 def claim(session: Session, worker_id: str, device_class: str, lease_s: float) -> Claim | None:
     """Take the job that is next for this kind of worker, if there is one.
 
-    Next is the highest priority, then the tenant with the fewest running jobs, then the oldest.
+    Next is the highest priority, then the tenant with the fewest running jobs for its weight, then the oldest.
 
     Args:
         session: a ``write()`` session.
@@ -172,7 +172,7 @@ def _next(device_class: str, full: set[str]) -> Select[*tuple[Any, ...]]:
             or_(Tenant.max_running.is_(None), func.coalesce(running.c.running, 0) < Tenant.max_running),
             Job.tenant_id.not_in(full),
         )
-        .order_by(Job.priority.desc(), func.coalesce(running.c.running, 0), Job.created_at, Job.number)
+        .order_by(Job.priority.desc(), func.coalesce(running.c.running, 0) / Tenant.weight, Job.created_at, Job.number)
         .limit(1)
     )
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Float, cast, func, select, type_coerce, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.tables import clock
 from app.events import repository as events
 from app.models.jobs import Job
 from app.models.states import HELD, TERMINAL, Kind, State
+from app.queue import usage
 
 
 class Actor(StrEnum):
@@ -143,6 +144,7 @@ def transition(
         return False
     if actor is not Actor.API and state in HELD and fence is None:
         raise ValueError(f"{actor} moves job {job_id} from {state} to {to} without a fence")
+    attempt = usage.attempt_of(session, job_id) if state in HELD and to not in HELD else None
     moved = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.status == state, *_conditions(fence, version, guard))
@@ -152,6 +154,8 @@ def transition(
     ).all()
     if not moved:
         return False
+    if attempt is not None:
+        usage.charge(session, attempt)
     events.append(
         session,
         job_id,
@@ -182,7 +186,7 @@ def _effects(state: State, to: State, actor: Actor) -> dict[str, Any]:
     if to not in HELD:
         effects |= {"owner": None, "lease_until": None, "steps_per_s": None}
         if state in HELD:
-            effects["runtime_s"] = Job.runtime_s + _seconds_since_claim()
+            effects["runtime_s"] = Job.runtime_s + usage.seconds_since_claim()
     if to in TERMINAL:
         effects["finished_at"] = clock()
     if to is State.QUEUED:
@@ -201,8 +205,3 @@ def _effects(state: State, to: State, actor: Actor) -> dict[str, Any]:
     if actor is Actor.RECONCILER and state in HELD:
         effects["fence"] = Job.fence + 1
     return effects
-
-
-def _seconds_since_claim() -> ColumnElement[float]:
-    milliseconds = type_coerce(clock(), BigInteger) - type_coerce(Job.claimed_at, BigInteger)
-    return func.coalesce(cast(milliseconds, Float) / 1000.0, 0.0)

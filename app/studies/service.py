@@ -17,6 +17,7 @@ from app.jobs import idempotency
 from app.jobs.assessment import Assessor
 from app.jobs.repository import JobRepository
 from app.jobs.service import JobService
+from app.keys import audit
 from app.logs import repository as logs
 from app.models.states import StudyState
 from app.models.studies import Study
@@ -125,6 +126,7 @@ class StudyService:
         self.session.add(study)
         self.session.flush()
         trials.add(self.session, self._jobs, study.id, plan, first=0, admitted=plan.jobs)
+        audit.record(self.session, self.principal, "study.submit", study.id, trials=len(plan.trials))
         advance(self.session, study.id, self.settings)
         return self.get(study.id)
 
@@ -142,6 +144,7 @@ class StudyService:
         to = VERBS[verb].get(state)
         if to is None or not transition(self.session, study, to):
             raise self._illegal(verb, state)
+        audit.record(self.session, self.principal, f"study.{verb}", study_id)
         advance(self.session, study_id, self.settings)
         return self.get(study_id)
 
@@ -155,6 +158,7 @@ class StudyService:
         study = self._find(study_id, lock=True)
         if not self._studies.bury(study_id):
             raise self._illegal("delete", StudyState(study.status))
+        audit.record(self.session, self.principal, "study.delete", study_id)
         jobs = JobRepository(self.session, self.principal)
         for job in repository.jobs_of(self.session, [study_id])[study_id]:
             jobs.bury(job.id)

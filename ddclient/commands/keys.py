@@ -48,6 +48,18 @@ def create(
     output.emit(made, made["key"], as_json=as_json)
 
 
+def rotate(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="Identifier, key_….", show_default=False)],
+    hours: Annotated[float, typer.Option(min=0, max=720, help="Hours that the old key works on.")] = 24.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Replace an API key by a new one that can do the same, and print it, now and never again."""
+    with Client() as client:
+        made = client.rotate_api_key(key_id, grace_s=round(hours * 3600))
+        output.note(f"{made['id']} takes the place of {key_id}, which works for {hours:g} hours more; shown once")
+    output.emit(made, made["key"], as_json=as_json)
+
+
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="Identifier, key_….", show_default=False)],
     as_json: JsonOption = False,
@@ -79,8 +91,8 @@ def recover(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(cls=Verbs, help="API keys: list, make, revoke, recover.", no_args_is_help=True)
+    group = typer.Typer(cls=Verbs, help="API keys: list, make, rotate, revoke, recover.", no_args_is_help=True)
     group.command("list")(list_)
-    for command in (create, revoke, recover):
+    for command in (create, rotate, revoke, recover):
         group.command()(command)
     app.add_typer(group, name="keys")

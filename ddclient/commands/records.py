@@ -85,7 +85,7 @@ def alerts(
 ) -> None:
     """List what you should hear of: diverging losses, plateaus, low scores, late or finished jobs and studies."""
     with Client() as client:
-        found = client.alerts(datetime.now(UTC) - _span(since))
+        found = client.alerts(datetime.now(UTC) - span(since))
     table = Table("at", "of", "rule", "what", box=None, pad_edge=False)
     for one in found:
         table.add_row(one.at.isoformat(timespec="seconds"), one.study_id or one.job_id, one.rule, one.message)
@@ -98,10 +98,10 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def _span(text: str) -> timedelta:
+def span(text: str) -> timedelta:
     """A span of time such as ``1h``.
 
-    >>> _span("90m")
+    >>> span("90m")
     datetime.timedelta(seconds=5400)
     """
     found = re.fullmatch(r"(\d{1,6})([smhd])", text)

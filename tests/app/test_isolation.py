@@ -23,9 +23,12 @@ BODIES: dict[str, Any] = {
     "patch /v1/jobs/{job_id}": {"name": "mine now"},
     "post /v1/datasets/{dataset_id}:ingest": {},
     "post /v1/jobs/{job_id}:extend": {"iterations": 5},
+    "patch /v1/members/{member_id}": {"role": "viewer"},
 }
 SHARED = {"/problems/{code}", "/v1/presets/{name}"}
 """Routes with a parameter that names nothing of a tenant's."""
+OF_OPERATORS = {"/v1/tenants/{tenant_id}", "/v1/tenants/{tenant_id}/usage"}
+"""Routes that only the operator of the service may use, who sees every tenant."""
 
 MADE_UP = {
     "job": "job_01m7wewc2pfn6v37mwaesxmpy7",
@@ -76,14 +79,15 @@ def owned(api: Api, spec: dict[str, Any]) -> dict[str, str]:
         session.flush()
         session.add(DatasetFile(dataset_id=dataset_id, name="samples.png", sha256=digest, size=3))
     key_id = api.get("/v1/me").json()["key_id"]
-    file = {"dataset_id": dataset_id, "name": "samples.png"}
-    return {"job_id": job_id, "artifact_id": artifact_id, "key_id": key_id, "study_id": study_id, **file}
+    member_id = api.post("/v1/members", json={"email": "ada@example.org"}).json()["id"]
+    others = {"dataset_id": dataset_id, "name": "samples.png", "member_id": member_id}
+    return {"job_id": job_id, "artifact_id": artifact_id, "key_id": key_id, "study_id": study_id, **others}
 
 
 def routes(api: Api) -> Iterator[tuple[str, str]]:
     """Every documented route with a parameter in its path."""
     for path, operations in api.get("/openapi.json").json()["paths"].items():
-        if "{" in path and path not in SHARED:
+        if "{" in path and path not in SHARED | OF_OPERATORS:
             yield from ((method, path) for method in operations)
 
 
@@ -116,8 +120,16 @@ def test_the_owner_is_answered_on_the_same_routes(api: Api, owned: dict[str, str
         assert api.get(path.format(**owned)).status_code == 200, path
 
 
+def test_only_operators_see_tenants(api: Api, rival: Api) -> None:
+    documented = api.get("/openapi.json").json()["paths"]
+    for path in OF_OPERATORS | {"/v1/tenants"}:
+        for method in documented[path]:
+            response = rival.request(method.upper(), path.format(tenant_id="default"), json={"id": "theirs"})
+            assert (response.status_code, response.json()["code"]) == (403, "forbidden"), (method, path)
+
+
 def test_lists_show_only_what_is_ones_own(api: Api, rival: Api, owned: dict[str, str]) -> None:
-    for path in ("/v1/jobs", "/v1/api-keys"):
+    for path in ("/v1/jobs", "/v1/api-keys", "/v1/members", "/v1/audit"):
         mine = {item["id"] for item in api.get(path).json()["data"]}
         theirs = {item["id"] for item in rival.get(path).json()["data"]}
         assert not mine & theirs

@@ -70,7 +70,18 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "readings": ("get /v1/readings",),
     "keys list": ("get /v1/api-keys",),
     "keys create": ("post /v1/api-keys",),
+    "keys rotate": ("post /v1/api-keys/{key_id}:rotate",),
     "keys revoke": ("delete /v1/api-keys/{key_id}",),
+    "tenants create": ("post /v1/tenants",),
+    "tenants list": ("get /v1/tenants",),
+    "tenants show": ("get /v1/tenants/{tenant_id}",),
+    "tenants set": ("patch /v1/tenants/{tenant_id}",),
+    "members add": ("post /v1/members",),
+    "members list": ("get /v1/members",),
+    "members show": ("get /v1/members/{member_id}",),
+    "members set": ("patch /v1/members/{member_id}",),
+    "audit": ("get /v1/audit",),
+    "usage": ("get /v1/usage", "get /v1/tenants/{tenant_id}/usage"),
     "whoami": ("get /v1/me",),
     "login": ("post /v1/login-links",),
     "workers": ("get /v1/workers",),
@@ -153,10 +164,29 @@ def test_a_job_from_its_submission_to_its_removal(ddctl: Ddctl, tmp_path: Path) 
     assert f"you have no job {job_id}" in ddctl("logs", job_id, status=Exit.REFUSED)
 
 
+def test_a_tenant_and_its_members(ddctl: Ddctl) -> None:
+    made = json.loads(ddctl("tenants", "create", "lab-two", "--name", "Lab two", "--minutes", "100", "--json"))
+    assert made["key"]["key"].startswith("dd_")
+    assert "lab-two" in ddctl("tenants", "list")
+    assert json.loads(ddctl("tenants", "set", "lab-two", "--weight", "2", "--json"))["weight"] == 2
+    assert json.loads(ddctl("tenants", "show", "lab-two", "--json"))["max_month_minutes"] == 100
+    assert json.loads(ddctl("usage", "--tenant", "lab-two", "--json"))["minutes"] == {"used": 0, "limit": 100}
+    assert "minutes" in ddctl("usage")
+    member = json.loads(ddctl("members", "add", "ada@example.org", "--role", "viewer", "--json"))
+    assert "ada@example.org" in ddctl("members", "list")
+    assert json.loads(ddctl("members", "set", member["id"], "--disable", "--json"))["disabled_at"]
+    assert json.loads(ddctl("members", "show", member["id"], "--json"))["role"] == "viewer"
+    assert "member.changed" in ddctl("audit", "--action", "member.changed")
+    assert json.loads(ddctl("audit", "--object", member["id"], "--json"))[0]["action"] == "member.changed"
+    assert "there is no tenant" in ddctl("tenants", "show", "nobody", status=Exit.REFUSED)
+
+
 def test_keys_and_the_menu(ddctl: Ddctl) -> None:
     made = json.loads(ddctl("keys", "create", "for a test", "--scope", "jobs:read", "--days", "1", "--json"))
     assert made["key"].startswith("dd_")
     assert made["id"] in ddctl("keys", "list")
+    rotated = json.loads(ddctl("keys", "rotate", made["id"], "--hours", "1", "--json"))
+    assert rotated["key"] != made["key"]
     assert "revoked" in ddctl("keys", "revoke", made["id"])
     assert "there is no API key 'key_nobody'" in ddctl("keys", "revoke", "key_nobody", status=2)
     assert ddctl("keys", "recover").startswith("dd_")

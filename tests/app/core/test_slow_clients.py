@@ -64,7 +64,10 @@ def test_connections_without_a_whole_head_are_closed_and_others_served(port: int
 def test_a_half_head_after_a_whole_request_is_not_waited_for_either(port: int) -> None:
     with closing(connected(port)) as one:
         one.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        assert one.recv(4000).startswith(b"HTTP/1.1 200")
+        answer = one.recv(4000)
+        while not answer.endswith(b"}"):
+            answer += one.recv(4000)
+        assert answer.startswith(b"HTTP/1.1 200")
         one.sendall(b"GET /healthz HT")
         assert one.recv(100) == b""
 

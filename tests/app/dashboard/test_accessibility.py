@@ -92,7 +92,7 @@ def test_no_page_has_a_violation(
     every_column = "/?columns=labels&columns=gain&columns=id&columns=status&columns=progress&sort=name"
     form = "/jobs/new?preset=quick/dm-cmi-digits&find=dm+mim"
     pages = ["/", every_column, form, f"/jobs/{finished}", f"/jobs/{running}", "/datasets", f"/datasets/{sets.ready()}",
-             f"/datasets/{sets.failed()}", "/system", f"/jobs/{MISSING}",
+             f"/datasets/{sets.failed()}", "/system", "/team", "/team/audit", f"/jobs/{MISSING}",
              f"/compare?ids={finished},{running}", "/studies", *(f"/studies/{study}" for study in studies),
              f"/studies/new?clone={studies[0]}&method=dm,idm", f"/?study={studies[0]}"]  # fmt: skip
     found: list[Any] = []

@@ -28,7 +28,7 @@ class TestFirstStart:
     def test_leaves_a_private_key(self, api: Api) -> None:
         path = api.settings.api_key_file
         assert path.stat().st_mode & 0o777 == 0o600
-        assert api.acting_as(path.read_text().strip()).get("/v1/me").json()["scopes"] == ["admin"]
+        assert api.acting_as(path.read_text().strip()).get("/v1/me").json()["scopes"] == ["admin", "operator"]
 
     def test_second_start_keeps_it(self, api: Api) -> None:
         before = api.settings.api_key_file.read_text()
@@ -268,7 +268,7 @@ def test_without_authentication_everybody_is_the_default_tenant(api: Api, monkey
     assert stranger.get("/v1/me").json() | {"unfinished_jobs": 0} == {
         "tenant_id": "default",
         "key_id": None,
-        "scopes": ["admin", "artifacts:read", "jobs:read", "jobs:write"],
+        "scopes": ["admin", "artifacts:read", "jobs:read", "jobs:write", "operator"],
         "unfinished_jobs": 0,
         "max_unfinished_jobs": 1000,
     }

@@ -1,0 +1,1 @@
+"""Who shares the service: tenants, their members, what they did and what they used."""
