@@ -30,14 +30,19 @@ from app.datasets import ingests
 from app.events import repository as events
 from app.migrate import SchemaError
 from app.models.fleet import RECONCILING
-from app.queue import endings, fleet, leases, outbox
+from app.queue import endings, fleet, leases, outbox, purging
 from app.studies import repository as studies
 from app.studies.progress import advance
 from worker.database_gate import await_database
 from worker.faults import fault_point
 
 _PUBLISH_S = 2.0
-_COLLECT_S = 600.0
+_COLLECT_S = 60.0
+_PRUNE_S = 600.0
+_PURGED_JOBS = 100
+"""Deleted jobs that one round removes at most; a large one takes several rounds."""
+_DROPPED = 500
+"""Old checkpoints, pictures or jobs that one collection lets go of at most, of each."""
 _CROWDED_JOBS = 100
 _PRUNED_EVENTS = 1000
 """Events that one transaction removes at most."""
@@ -63,7 +68,8 @@ class Reconciler:
         self._database = database
         self._store = store
         self._id = new_id("rec")
-        self._collect_at = self._prune_at = time.monotonic() + _COLLECT_S
+        self._collect_at = time.monotonic() + _COLLECT_S
+        self._prune_at = time.monotonic() + _PRUNE_S
 
     def run(self, ended: threading.Event) -> None:
         """Go round until ``ended``."""
@@ -80,7 +86,10 @@ class Reconciler:
             _log.warning("the reconciler waits for the database (%s)", type(error).__name__)
             return False
         fault_point("reconcile")
-        for step in (self._recover, self._expire, self._studies, self._relay, self._ring, self._collect, self._prune):
+        for step in (
+            self._recover, self._expire, self._studies, self._relay, self._ring, self._purge, self._collect,
+            self._prune,
+        ):  # fmt: skip
             self._attempt(step)
         return True
 
@@ -140,23 +149,49 @@ class Reconciler:
         if hungry:
             outbox.ring(self._settings, hungry, limit_s=_PUBLISH_S)
 
+    def _purge(self) -> None:
+        """Remove for good what was deleted."""
+        with self._database.read() as session:
+            hidden = purging.deleted_jobs(session, _PURGED_JOBS)
+        for job_id in hidden:
+            with self._database.write() as session:
+                purging.purge(session, job_id)
+        if hidden:
+            with self._database.write() as session:
+                purging.purge_studies(session)
+
     def _collect(self) -> None:
         if time.monotonic() < self._collect_at:
             return
         self._collect_at = time.monotonic() + _COLLECT_S
         with self._database.write() as session:
             expired = ingests.expire_uploads(session, self._settings.upload_keep_s)
+        self._let_go()
         with self._database.write() as session:
             deleted = artifacts.collect(session, self._store)
         deleted += self._store.remove_abandoned()
         if deleted or expired:
             _log.info("%s unused files deleted, %s uploads given up", deleted, expired)
 
+    def _let_go(self) -> None:
+        """Let go of what has been kept for as long as the settings say."""
+        settings = self._settings
+        for days, drop in (
+            (settings.keep_checkpoints_days, purging.drop_old_checkpoints),
+            (settings.keep_snapshots_days, purging.drop_old_snapshots),
+            (settings.keep_jobs_days, purging.bury_old_jobs),
+        ):
+            if days:
+                with self._database.write() as session:
+                    dropped = drop(session, days, _DROPPED)
+                if dropped:
+                    _log.info("%s: %s, after %g days", drop.__name__.replace("_", " "), dropped, days)
+
     def _prune(self) -> None:
         """Remove old events about progress."""
         if time.monotonic() < self._prune_at:
             return
-        self._prune_at = time.monotonic() + _COLLECT_S
+        self._prune_at = time.monotonic() + _PRUNE_S
         with self._database.read() as session:
             waiting = deque(events.crowded(session, _CROWDED_JOBS))
         for _ in range(_PRUNINGS):

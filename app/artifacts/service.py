@@ -34,7 +34,7 @@ Kind = Literal[
 PARENT_BUNDLE: Kind = "parent_bundle"
 """The bundle that a job extends: its own hold on it, so that it stays when the job that made it is deleted."""
 
-GRACE_S = 86_400.0
+GRACE_S = 900.0
 """Content stays this long after the last artifact that points to it."""
 
 
@@ -121,7 +121,7 @@ def publish(session: Session, store: ArtifactStore, job_id: str, fence: int, out
     return artifact.id
 
 
-def collect(session: Session, store: ArtifactStore, *, grace_s: float = GRACE_S, limit: int = 100) -> int:
+def collect(session: Session, store: ArtifactStore, *, grace_s: float = GRACE_S, limit: int = 1000) -> int:
     """Delete content that no visible artifact points to.
 
     Content goes before its row does: were the transaction to fail in between, the row would only lead the

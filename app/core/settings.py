@@ -139,6 +139,16 @@ class Settings(BaseSettings):
     max_runtime_s: int = Field(86_400, ge=1, description="Default and largest `limits.max_runtime_s` of a job.")
     max_queue_s: int = Field(604_800, ge=1, description="Default and largest `limits.max_queue_s` of a job.")
 
+    keep_jobs_days: float = Field(
+        0, ge=0, description="Days after its end that a job is kept, its results included; 0 for ever."
+    )
+    keep_checkpoints_days: float = Field(
+        30, ge=0, description="Days after its end that a job can be extended or retried; 0 for ever."
+    )
+    keep_snapshots_days: float = Field(
+        0, ge=0, description="Days after its end that the pictures on the way of a job are kept; 0 for ever."
+    )
+
     device_class: Literal["auto", "cpu", "cuda"] = Field("auto", description="Kind of device that a worker offers.")
     reconciler: Literal["embedded", "external"] = Field(
         "embedded", description="Whether workers run the reconciler themselves."
