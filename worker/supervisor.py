@@ -125,6 +125,9 @@ class _Attempt:
         try:
             self._persist(self._prepare, patience_s=_PREPARE_PATIENCE_S)
             ended = self._run_engine()
+            if self._owes_images(ended) and self._can_go_on():
+                self._book.add("worker", "the images of the last checkpoint are the result")
+                ended = self._run_engine()
         except (LeaseLostError, StaleFenceError):
             raise
         except UnfitError as error:
@@ -155,6 +158,23 @@ class _Attempt:
         self._sink.warn(complaints)
         self._folder.forget_earlier()
         self._work.fetch(self._folder, self._proceed)
+
+    def _owes_images(self, ended: Outcome) -> bool:
+        """Whether a job that was cancelled with its images ended without them."""
+        return self._finalizes and not isinstance(ended, Finished) and not self._keeper.over
+
+    def _can_go_on(self) -> bool:
+        """Make ready to write the images of the last checkpoint; whether there is one."""
+        self._reason = self._kill_at = self._last = None
+        self._persist(self._prepare, patience_s=_PREPARE_PATIENCE_S)
+        if not self._reads_images:
+            self._reason = Reason.CANCEL
+        return self._reads_images
+
+    @property
+    def _finalizes(self) -> bool:
+        """Whether the engine was told to write the images that it has."""
+        return self._reason is Reason.CANCEL and self._keeper.wish.keep_result
 
     def _proceed(self) -> None:
         """Whether what takes long may go on.
@@ -199,10 +219,14 @@ class _Attempt:
         reason = self._wanted(now) or self._silence(engine, now)
         if reason is not None and reason is not self._reason:
             self._stop(engine, reason, now)
-        elif self._kill_at is not None and now >= self._kill_at:
+        elif self._kill_at is not None and now >= self._kill_at and not self._is_writing(engine, now):
             _log.warning("the engine of %s did not end in time and is killed", self._claim.job_id)
             self._kill_at = None
             engine.kill()
+
+    def _is_writing(self, engine: EngineProcess, now: float) -> bool:
+        """Whether an engine that finalises may go on: on a busy machine that takes longer than saving its state."""
+        return self._finalizes and now - engine.heard_at < self._settings.stall_s
 
     def _stop(self, engine: EngineProcess, reason: Reason, now: float) -> None:
         if self._kill_at is None:

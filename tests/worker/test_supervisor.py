@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,62 @@ def test_a_draining_worker_hands_the_job_back(service: Cluster, supervisor: Supe
     job = run(service, supervisor)
     assert (job.status, job.failures, job.attempt) == ("queued", 0, 1)
     assert job.error is None
+
+
+FINALIZING = """
+import hashlib, signal, time
+tried = run.parent / "tried"
+header = b'{"images":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+if len(list((run / "checkpoints").iterdir())) == 0:
+    data = b"state"
+    path = run / "checkpoints" / f"0000000004-{hashlib.sha256(data).hexdigest()}.safetensors"
+    path.write_bytes(data)
+else:
+    path = next((run / "checkpoints").iterdir())
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+writer.send(PhaseStarted(phase="distilling", total=10))
+if not tried.exists():
+    writer.send(CheckpointSaved(step=4, name=path.name, sha256=hashlib.sha256(b"state").hexdigest()))
+signal.sigwait([signal.SIGUSR1])
+for _ in range(WRITING):
+    time.sleep(0.1)
+    writer.send(Progress(done=1, total=2))
+if HANGS and not tried.exists():
+    tried.touch()
+    time.sleep(600)
+(run / "out").mkdir()
+(run / "out" / "distilled.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+for name in ("bundle.zip", "distilled.npz", "image_folder.zip", "out/manifest.json", "out/preview.png"):
+    (run / name).write_bytes(b"x")
+writer.send(Done(steps=4, finalized=True, results={"accuracy": None}))
+"""
+"""Saves a state, waits to be told to finalise, writes for a while, and perhaps hangs the first time."""
+
+
+@pytest.mark.parametrize("fault", ["WRITING, HANGS = 12, False", "WRITING, HANGS = 0, True"], ids=["slow", "hangs"])
+def test_images_that_a_cancellation_keeps_are_written_however_long_it_takes(
+    service: Cluster, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Twice the grace on a busy machine; and where the engine hangs, from its last checkpoint."""
+    odd_engine(tmp_path, monkeypatch, supervisor, f"{fault}\n{FINALIZING}")
+    times = {"stop_grace_s": 0.5, "stall_s": 0.6, "poll_s": 0.05}
+    supervisor.settings = supervisor.settings.model_copy(update=times)
+    job_id = service.submit(ring=False, iterations=10)
+
+    def cancel_once_saved() -> None:
+        deadline = time.monotonic() + 60
+        while service.job(job_id).checkpoint_step is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        service.cancel(job_id, keep_result=True)
+
+    user = threading.Thread(target=cancel_once_saved)
+    user.start()
+    supervisor.supervise(claim(service, service.settings.lease_s))
+    user.join(timeout=60)
+    job = service.job(job_id)
+    assert (job.status, job.results) == ("cancelled", {"accuracy": None})
+    assert len(service.artifacts(job_id, "synthetic_images")) == 1
 
 
 def test_a_cut_short_bundle_of_a_job_nobody_cancelled_counts_as_its_result(
