@@ -94,7 +94,7 @@ def report(error: Exception) -> tuple[int, protocol.Failed]:
 
 
 def give_up(writer: FrameWriter, doing: str, most_bytes: int) -> None:
-    """End this process, whatever it is doing, because it needs more memory than it may have.
+    """End an ingest, whatever it is doing, because it needs more memory than it may have.
 
     Args:
         writer: is told why.
@@ -105,7 +105,20 @@ def give_up(writer: FrameWriter, doing: str, most_bytes: int) -> None:
         f"{doing} needs more than {most_bytes / 1e9:g} GB of memory (DD_INGEST_MEMORY_GB); split files of many "
         "gigabytes into smaller ones"
     )
-    writer.send(_failed("out_of_memory", message, retryable=False))
+    _end_for_memory(writer, message, retryable=False)
+
+
+def give_up_distilling(writer: FrameWriter, most_bytes: int) -> None:
+    """End an engine, whatever it is doing, because it needs more memory than it may have; it is tried once more."""
+    message = (
+        f"the job needs more than {most_bytes / 1e9:.3g} GB of main memory (DD_ENGINE_MEMORY_GB); use a smaller `ipc`, "
+        "network or batch, or a worker with more"
+    )
+    _end_for_memory(writer, message, retryable=True)
+
+
+def _end_for_memory(writer: FrameWriter, message: str, *, retryable: bool) -> None:
+    writer.send(_failed("out_of_memory", message, retryable))
     os._exit(protocol.EXIT_OUT_OF_MEMORY)
 
 

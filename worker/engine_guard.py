@@ -12,6 +12,8 @@ from types import FrameType
 
 from ddcore.runtime.callback import Stop
 
+MEMORY_VARIABLE = "DD_ENGINE_MEMORY_BYTES"
+"""Environment variable with the bytes of main memory that an engine may have."""
 PARENT_VARIABLE = "DD_PARENT_PID"
 """Process that started the engine."""
 _PR_SET_PDEATHSIG = 1

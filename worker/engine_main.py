@@ -23,8 +23,8 @@ from ddcore.spec import parse
 from ddcore.spec.cost import Cost
 from ddcore.spec.workload import Usage, Workload
 from ddcore.version import __version__
-from worker import child, measuring, protocol
-from worker.engine_guard import StopRequest
+from worker import child, confinement, measuring, protocol
+from worker.engine_guard import MEMORY_VARIABLE, StopRequest
 from worker.faults import fault_point
 from worker.measuring import PhaseClock
 from worker.protocol import FrameWriter
@@ -127,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
+    _limit_memory(writer)
     callback = PipeCallback(writer, run_dir, stop)
     _log.info("ddcore %s runs %s", __version__, run_dir.parent.name)
     callback.on_phase("loading", None)
@@ -148,6 +149,18 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
     writer.send(
         protocol.Done(steps=result.steps, finalized=callback.finalized, results=result.results, usage=callback.usage())
     )
+
+
+def _limit_memory(writer: FrameWriter) -> None:
+    """Have the process end by itself before it takes the machine's memory from others.
+
+    It is not a limit of the system (``RLIMIT_AS``), which counts addresses: CUDA reserves more of them than there is
+    memory. Should the system run short all the same, it is to take this process and not the worker.
+    """
+    confinement.prefer_for_killing()
+    most = os.environ.get(MEMORY_VARIABLE)
+    if most is not None:
+        confinement.watch_memory(int(most), lambda: child.give_up_distilling(writer, int(most)))
 
 
 def _hold_at(run_dir: Path) -> int | None:

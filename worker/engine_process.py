@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from app.core.settings import Settings
-from worker.engine_guard import PARENT_VARIABLE
+from worker.attendance import machine_memory
+from worker.engine_guard import MEMORY_VARIABLE, PARENT_VARIABLE
 from worker.log_book import LogBook
 from worker.protocol import Decoder, ProtocolError
 from worker.run_folder import RunFolder
@@ -43,6 +44,8 @@ PASSED_ON = (
     "VIRTUAL_ENV",
 )
 """Variables that an engine inherits; nothing else, so no database, no broker, no secret."""
+SHARE_OF_MEMORY = 0.9
+"""Of the machine's memory, that an engine may take where the settings do not say."""
 _CHUNK = 1 << 16
 _PIPE_ENDS_S = 5.0
 
@@ -58,6 +61,9 @@ def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, s
         "PYTHONUNBUFFERED": "1",
         PARENT_VARIABLE: str(os.getpid()),
     }
+    allowed = settings.engine_memory_gb
+    memory = int(allowed * 1e9) if allowed is not None else int(SHARE_OF_MEMORY * machine_memory())
+    variables[MEMORY_VARIABLE] = str(memory)
     if settings.engine_threads is not None:
         variables["OMP_NUM_THREADS"] = str(settings.engine_threads)
     return variables

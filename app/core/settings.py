@@ -155,6 +155,9 @@ class Settings(BaseSettings):
     )
     engine_module: str = Field("worker.engine_main", description="Module that a worker runs as the engine process.")
     engine_threads: int | None = Field(None, ge=1, description="CPU threads of an engine. Default: the library's own.")
+    engine_memory_gb: float | None = Field(
+        None, gt=0, description="Main memory of an engine, in gigabytes. Default: nine tenths of what the machine has."
+    )
     lease_s: float = Field(60, gt=0, description="Seconds a claim lasts without a heartbeat.")
     heartbeat_s: float = Field(10, gt=0, description="Seconds between two heartbeats of a running job.")
     poll_s: float = Field(1, gt=0, description="Seconds between two looks at what the user wants of a running job.")

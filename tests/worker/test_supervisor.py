@@ -177,6 +177,30 @@ def test_a_draining_worker_hands_the_job_back(service: Cluster, supervisor: Supe
     assert job.error is None
 
 
+def test_an_engine_that_takes_too_much_memory_ends_with_the_numbers(
+    service: Cluster, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+import time
+from worker import child, engine_main
+def greedy(run_dir, writer, stop):
+    engine_main._limit_memory(writer)
+    writer.send(Log(level="info", message=open("/proc/self/oom_score_adj").read()))
+    held = []
+    while True:
+        held.append(bytearray(b"x" * 20_000_000))
+        time.sleep(0.01)
+sys.exit(child.run("odd_engine", greedy, sys.argv[1:]))
+"""
+    odd_engine(tmp_path, monkeypatch, supervisor, code)
+    supervisor.settings = supervisor.settings.model_copy(update={"engine_memory_gb": 0.4})
+    job = run(service, supervisor)
+    assert (job.status, job.out_of_memory) == ("queued", 1)
+    assert job.error is None or "0.4 GB" in job.error["message"]
+    events = [event.message for event in service.events(job.id)]
+    assert any("needs more than 0.4 GB of main memory (DD_ENGINE_MEMORY_GB)" in message for message in events), events
+
+
 FINALIZING = """
 import hashlib, signal, time
 tried = run.parent / "tried"
