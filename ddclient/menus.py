@@ -64,6 +64,14 @@ class Menus(Connection):
         """The workers that are alive, and what they run."""
         return self._transport.send(calls.menu("workers"))
 
+    def tell_worker(self, worker_id: str, verb: str) -> dict[str, Any]:
+        """Have a worker ``cordon`` (claim no more jobs), ``drain`` (and hand back its own) or ``uncordon``."""
+        return self._transport.send(calls.make(f"workers/{worker_id}:{verb}", {}))
+
+    def checkpoints(self, job_id: str) -> list[dict[str, Any]]:
+        """The saved states of a job, newest first."""
+        return self._transport.send(calls.menu(f"jobs/{job_id}/checkpoints"))
+
     def api_keys(self) -> list[dict[str, Any]]:
         """The API keys of the tenant, without the keys themselves."""
         return self._transport.send(calls.menu("api-keys"))

@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+LOOK_EVERY_S = 1.0
+
+
+class Asked:
+    """Whether a worker is to hand its job back: it shuts down, or its operator drains it.
+
+    Args:
+        shuts_down: looked at each time.
+        told: looked at once a second, since it asks the database.
+    """
+
+    def __init__(self, shuts_down: Callable[[], bool], told: Callable[[], bool]) -> None:
+        self._shuts_down, self._told = shuts_down, told
+        self._look_at = 0.0
+        self._drains = False
+
+    def __call__(self) -> bool:
+        """Whether it is."""
+        now = time.monotonic()
+        if not self._drains and now >= self._look_at:
+            self._look_at = now + LOOK_EVERY_S
+            self._drains = self._told()
+        return self._drains or self._shuts_down()
 
 
 class Drain:

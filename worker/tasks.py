@@ -16,7 +16,7 @@ from app.core.storage import ArtifactStore, open_store
 from app.queue import fleet, leases, outbox
 from app.queue.leases import Claim
 from worker import sweep
-from worker.draining import Drain
+from worker.draining import Asked, Drain
 from worker.faults import fault_point
 from worker.supervisor import Supervisor
 
@@ -50,7 +50,8 @@ class Post:
         _log.info("attempt %s of %s begins", claimed.attempt, claimed.job_id)
         try:
             with self.drain.heeding_sigterm():
-                Supervisor(self.settings, self.database, self.store, self.worker_id, self.drain).supervise(claimed)
+                draining = Asked(self.drain, self._is_told_to_drain)
+                Supervisor(self.settings, self.database, self.store, self.worker_id, draining).supervise(claimed)
                 self._rest()
                 outbox.publish_pending(self.database, self.settings)
                 self._make_room()
@@ -73,6 +74,14 @@ class Post:
             # Whatever waits is rung for again.
             _log.warning("no job can be claimed: the database does not answer (%s)", type(error).__name__)
             return None
+
+    def _is_told_to_drain(self) -> bool:
+        try:
+            with self.database.read() as session:
+                return fleet.wanted_of(session, self.worker_id) == "drain"
+        except SQLAlchemyError:
+            # The lease tells soon enough that the database is away.
+            return False
 
     def _rest(self) -> None:
         try:

@@ -174,6 +174,12 @@ class QuotaExceeded(ServiceError):
     status, code, title = 429, "quota_exceeded", "The quota is used up"
 
 
+class PreconditionRequired(ServiceError):
+    """The service wants to know which version is to be changed: send ``If-Match`` with the ETag."""
+
+    status, code, title = 428, "precondition_required", "If-Match is required"
+
+
 class RateLimited(ServiceError):
     """Too many requests in a short time, or too many streams at once; ``Retry-After`` says how long to wait."""
 

@@ -122,6 +122,9 @@ class Settings(BaseSettings):
     ingest_memory_gb: float = Field(8, gt=0, description="Memory that taking images in may use, in gigabytes.")
     ingest_runtime_s: int = Field(21_600, ge=1, description="Seconds that taking images in may run.")
 
+    require_if_match: bool = Field(
+        False, description="Whether a job is changed only by requests that name its version (`If-Match`)."
+    )
     rate_requests: int = Field(6000, ge=0, description="Requests a minute of an API key; 0 for any number.")
     rate_submissions: int = Field(
         1200, ge=0, description="Submissions of jobs and studies a minute of an API key; 0 for any number."

@@ -16,6 +16,7 @@ from app.core.errors import (
     InvalidParameter,
     NotFound,
     PreconditionFailed,
+    PreconditionRequired,
     QuotaExceeded,
 )
 from app.core.moments import MomentOrUtc
@@ -29,6 +30,7 @@ from app.jobs.answering import respond
 from app.jobs.repository import Filters
 from app.jobs.schemas import (
     CancelRequest,
+    CheckpointDocument,
     CloneRequest,
     ExtendRequest,
     JobDocument,
@@ -154,8 +156,17 @@ async def get_job(
     return unless_known(document, if_none_match)
 
 
+@router.get("/{job_id}/checkpoints", responses=responses(NotFound))
+def list_checkpoints(job_id: JobId, jobs: JobsToRead) -> Page[CheckpointDocument]:
+    """List the saved states of a job, newest first: what it goes on from when it is resumed, retried or extended."""
+    with jobs.read() as service:
+        return Page[CheckpointDocument](data=service.checkpoints(job_id))
+
+
 @router.patch(
-    "/{job_id:identifier}", response_model=JobDocument, responses=responses(NotFound, PreconditionFailed, Invalid)
+    "/{job_id:identifier}",
+    response_model=JobDocument,
+    responses=responses(NotFound, PreconditionFailed, PreconditionRequired, Invalid),
 )
 def amend(
     job_id: JobId,
@@ -164,6 +175,11 @@ def amend(
     if_match: Annotated[str | None, Header(description="Change nothing unless this is the job's ETag.")] = None,
 ) -> Response:
     """Change a job's name, labels or priority."""
+    if if_match is None and jobs.settings.require_if_match:
+        raise PreconditionRequired(
+            "this service changes a job only if `If-Match` names its ETag (DD_REQUIRE_IF_MATCH), so that nobody undoes "
+            "what another has just changed; read it, and send the ETag"
+        )
     with jobs.write() as service:
         document = service.amend(job_id, body, _version(if_match))
     return answer(document)

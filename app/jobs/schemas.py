@@ -43,6 +43,19 @@ class Envelope(Closed):
     limits: Limits = Field(Limits(), description="How long the job may take.")
 
 
+class CheckpointDocument(BaseModel):
+    """A saved state of a job, from which it can go on."""
+
+    object: Literal["checkpoint"] = "checkpoint"
+    id: str
+    step: int = Field(description="Steps that it was saved after.")
+    attempt: int
+    size: int = Field(description="Bytes.")
+    sha256: str
+    metrics: dict[str, float | None] = Field(description="Last readings before it.")
+    created_at: datetime
+
+
 class CancelRequest(Closed):
     """How to end a job early."""
 

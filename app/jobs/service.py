@@ -25,7 +25,15 @@ from app.jobs.documents import documents
 from app.jobs.extensions import Longer
 from app.jobs.living import Extending
 from app.jobs.repository import Filters, JobRepository
-from app.jobs.schemas import CancelRequest, ExtendRequest, JobDocument, PatchRequest, RetryRequest, Validation
+from app.jobs.schemas import (
+    CancelRequest,
+    CheckpointDocument,
+    ExtendRequest,
+    JobDocument,
+    PatchRequest,
+    RetryRequest,
+    Validation,
+)
 from app.jobs.sorting import Place, Sort
 from app.jobs.submission import Submission
 from app.keys import audit
@@ -224,6 +232,15 @@ class JobService:
         if job.kind != Kind.DISTILLATION or job.status != State.SUCCEEDED:
             raise self._not_finished(job)
         return extensions.longer(job, submission.read(submission.resubmission(job), self.names), request.iterations)
+
+    def checkpoints(self, job_id: str) -> list[CheckpointDocument]:
+        """The saved states of a job, newest first.
+
+        Raises:
+            NotFound: there is no such job.
+        """
+        found = checkpoints.of_job(self.session, self._find(job_id).id)
+        return [CheckpointDocument.model_validate(one, from_attributes=True) for one in found]
 
     def cancel(self, job_id: str, request: CancelRequest) -> JobDocument:
         """End a job early; a job that is cancelled, or about to be, stays so.

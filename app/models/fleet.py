@@ -26,6 +26,8 @@ class Worker(Base):
     """Device, memory and versions of the libraries."""
     state: Mapped[str] = mapped_column(String(16))
     """``idle``, ``busy``, ``draining``, ``quarantined`` or ``stopped``."""
+    wanted: Mapped[str] = mapped_column(String(8), default="run", server_default="run")
+    """What the operator wants of it: ``run``, ``cordon`` (no more jobs) or ``drain`` (and none now)."""
     job_id: Mapped[str | None] = mapped_column(Id)
     losses: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list)
     """Jobs it lost lately (``job_id``, ``at_ms``); three different ones in ten minutes quarantine it."""

@@ -37,6 +37,12 @@ def newest_first(session: Session, job_id: str) -> Sequence[SavedCheckpoint]:
     return [SavedCheckpoint(row.step, row.sha256, row.size) for row in _rows(session, job_id)]
 
 
+def of_job(session: Session, job_id: str) -> Sequence[Checkpoint]:
+    """The checkpoints of a job that the store holds, newest first."""
+    rows = select(Checkpoint).where(Checkpoint.job_id == job_id)
+    return session.scalars(rows.order_by(Checkpoint.step.desc(), Checkpoint.created_at.desc())).all()
+
+
 def add(
     session: Session,
     job_id: str,

@@ -15,6 +15,7 @@ from app.costs.prediction import DeviceClass
 from app.models.fleet import Leader, Worker
 
 WorkerState = Literal["idle", "busy", "draining", "quarantined", "stopped"]
+Wanted = Literal["run", "cordon", "drain"]
 
 LOSSES_WINDOW_S = 600
 LOSSES_TO_QUARANTINE = 3
@@ -56,14 +57,25 @@ def set_state(session: Session, worker_id: str, state: WorkerState, job_id: str 
 
 
 def may_claim(session: Session, worker_id: str) -> bool:
-    """Whether the worker is there and neither draining, quarantined nor stopped."""
-    state = session.execute(select(Worker.state).where(Worker.id == worker_id)).scalar_one_or_none()
-    return state in ("idle", "busy")
+    """Whether the worker is there, neither draining, quarantined nor stopped, and wanted to run jobs."""
+    return session.execute(select(Worker.id).where(Worker.id == worker_id, *_claims())).first() is not None
+
+
+def want(session: Session, worker_id: str, wanted: Wanted, lease_s: float) -> bool:
+    """Say what the operator wants of a worker; ``False`` where none of that identifier is alive."""
+    told = update(Worker).where(Worker.id == worker_id, *_alive(lease_s)).values(wanted=wanted).returning(Worker.id)
+    return session.execute(told.execution_options(synchronize_session=False)).first() is not None
+
+
+def wanted_of(session: Session, worker_id: str) -> str | None:
+    """What the operator wants of a worker; ``None`` if its row is gone."""
+    return session.execute(select(Worker.wanted).where(Worker.id == worker_id)).scalar_one_or_none()
 
 
 def is_idle(session: Session, worker_id: str) -> bool:
     """Whether the worker waits for a doorbell."""
-    return session.execute(select(Worker.state).where(Worker.id == worker_id)).scalar_one_or_none() == "idle"
+    waits = select(Worker.id).where(Worker.id == worker_id, Worker.state == "idle", Worker.wanted == "run")
+    return session.execute(waits).first() is not None
 
 
 def record_loss(session: Session, worker_id: str, job_id: str) -> bool:
@@ -88,7 +100,7 @@ def record_loss(session: Session, worker_id: str, job_id: str) -> bool:
 
 def live_classes(session: Session, lease_s: float) -> set[str]:
     """Device classes of the workers whose heartbeat is younger than ``lease_s`` seconds and that may claim."""
-    alive = select(Worker.device_class).where(*_alive(lease_s), Worker.state.in_(("idle", "busy"))).distinct()
+    alive = select(Worker.device_class).where(*_alive(lease_s), *_claims()).distinct()
     return set(session.execute(alive).scalars())
 
 
@@ -129,7 +141,7 @@ class LiveWorker:
 
 def live_workers(session: Session, lease_s: float) -> Sequence[LiveWorker]:
     """The workers whose heartbeat is younger than ``lease_s`` seconds and that may claim."""
-    alive = select(Worker.device_class, Worker.facts).where(*_alive(lease_s), Worker.state.in_(("idle", "busy")))
+    alive = select(Worker.device_class, Worker.facts).where(*_alive(lease_s), *_claims())
     return [LiveWorker(row.device_class, row.facts) for row in session.execute(alive)]
 
 
@@ -137,7 +149,7 @@ def idle_workers(session: Session, lease_s: float) -> Mapping[str, int]:
     """Number of live idle workers of each device class."""
     idle = (
         select(Worker.device_class, func.count())
-        .where(*_alive(lease_s), Worker.state == "idle")
+        .where(*_alive(lease_s), Worker.state == "idle", Worker.wanted == "run")
         .group_by(Worker.device_class)
     )
     return {name: int(count) for name, count in session.execute(idle)}
@@ -158,6 +170,11 @@ def lead(session: Session, duty: str, owner: str, lease_s: float) -> bool:
         .returning(Leader.duty)
     )
     return session.execute(taken.execution_options(synchronize_session=False)).first() is not None
+
+
+def _claims() -> tuple[Any, ...]:
+    """Conditions under which a worker may claim jobs."""
+    return (Worker.state.in_(("idle", "busy")), Worker.wanted == "run")
 
 
 def _alive(lease_s: float) -> tuple[Any, ...]:

@@ -9,18 +9,25 @@ from fastapi import APIRouter, Path, Request, Response
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from app.core.database import Database
 from app.core.dependencies import DatabaseDep, SettingsDep
 from app.core.errors import CODES, NotFound, ServiceError
 from app.core.pagination import Page
 from app.core.problems import responses
-from app.keys.principals import Admin
+from app.core.security import Principal
+from app.core.settings import Settings
+from app.keys import audit
+from app.keys.principals import Admin, Operator
 from app.models.fleet import Worker
 from app.models.states import TERMINAL, State
+from app.queue import fleet
 from app.system import readiness, repository
 from app.system.schemas import Health, ProblemKind, Readiness, WorkerDocument
 from ddcore.version import __version__
 
 router = APIRouter(tags=["system"])
+
+WorkerId = Annotated[str, Path(pattern=r"^wrk_[0-9a-z_]{1,36}$")]
 
 
 @router.get("/healthz")
@@ -67,6 +74,37 @@ def list_workers(principal: Admin, database: DatabaseDep, settings: SettingsDep)
     return Page[WorkerDocument](data=[_worker(worker, own) for worker in workers])
 
 
+@router.post("/v1/workers/{worker_id}:cordon", responses=responses(NotFound))
+def cordon(worker_id: WorkerId, principal: Operator, database: DatabaseDep, settings: SettingsDep) -> WorkerDocument:
+    """Have a worker claim no more jobs; the one it runs goes on."""
+    return _want("cordon", worker_id, principal, database, settings)
+
+
+@router.post("/v1/workers/{worker_id}:drain", responses=responses(NotFound))
+def drain(worker_id: WorkerId, principal: Operator, database: DatabaseDep, settings: SettingsDep) -> WorkerDocument:
+    """Have a worker claim no more jobs, and hand back the one it runs at a checkpoint, without using up an attempt."""
+    return _want("drain", worker_id, principal, database, settings)
+
+
+@router.post("/v1/workers/{worker_id}:uncordon", responses=responses(NotFound))
+def uncordon(worker_id: WorkerId, principal: Operator, database: DatabaseDep, settings: SettingsDep) -> WorkerDocument:
+    """Let a worker claim jobs again."""
+    return _want("run", worker_id, principal, database, settings)
+
+
+def _want(
+    wanted: fleet.Wanted, worker_id: str, principal: Principal, database: Database, settings: Settings
+) -> WorkerDocument:
+    with database.write() as session:
+        if not fleet.want(session, worker_id, wanted, settings.lease_s):
+            raise NotFound(f"no worker {worker_id} is alive; GET /v1/workers lists those that are")
+        audit.record(session, principal, f"worker.{wanted}", worker_id)
+    with database.read() as session:
+        (worker,) = (one for one in repository.workers(session, settings.lease_s) if one.id == worker_id)
+        own = repository.own_jobs(session, principal, [worker])
+    return _worker(worker, own)
+
+
 @router.get("/problems")
 async def list_problems() -> Page[ProblemKind]:
     """List every problem that a request can end in."""
@@ -90,6 +128,7 @@ def _worker(worker: Worker, own: Collection[str]) -> WorkerDocument:
         device_class=worker.device_class,
         facts=worker.facts,
         state=worker.state,
+        wanted=worker.wanted,
         job_id=worker.job_id if worker.job_id in own else None,
         started_at=worker.started_at,
         heartbeat_at=worker.heartbeat_at,

@@ -19,6 +19,9 @@ class WorkerDocument(BaseModel):
     device_class: str
     facts: dict[str, Any]
     state: str = Field(description="idle, busy, draining or quarantined.")
+    wanted: str = Field(
+        description="What its operator wants: run, cordon (no more jobs) or drain (hand back its job too)."
+    )
     job_id: str | None = Field(description="The job it runs, where that is yours.")
     started_at: datetime
     heartbeat_at: datetime

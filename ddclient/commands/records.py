@@ -92,9 +92,21 @@ def alerts(
     output.emit(found, table if found else f"no alerts in the last {since}", as_json=as_json)
 
 
+def checkpoints(job_id: JobId, as_json: JsonOption = False) -> None:
+    """List the saved states of a job, newest first: what it goes on from."""
+    with Client() as client:
+        found = client.checkpoints(job_id)
+    table = Table("step", "attempt", "bytes", "SHA-256", "saved", box=None, pad_edge=False)
+    for one in found:
+        table.add_row(
+            str(one["step"]), str(one["attempt"]), f"{one['size']:,}", one["sha256"][:16], str(one["created_at"])[:19]
+        )
+    output.emit(found, table if found else "it has saved none", as_json=as_json)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (logs, metrics, artifacts, alerts):
+    for command in (logs, metrics, artifacts, alerts, checkpoints):
         app.command()(command)
 
 

@@ -52,13 +52,23 @@ def whoami(as_json: JsonOption = False) -> None:
     output.emit(found, text, as_json=as_json)
 
 
-def workers(as_json: JsonOption = False) -> None:
-    """List the workers that are alive, and what they run."""
+def workers(
+    cordon: Annotated[str | None, typer.Option(metavar="ID", help="Have this one claim no more jobs.")] = None,
+    drain: Annotated[str | None, typer.Option(metavar="ID", help="And have it hand back the job it runs.")] = None,
+    uncordon: Annotated[str | None, typer.Option(metavar="ID", help="Let this one claim jobs again.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the workers that are alive, and what they run; or tell one of them what to do, for operators."""
+    told = {"cordon": cordon, "drain": drain, "uncordon": uncordon}
     with Client() as client:
+        for verb, worker_id in told.items():
+            if worker_id is not None:
+                client.tell_worker(worker_id, verb)
         found = client.workers()
-    table = Table("id", "name", "device", "state", "job", "since", box=None, pad_edge=False)
+    table = Table("id", "name", "device", "state", "wanted", "job", "since", box=None, pad_edge=False)
     for one in found:
-        cells = (one[name] for name in ("id", "name", "device_class", "state", "job_id", "started_at"))
+        names = ("id", "name", "device_class", "state", "wanted", "job_id", "started_at")
+        cells = (one[name] for name in names)
         table.add_row(*(str(cell or "")[:40] for cell in cells))
     text = table if found else "no worker is alive; jobs wait until one starts (`ddctl up`, `ddctl worker`)"
     output.emit(found, text, as_json=as_json)

@@ -186,7 +186,7 @@ def _before(job: JobSpec, data: DataSizes) -> Iterator[Work]:
         trained = TRAINING * count * config.epochs * data.train
         yield Work("pretraining", config.network, trained, kept=f"{count} of {config.model_dump_json()}")
     yield Work("pretraining", job.network, job.method.pretraining_passes(job, data), kept=_method_depends(job))
-    for network, passes in job.method.looks(data):
+    for network, passes in job.method.looks(job, data):
         yield Work("pretraining", network, passes)
     if job.init == "k_means":
         yield Work("pretraining", job.network, data.train)
@@ -292,7 +292,9 @@ def _batches(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Batch]:
     for config in teachers:
         yield Batch(config.network, min(config.batch_size, data.train), 1, whole=True)
     # Rules that choose real images look at one class after the other.
-    looks: list[tuple[NetworkConfig, float]] = [(network, max(data.counts)) for network, _ in job.method.looks(data)]
+    looks: list[tuple[NetworkConfig, float]] = [
+        (network, max(data.counts)) for network, _ in job.method.looks(job, data)
+    ]
     scoring = job.evaluation
     looks += [(scoring.teacher.network, max(data.counts))] if scoring.chosen_from(data) else []
     looks += [(scoring.teacher.network, scoring.labelled(job, data))] if scoring.needs_teacher else []

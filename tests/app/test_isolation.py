@@ -27,7 +27,10 @@ BODIES: dict[str, Any] = {
 }
 SHARED = {"/problems/{code}", "/v1/presets/{name}"}
 """Routes with a parameter that names nothing of a tenant's."""
-OF_OPERATORS = {"/v1/tenants/{tenant_id}", "/v1/tenants/{tenant_id}/usage"}
+OF_OPERATORS = {
+    "/v1/tenants/{tenant_id}", "/v1/tenants/{tenant_id}/usage",
+    *(f"/v1/workers/{{worker_id}}:{verb}" for verb in ("cordon", "drain", "uncordon")),
+}  # fmt: skip
 """Routes that only the operator of the service may use, who sees every tenant."""
 
 MADE_UP = {
@@ -124,7 +127,9 @@ def test_only_operators_see_tenants(api: Api, rival: Api) -> None:
     documented = api.get("/openapi.json").json()["paths"]
     for path in OF_OPERATORS | {"/v1/tenants"}:
         for method in documented[path]:
-            response = rival.request(method.upper(), path.format(tenant_id="default"), json={"id": "theirs"})
+            response = rival.request(
+                method.upper(), path.format(tenant_id="default", worker_id="wrk_1"), json={"id": "theirs"}
+            )
             assert (response.status_code, response.json()["code"]) == (403, "forbidden"), (method, path)
 
 

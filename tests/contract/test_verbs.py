@@ -84,7 +84,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "usage": ("get /v1/usage", "get /v1/tenants/{tenant_id}/usage"),
     "whoami": ("get /v1/me",),
     "login": ("post /v1/login-links",),
-    "workers": ("get /v1/workers",),
+    "workers": (
+        "get /v1/workers", "post /v1/workers/{worker_id}:cordon", "post /v1/workers/{worker_id}:drain",
+        "post /v1/workers/{worker_id}:uncordon",
+    ),
+    "checkpoints": (f"get {JOB}/checkpoints",),
     "doctor": ("get /healthz", "get /readyz"),
     "problems": ("get /problems", "get /problems/{code}"),
 }  # fmt: skip
@@ -137,6 +141,9 @@ def test_a_job_from_its_submission_to_its_removal(ddctl: Ddctl, tmp_path: Path) 
     assert ddctl("logs", job_id, "--tail", "2").splitlines() == followed[-2:]
     assert json.loads(ddctl("logs", job_id, "--json"))["lines"] == followed
 
+    (*_, last) = json.loads(ddctl("checkpoints", job_id, "--json"))
+    assert last["step"] > 0
+    assert last["sha256"][:16] in ddctl("checkpoints", job_id)
     rows = list(csv.DictReader(io.StringIO(ddctl("metrics", job_id, "--csv", "--key", "loss"))))
     assert [int(row["step_min"]) for row in rows] == list(range(1, 21))
     assert "cmi" in ddctl("metrics", job_id)
@@ -192,6 +199,10 @@ def test_keys_and_the_menu(ddctl: Ddctl) -> None:
     assert ddctl("keys", "recover").startswith("dd_")
     assert "there is no tenant 'nobody'" in ddctl("keys", "recover", "--tenant", "nobody", status=1)
     assert "tenant default" in ddctl("whoami")
+    (worker,) = json.loads(ddctl("workers", "--json"))
+    assert json.loads(ddctl("workers", "--cordon", worker["id"], "--json"))[0]["wanted"] == "cordon"
+    assert json.loads(ddctl("workers", "--uncordon", worker["id"], "--json"))[0]["wanted"] == "run"
+    assert "no worker wrk_nobody is alive" in ddctl("workers", "--drain", "wrk_nobody", status=Exit.REFUSED)
     assert "idle" in ddctl("workers") or "busy" in ddctl("workers")
     assert "quota_exceeded" in ddctl("problems", "quota_exceeded")
     assert "nats" in ddctl("readings")

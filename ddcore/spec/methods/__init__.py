@@ -14,7 +14,6 @@ from ddcore.spec.methods.coreset import (
     KMeansConfig,
     RandomConfig,
 )
-from ddcore.spec.methods.datm import DATMConfig
 from ddcore.spec.methods.dc import DCConfig, DSAConfig, GradientMatchingConfig
 from ddcore.spec.methods.dm import DMConfig, FeatureMatchingConfig
 from ddcore.spec.methods.idc import DREAMConfig, IDCConfig
@@ -25,6 +24,7 @@ from ddcore.spec.methods.rded import CIMConfig, RDEDConfig
 from ddcore.spec.methods.sre2l import FADRMConfig, RecoveringConfig, SRe2LConfig
 from ddcore.spec.methods.staged import PDDConfig, SeqMatchConfig, StagedConfig
 from ddcore.spec.methods.trajectory import ExpertsConfig, MTTConfig, TESLAConfig, TrajectoryConfig
+from ddcore.spec.methods.trajectory_datm import DATMConfig
 
 import_modules(__name__, __path__)
 

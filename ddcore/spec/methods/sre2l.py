@@ -80,10 +80,10 @@ class RecoveringConfig(MethodConfig):
         for teacher in self.all_teachers:
             yield teacher, 1
 
-    def looks(self, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
-        """Every crop to choose from."""
-        seen = float(sum(min(self.candidates, count) for count in data.counts))
-        yield self.teacher.network, seen
+    def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
+        """Every crop to choose from, where it begins with some."""
+        if job.init == "real":
+            yield self.teacher.network, float(sum(min(self.candidates, count) for count in data.counts))
 
     def steps_network(self, job: JobSpec) -> NetworkConfig:  # noqa: ARG002 - it has some of its own
         """That of the first teacher."""

@@ -12,6 +12,8 @@ from app.models.artifacts import Artifact
 from app.models.events import Event
 from app.models.jobs import Job, Outbox
 from app.models.states import State
+from app.queue import checkpoints
+from app.queue.checkpoints import SavedCheckpoint
 from app.queue.states import Actor, actions, transition
 
 if TYPE_CHECKING:
@@ -241,3 +243,33 @@ class TestDelete:
         response = api.delete(job["links"]["self"])
         assert (response.status_code, response.json()["code"]) == (409, "illegal_transition")
         assert "delete" not in response.json()["allowed"]
+
+
+class TestCheckpoints:
+    def test_saved_states_are_listed_newest_first(self, api: Api, spec: dict[str, Any]) -> None:
+        job_id = api.submit(spec)["id"]
+        assert api.get(f"/v1/jobs/{job_id}/checkpoints").json()["data"] == []
+        with api.database.write() as session:
+            for step in (5, 10):
+                saved = SavedCheckpoint(step, f"{step:064x}", 100 + step)
+                checkpoints.add(session, job_id, 1, 0, saved, None, {"loss": 1 / step})
+        found = api.get(f"/v1/jobs/{job_id}/checkpoints").json()["data"]
+        assert [(one["step"], one["size"], one["metrics"]) for one in found] == [
+            (10, 110, {"loss": 0.1}), (5, 105, {"loss": 0.2}),
+        ]  # fmt: skip
+        assert api.get("/v1/jobs/job_01m7wewc2pfn6v37mwaesxmpy7/checkpoints").status_code == 404
+
+
+class TestRequiredVersions:
+    def test_a_change_without_a_version_is_refused_where_the_setting_says_so(
+        self, api: Api, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = api.submit(spec)
+        assert api.patch(f"/v1/jobs/{job['id']}", json={"name": "a"}).status_code == 200
+        strict = api.settings.model_copy(update={"require_if_match": True})
+        monkeypatch.setattr(api.state, "settings", strict)
+        refused = api.patch(f"/v1/jobs/{job['id']}", json={"name": "b"})
+        assert (refused.status_code, refused.json()["code"]) == (428, "precondition_required")
+        assert "send the ETag" in refused.json()["detail"]
+        etag = api.get(f"/v1/jobs/{job['id']}").headers["ETag"]
+        assert api.patch(f"/v1/jobs/{job['id']}", json={"name": "b"}, headers={"If-Match": etag}).status_code == 200

@@ -167,3 +167,23 @@ class TestDocumentation:
         schema = api.get("/openapi.json").json()["components"]["schemas"]["JobSubmission"]["properties"]
         assert {"dataset", "ipc", "method", "preset", "name", "labels", "priority", "limits"} <= set(schema)
         assert {"dm", "random"} <= set(schema["method"]["oneOf"][0]["enum"])
+
+
+class TestCordon:
+    def test_a_cordoned_worker_claims_nothing_until_it_may_again(self, api: Api, worker: str) -> None:
+        for verb, wanted, claims in (("cordon", "cordon", False), ("drain", "drain", False), ("uncordon", "run", True)):
+            answer = api.post(f"/v1/workers/{worker}:{verb}")
+            assert (answer.status_code, answer.json()["wanted"]) == (200, wanted), answer.text
+            with api.database.read() as session:
+                assert fleet.may_claim(session, worker) is claims
+                assert bool(fleet.live_classes(session, 60)) is claims
+                assert bool(fleet.idle_workers(session, 60)) is claims
+                assert fleet.is_idle(session, worker) is claims
+        acts = [entry["action"] for entry in api.get("/v1/audit", params={"object": worker}).json()["data"]]
+        assert acts == ["worker.run", "worker.drain", "worker.cordon"]
+
+    def test_one_that_is_not_alive_is_not_found(self, api: Api, worker: str) -> None:
+        assert api.post("/v1/workers/wrk_2:cordon").status_code == 404
+        with api.database.write() as session:
+            session.execute(update(Worker).values(state="stopped"))
+        assert api.post(f"/v1/workers/{worker}:cordon").status_code == 404

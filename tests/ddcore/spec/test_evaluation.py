@@ -50,6 +50,7 @@ PUBLISHED = {
     "idc": (3, 1000, "auto", "stacked"), "ncfm": (10, 2000, "auto", "stacked"),
     "mtt": (5, 1000, "auto", "siamese"), "bptt": (10, 300, "none", "siamese"),
     "rded": (3, 300, "auto", "siamese"), "cim": (3, 1000, "auto", "siamese"),
+    "fadrm": (3, 300, "crop_flip_scale", "siamese"),
     "seqmatch": (5, 1000, "auto", "siamese"), "pdd": (5, 500, "auto", "siamese"),
 }  # fmt: skip
 

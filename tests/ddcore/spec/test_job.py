@@ -73,7 +73,7 @@ def test_specification_is_frozen() -> None:
         ({"init": "zeros"}, "/init", "`init` is 'zeros', but must be one of 'real', 'noise' or 'k_means'"),
         ({"device": "tpu"}, "/device", "`device` is 'tpu'"),
         ({"dataset": ""}, "/dataset", "`dataset` is ''"),
-        ({"method": "dmm"}, "/method", "unknown method 'dmm', did you mean 'dm'? Others: 'idm', 'dream'; known: "),
+        ({"method": "dmm"}, "/method", "unknown method 'dmm', did you mean 'dm'? Others: 'idm', 'datm'; known: "),
         ({"method": 5}, "/method", "a method is given by its name, or as an object with a `name`"),
         ({"method": {"lr_img": 1}}, "/method", "a method is given by its name, or as an object with a `name`"),
         ({"method": {"name": "dm", "lr_image": 1}}, "/method/lr_image", "did you mean `lr_img`?"),
