@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
+from app.core.filesystems import write_privately
 from app.core.logging import configure
 from app.core.server_protocol import prompt_protocol
 from app.core.settings import Settings, explain
@@ -33,6 +34,7 @@ class Server(uvicorn.Server):
 
 def main() -> int:
     """Serve until told to stop."""
+    write_privately()
     for number in (signal.SIGINT, signal.SIGTERM):
         # The server raises the signal once more when it has stopped in good order, which is no failure.
         signal.signal(number, _leave)

@@ -16,6 +16,7 @@ from app import migrate
 from app.core import broker
 from app.core import logging as log
 from app.core.database import Database
+from app.core.filesystems import write_privately
 from app.core.ids import new_id
 from app.core.settings import Settings, explain
 from app.core.storage import open_store
@@ -102,6 +103,7 @@ class Main:
 
 def main() -> int:
     """Start the worker that the settings describe."""
+    write_privately()
     try:
         settings = Settings()
         log.configure(settings)

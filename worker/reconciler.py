@@ -23,6 +23,7 @@ from app import migrate
 from app.artifacts import service as artifacts
 from app.core import logging as log
 from app.core.database import Database
+from app.core.filesystems import write_privately
 from app.core.ids import new_id
 from app.core.settings import Settings, explain
 from app.core.storage import ArtifactStore, StorageError, open_store
@@ -204,6 +205,7 @@ class Reconciler:
 
 def main() -> int:
     """Run alone until SIGTERM or SIGINT."""
+    write_privately()
     ended = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:

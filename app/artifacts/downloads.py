@@ -18,6 +18,7 @@ from app.core.storage import (
     BlobMissingError,
     ChecksumMismatchError,
     StorageError,
+    iter_part_verified,
     iter_verified,
     read_verified,
 )
@@ -150,5 +151,5 @@ def _content(
     # A file that has lost its length is refused while a problem document can still be sent.
     if store.head(blob.sha256) != blob:
         raise ChecksumMismatchError(f"sha256:{blob.sha256} does not have {blob.size} bytes")
-    chunks = iter_verified(store, blob) if span is None else store.iter_range(blob.sha256, *span)
+    chunks = iter_verified(store, blob) if span is None else iter_part_verified(store, blob, *span)
     return StreamingResponse(chunks, status, headers, media_type)

@@ -1,7 +1,8 @@
-"""What kind of filesystem a folder is on: SQLite's locks do not hold on network filesystems."""
+"""What kind of filesystem a folder is on, since SQLite's locks do not hold on network ones; and who may read files."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 NETWORK = frozenset(
@@ -26,3 +27,11 @@ def network_filesystem(folder: Path, mounts: Path = MOUNTS) -> str | None:
         if folder.resolve().is_relative_to(path) and len(path.parts) >= deepest:
             deepest, kind = len(path.parts), found
     return kind if kind in NETWORK else None
+
+
+def write_privately() -> None:
+    """Have whatever this process and its children write be readable by their user alone.
+
+    Folders that the service makes are private; one that was there before need not be.
+    """
+    os.umask(0o077)

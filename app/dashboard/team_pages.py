@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -184,7 +184,7 @@ def _check_admin(principal: Principal) -> None:
         raise Forbidden("keys, members and the audit trail are for keys with the scope `admin`")
 
 
-def _read(model: type[Form], values: dict[str, object]) -> Form:
+def _read(model: type[Form], values: Mapping[str, object]) -> Form:
     """What a form asks for.
 
     Raises:

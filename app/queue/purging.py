@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, delete, exists, select, update
+from sqlalchemy import ColumnElement, Executable, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from app.artifacts.repository import DELETED, READY
@@ -40,22 +40,21 @@ def purge(session: Session, job_id: str) -> bool:
         return True
     of_points = (MetricPoint.job_number == number,)
     points = select(MetricPoint.key_id, MetricPoint.step).where(*of_points).limit(ROWS).subquery()
-    removed = session.execute(
-        delete(MetricPoint)
-        .where(*of_points, exists().where(points.c.key_id == MetricPoint.key_id, points.c.step == MetricPoint.step))
-        .execution_options(synchronize_session=False)
-    ).rowcount
-    if removed >= ROWS:
+    chosen = exists().where(points.c.key_id == MetricPoint.key_id, points.c.step == MetricPoint.step)
+    if _removed(session, delete(MetricPoint).where(*of_points, chosen).returning(MetricPoint.step)) >= ROWS:
         return False
     events = select(Event.seq).where(Event.job_id == job_id).order_by(Event.seq).limit(ROWS)
-    removed = session.execute(
-        delete(Event).where(Event.job_id == job_id, Event.seq.in_(events)).execution_options(synchronize_session=False)
-    ).rowcount
-    if removed >= ROWS:
+    of_events = delete(Event).where(Event.job_id == job_id, Event.seq.in_(events)).returning(Event.seq)
+    if _removed(session, of_events) >= ROWS:
         return False
     # Its log, checkpoints, files and the rest of its readings point to its row, and go with it.
     session.execute(delete(Job).where(Job.id == job_id).execution_options(synchronize_session=False))
     return True
+
+
+def _removed(session: Session, statement: Executable) -> int:
+    """Remove rows that the statement returns a column of; how many there were."""
+    return len(session.execute(statement.execution_options(synchronize_session=False)).all())
 
 
 def purge_studies(session: Session) -> None:

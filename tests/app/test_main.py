@@ -64,6 +64,19 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
     return kept | {"DD_HOME": str(home)} | {f"DD_{name.upper()}": str(value) for name, value in settings.items()}
 
 
+def test_files_are_private_where_the_folder_was_there_before(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    before = os.umask(0o022)
+    try:
+        with running(tmp_path):
+            pass
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "log"]
+    assert {"ddservice.sqlite3", "api-key", "pepper"} <= {path.name for path in files}
+    assert {path.name: oct(path.stat().st_mode & 0o077) for path in files} == {path.name: "0o0" for path in files}
+
+
 def refusal(home: Path, **settings: object) -> subprocess.CompletedProcess[str]:
     """What the API says when it will not start."""
     return subprocess.run(

@@ -19,7 +19,7 @@ from app.core.storage.blobs import (
 from app.core.storage.local import LocalStore
 from app.core.storage.opening import open_store, store_at
 from app.core.storage.remote import RemoteStore
-from app.core.storage.verified import fetch, iter_verified, read_verified
+from app.core.storage.verified import fetch, iter_part_verified, iter_verified, read_verified
 
 __all__ = [
     "CHUNK",
@@ -32,6 +32,7 @@ __all__ = [
     "RemoteStore",
     "StorageError",
     "fetch",
+    "iter_part_verified",
     "iter_verified",
     "key_of",
     "open_store",

@@ -40,6 +40,28 @@ def iter_verified(store: ArtifactStore, blob: Blob) -> Iterator[bytes]:
     yield held
 
 
+def iter_part_verified(store: ArtifactStore, blob: Blob, start: int, end: int) -> Iterator[bytes]:
+    """Chunks of bytes ``start`` to ``end`` of a blob, all of which is read to check it.
+
+    The last of them is held back until the digest is known to be right, as by :func:`iter_verified`.
+
+    Raises:
+        ChecksumMismatchError: instead of yielding the last chunk.
+    """
+    digest, held, place = hashlib.sha256(), b"", 0
+    for chunk in store.iter_range(blob.sha256):
+        digest.update(chunk)
+        part = chunk[max(0, start - place) : max(0, end - place)]
+        place += len(chunk)
+        if part:
+            if held:
+                yield held
+            held = part
+    if digest.hexdigest() != blob.sha256:
+        raise ChecksumMismatchError(f"stored bytes of sha256:{blob.sha256} have changed")
+    yield held
+
+
 def fetch(store: ArtifactStore, blob: Blob, target: Path) -> None:
     """Copy a blob into a file, which appears only complete and verified.
 

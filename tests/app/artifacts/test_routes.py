@@ -182,6 +182,18 @@ class TestDamage:
         with pytest.raises(Exception, match=DIGEST):
             api.get(path)
 
+    def test_a_part_of_a_large_file_is_checked_with_all_of_it(
+        self, api: Api, put: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(downloads, "VERIFIED_BELOW", 100)
+        path = put()
+        for first, last in ((0, 0), (10, 500), (1000, 1023)):
+            answer = api.get(path, headers={"Range": f"bytes={first}-{last}"})
+            assert (answer.status_code, answer.content) == (206, DATA[first : last + 1])
+        damage(api, DIGEST, DATA[:-1] + b"x")
+        with pytest.raises(Exception, match=DIGEST):
+            api.get(path, headers={"Range": "bytes=10-500"})
+
     def test_a_large_file_that_lost_its_length_is_refused(
         self, api: Api, put: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

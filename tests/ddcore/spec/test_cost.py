@@ -34,7 +34,7 @@ DM = {"dataset": "cifar10", "ipc": 10, "method": {"name": "dm", "iterations": 10
 
 CAPS = {
     "iterations": 4, "steps_per_network": 3, "student_steps": 3, "inner_loop": 2, "network_steps": 2, "window": 3,
-    "train_images": 128, "max_start": 1, "count": 2, "epochs": 1, "repeats": 1, "pool": 2,
+    "train_images": 128, "max_start": 1, "early_start": 1, "count": 2, "epochs": 1, "repeats": 1, "pool": 2,
 }  # fmt: skip
 """What a preset is cut down to, for the prediction and the run alike: whatever makes it long, and nothing else."""
 SMALL = {"name": "convnet", "width": 32}
