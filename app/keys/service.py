@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.core.database import Database, now
-from app.core.errors import Invalid, LastAdminKey, NotFound
+from app.core.errors import Forbidden, Invalid, LastAdminKey, NotFound
 from app.core.security import KeyText, Principal, Role, Scope, Signer, key_id, make_key, open_session, write_secret
 from app.core.settings import Settings
 from app.keys import audit, repository
@@ -206,10 +206,13 @@ def rotate(
 
     Raises:
         NotFound: the tenant has no such working key.
+        Forbidden: it could do more than its maker may.
     """
     old = repository.own(session, principal, identifier)
     if old is None:
         raise NotFound(f"you have no working API key {identifier}")
+    if Scope.OPERATOR in old.scopes and not principal.may(Scope.OPERATOR):
+        raise Forbidden(f"{identifier} has the scope 'operator'; rotate it with a key that has it too")
     key, made = create(
         session,
         signer,

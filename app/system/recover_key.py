@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def make(settings: Settings, tenant_id: str) -> str:
-    """A new admin key of a tenant.
+    """A new admin key of a tenant; that of the first tenant is an operator's, as its first key was.
 
     Raises:
         SchemaError: the database's schema is not this version's.
@@ -53,8 +53,9 @@ def make(settings: Settings, tenant_id: str) -> str:
                 raise LookupError(
                     f"there is no tenant '{tenant_id}'; --tenant is '{service.DEFAULT_TENANT}' by default"
                 )
+            scopes = [Scope.ADMIN, Scope.OPERATOR] if tenant_id == service.DEFAULT_TENANT else [Scope.ADMIN]
             _, made = service.create(
-                session, load_signer(settings), settings, tenant_id=tenant_id, name="recovered", scopes=[Scope.ADMIN]
+                session, load_signer(settings), settings, tenant_id=tenant_id, name="recovered", scopes=scopes
             )
     finally:
         database.dispose()

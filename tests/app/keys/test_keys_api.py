@@ -252,7 +252,7 @@ class TestLastAdminKey:
         monkeypatch.setattr("app.system.recover_key.Settings", lambda: api.settings)
         assert recover_key.main([]) == 0
         key = capsys.readouterr().out.strip()
-        assert api.acting_as(key).get("/v1/me").json()["scopes"] == ["admin"]
+        assert api.acting_as(key).get("/v1/me").json()["scopes"] == ["admin", "operator"]
         assert recover_key.main(["--tenant", "nobody"]) == 2
         assert "there is no tenant 'nobody'" in capsys.readouterr().err
 

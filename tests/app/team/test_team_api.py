@@ -83,6 +83,14 @@ class TestTenants:
         assert "only a key that has it" in refused(answer, 422, "invalid")
         made(api, "/v1/api-keys", name="second", scopes=["operator"])
 
+    def test_admins_cannot_rotate_the_key_of_an_operator(self, api: Api) -> None:
+        operator = made(api, "/v1/api-keys", name="ops", scopes=["admin", "operator"])
+        admin = api.acting_as(made(api, "/v1/api-keys", name="admin", scopes=["admin"])["key"])
+        answer = admin.post(f"/v1/api-keys/{operator['id']}:rotate", json={})
+        assert "has the scope 'operator'" in refused(answer, 403, "forbidden")
+        assert api.acting_as(operator["key"]).get("/v1/tenants").status_code == 200
+        assert set(made(api, f"/v1/api-keys/{operator['id']}:rotate")["scopes"]) == {"admin", "operator"}
+
 
 class TestMembers:
     def test_a_key_can_do_no_more_than_the_role_of_its_member(self, api: Api) -> None:
