@@ -108,7 +108,7 @@ class PipeCallback(Callback):
             return None
         seconds, warm_up = self._clock.read()
         on_cpu = self._workload.machine.device_class == "cpu"
-        peak = measuring.memory_so_far() if on_cpu else measuring.accelerator_memory()
+        peak = measuring.memory_so_far() if on_cpu else _accelerator_memory()
         return Usage(
             workload=self._workload, seconds=seconds, warm_up=warm_up, trained_epochs=self._trained_epochs,
             peak_bytes=peak,
@@ -118,6 +118,13 @@ class PipeCallback(Callback):
         """What the last signal asked for."""
         self.finalized = self.finalized or self._stop.wish is Stop.FINALIZE
         return self._stop.wish
+
+
+def _accelerator_memory() -> int:
+    """Most bytes of an accelerator that this process has reserved for tensors until now."""
+    import torch  # Importing it takes seconds, and only a run on an accelerator asks.
+
+    return int(torch.cuda.max_memory_reserved())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -81,13 +81,6 @@ def memory_so_far() -> int:
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
-def accelerator_memory() -> int:
-    """Most bytes of an accelerator that this process has reserved for tensors until now."""
-    import torch  # Importing it takes seconds, and only a run on an accelerator asks.
-
-    return int(torch.cuda.max_memory_reserved())
-
-
 def machine(compute: Mapping[str, Any]) -> Machine:
     """What a run computes with, in words that tell machines of different speed apart.
 

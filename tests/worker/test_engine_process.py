@@ -31,12 +31,13 @@ def test_an_engine_inherits_no_secret(desk: Desk) -> None:
         "PATH": "/bin", "HOME": "/root", "CUDA_VISIBLE_DEVICES": "1", "DD_DATABASE_URL": "postgresql://u:p@h/d",
         "DD_BROKER_URL": "redis://:p@h", "DD_PEPPER": "p", "AWS_SECRET_ACCESS_KEY": "p", "DD_API_KEY": "p",
     }  # fmt: skip
-    settings = desk.cluster.settings.model_copy(update={"engine_threads": 3})
+    settings = desk.cluster.settings.model_copy(update={"engine_threads": 3, "engine_memory_gb": 2})
     found = environment(settings, surroundings)
     assert found == {
         "PATH": "/bin", "HOME": "/root", "CUDA_VISIBLE_DEVICES": "1", "OMP_NUM_THREADS": "3",
         "DD_DATA_ROOT": str(settings.data_root), "DD_CACHE_DIR": str(settings.cache_dir),
         "DD_PARENT_PID": str(os.getpid()), "PYTHONUNBUFFERED": "1",
+        "DD_ENGINE_MEMORY_BYTES": "2000000000",
     }  # fmt: skip
 
 
