@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import Annotated
 
 import typer
@@ -11,11 +14,12 @@ from rich.text import Text
 from ddclient import output
 from ddclient.client import Client
 from ddclient.commands.this_machine import DataRoot, data_folder
-from ddclient.errors import BadInputError, Exit
+from ddclient.errors import BadInputError, ClientError, Exit
 from ddclient.output import JsonOption
 from ddcore.spec import did_you_mean
 from ddcore.version import __version__
 
+FSCK = "app.system.fsck"
 STYLES = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
@@ -38,6 +42,21 @@ def login(as_json: JsonOption = False) -> None:
     with Client() as client:
         link = client.login_link()
     output.emit({"url": link}, link, as_json=as_json)
+
+
+def fsck(as_json: JsonOption = False) -> None:
+    """Hold the files of the store against what the database says; on the machine of the service. It changes nothing."""
+    command = [sys.executable, "-m", FSCK, "--json"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 # its own module
+    if answer.returncode not in (0, 3):
+        raise ClientError(f"nothing was checked: {answer.stderr.strip() or 'no reason given'}")
+    found = [json.loads(line) for line in answer.stdout.splitlines()]
+    table = Table("what", "SHA-256", "needed by", "what to do", box=None, pad_edge=False)
+    for one in found:
+        table.add_row(one["kind"], one["sha256"][:16], ", ".join(one["of"]), one["remedy"])
+    output.emit(found, table if found else answer.stderr.strip(), as_json=as_json)
+    if answer.returncode:
+        raise typer.Exit(Exit.FAILED)
 
 
 def whoami(as_json: JsonOption = False) -> None:
@@ -97,5 +116,5 @@ def version(as_json: JsonOption = False) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (doctor, login, whoami, workers, problems, version):
+    for command in (doctor, fsck, login, whoami, workers, problems, version):
         app.command()(command)

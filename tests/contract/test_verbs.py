@@ -93,7 +93,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "problems": ("get /problems", "get /problems/{code}"),
 }  # fmt: skip
 """Command: the operations of the API that it stands for."""
-ON_THIS_MACHINE = {"up", "demo", "api", "worker", "migrate", "run", "train-on", "version", "keys recover"}
+ON_THIS_MACHINE = {"up", "demo", "api", "worker", "migrate", "run", "train-on", "version", "keys recover", "fsck"}
 """Commands that start the service, repair it, or do without one."""
 
 Ddctl = Callable[..., str]
@@ -198,6 +198,7 @@ def test_keys_and_the_menu(ddctl: Ddctl) -> None:
     assert "there is no API key 'key_nobody'" in ddctl("keys", "revoke", "key_nobody", status=2)
     assert ddctl("keys", "recover").startswith("dd_")
     assert "there is no tenant 'nobody'" in ddctl("keys", "recover", "--tenant", "nobody", status=1)
+    assert "everything that is needed is there" in ddctl("fsck") or "unused" in ddctl("fsck")
     assert "tenant default" in ddctl("whoami")
     (worker,) = json.loads(ddctl("workers", "--json"))
     assert json.loads(ddctl("workers", "--cordon", worker["id"], "--json"))[0]["wanted"] == "cordon"

@@ -72,6 +72,11 @@ class LocalStore(ArtifactStore):
         finally:
             os.close(descriptor)
 
+    def digests(self) -> Iterator[str]:
+        """Digests that it has files of, in no order."""
+        for path in self._root.glob("sha256/??/??/*"):
+            yield path.name
+
     def delete(self, sha256: str) -> None:
         """Forget the blob."""
         (self._root / key_of(sha256)).unlink(missing_ok=True)
