@@ -68,6 +68,14 @@ def test_too_long_is_refused_with_changes_that_fit(api: Api, hire: Callable[...,
     assert likely(steps) <= 60 < likely(steps + 1)
 
 
+def test_ten_million_iterations_are_more_than_the_service_runs_anything(api: Api, hire: Callable[..., None]) -> None:
+    """Without a limit of its own, a job has the largest one of the service."""
+    hire()
+    job = {**LARGE, "method": {"name": "bptt", "iterations": 10**7}}
+    assert f"is {api.settings.max_runtime_s:g}" in faults(api.post("/v1/jobs", json=job))["runtime_over_limit"]
+    assert api.count(Job) == 0
+
+
 def test_the_user_may_overrule_it(api: Api, hire: Callable[..., None]) -> None:
     hire()
     assert "limits.ignore_estimate" in faults(api.post("/v1/jobs", json=limited(60)))["runtime_over_limit"]
