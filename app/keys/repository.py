@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -101,8 +101,10 @@ def own(session: Session, principal: Principal, key_id: str) -> ApiKey | None:
 
 
 def working_admins(session: Session, principal: Principal) -> set[str]:
-    """The tenant's working keys that may make and revoke keys."""
-    statement = select(ApiKey).where(ApiKey.tenant_id == principal.tenant_id, *_usable())
+    """The tenant's working keys that may make and revoke keys: those of members only while they are admins."""
+    owned = select(ApiKey).outerjoin(Member, Member.id == ApiKey.member_id)
+    able = (Member.disabled_at.is_(None), or_(ApiKey.member_id.is_(None), Member.role == Role.ADMIN))
+    statement = owned.where(ApiKey.tenant_id == principal.tenant_id, *able, *_usable())
     return {key.id for key in session.scalars(statement) if Scope.ADMIN in key.scopes}
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
-from app.core.errors import Invalid, InvalidCursor, NotFound
+from app.core.errors import Invalid, InvalidCursor, LastAdminKey, NotFound
 from app.core.ids import pattern
 from app.core.moments import Moment
 from app.core.pagination import Cursors, Page
@@ -106,7 +106,7 @@ def get_member(member_id: MemberId, principal: Admin, database: DatabaseDep) -> 
         return _member(service.find_member(session, principal, member_id))
 
 
-@router.patch("/members/{member_id}", responses=responses(NotFound, Invalid))
+@router.patch("/members/{member_id}", responses=responses(NotFound, Invalid, LastAdminKey))
 def change_member(member_id: MemberId, body: MemberChange, principal: Admin, database: DatabaseDep) -> MemberDocument:
     """Change a member's name or role, or disable them: their keys stop working within seconds."""
     with database.write() as session:

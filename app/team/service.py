@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from app.core.database import now
-from app.core.errors import Invalid, NotFound
+from app.core.errors import Invalid, LastAdminKey, NotFound
 from app.core.ids import new_id
 from app.core.security import KeyText, Principal, Scope, Signer
 from app.core.settings import Settings
@@ -31,6 +31,7 @@ def make_tenant(
     Raises:
         Invalid: there is one of that identifier.
     """
+    keys.tenant(session, principal, lock=True)  # Of two that take one identifier at once, the second is told so.
     if keys.has_tenant(session, request.id):
         detail = f"`id` is '{request.id}', which a tenant has already; choose another, or PATCH that one"
         raise Invalid([Problem("/id", "taken", detail)])
@@ -85,6 +86,7 @@ def add_member(session: Session, principal: Principal, request: NewMember) -> Me
     Raises:
         Invalid: there is one of that address.
     """
+    keys.tenant(session, principal, lock=True)  # Of two that add one address at once, the second is told so.
     if any(known.email == request.email for known in repository.members(session, principal.tenant_id)):
         detail = f"`email` is {request.email}, which a member has already; PATCH that one"
         raise Invalid([Problem("/email", "taken", detail)])
@@ -120,13 +122,21 @@ def change_member(session: Session, principal: Principal, member_id: str, reques
     Raises:
         NotFound: there is none.
         Invalid: a field that cannot be empty is null.
+        LastAdminKey: no key of the tenant could make keys any more.
     """
+    keys.tenant(session, principal, lock=True)
     member = find_member(session, principal, member_id)
     values = request.model_dump(exclude_unset=True, exclude={"disabled"})
     for name, value in values.items():
         if value is None:
             raise Invalid([Problem(f"/{name}", "null", f"`{name}` cannot be null; leave it out to keep it")])
+    could = keys.working_admins(session, principal)
     repository.change(session, member, values, request.disabled)
+    if could and not keys.working_admins(session, principal):
+        raise LastAdminKey(
+            f"{member.email} has the last working key with the scope `admin`; make another first "
+            "(`ddctl keys create NAME --scope admin`), or nobody could make keys any more"
+        )
     audit.record(session, principal, "member.changed", member_id, **request.model_dump(exclude_unset=True))
     return member
 

@@ -112,6 +112,23 @@ class TestMembers:
         answer = api.post("/v1/api-keys", json=body)
         assert "no such member who is not disabled" in refused(answer, 422, "invalid")
 
+    @pytest.mark.parametrize("change", [{"disabled": True}, {"role": "member"}])
+    def test_the_last_admin_stays_one(self, api: Api, change: dict[str, Any]) -> None:
+        """A tenant whose only admin key belongs to a member could never undo it."""
+        admin = api.acting_as(made(api, "/v1/tenants", id="lab-two")["key"]["key"])
+        member = made(admin, "/v1/members", email="ada@example.org", role="admin")
+        hers = made(admin, "/v1/api-keys", name="hers", member_id=member["id"], scopes=["admin"])
+        (first,) = [key["id"] for key in admin.get("/v1/api-keys").json()["data"] if key["id"] != hers["id"]]
+        ada = api.acting_as(hers["key"])
+        assert ada.delete(f"/v1/api-keys/{first}").status_code == 204
+        path = f"/v1/members/{member['id']}"
+        assert "ada@example.org has the last working key" in refused(
+            ada.patch(path, json=change), 409, "last_admin_key"
+        )
+        assert (ada.get(path).json()["role"], ada.get("/v1/members").status_code) == ("admin", 200)
+        made(ada, "/v1/api-keys", name="spare", scopes=["admin"])
+        assert ada.patch(path, json=change).status_code == 200
+
     def test_an_address_belongs_to_one_member_of_a_tenant(self, api: Api, rival: Api) -> None:
         made(api, "/v1/members", email="ada@example.org")
         assert "PATCH that one" in refused(api.post("/v1/members", json={"email": "ADA@example.org"}), 422, "invalid")
