@@ -135,12 +135,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = Settings()
         database = Database(settings)
-        migrate.check(database)
-        for fault in check(database, open_store(settings)):
-            found.append(fault)
-            of = ", ".join(fault.of) or "nothing"
-            text = f"{fault.kind} {fault.sha256}, needed by {of}: {fault.remedy}"
-            sys.stdout.write(f"{json.dumps(fault._asdict()) if as_json else text}\n")
+        try:
+            migrate.check(database)
+            for fault in check(database, open_store(settings)):
+                found.append(fault)
+                of = ", ".join(fault.of) or "nothing"
+                text = f"{fault.kind} {fault.sha256}, needed by {of}: {fault.remedy}"
+                sys.stdout.write(f"{json.dumps(fault._asdict()) if as_json else text}\n")
+        finally:
+            database.dispose()
     except ValidationError as error:
         sys.stderr.write(f"{explain(error)}\n")
         return 2
