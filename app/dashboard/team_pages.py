@@ -15,8 +15,7 @@ from app.core.database import Database
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import Forbidden, Invalid, ServiceError
 from app.core.ids import pattern
-from app.core.pagination import Cursors
-from app.core.security import Principal, Role, Scope, Signer
+from app.core.security import Principal, Role, Scope
 from app.core.settings import Settings
 from app.dashboard.rendering import SameOrigin, error_page, fields, login_page, render
 from app.keys import repository as keys
@@ -134,21 +133,11 @@ def audit(
         return login_page("/team/audit")
     try:
         _check_admin(principal)
-        return _audit(principal, database, signer, object, cursor)
+        with database.read() as session:
+            acts, following = service.trail(session, signer, principal, AuditFilters(object_id=object), cursor, ACTS)
     except ServiceError as error:
         return error_page(error, principal, "/team", "Back to the team")
-
-
-def _audit(
-    principal: Principal, database: Database, signer: Signer, object_id: str | None, cursor: str | None
-) -> Response:
-    cursors = Cursors(signer, {"list": "audit page", "object": object_id})
-    before = int(cursors.open(cursor)["number"]) if cursor else None
-    with database.read() as session:
-        found = repository.acts(session, principal.tenant_id, AuditFilters(object_id=object_id), before, ACTS + 1)
-    following = cursors.seal({"number": found[ACTS - 1].number}) if len(found) > ACTS else None
-    shown = found[:ACTS]
-    return render("audit.html", here="team", principal=principal, acts=shown, following=following, object_id=object_id)
+    return render("audit.html", here="team", principal=principal, acts=acts, following=following, object_id=object)
 
 
 def _act(

@@ -173,7 +173,7 @@ def issue(
         expires_at=request.expires_at,
         member_id=request.member_id,
     )
-    audit.record(session, principal, "key.created", key.id, name=key.name, scopes=key.scopes, member=key.member_id)
+    audit.record(session, principal, "key.create", key.id, name=key.name, scopes=key.scopes, member=key.member_id)
     return key, made
 
 
@@ -224,7 +224,7 @@ def rotate(
         member_id=old.member_id,
     )
     repository.expire(session, old, grace_s)
-    audit.record(session, principal, "key.rotated", old.id, by=key.id, grace_s=grace_s)
+    audit.record(session, principal, "key.rotate", old.id, by=key.id, grace_s=grace_s)
     return key, made
 
 
@@ -244,7 +244,7 @@ def revoke(session: Session, principal: Principal, identifier: str) -> None:
         )
     if not repository.revoke(session, principal, identifier):
         raise NotFound(f"you have no working API key {identifier}")
-    audit.record(session, principal, "key.revoked", identifier)
+    audit.record(session, principal, "key.revoke", identifier)
 
 
 def make_login_token(session: Session, signer: Signer, settings: Settings, principal: Principal) -> str:
@@ -254,7 +254,7 @@ def make_login_token(session: Session, signer: Signer, settings: Settings, princ
     token = secrets.token_urlsafe(32)
     digest = signer.digest("login", token)
     repository.add_login(session, digest=digest, key_id=principal.key_id, lifetime_s=settings.login_link_s)
-    audit.record(session, principal, "login_link.created", principal.key_id)
+    audit.record(session, principal, "login_link.create", principal.key_id)
     return token
 
 
@@ -270,7 +270,7 @@ def use_login_token(session: Session, signer: Signer, token: str, address: str) 
 
 def note_login(session: Session, principal: Principal) -> None:
     """Note that somebody began to use the dashboard on behalf of a key."""
-    audit.record(session, principal, "session.started", principal.key_id)
+    audit.record(session, principal, "session.start", principal.key_id)
 
 
 def bootstrap(database: Database, signer: Signer, settings: Settings) -> None:

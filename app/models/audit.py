@@ -26,7 +26,7 @@ class AuditEntry(Base):
     """Where the request came from; ``None`` for an act on the machine of the database."""
     request_id: Mapped[str | None] = mapped_column(String(64))
     action: Mapped[str] = mapped_column(String(40))
-    """Such as ``job.cancelled``."""
+    """Such as ``job.cancel``."""
     object_id: Mapped[str | None] = mapped_column(String(64))
     """What it was done to."""
     details: Mapped[dict[str, Any]] = mapped_column(Json)

@@ -98,11 +98,10 @@ def _want(
     with database.write() as session:
         if not fleet.want(session, worker_id, wanted, settings.lease_s):
             raise NotFound(f"no worker {worker_id} is alive; GET /v1/workers lists those that are")
-        audit.record(session, principal, f"worker.{wanted}", worker_id)
-    with database.read() as session:
-        (worker,) = (one for one in repository.workers(session, settings.lease_s) if one.id == worker_id)
-        own = repository.own_jobs(session, principal, [worker])
-    return _worker(worker, own)
+        verb = "uncordon" if wanted == "run" else wanted
+        audit.record(session, principal, f"worker.{verb}", worker_id)
+        worker = session.get_one(Worker, worker_id)
+        return _worker(worker, repository.own_jobs(session, principal, [worker]))
 
 
 @router.get("/problems")

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from app.artifacts.repository import READY
 from app.core.tables import clock
 from app.models.artifacts import Artifact
 from app.models.audit import AuditEntry
@@ -85,7 +86,5 @@ def running_jobs(session: Session, tenant_id: str) -> int:
 
 def artifact_bytes(session: Session, tenant_id: str) -> int:
     """Bytes of a tenant's files in the store, each as often as a job has it."""
-    statement = select(func.coalesce(func.sum(Artifact.size), 0)).where(
-        Artifact.tenant_id == tenant_id, Artifact.state == "ready"
-    )
+    statement = select(func.sum(Artifact.size)).where(Artifact.tenant_id == tenant_id, Artifact.state == READY)
     return int(session.execute(statement).scalar_one() or 0)

@@ -10,7 +10,7 @@ from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import Invalid, InvalidCursor, LastAdminKey, NotFound
 from app.core.ids import pattern
 from app.core.moments import Moment
-from app.core.pagination import Cursors, Page
+from app.core.pagination import Page
 from app.core.problems import responses
 from app.core.security import Principal
 from app.keys.principals import Admin, AnyPrincipal, Operator
@@ -128,13 +128,9 @@ def list_audit(
 ) -> Page[AuditDocument]:
     """List what was done in the tenant's name, the newest first; entries outlive what they are about."""
     filters = AuditFilters(action, key, object, since, until)
-    cursors = Cursors(signer, {"list": "audit", **vars(filters)})
-    before = int(cursors.open(cursor)["number"]) if cursor else None
     with database.read() as session:
-        found = repository.acts(session, principal.tenant_id, filters, before, limit + 1)
-        shown = [_entry(entry) for entry in found[:limit]]
-    following = cursors.seal({"number": shown[-1].id}) if len(found) > limit else None
-    return Page[AuditDocument](data=shown, next_cursor=following)
+        found, following = service.trail(session, signer, principal, filters, cursor, limit)
+        return Page[AuditDocument](data=[_entry(entry) for entry in found], next_cursor=following)
 
 
 @router.get("/usage")
@@ -153,9 +149,4 @@ def _member(member: Member) -> MemberDocument:
 
 
 def _entry(entry: AuditEntry) -> AuditDocument:
-    return AuditDocument.model_validate({**_columns(entry), "id": entry.number})
-
-
-def _columns(entry: AuditEntry) -> dict[str, object]:
-    names = ("at", "action", "object_id", "key_id", "address", "request_id", "details")
-    return {name: getattr(entry, name) for name in names}
+    return AuditDocument.model_validate(entry, from_attributes=True)

@@ -26,21 +26,23 @@ def _address(value: str) -> str:
 Email = Annotated[str, Field(max_length=254), AfterValidator(_address)]
 
 
+MaxRunning = Annotated[int | None, Field(ge=0, le=1_000_000)]
+MaxQueued = Annotated[int | None, Field(ge=0, le=10_000_000)]
+MaxBytes = Annotated[int | None, Field(ge=0, le=2**62)]
+MaxMinutes = Annotated[int | None, Field(ge=0, le=100_000_000)]
+
+
 class Limits(BaseModel):
     """What a tenant may use; null is the service's setting, or no limit where it has none."""
 
     model_config = ConfigDict(extra="forbid")
 
-    max_running: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
-        None, description="Jobs at once. Default: as many as there are workers."
-    )
-    max_queued: Annotated[int, Field(ge=0, le=10_000_000)] | None = Field(
-        None, description="Unfinished jobs. Default: `DD_MAX_QUEUED`."
-    )
-    max_dataset_bytes: Annotated[int, Field(ge=0, le=2**62)] | None = Field(
+    max_running: MaxRunning = Field(None, description="Jobs at once. Default: as many as there are workers.")
+    max_queued: MaxQueued = Field(None, description="Unfinished jobs. Default: `DD_MAX_QUEUED`.")
+    max_dataset_bytes: MaxBytes = Field(
         None, description="Bytes of own sets and uploads. Default: `DD_DATASET_QUOTA_GB`."
     )
-    max_month_minutes: Annotated[int, Field(ge=0, le=100_000_000)] | None = Field(
+    max_month_minutes: MaxMinutes = Field(
         None, description="Minutes of workers in a calendar month (UTC). Default: any number."
     )
     weight: float = Field(1.0, gt=0, le=1000, description="Share of the workers beside that of other tenants.")
@@ -61,10 +63,10 @@ class TenantChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Name | None = None
-    max_running: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    max_queued: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
-    max_dataset_bytes: Annotated[int, Field(ge=0, le=2**62)] | None = None
-    max_month_minutes: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
+    max_running: MaxRunning = None
+    max_queued: MaxQueued = None
+    max_dataset_bytes: MaxBytes = None
+    max_month_minutes: MaxMinutes = None
     weight: Annotated[float, Field(gt=0, le=1000)] | None = None
     disabled: bool | None = Field(None, description="Whether its keys stop working; its jobs go on.")
 
@@ -125,10 +127,10 @@ class MemberDocument(BaseModel):
 class AuditDocument(BaseModel):
     """One act."""
 
-    id: int = Field(description="Grows with time.")
+    id: int = Field(validation_alias="number", description="Grows with time.")
     object: Literal["audit_entry"] = "audit_entry"
     at: datetime
-    action: str = Field(description="What was done, such as `job.cancel`.", examples=["key.created"])
+    action: str = Field(description="What was done, such as `job.cancel`.", examples=["key.create"])
     object_id: str | None = Field(description="To what.")
     key_id: str | None = Field(description="The key that acted; null for an act on the machine of the database.")
     address: str | None = Field(description="Where the request came from.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from app.core.database import now
 from app.core.errors import Invalid, LastAdminKey, NotFound
 from app.core.ids import new_id
+from app.core.pagination import Cursors
 from app.core.security import KeyText, Principal, Scope, Signer
 from app.core.settings import Settings
 from app.datasets.quota import quota_of
@@ -14,9 +17,11 @@ from app.datasets.repository import DatasetRepository
 from app.keys import audit
 from app.keys import repository as keys
 from app.keys import service as keyring
+from app.models.audit import AuditEntry
 from app.models.keys import ApiKey, Member, Tenant
 from app.queue import usage
 from app.team import repository
+from app.team.repository import AuditFilters
 from app.team.schemas import Amount, MemberChange, NewMember, NewTenant, TenantChange, Usage
 from ddcore.spec import Problem
 
@@ -43,7 +48,7 @@ def make_tenant(
     key, made = keyring.create(
         session, signer, settings, tenant_id=tenant.id, name="the first admin", scopes=[Scope.ADMIN]
     )
-    audit.record(session, principal, "tenant.created", tenant.id, key=key.id)
+    audit.record(session, principal, "tenant.create", tenant.id, key=key.id)
     return tenant, key, made
 
 
@@ -76,7 +81,7 @@ def change_tenant(session: Session, principal: Principal, tenant_id: str, reques
         raise Invalid([Problem("/disabled", "your_own", detail)])
     repository.change(session, tenant, values, request.disabled)
     about = request.model_dump(exclude_unset=True)
-    audit.record(session, principal, "tenant.changed", tenant_id, **about)
+    audit.record(session, principal, "tenant.change", tenant_id, **about)
     return tenant
 
 
@@ -100,7 +105,7 @@ def add_member(session: Session, principal: Principal, request: NewMember) -> Me
     session.add(member)
     session.flush()
     session.refresh(member)
-    audit.record(session, principal, "member.added", member.id, email=member.email, role=member.role)
+    audit.record(session, principal, "member.add", member.id, email=member.email, role=member.role)
     return member
 
 
@@ -137,8 +142,23 @@ def change_member(session: Session, principal: Principal, member_id: str, reques
             f"{member.email} has the last working key with the scope `admin`; make another first "
             "(`ddctl keys create NAME --scope admin`), or nobody could make keys any more"
         )
-    audit.record(session, principal, "member.changed", member_id, **request.model_dump(exclude_unset=True))
+    audit.record(session, principal, "member.change", member_id, **request.model_dump(exclude_unset=True))
     return member
+
+
+def trail(
+    session: Session, signer: Signer, principal: Principal, filters: AuditFilters, cursor: str | None, limit: int
+) -> tuple[Sequence[AuditEntry], str | None]:
+    """A page of what was done in the tenant's name, the newest first, and the cursor of the next one.
+
+    Raises:
+        InvalidCursor: it is of another list, or of none.
+    """
+    cursors = Cursors(signer, {"list": "audit", **vars(filters)})
+    before = int(cursors.open(cursor)["number"]) if cursor else None
+    found = repository.acts(session, principal.tenant_id, filters, before, limit + 1)
+    following = cursors.seal({"number": found[limit - 1].number}) if len(found) > limit else None
+    return found[:limit], following
 
 
 def usage_of(session: Session, settings: Settings, principal: Principal) -> Usage:

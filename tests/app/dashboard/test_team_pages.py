@@ -62,7 +62,7 @@ def test_what_was_done_is_listed_and_leads_on(api: Api, spec: dict[str, Any]) ->
     assert job["id"] in page
     only = api.get("/team/audit", params={"object": job["id"]}).text
     assert "job.submit" in only
-    assert "member.added" not in only
+    assert "member.add" not in only
     assert "Nothing was recorded" in api.get("/team/audit", params={"object": "job_nothing"}).text
 
 

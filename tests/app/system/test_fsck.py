@@ -15,6 +15,7 @@ from app.core.storage.blobs import key_of
 from app.models.artifacts import Artifact
 from app.models.logs import LogPart
 from app.system import fsck
+from ddclient.commands import system
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api
@@ -77,6 +78,7 @@ def test_files_that_the_database_does_not_know_are_listed(api: Api, stored: dict
 def test_the_command_prints_every_fault_and_tells_by_its_status(
     api: Api, stored: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert (fsck.__name__, fsck.DAMAGED) == (system.FSCK, system.DAMAGED), "ddctl runs it in another process"
     monkeypatch.setattr(fsck, "Settings", lambda: api.settings)
     assert fsck.main([]) == 0
     assert "everything that is needed is there" in capsys.readouterr().err

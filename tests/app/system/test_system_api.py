@@ -180,7 +180,7 @@ class TestCordon:
                 assert bool(fleet.idle_workers(session, 60)) is claims
                 assert fleet.is_idle(session, worker) is claims
         acts = [entry["action"] for entry in api.get("/v1/audit", params={"object": worker}).json()["data"]]
-        assert acts == ["worker.run", "worker.drain", "worker.cordon"]
+        assert acts == ["worker.uncordon", "worker.drain", "worker.cordon"]
 
     def test_one_that_is_not_alive_is_not_found(self, api: Api, worker: str) -> None:
         assert api.post("/v1/workers/wrk_2:cordon").status_code == 404

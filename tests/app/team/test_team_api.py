@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy.orm import Session
 
+from app.core.security import Principal
+from app.keys import audit
 from app.models.audit import UsedTime
 from app.models.keys import Tenant
 from app.models.states import State
@@ -181,28 +186,52 @@ class TestAudit:
         link = made(api, "/v1/login-links")
         assert api.acting_as(None).get(link["url"].removeprefix("http://test")).status_code == 303
         assert actions(api) == [
-            "session.started", "login_link.created", "key.revoked", "key.rotated", "key.created",
+            "session.start", "login_link.create", "key.revoke", "key.rotate", "key.create",
         ]  # fmt: skip
-        assert actions(api, action="key.revoked") == ["key.revoked"]
+        assert actions(api, action="key.revoke") == ["key.revoke"]
 
     def test_what_was_refused_is_not_recorded(self, api: Api) -> None:
         job = made(api, "/v1/jobs", **JOB)
         assert api.post(f"/v1/jobs/{job['id']}:retry").status_code == 409
         assert actions(api, object=job["id"]) == ["job.submit"]
 
+    def test_the_log_tells_of_an_act_once_it_is_committed(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Neither at a savepoint, nor of what was taken back to one, nor of what was given up as a whole."""
+        told: list[str] = []
+        log = SimpleNamespace(info=lambda _, action, **__: told.append(action))
+        monkeypatch.setattr(audit, "log", log)
+        whom = Principal("default", None, frozenset())
+
+        def give_up(session: Session, action: str) -> None:
+            audit.record(session, whom, action)
+            session.flush()
+            raise KeyError
+
+        with api.database.write() as session:
+            audit.record(session, whom, "job.first")
+            with suppress(KeyError), session.begin_nested():
+                give_up(session, "job.taken_back")
+            with session.begin_nested():
+                audit.record(session, whom, "job.second")
+            assert told == []
+        with suppress(KeyError), api.database.write() as session:
+            give_up(session, "job.given_up")
+        assert told == ["job.first", "job.second"]
+        assert actions(api) == ["job.second", "job.first"]
+
     def test_pages_follow_each_other_without_a_gap(self, api: Api) -> None:
         for number in range(5):
             made(api, "/v1/members", email=f"m{number}@example.org")
         seen, cursor = [], None
         while True:
-            query = {"limit": 2, "action": "member.added"} | ({"cursor": cursor} if cursor else {})
+            query = {"limit": 2, "action": "member.add"} | ({"cursor": cursor} if cursor else {})
             page = api.get("/v1/audit", params=query).json()
             seen += [entry["details"]["email"] for entry in page["data"]]
             cursor = page["next_cursor"]
             if cursor is None:
                 break
         assert seen == [f"m{number}@example.org" for number in range(4, -1, -1)]
-        first = api.get("/v1/audit", params={"limit": 2, "action": "member.added"}).json()["next_cursor"]
+        first = api.get("/v1/audit", params={"limit": 2, "action": "member.add"}).json()["next_cursor"]
         refused(api.get("/v1/audit", params={"limit": 2, "cursor": first}), 400, "invalid_cursor")
 
     def test_one_needs_an_admin_key_and_sees_ones_own_tenant(self, api: Api, rival: Api) -> None:
