@@ -193,11 +193,14 @@ def me() -> Call[dict[str, Any]]:
     return Call("GET", "/v1/me", _document)
 
 
-def create_key(name: str, scopes: Sequence[str] | None, expires_at: datetime | None) -> Call[dict[str, Any]]:
+def create_key(
+    name: str, scopes: Sequence[str] | None, expires_at: datetime | None, member_id: str | None
+) -> Call[dict[str, Any]]:
     """Make an API key."""
     body: dict[str, Any] = {"name": name}
     body |= {} if scopes is None else {"scopes": list(scopes)}
     body |= {} if expires_at is None else {"expires_at": expires_at.isoformat()}
+    body |= {} if member_id is None else {"member_id": member_id}
     return Call("POST", "/v1/api-keys", _document, json=body)
 
 

@@ -77,7 +77,12 @@ class Menus(Connection):
         return self._transport.send(calls.menu("api-keys"))
 
     def create_api_key(
-        self, name: str, *, scopes: Sequence[str] | None = None, expires_at: datetime | None = None
+        self,
+        name: str,
+        *,
+        scopes: Sequence[str] | None = None,
+        expires_at: datetime | None = None,
+        member_id: str | None = None,
     ) -> dict[str, Any]:
         """Make an API key; ``key`` of the answer is shown now and never again.
 
@@ -85,8 +90,9 @@ class Menus(Connection):
             name: what it is for.
             scopes: what it may be used for. Default: jobs and artifacts.
             expires_at: when it stops working, with its time zone. Default: never.
+            member_id: the member whose key it is, and whose role bounds it. Default: a key of the tenant itself.
         """
-        return self._transport.send(calls.create_key(name, scopes, expires_at))
+        return self._transport.send(calls.create_key(name, scopes, expires_at, member_id))
 
     def rotate_api_key(self, key_id: str, *, grace_s: int = 86_400) -> dict[str, Any]:
         """Replace an API key by a new one that can do the same; ``key`` of the answer is shown now and never again.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -12,13 +10,13 @@ from rich.table import Table
 
 from ddclient import output
 from ddclient.client import Client
-from ddclient.errors import BadInputError, ClientError
+from ddclient.commands.this_machine import run_service_module
+from ddclient.errors import BadInputError
 from ddclient.output import JsonOption
 from ddclient.spelling import Verbs
 from ddcore.spec import did_you_mean
 
 RECOVER = "app.system.recover_key"
-"""Runs in a process of its own: the client never imports the service."""
 
 
 def list_(as_json: JsonOption = False) -> None:
@@ -37,13 +35,17 @@ def create(
     scope: Annotated[
         list[str] | None, typer.Option(help="What it may be used for; repeatable. Default: jobs and artifacts.")
     ] = None,
+    member: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Whose it is, mem_…, and whose role bounds it. Default: the tenant's."),
+    ] = None,
     days: Annotated[float | None, typer.Option(min=0.001, help="Days after which it stops working.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make an API key and print it, now and never again."""
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
     with Client() as client:
-        made = client.create_api_key(name, scopes=scope, expires_at=expires_at)
+        made = client.create_api_key(name, scopes=scope, expires_at=expires_at, member_id=member)
         output.note(f"{made['id']}: this key is shown once")
     output.emit(made, made["key"], as_json=as_json)
 
@@ -79,12 +81,8 @@ def recover(
     as_json: JsonOption = False,
 ) -> None:
     """Make an admin key where nobody holds one; on the machine of the service, which has its database and pepper."""
-    command = [sys.executable, "-m", RECOVER, *(() if tenant is None else ("--tenant", tenant))]
-    answer = subprocess.run(  # noqa: S603 - our own interpreter and module
-        command, capture_output=True, text=True, check=False
-    )
-    if answer.returncode != 0:
-        raise ClientError(f"no key was made: {answer.stderr.strip() or 'no reason given'}")
+    of_tenant = () if tenant is None else ("--tenant", tenant)
+    answer = run_service_module(RECOVER, *of_tenant, otherwise="no key was made")
     output.note("this key is shown once")
     output.emit({"key": answer.stdout.strip()}, answer.stdout.strip(), as_json=as_json)
 

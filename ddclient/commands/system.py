@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Annotated
 
 import typer
@@ -13,13 +11,15 @@ from rich.text import Text
 
 from ddclient import output
 from ddclient.client import Client
-from ddclient.commands.this_machine import DataRoot, data_folder
-from ddclient.errors import BadInputError, ClientError, Exit
+from ddclient.commands.this_machine import DataRoot, data_folder, run_service_module
+from ddclient.errors import BadInputError, Exit
 from ddclient.output import JsonOption
 from ddcore.spec import did_you_mean
 from ddcore.version import __version__
 
 FSCK = "app.system.fsck"
+DAMAGED = 3
+"""Its exit status where something is damaged or missing."""
 STYLES = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
@@ -46,10 +46,7 @@ def login(as_json: JsonOption = False) -> None:
 
 def fsck(as_json: JsonOption = False) -> None:
     """Hold the files of the store against what the database says; on the machine of the service. It changes nothing."""
-    command = [sys.executable, "-m", FSCK, "--json"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 # its own module
-    if answer.returncode not in (0, 3):
-        raise ClientError(f"nothing was checked: {answer.stderr.strip() or 'no reason given'}")
+    answer = run_service_module(FSCK, "--json", fine=(0, DAMAGED), otherwise="the check did not end")
     found = [json.loads(line) for line in answer.stdout.splitlines()]
     table = Table("what", "SHA-256", "needed by", "what to do", box=None, pad_edge=False)
     for one in found:

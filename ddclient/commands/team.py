@@ -87,7 +87,7 @@ def add_member(
     email: Annotated[str, typer.Argument(help="Their e-mail address.", show_default=False)],
     name: NameOption = None, role: RoleOption = None, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Add a member to the tenant; `ddctl keys create` makes keys."""
+    """Add a member to the tenant; `ddctl keys create NAME --member ID` makes keys for them."""
     with Client() as client:
         made = client.add_member(email, **_given(name=name, role=role))
     output.emit(made, _facts(made), as_json=as_json)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +22,27 @@ def data_folder(given: Path | None) -> Path:
     """Where named datasets are looked for: the option, else ``DD_DATA_ROOT``, else in the state folder."""
     configured = given or os.environ.get("DD_DATA_ROOT")
     return Path(configured).expanduser() if configured else home() / "data"
+
+
+def run_service_module(
+    module: str, *arguments: str, fine: tuple[int, ...] = (0,), otherwise: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a module of the service in a process of its own: the client never imports the service.
+
+    Args:
+        module: its full name.
+        *arguments: of its command line.
+        fine: exit statuses that are no failure.
+        otherwise: what a failure means, such as ``no key was made``.
+
+    Raises:
+        ClientError: it failed; says why.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
+    if answer.returncode not in fine:
+        raise ClientError(f"{otherwise}: {answer.stderr.strip() or 'no reason given'}")
+    return answer
 
 
 def import_engine(module: str) -> Any:

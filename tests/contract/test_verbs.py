@@ -181,10 +181,12 @@ def test_a_tenant_and_its_members(ddctl: Ddctl) -> None:
     assert "minutes" in ddctl("usage")
     member = json.loads(ddctl("members", "add", "ada@example.org", "--role", "viewer", "--json"))
     assert "ada@example.org" in ddctl("members", "list")
+    key = json.loads(ddctl("keys", "create", "hers", "--member", member["id"], "--scope", "jobs:read", "--json"))
+    assert key["member_id"] == member["id"]
     assert json.loads(ddctl("members", "set", member["id"], "--disable", "--json"))["disabled_at"]
     assert json.loads(ddctl("members", "show", member["id"], "--json"))["role"] == "viewer"
-    assert "member.changed" in ddctl("audit", "--action", "member.changed")
-    assert json.loads(ddctl("audit", "--object", member["id"], "--json"))[0]["action"] == "member.changed"
+    assert "member.change" in ddctl("audit", "--action", "member.change")
+    assert json.loads(ddctl("audit", "--object", member["id"], "--json"))[0]["action"] == "member.change"
     assert "there is no tenant" in ddctl("tenants", "show", "nobody", status=Exit.REFUSED)
 
 
