@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -21,7 +20,7 @@ from app.core.database import Database
 from app.core.logging import warn_of_broken_offers
 from app.core.middleware import BodyLimit, BodyPace, HeadAsGet, HostCheck, RequestContext
 from app.core.parameters import known_parameters
-from app.core.rates import Rates, Streams
+from app.core.rates import UPLOAD, Rates, Streams
 from app.core.security import load_signer
 from app.core.settings import Settings
 from app.core.storage import open_store
@@ -43,7 +42,6 @@ from app.system.readiness import BrokerProbe
 from app.team import routes as team
 from ddcore.version import __version__
 
-UPLOADS = re.compile(r"/v1/datasets/[^/]+/content")
 EVERY_ROUTE = [Depends(known_parameters), Depends(plain_body)]
 DESCRIPTION = "Turn a labelled image dataset into a few synthetic images per class that train a model almost as well."
 
@@ -80,8 +78,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.broker_probe = BrokerProbe(settings)
     problems.install(app)
     app.add_middleware(HeadAsGet, routes=app.router.routes)
-    app.add_middleware(BodyLimit, limit=settings.body_limit, uploads=UPLOADS)
-    app.add_middleware(BodyPace, seconds=settings.body_timeout_s, uploads=UPLOADS)
+    app.add_middleware(BodyLimit, limit=settings.body_limit, uploads=UPLOAD)
+    app.add_middleware(BodyPace, seconds=settings.body_timeout_s, uploads=UPLOAD)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     app.add_middleware(RequestContext)
     app.router.routes.extend(_slices().routes)

@@ -31,6 +31,7 @@ REST_S = 5.0
 SUBMISSION = re.compile(r"/v1/(jobs|studies|jobs/[^/]+:(clone|retry|extend)|datasets/[^/]+:ingest)|/(jobs|studies)/new")
 """Paths whose POST makes work for a worker."""
 UPLOAD = re.compile(r"/v1/datasets/[^/]+/content")
+"""Paths whose PUT sends images."""
 STATE = "rates"
 """Where in the state of a request its answer's headers are kept."""
 

@@ -84,13 +84,7 @@ def drop_old_checkpoints(session: Session, days: float, limit: int) -> int:
     """Let go of the saved states of jobs that ended so many days ago; these cannot be extended or retried then."""
     old = select(Checkpoint.id).join(Job, Job.id == Checkpoint.job_id).where(*_ended(days)).limit(limit)
     found = session.scalars(old).all()
-    files = select(Checkpoint.artifact_id).where(Checkpoint.id.in_(found))
-    session.execute(
-        update(Artifact)
-        .where(Artifact.id.in_(files))
-        .values(state=DELETED)
-        .execution_options(synchronize_session=False)
-    )
+    _let_go(session, Artifact.id.in_(select(Checkpoint.artifact_id).where(Checkpoint.id.in_(found))))
     session.execute(delete(Checkpoint).where(Checkpoint.id.in_(found)).execution_options(synchronize_session=False))
     return len(found)
 
@@ -100,13 +94,12 @@ def drop_old_snapshots(session: Session, days: float, limit: int) -> int:
     shown = (Artifact.kind == "snapshot", Artifact.state == READY)
     old = select(Artifact.id).join(Job, Job.id == Artifact.job_id).where(*_ended(days), *shown).limit(limit)
     found = session.scalars(old).all()
-    session.execute(
-        update(Artifact)
-        .where(Artifact.id.in_(found))
-        .values(state=DELETED)
-        .execution_options(synchronize_session=False)
-    )
+    _let_go(session, Artifact.id.in_(found))
     return len(found)
+
+
+def _let_go(session: Session, chosen: ColumnElement[bool]) -> None:
+    session.execute(update(Artifact).where(chosen).values(state=DELETED).execution_options(synchronize_session=False))
 
 
 def _ended(days: float) -> tuple[ColumnElement[bool], ...]:

@@ -62,10 +62,8 @@ class Recovering(Method[C, RecoveringStep]):
 
     @override
     def start(self) -> SyntheticSet:
-        run, mean, std = (
-            self.run,
-            *(torch.tensor(v).view(-1, 1, 1) for v in (self.run.dataset.mean, self.run.dataset.std)),
-        )
+        run = self.run
+        mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (run.dataset.mean, run.dataset.std))
         lowest, highest = (((end - mean) / std).to(run.compute.device) for end in (0.0, 1.0))
         learned_by = partial(Annealed, rounds=self._rounds(), lowest=lowest, highest=highest)
         return SyntheticSet(self._begun(), run.spec.ipc, lr=self.config.lr_img, learned_by=learned_by)

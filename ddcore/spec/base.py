@@ -119,7 +119,7 @@ class MethodConfig(Component):
         """Pools of networks trained on the real images, and how many of each are trained; none by default."""
         yield from ()
 
-    def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:  # noqa: ARG002
+    def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:  # noqa: ARG002 - some do
         """Images that pass through such networks before the first step; none by default."""
         yield from ()
 

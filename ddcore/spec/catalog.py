@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class SpecModel(BaseModel):
     """Frozen, closed (unknown fields are refused) and finite (no NaN or infinity)."""
 
+    # Each is built when it is first used: a process needs few of them.
     model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
 

@@ -72,7 +72,7 @@ class FeatureCoresetConfig(CoresetConfig):
         """One of the pool."""
         yield self.teacher, 1
 
-    def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:  # noqa: ARG002 - the signature
+    def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:  # noqa: ARG002 - any job
         """Every real image, for its features."""
         yield self.teacher.network, data.train
 

@@ -71,7 +71,7 @@ class RDEDConfig(CoresetConfig):
         """One of the pool."""
         yield self.teacher, 1
 
-    def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:  # noqa: ARG002 - the signature
+    def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:  # noqa: ARG002 - any job
         """Every crop."""
         yield self.teacher.network, self.crops * sum(min(self.candidates, count) for count in data.counts)
 
@@ -119,7 +119,7 @@ class CIMConfig(MethodConfig):
         """One of the pool."""
         yield self.teacher, 1
 
-    def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:  # noqa: ARG002 - the signature
+    def looks(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:  # noqa: ARG002 - any job
         """Every image to choose from."""
         yield self.teacher.network, float(sum(min(self.candidates, count) for count in data.counts))
 
