@@ -120,6 +120,10 @@ class Cluster:
         self.workers.append(WorkerProcess(process, log))
         return self.workers[-1]
 
+    def survivor(self) -> WorkerProcess:
+        """Start a worker that nothing kills: its lease outlasts whatever a busy machine makes it wait."""
+        return self.worker(DD_LEASE_S="30")
+
     def freeze(self, worker: WorkerProcess) -> None:
         """Stop a worker between its transactions: SQLite's lock stays with a worker that is stopped amid a write."""
         while True:

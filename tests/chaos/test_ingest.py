@@ -98,7 +98,7 @@ def die(stack: ExitStack, folder: Path, fault: str, urls: tuple[str, str] | None
         if "killgroup" in fault:
             first.process.wait(60)
             expect_no_engine(made)
-            made.worker()
+            made.survivor()
         found = made.await_set(set_id, "ready", "failed")
         assert found.job is not None
         assert found.job.attempt == DEATHS[fault], made.story(found.job.id)

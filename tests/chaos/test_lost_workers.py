@@ -47,7 +47,7 @@ def die(folder: Path, fault: str) -> None:
         job_id = made.submit(iterations=STEPS)
         made.worker(fault).process.wait(60)
         expect_no_engine(made)
-        made.worker()
+        made.survivor()
         job = made.wait(job_id, "succeeded")
         assert job.attempt == DEATHS[fault]
         assert len(events_of(made, job_id, "attempt.lost")) == DEATHS[fault] - 1
@@ -65,7 +65,7 @@ def test_a_worker_is_killed_from_outside_in_the_middle(embedded: Cluster) -> Non
     embedded.wait(job_id, lambda job: (job.checkpoint_step or 0) >= 10)
     doomed.kill()
     expect_no_engine(embedded)
-    embedded.worker()
+    embedded.survivor()
     embedded.wait(job_id, "succeeded")
     (resumed,) = [event for event in events_of(embedded, job_id, "job.log") if "goes on after" in event.message]
     assert resumed.data["step"] >= 10
@@ -79,7 +79,7 @@ def test_a_worker_is_killed_from_outside_in_the_middle(embedded: Cluster) -> Non
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_only_the_engine_is_killed(embedded: Cluster, number: signal.Signals) -> None:
     job_id = embedded.submit(iterations=STEPS)
-    embedded.worker()
+    embedded.survivor()
     embedded.wait(job_id, lambda job: (job.checkpoint_step or 0) >= 10)
     (engine,) = embedded.engines()
     os.kill(engine, number)
@@ -113,7 +113,7 @@ def test_the_newest_checkpoint_rots(embedded: Cluster) -> None:
         data = path.read_bytes()
         path.unlink()  # not in place: the names may be links to one file
         path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    embedded.worker()
+    embedded.survivor()
     embedded.wait(job_id, "succeeded")
     assert any("cannot be used" in event.message for event in events_of(embedded, job_id, "job.warning"))
     (resumed,) = [event for event in events_of(embedded, job_id, "job.log") if "goes on after" in event.message]
@@ -124,7 +124,7 @@ def test_the_newest_checkpoint_rots(embedded: Cluster) -> None:
 def test_a_hanging_engine_is_ended_and_its_job_tried_again(tmp_path: Path) -> None:
     with cluster(tmp_path / "home", DD_STALL_S="0.2") as made:
         job_id = made.submit(seed=HANG_SEED, iterations=STEPS)
-        made.worker()
+        made.survivor()
         job = made.wait(job_id, "succeeded")
         assert job.attempt == 2
         assert any("stalled" in event.message for event in events_of(made, job_id, "job.warning"))
@@ -134,7 +134,7 @@ def test_a_hanging_engine_is_ended_and_its_job_tried_again(tmp_path: Path) -> No
 def test_poison_does_not_keep_others_from_running(embedded: Cluster) -> None:
     poison = embedded.submit(seed=POISON_SEED, iterations=STEPS)
     good = {seed: embedded.submit(seed=seed, iterations=10) for seed in (2, 3)}
-    embedded.worker()
+    embedded.survivor()
     job = embedded.wait(poison, "failed")
     assert job.error is not None
     assert (job.error["code"], job.attempt) == ("poison", 2)
@@ -149,7 +149,7 @@ def test_a_zombie_worker_changes_nothing(embedded: Cluster) -> None:
     zombie = embedded.worker()
     embedded.wait(job_id, lambda job: (job.checkpoint_step or 0) >= 10)
     embedded.freeze(zombie)
-    embedded.worker()
+    embedded.survivor()
     job = embedded.wait(job_id, "succeeded")
     zombie.signal(signal.SIGCONT)
     expect_no_engine(embedded)
@@ -167,7 +167,7 @@ def test_a_worker_stopped_amid_a_write_holds_nobody_up(production: Cluster) -> N
     zombie = production.worker("sink.write:stop:4")
     eventually(zombie.stopped)
     other = production.submit(seed=2, iterations=10)
-    production.worker()
+    production.survivor()
     production.wait(other, "succeeded")
     job = production.wait(job_id, "succeeded")
     assert job.attempt == 2
@@ -183,7 +183,7 @@ def test_a_worker_stopped_amid_a_write_stops_sqlite_until_it_is_gone(embedded: C
     job_id = embedded.submit(iterations=STEPS)
     zombie = embedded.worker("sink.write:stop:4")
     eventually(zombie.stopped)
-    heir = embedded.worker()
+    heir = embedded.survivor()
     time.sleep(BUSY_TIMEOUT_MS / 1000 + 3)
     assert heir.process.poll() is None
     zombie.kill()

@@ -70,7 +70,7 @@ def kill_the_worker(made: Cluster, job_id: str, step: int) -> None:
     made.workers[-1].kill()
     expect_no_engine(made)
     assert made.job(job_id).status == "running"
-    made.worker()
+    made.survivor()
 
 
 def images(made: Cluster, job_id: str) -> dict[int, bytes]:

@@ -236,7 +236,7 @@ def test_two_reconcilers_recover_a_job_once(tmp_path: Path) -> None:
         doomed.kill()
         job = made.wait(job_id, lambda job: job.status == "queued")
         assert job.fence == 2
-        made.worker()
+        made.survivor()
         job = made.wait(job_id, "succeeded")
         assert (job.attempt, job.fence) == (2, 3)
         assert len(events_of(made, job_id, "attempt.lost")) == 1
