@@ -40,6 +40,7 @@ from app.system import docs
 from app.system import routes as system
 from app.system.readiness import BrokerProbe
 from app.team import routes as team
+from app.webhooks import routes as webhooks
 from ddcore.version import __version__
 
 EVERY_ROUTE = [Depends(known_parameters), Depends(plain_body)]
@@ -92,8 +93,8 @@ def _slices() -> APIRouter:
     """The routes of every slice: read from their functions once, however many applications a process makes."""
     router = APIRouter(dependencies=EVERY_ROUTE, responses=problems.ANY_PROBLEM)
     for slice_ in (
-        compare, jobs, studies, datasets, events, alerts, logs, metrics, artifacts, catalog, keys, team, system,
-        reports, dashboard,
+        compare, jobs, studies, datasets, events, alerts, logs, metrics, artifacts, catalog, keys, team, webhooks,
+        system, reports, dashboard,
     ):  # fmt: skip
         router.include_router(slice_.router)
     return router

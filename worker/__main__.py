@@ -18,6 +18,7 @@ from app.core import logging as log
 from app.core.database import Database
 from app.core.filesystems import write_privately
 from app.core.ids import new_id
+from app.core.security import load_signer
 from app.core.settings import Settings, explain
 from app.core.storage import open_store
 from app.migrate import SchemaError
@@ -29,12 +30,13 @@ from worker.database_gate import await_database
 from worker.draining import Drain
 from worker.reconciler import Reconciler
 from worker.tasks import CLASS_VARIABLE, WORKER_VARIABLE
+from worker.webhooks import Sender
 
 _log = logging.getLogger("worker")
 
 
 class Main:
-    """The main process: Celery's consumer, and beside it the threads for heartbeat and reconciler.
+    """The main process: Celery's consumer, and beside it the threads for heartbeat, reconciler and webhooks.
 
     Args:
         settings: the service's settings.
@@ -92,6 +94,8 @@ class Main:
         if self.settings.reconciler == "embedded":
             reconciler = Reconciler(self.settings, self.database, open_store(self.settings))
             threading.Thread(target=reconciler.run, args=(self.ended,), name="reconciler", daemon=True).start()
+            sender = Sender(self.settings, self.database, load_signer(self.settings))
+            threading.Thread(target=sender.run, args=(self.ended,), name="webhooks", daemon=True).start()
         # Whatever was queued while nobody was there rang at no door.
         outbox.ring(self.settings, [self.device_class])
         _log.info("worker %s is ready for %s jobs", self.worker_id, self.device_class)

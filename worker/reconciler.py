@@ -25,6 +25,7 @@ from app.core import logging as log
 from app.core.database import Database
 from app.core.filesystems import write_privately
 from app.core.ids import new_id
+from app.core.security import load_signer
 from app.core.settings import Settings, explain
 from app.core.storage import ArtifactStore, StorageError, open_store
 from app.datasets import ingests
@@ -34,8 +35,10 @@ from app.models.fleet import RECONCILING
 from app.queue import endings, fleet, leases, outbox, purging
 from app.studies import repository as studies
 from app.studies.progress import advance
+from app.webhooks.deliveries import drop_old as drop_old_messages
 from worker.database_gate import await_database
 from worker.faults import fault_point
+from worker.webhooks import Sender
 
 _PUBLISH_S = 2.0
 _COLLECT_S = 60.0
@@ -181,6 +184,7 @@ class Reconciler:
             (settings.keep_checkpoints_days, purging.drop_old_checkpoints),
             (settings.keep_snapshots_days, purging.drop_old_snapshots),
             (settings.keep_jobs_days, purging.bury_old_jobs),
+            (settings.webhook_keep_days, drop_old_messages),
         ):
             if days:
                 with self._database.write() as session:
@@ -219,7 +223,10 @@ def main() -> int:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         database = Database(settings)
         await_database(partial(migrate.check, database), ended)
+        sending = threading.Thread(target=Sender(settings, database, load_signer(settings)).run, args=(ended,))
+        sending.start()
         Reconciler(settings, database, open_store(settings)).run(ended)
+        sending.join()
     except ValidationError as error:
         sys.stderr.write(f"{explain(error)}\n")
         return 2

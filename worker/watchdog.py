@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from app.events.alerts import Rule
+from app.events.names import Rule
 from ddcore.spec.readings import LOSS
 from worker import protocol
 from worker.protocol import Frame

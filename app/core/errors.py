@@ -101,6 +101,12 @@ class DatasetInUse(ServiceError):
     status, code, title = 409, "dataset_in_use", "The set is in use"
 
 
+class WebhookDisabled(ServiceError):
+    """The webhook is told nothing at present, so no message can be sent to it."""
+
+    status, code, title = 409, "webhook_disabled", "The webhook is disabled"
+
+
 class UploadConflict(ServiceError):
     """The bytes that were sent do not follow those that are there; ``received`` says where to go on."""
 

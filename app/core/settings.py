@@ -152,6 +152,22 @@ class Settings(BaseSettings):
         0, ge=0, description="Days after its end that the pictures on the way of a job are kept; 0 for ever."
     )
 
+    webhook_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Networks beside the public internet that webhooks may reach, by http and on any port too, such "
+        "as 10.1.0.0/16, comma-separated.",
+    )
+    webhook_timeout_s: float = Field(10, gt=0, le=60, description="Seconds that a receiver of webhooks has to answer.")
+    webhook_retries_s: Annotated[tuple[float, ...], NoDecode] = Field(
+        (5, 300, 1800, 7200, 18_000, 36_000, 50_400),
+        description="Seconds before each new attempt to deliver a message, give or take a tenth, comma-separated.",
+    )
+    webhook_disable_days: float = Field(
+        5, gt=0, description="Days of nothing but failures after which a webhook is disabled."
+    )
+    webhook_keep_days: float = Field(30, ge=2, description="Days that messages to webhooks are kept.")
+    max_webhooks: int = Field(20, ge=0, description="Webhooks that a tenant may have.")
+
     device_class: Literal["auto", "cpu", "cuda"] = Field("auto", description="Kind of device that a worker offers.")
     reconciler: Literal["embedded", "external"] = Field(
         "embedded", description="Whether workers run the reconciler themselves."
@@ -186,10 +202,24 @@ class Settings(BaseSettings):
         """Arguments first, then the environment, then files that hold secrets."""
         return init_settings, env_settings, SecretFiles(settings_cls)
 
-    @field_validator("allowed_hosts", "trusted_proxies", mode="before")
+    @field_validator("allowed_hosts", "trusted_proxies", "webhook_networks", "webhook_retries_s", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ipaddress.ip_network(network)
+        return value
+
+    @field_validator("webhook_retries_s")
+    @classmethod
+    def _pauses(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 <= pause <= 604_800 for pause in value):
+            raise ValueError("each pause must be from 0 to 604800 seconds, such as 5,300,1800")
+        return value
 
     @field_validator("home", "data_root", "runs_dir", "cache_dir")
     @classmethod

@@ -58,7 +58,7 @@ def list_alerts(
     """List the alerts of all jobs and studies, in order of time: once for each rule and job or study."""
     with database.read() as session:
         moment: datetime = now(session) - timedelta(seconds=DEFAULT_S) if since is None else since
-        found = alerts.since(session, principal.tenant_id, moment, rule or alerts.RULES, limit)
+        found = alerts.since(session, principal.tenant_id, moment, rule or alerts.LISTED, limit)
     return AlertList(
         data=[
             AlertDocument(

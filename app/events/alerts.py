@@ -15,22 +15,15 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from app.events import repository
+from app.events.names import ALERT, STATE_CHANGED, Rule
 from app.events.repository import Level
 from app.models.events import Event
 from app.models.states import TERMINAL
 
-Rule = Literal[
-    "diverging", "plateau", "eta_slipping", "below_random",
-    "study_finished", "no_trial_scored", "budget_nearly_spent", "below_best_coreset",
-]  # fmt: skip
-"""What :func:`record` may be told; the last four are about studies."""
 Listed = Literal[Rule, "finished"]
 """What :func:`since` lists."""
 FINISHED: Listed = "finished"
-RULES: tuple[Listed, ...] = get_args(Listed)
-
-ALERT = "job.alert"
-STATE_CHANGED = "job.state_changed"
+LISTED: tuple[Listed, ...] = get_args(Listed)
 
 
 def record(

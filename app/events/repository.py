@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
 from app.core.tables import clock
+from app.events import owed
 from app.models.events import Event
 from app.models.jobs import Job
 
@@ -46,24 +47,24 @@ def append(
         update(Job)
         .where(Job.id == job_id)
         .values(event_seq=Job.event_seq + 1)
-        .returning(Job.event_seq, Job.attempt, Job.tenant_id)
+        .returning(Job.event_seq, Job.attempt, Job.tenant_id, Job.kind)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if counted is None:
         raise LookupError(f"no job {job_id}")
-    session.add(
-        Event(
-            job_id=job_id,
-            seq=counted.event_seq,
-            id=new_id("evt"),
-            tenant_id=counted.tenant_id,
-            type=type,
-            level=level,
-            attempt=counted.attempt,
-            message=message,
-            data=dict(data or {}),
-        )
+    event = Event(
+        job_id=job_id,
+        seq=counted.event_seq,
+        id=new_id("evt"),
+        tenant_id=counted.tenant_id,
+        type=type,
+        level=level,
+        attempt=counted.attempt,
+        message=message,
+        data=dict(data or {}),
     )
+    session.add(event)
+    owed.owe(session, counted.kind, [event])
     session.flush()
     return int(counted.event_seq)
 
@@ -78,14 +79,17 @@ def begin(session: Session, jobs: Sequence[Job], type: str, message: str, data: 
         message: one sentence for people.
         data: facts for programs, of each.
     """
+    made: dict[str, list[Event]] = {}
     for job, facts in zip(jobs, data, strict=True):
         job.event_seq = 1
-        session.add(
-            Event(
-                job_id=job.id, seq=1, id=new_id("evt"), tenant_id=job.tenant_id, type=type, level="info",
-                attempt=job.attempt, message=message, data=dict(facts),
-            )
+        event = Event(
+            job_id=job.id, seq=1, id=new_id("evt"), tenant_id=job.tenant_id, type=type, level="info",
+            attempt=job.attempt, message=message, data=dict(facts),
         )  # fmt: skip
+        made.setdefault(job.kind, []).append(event)
+    for kind, events in made.items():
+        session.add_all(events)
+        owed.owe(session, kind, events)
     session.flush()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from app.events import alerts
-from app.events.alerts import ALERT
+from app.events.names import ALERT
 from tests.worker.conftest import Desk
 from worker import watchdog
 from worker.log_book import LogBook
@@ -86,5 +86,5 @@ def test_a_rule_is_told_once_whatever_becomes_of_the_attempts(desk: Desk) -> Non
     told = [event for event in desk.cluster.events(desk.claimed.job_id) if event.type == ALERT]
     assert [(event.level, event.data["rule"], event.data["last"]) for event in told] == [("warning", "diverging", 9.0)]
     with desk.cluster.database.read() as session:
-        found = alerts.since(session, desk.claimed.tenant_id, told[0].at, alerts.RULES, 10)
+        found = alerts.since(session, desk.claimed.tenant_id, told[0].at, alerts.LISTED, 10)
     assert [event.id for event in found] == [told[0].id]

@@ -1,0 +1,1 @@
+"""Webhooks: addresses of a tenant's that are told what happens, signed, until they have heard it."""
