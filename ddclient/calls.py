@@ -204,11 +204,6 @@ def create_key(
     return Call("POST", "/v1/api-keys", _document, json=body)
 
 
-def revoke_key(key_id: str) -> Call[None]:
-    """Make an API key useless."""
-    return Call("DELETE", f"/v1/api-keys/{key_id}", nothing)
-
-
 def one(kind: str, identifier: str) -> Call[dict[str, Any]]:
     """A thing of some kind: ``tenants``, ``members``."""
     return Call("GET", f"/v1/{kind}/{identifier}", _document)
@@ -222,6 +217,11 @@ def make(kind: str, fields: Mapping[str, Any]) -> Call[dict[str, Any]]:
 def change(kind: str, identifier: str, fields: Mapping[str, Any]) -> Call[dict[str, Any]]:
     """Change fields of a thing of some kind."""
     return Call("PATCH", f"/v1/{kind}/{identifier}", _document, json=dict(fields))
+
+
+def remove(kind: str, identifier: str) -> Call[None]:
+    """Remove a thing of some kind, or make it useless: ``api-keys``, ``webhooks``."""
+    return Call("DELETE", f"/v1/{kind}/{identifier}", nothing)
 
 
 def page(kind: str, query: Mapping[str, Any]) -> Call[dict[str, Any]]:

@@ -34,6 +34,7 @@ from ddclient.commands import (
     studies,
     system,
     team,
+    webhooks,
 )
 from ddclient.errors import ClientError, Exit
 from ddcore.errors import DistillationError
@@ -55,7 +56,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     service, auto, jobs, list_jobs, checking, changes, compare, records, studies, datasets, catalog, keys, team,
-    engine, system,
+    webhooks, engine, system,
 )  # fmt: skip
 for module in COMMANDS:
     module.register(app)

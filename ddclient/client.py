@@ -22,10 +22,11 @@ from ddclient.models import Alert, Event, JobDocument
 from ddclient.study_client import StudyClient
 from ddclient.teams import Teams
 from ddclient.transport import Transport
+from ddclient.webhooks import Webhooks
 from ddcore.spec import JobSpec
 
 
-class Client(Files, Menus, StudyClient, Teams):
+class Client(Files, Menus, StudyClient, Teams, Webhooks):
     """A connection to one service.
 
     Without arguments it finds the service and the key of this machine by itself: ``DD_URL`` and

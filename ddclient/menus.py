@@ -105,7 +105,7 @@ class Menus(Connection):
 
     def revoke_api_key(self, key_id: str) -> None:
         """Make an API key useless at once."""
-        self._transport.send(calls.revoke_key(key_id))
+        self._transport.send(calls.remove("api-keys", key_id))
 
     def me(self) -> dict[str, Any]:
         """Whom the key speaks for: tenant, scopes, unfinished jobs and how many there may be."""

@@ -173,3 +173,12 @@ def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value)
+
+
+def facts(document: Mapping[str, Any]) -> Table:
+    """The fields of a document, a line each."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in document.items():
+        if name != "object":
+            table.add_row(name, "" if value is None else str(value))
+    return table

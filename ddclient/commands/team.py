@@ -57,7 +57,7 @@ def show_tenant(tenant: TenantArgument, as_json: JsonOption = False) -> None:
     """Show a tenant and its limits."""
     with Client() as client:
         found = client.tenant(tenant)
-    output.emit(found, _facts(found), as_json=as_json)
+    output.emit(found, output.facts(found), as_json=as_json)
 
 
 def set_tenant(
@@ -80,7 +80,7 @@ def set_tenant(
     _something(fields)
     with Client() as client:
         found = client.change_tenant(tenant, **fields)
-    output.emit(found, _facts(found), as_json=as_json)
+    output.emit(found, output.facts(found), as_json=as_json)
 
 
 def add_member(
@@ -90,7 +90,7 @@ def add_member(
     """Add a member to the tenant; `ddctl keys create NAME --member ID` makes keys for them."""
     with Client() as client:
         made = client.add_member(email, **_given(name=name, role=role))
-    output.emit(made, _facts(made), as_json=as_json)
+    output.emit(made, output.facts(made), as_json=as_json)
 
 
 def list_members(as_json: JsonOption = False) -> None:
@@ -108,7 +108,7 @@ def show_member(member: MemberArgument, as_json: JsonOption = False) -> None:
     """Show a member."""
     with Client() as client:
         found = client.member(member)
-    output.emit(found, _facts(found), as_json=as_json)
+    output.emit(found, output.facts(found), as_json=as_json)
 
 
 def set_member(
@@ -120,7 +120,7 @@ def set_member(
     _something(fields)
     with Client() as client:
         found = client.change_member(member, **fields)
-    output.emit(found, _facts(found), as_json=as_json)
+    output.emit(found, output.facts(found), as_json=as_json)
 
 
 def audit(
@@ -178,14 +178,6 @@ def _given(**fields: Any) -> dict[str, Any]:
 def _something(fields: Mapping[str, Any]) -> None:
     if not fields:
         raise BadInputError("nothing is to be changed; `--help` lists what can be")
-
-
-def _facts(document: Mapping[str, Any]) -> Table:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in document.items():
-        if name != "object":
-            table.add_row(name, "" if value is None else str(value))
-    return table
 
 
 def register(app: typer.Typer) -> None:

@@ -24,6 +24,7 @@ BODIES: dict[str, Any] = {
     "post /v1/datasets/{dataset_id}:ingest": {},
     "post /v1/jobs/{job_id}:extend": {"iterations": 5},
     "patch /v1/members/{member_id}": {"role": "viewer"},
+    "patch /v1/webhooks/{webhook_id}": {"description": "mine now"},
 }
 SHARED = {"/problems/{code}", "/v1/presets/{name}"}
 """Routes with a parameter that names nothing of a tenant's."""
@@ -83,7 +84,15 @@ def owned(api: Api, spec: dict[str, Any]) -> dict[str, str]:
         session.add(DatasetFile(dataset_id=dataset_id, name="samples.png", sha256=digest, size=3))
     key_id = api.get("/v1/me").json()["key_id"]
     member_id = api.post("/v1/members", json={"email": "ada@example.org"}).json()["id"]
-    others = {"dataset_id": dataset_id, "name": "samples.png", "member_id": member_id}
+    webhook_id = api.post("/v1/webhooks", json={"url": "https://hooks.example.org/"}).json()["id"]
+    delivery_id = api.post(f"/v1/webhooks/{webhook_id}:test").json()["id"]
+    others = {
+        "webhook_id": webhook_id,
+        "delivery_id": delivery_id,
+        "dataset_id": dataset_id,
+        "name": "samples.png",
+        "member_id": member_id,
+    }
     return {"job_id": job_id, "artifact_id": artifact_id, "key_id": key_id, "study_id": study_id, **others}
 
 
@@ -134,7 +143,7 @@ def test_only_operators_see_tenants(api: Api, rival: Api) -> None:
 
 
 def test_lists_show_only_what_is_ones_own(api: Api, rival: Api, owned: dict[str, str]) -> None:
-    for path in ("/v1/jobs", "/v1/api-keys", "/v1/members", "/v1/audit"):
+    for path in ("/v1/jobs", "/v1/api-keys", "/v1/members", "/v1/webhooks", "/v1/audit"):
         mine = {item["id"] for item in api.get(path).json()["data"]}
         theirs = {item["id"] for item in rival.get(path).json()["data"]}
         assert not mine & theirs

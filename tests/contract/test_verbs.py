@@ -19,6 +19,7 @@ from ddclient.errors import Exit
 from tests.contract.conftest import TINY, Live
 
 JOB, SET, STUDY = "/v1/jobs/{job_id}", "/v1/datasets/{dataset_id}", "/v1/studies/{study_id}"
+HOOK = "/v1/webhooks/{webhook_id}"
 COMMANDS: dict[str, tuple[str, ...]] = {
     "submit": ("post /v1/jobs",),
     "validate": ("post /v1/jobs:validate",),
@@ -80,6 +81,16 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "members list": ("get /v1/members",),
     "members show": ("get /v1/members/{member_id}",),
     "members set": ("patch /v1/members/{member_id}",),
+    "webhooks create": ("post /v1/webhooks",),
+    "webhooks list": ("get /v1/webhooks",),
+    "webhooks show": (f"get {HOOK}",),
+    "webhooks set": (f"patch {HOOK}",),
+    "webhooks rm": (f"delete {HOOK}",),
+    "webhooks rotate": (f"post {HOOK}:rotate",),
+    "webhooks test": (f"post {HOOK}:test",),
+    "webhooks deliveries": (f"get {HOOK}/deliveries",),
+    "webhooks delivery": (f"get {HOOK}/deliveries/{{delivery_id}}",),
+    "webhooks redeliver": (f"post {HOOK}/deliveries/{{delivery_id}}:redeliver",),
     "audit": ("get /v1/audit",),
     "usage": ("get /v1/usage", "get /v1/tenants/{tenant_id}/usage"),
     "whoami": ("get /v1/me",),
@@ -188,6 +199,29 @@ def test_a_tenant_and_its_members(ddctl: Ddctl) -> None:
     assert "member.change" in ddctl("audit", "--action", "member.change")
     assert json.loads(ddctl("audit", "--object", member["id"], "--json"))[0]["action"] == "member.change"
     assert "there is no tenant" in ddctl("tenants", "show", "nobody", status=Exit.REFUSED)
+
+
+def test_a_webhook_and_its_messages(ddctl: Ddctl) -> None:
+    """Sent by nobody here: the service of these tests may not reach loopback, and says so of the attempt."""
+    made = json.loads(ddctl("webhooks", "create", "https://localhost/", "--event", "job.*", "--json"))
+    assert (made["events"], made["secret"][:6]) == (["job.*"], "whsec_")
+    assert made["id"] in ddctl("webhooks", "list")
+    ddctl("webhooks", "test", made["id"], status=Exit.FAILED)
+    changed = json.loads(ddctl("webhooks", "set", made["id"], "--description", "ours", "--event", "*", "--json"))
+    assert (changed["description"], changed["events"]) == ("ours", ["*"])
+    assert "ours" in ddctl("webhooks", "show", made["id"])
+    assert json.loads(ddctl("webhooks", "rotate", made["id"], "--json"))["secret"] != made["secret"]
+    (message,) = json.loads(ddctl("webhooks", "deliveries", made["id"], "--json"))
+    assert message["event"] == "webhook.test"
+    assert message["id"] in ddctl("webhooks", "deliveries", made["id"], "--state", "pending")
+    shown = ddctl("webhooks", "delivery", made["id"], message["id"])
+    assert "localhost:443 is not an address that webhooks may reach" in shown
+    assert "nothing has happened" in shown
+    assert "sent once more" in ddctl("webhooks", "redeliver", made["id"], message["id"])
+    ddctl("webhooks", "set", made["id"], "--disable")
+    assert "enable it first" in ddctl("webhooks", "test", made["id"], status=Exit.REFUSED)
+    assert "deleted" in ddctl("webhooks", "rm", made["id"])
+    assert "you have no webhook" in ddctl("webhooks", "show", made["id"], status=Exit.REFUSED)
 
 
 def test_keys_and_the_menu(ddctl: Ddctl) -> None:

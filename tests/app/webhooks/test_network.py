@@ -28,9 +28,7 @@ class Wire(httpcore.AsyncNetworkBackend):
         self.asked: list[tuple[str, int]] = []
         self._silent = set(silent)
 
-    async def connect_tcp(  # type: ignore[override]
-        self, host: str, port: int, *_: object
-    ) -> httpcore.AsyncNetworkStream:
+    async def connect_tcp(self, host: str, port: int, *_: object) -> httpcore.AsyncNetworkStream:
         self.asked.append((host, port))
         if host in self._silent:
             raise httpcore.ConnectError("nobody there")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from app.webhooks.network import Lookup
+from app.webhooks.network import Lookup, Network
 from app.webhooks.sending import Outcome, Post
 from tests.receiver import Answer, Receiver, receiving
 
@@ -23,7 +23,7 @@ def receiver() -> Iterator[Receiver]:
         yield made
 
 
-def send(url: str, timeout_s: float = 30, inside: Sequence[ipaddress.IPv4Network] = (LOOPBACK,)) -> Outcome:
+def send(url: str, timeout_s: float = 30, inside: Sequence[Network] = (LOOPBACK,)) -> Outcome:
     async def post() -> Outcome:
         lookup = Lookup()
         try:
