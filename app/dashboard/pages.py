@@ -30,6 +30,7 @@ from app.dashboard import (
     study_submit_pages,
     submit_pages,
     team_pages,
+    webhook_pages,
 )
 from app.dashboard.drawing import bars
 from app.dashboard.own_sets import of_jobs
@@ -65,6 +66,7 @@ router.include_router(study_submit_pages.router)
 router.include_router(study_pages.router)
 router.include_router(compare_pages.router)
 router.include_router(team_pages.router)
+router.include_router(webhook_pages.router)
 
 SHOWN_CHILDREN = 20
 """Jobs that come from a job, on its page, at most."""

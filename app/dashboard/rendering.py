@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import BaseModel, ValidationError
 
-from app.core.errors import Forbidden, ServiceError
+from app.core.errors import Forbidden, Invalid, ServiceError
 from app.core.security import Principal, Scope
 from app.dashboard.static_files import UPLOT, modules
 from app.dashboard.wording import FILTERS
+from ddcore.spec import Problem
 from ddcore.version import __version__
+
+Form = TypeVar("Form", bound=BaseModel)
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -88,6 +93,19 @@ async def fields(request: Request) -> dict[str, str]:
 async def pairs(request: Request) -> list[tuple[str, str]]:
     """Every field of a form that was sent, in its order; of those with one name all."""
     return parse_qsl((await request.body()).decode("utf-8", "replace"))
+
+
+def read_form(model: type[Form], values: Mapping[str, object]) -> Form:
+    """What a form asks for.
+
+    Raises:
+        Invalid: a field is missing or wrong.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = [(str(fault["loc"][0]), str(fault["msg"]).removeprefix("Value error, ")) for fault in error.errors()]
+        raise Invalid([Problem(f"/{name}", "invalid", f"`{name}`: {words}") for name, words in faults]) from error
 
 
 def check_writer(principal: Principal, what: str) -> None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from app.core.database import Database
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
-from app.core.errors import Forbidden, Invalid, ServiceError
+from app.core.errors import Forbidden, ServiceError
 from app.core.ids import pattern
 from app.core.security import Principal, Role, Scope
 from app.core.settings import Settings
-from app.dashboard.rendering import SameOrigin, error_page, fields, login_page, render
+from app.dashboard.rendering import SameOrigin, error_page, fields, login_page, read_form, render
 from app.keys import repository as keys
 from app.keys import service as keyring
 from app.keys.principals import OptionalPrincipal
@@ -26,11 +25,8 @@ from app.keys.schemas import KeyRequest
 from app.team import repository, service
 from app.team.repository import AuditFilters
 from app.team.schemas import MemberChange, NewMember
-from ddcore.spec import Problem
 
 router = APIRouter(include_in_schema=False)
-
-Form = TypeVar("Form", KeyRequest, NewMember)
 
 ACTS = 50
 GRACE_S = 86_400.0
@@ -62,7 +58,7 @@ async def create_key(
     }
 
     def make(session: Session, who: Principal) -> str:
-        return keyring.issue(session, signer, settings, who, _read(KeyRequest, wanted))[1].text
+        return keyring.issue(session, signer, settings, who, read_form(KeyRequest, wanted))[1].text
 
     return await run_in_threadpool(_act, principal, database, settings, make)
 
@@ -99,7 +95,7 @@ async def add_member(
     wanted = {"email": form.get("email", ""), "name": form.get("name") or None, "role": form.get("role", "")}
 
     def add(session: Session, who: Principal) -> None:
-        service.add_member(session, who, _read(NewMember, wanted))
+        service.add_member(session, who, read_form(NewMember, wanted))
 
     return await run_in_threadpool(_act, principal, database, settings, add)
 
@@ -171,20 +167,3 @@ def _page(principal: Principal, database: Database, settings: Settings, secret: 
 def _check_admin(principal: Principal) -> None:
     if not principal.may(Scope.ADMIN):
         raise Forbidden("keys, members and the audit trail are for keys with the scope `admin`")
-
-
-def _read(model: type[Form], values: Mapping[str, object]) -> Form:
-    """What a form asks for.
-
-    Raises:
-        Invalid: a field is missing or wrong.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise Invalid(
-            [
-                Problem(f"/{fault['loc'][0]}", "invalid", f"`{fault['loc'][0]}`: {fault['msg']}")
-                for fault in error.errors()
-            ]
-        ) from error

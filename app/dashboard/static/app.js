@@ -41,6 +41,10 @@ function announce(button, word) {
   setTimeout(() => { button.textContent = before; }, 1600);
 }
 
+// What is under way elsewhere, on a page that has nothing else to lose.
+const waiting = document.querySelector("[data-look-again]");
+if (waiting) setTimeout(() => location.reload(), 1000 * waiting.dataset.lookAgain);
+
 const { job } = document.querySelector("[data-job]")?.dataset ?? {};
 const curvesRoot = document.querySelector("[data-curves]");
 // Without the chart library, the page keeps what the server has drawn.

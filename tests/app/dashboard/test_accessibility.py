@@ -89,10 +89,14 @@ def test_no_page_has_a_violation(
     studies: tuple[str, str],
 ) -> None:
     add_job(labels={"team": "a"}, status="failed", error={"code": "poison", "message": "gone"})
+    webhook = api.post("/v1/webhooks", json={"url": "https://hooks.example.org/" + "x" * 80}).json()["id"]
+    told = api.post(f"/v1/webhooks/{webhook}:test").json()["id"]
+    hooks = "/team/webhooks"
     every_column = "/?columns=labels&columns=gain&columns=id&columns=status&columns=progress&sort=name"
     form = "/jobs/new?preset=quick/dm-cmi-digits&find=dm+mim"
     pages = ["/", every_column, form, f"/jobs/{finished}", f"/jobs/{running}", "/datasets", f"/datasets/{sets.ready()}",
              f"/datasets/{sets.failed()}", "/system", "/team", "/team/audit", f"/jobs/{MISSING}",
+             hooks, f"{hooks}/{webhook}", f"{hooks}/{webhook}/deliveries/{told}",
              f"/compare?ids={finished},{running}", "/studies", *(f"/studies/{study}" for study in studies),
              f"/studies/new?clone={studies[0]}&method=dm,idm", f"/?study={studies[0]}"]  # fmt: skip
     found: list[Any] = []
