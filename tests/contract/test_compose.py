@@ -32,7 +32,7 @@ def test_every_container_is_hardened() -> None:
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert ("ports" in service) == (name == "api"), name
-        assert ("edge" in service["networks"]) == (name == "api"), name
+        assert ("edge" in service["networks"]) == (name in ("api", "reconciler")), name
 
 
 def test_the_images_run_as_an_ordinary_user_and_the_api_has_no_torch() -> None:

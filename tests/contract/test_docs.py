@@ -21,7 +21,12 @@ PAGES = (
     "docs/api.md",
     "docs/datasets.md",
     "docs/living.md",
+    "docs/methods.md",
     "docs/operations.md",
+    "docs/performance.md",
+    "docs/studies.md",
+    "docs/team.md",
+    "docs/webhooks.md",
     *DECISIONS,
 )
 LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]+)")
