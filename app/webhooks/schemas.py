@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.core.text import Storable
 from app.events.topics import PATTERNS, TOPICS, USUAL
+from ddcore.spec import did_you_mean
 
 MOST_EVENTS = len(TOPICS) + len(PATTERNS)
 DeliveryState = Literal["pending", "delivered", "failed"]
@@ -21,9 +22,9 @@ def _address(value: str) -> str:
         parts = urlsplit(value)
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"'{value}' is no address: {error}") from error
+        raise ValueError(f"it is no address: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError(f"'{value}' is no web address; it must look like https://example.org/hook")
+        raise ValueError("it is no web address; it must look like https://example.org/hook")
     if parts.username is not None or parts.password is not None:
         raise ValueError("it holds a user name or password; leave them out, and check the signature instead")
     if parts.fragment:
@@ -35,7 +36,9 @@ def _address(value: str) -> str:
 
 def _known(name: str) -> str:
     if name not in TOPICS and name not in PATTERNS:
-        raise ValueError(f"'{name}' is no event; choose from {', '.join((*PATTERNS, *TOPICS))}")
+        group = [each for each in TOPICS if each.split(".")[0] == name.split(".")[0]]
+        choice = ", ".join((*PATTERNS, *group))
+        raise ValueError(f"it is no event; choose from {choice}{did_you_mean(name, TOPICS)}")
     return name
 
 

@@ -21,7 +21,7 @@ from app.keys import audit
 from app.keys import repository as keys
 from app.models.webhooks import PENDING, Delivery, DeliveryAttempt, Webhook
 from app.webhooks import signing
-from app.webhooks.network import SECURE_PORTS, public
+from app.webhooks.network import SECURE_PORTS, Address, public
 from app.webhooks.repository import WebhookRepository
 from app.webhooks.schemas import NewWebhook, WebhookChange
 from ddcore.spec import Problem
@@ -235,17 +235,25 @@ class WebhookService:
         Raises:
             Invalid: it is one.
         """
-        if self.settings.webhook_networks:
-            return  # The operator's own networks may be reached by http and on any port.
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        inside = [ipaddress.ip_network(network) for network in self.settings.webhook_networks]
+        address = _literal(host)
+        if address is None and inside:
+            return  # A name may lead into the operator's own networks, by http and on any port.
+        if address is not None and any(address in network for network in inside):
+            return
         ports = " or ".join(map(str, SECURE_PORTS))
         if parts.scheme != "https" or port not in SECURE_PORTS:
             raise Invalid([Problem("/url", "address", f"`url` is '{url}'; it must be https, on port {ports}")])
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            return  # a name
-        if not public(address):
+        if address is not None and not public(address):
             detail = f"`url` is '{url}', which is no public address; the operator can allow its network"
             raise Invalid([Problem("/url", "address", f"{detail} (DD_WEBHOOK_NETWORKS)")])
+
+
+def _literal(host: str) -> Address | None:
+    """The address that a host is written as; ``None`` for a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

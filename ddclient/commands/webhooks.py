@@ -159,7 +159,7 @@ def _first_attempt(client: Client, webhook: str, message: str) -> dict[str, Any]
 def _state(document: Mapping[str, Any]) -> str:
     if document["disabled_at"]:
         return f"disabled ({document['disabled_why']})"
-    return f"failing since {str(document['failing_since'])[:16]}" if document["failing_since"] else "works"
+    return f"failing since {str(document['failing_since'])[:16]}" if document["failing_since"] else "enabled"
 
 
 def _facts(document: Mapping[str, Any]) -> Table:

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select, update
 
-from app.core.security import Scope, Signer
+from app.core.database import Database
+from app.core.errors import Invalid
+from app.core.security import Principal, Scope, Signer, load_signer
 from app.core.settings import Settings
 from app.core.tables import clock
 from app.events import alerts, repository
 from app.models.webhooks import Delivery, DeliveryAttempt, Webhook
 from app.webhooks import deliveries
 from app.webhooks.deliveries import Message, WrongPepperError
+from app.webhooks.schemas import NewWebhook
 from app.webhooks.sending import Outcome
+from app.webhooks.service import WebhookService
 from tests.receiver import Received
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 BACKENDS = ("sqlite", "postgres")
 URL = "https://hooks.example.org/dd?team=a"
 DOWN = Outcome(0.1, 500, "answered 500", "no")
+OWNER = Principal("default", None, frozenset(Scope))
 FINE = Outcome(0.1, 204, None, "")
 
 
@@ -96,7 +101,7 @@ class TestWebhooks:
             ("https://user:word@example.org/", "leave them out"),
             ("https://example.org/#here", "'#here'"),
             ("https://example.org/a b", "%20"),
-            ("https://example.org:99999/", "is no address"),
+            ("https://example.org:99999/", "is no address: Port"),
             ("ftp://example.org/", "must look like"),
             ("https:///nowhere", "must look like"),
             ("https://exa\u0000mple.org/", "U+0000"),
@@ -107,6 +112,16 @@ class TestWebhooks:
         assert words in refused(api.post("/v1/webhooks", json={"url": url}), 422, "invalid")
         path = f"/v1/webhooks/{made(api)['id']}"
         assert words in refused(api.patch(path, json={"url": url}), 422, "invalid")
+
+    def test_the_operators_networks_may_be_named_and_no_others(self, settings: Settings, database: Database) -> None:
+        allowed = settings.model_copy(update={"webhook_networks": ("127.0.0.0/8",)})
+        with database.write() as session:
+            desk = WebhookService(session, OWNER, allowed, load_signer(settings))
+            for url in ("http://127.0.0.1:9000/", "http://inside.example.org:9000/"):
+                assert desk.create(NewWebhook(url=url))[0].url == url
+            for url in ("http://10.0.0.1/", "https://10.0.0.1/", "http://1.1.1.1/"):
+                with pytest.raises(Invalid):
+                    desk.create(NewWebhook(url=url))
 
     @pytest.mark.parametrize(
         ("events", "words"),
