@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
 
@@ -30,6 +30,7 @@ from app.core.settings import Settings, explain
 from app.core.storage import ArtifactStore, StorageError, open_store
 from app.datasets import ingests
 from app.events import repository as events
+from app.metrics import thinning
 from app.migrate import SchemaError
 from app.models.fleet import RECONCILING
 from app.queue import endings, fleet, leases, outbox, purging
@@ -52,6 +53,8 @@ _PRUNED_EVENTS = 1000
 """Events that one transaction removes at most."""
 _PRUNINGS = 50
 """Such transactions of one round at most; what is left waits for a later one."""
+_THINNINGS = 100
+"""Transactions of one round that remove details of old jobs."""
 _MISSED_ROUNDS = 3
 """Rounds after which another process may take the duty over."""
 
@@ -74,6 +77,7 @@ class Reconciler:
         self._id = new_id("rec")
         self._collect_at = time.monotonic() + _COLLECT_S
         self._prune_at = time.monotonic() + _PRUNE_S
+        self._thinning = self._thinnings(settings.keep_details_days)
 
     def run(self, ended: threading.Event) -> None:
         """Go round until ``ended``."""
@@ -92,7 +96,7 @@ class Reconciler:
         fault_point("reconcile")
         for step in (
             self._recover, self._expire, self._studies, self._relay, self._ring, self._purge, self._collect,
-            self._prune,
+            self._prune, self._thin,
         ):  # fmt: skip
             self._attempt(step)
         return True
@@ -205,6 +209,36 @@ class Reconciler:
             with self._database.write() as session:
                 if events.prune(session, waiting[0], _PRUNED_EVENTS) < _PRUNED_EVENTS:
                     waiting.popleft()
+
+    def _thin(self) -> None:
+        """Go on removing what old jobs said on their way."""
+        days = self._settings.keep_details_days
+        for _ in range(_THINNINGS if days else 0):
+            if next(self._thinning, None) is None:
+                self._thinning = self._thinnings(days)
+                return
+
+    def _thinnings(self, days: float) -> Iterator[str]:
+        """The identifier of a job after each transaction that removed a piece of what it said."""
+        with self._database.read() as session:
+            jobs = purging.wordy(session, days, _DROPPED)
+        for job_id, number in jobs:
+            with self._database.read() as session:
+                found = thinning.long_series(session, number)
+            for series in found:
+                for low in series.windows():
+                    with self._database.write() as session:
+                        thinning.thin(session, series, low)
+                    yield job_id
+            while True:
+                with self._database.write() as session:
+                    removed = purging.drop_details(session, job_id, _PRUNED_EVENTS)
+                yield job_id
+                if removed < _PRUNED_EVENTS:
+                    break
+            with self._database.write() as session:
+                purging.mark_thinned(session, job_id)
+            yield job_id
 
 
 def main() -> int:

@@ -148,6 +148,12 @@ class Settings(BaseSettings):
     keep_checkpoints_days: float = Field(
         30, ge=0, description="Days after its end that a job can be extended or retried; 0 for ever."
     )
+    keep_details_days: float = Field(
+        0,
+        ge=0,
+        description="Days after its end that all readings and events of a job without a saved state are kept; 0 for "
+        "ever.",
+    )
     keep_snapshots_days: float = Field(
         0, ge=0, description="Days after its end that the pictures on the way of a job are kept; 0 for ever."
     )

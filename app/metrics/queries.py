@@ -9,9 +9,12 @@ from typing import Any
 from sqlalchemy import Row, Select, select, union_all
 from sqlalchemy.orm import Session
 
+from app.metrics import thinning
 from app.metrics.summaries import LEVELS, spans, summarise
 from app.models.jobs import Job
 from app.models.metrics import MetricKey, MetricLast, MetricPoint
+
+_COARSE = 2 ** LEVELS[0]
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Series:
         n: finite readings.
         nf: readings that are NaN or infinite.
         last: reading at ``last_step``; ``None`` where that is not finite.
+        thinned: whether only some of its readings are left, see :mod:`app.metrics.thinning`.
     """
 
     job_number: int
@@ -34,6 +38,7 @@ class Series:
     last: float | None
     min: float | None
     max: float | None
+    thinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def series_of_jobs(
 ) -> dict[str, list[Series]]:
     """The series of each of some jobs of a tenant, by name; only those in ``names`` where given."""
     statement = (
-        select(Job.id, MetricLast, MetricKey.name)
+        select(Job.id, MetricLast, MetricKey.name, thinning.THINNED)
         .join(MetricKey, MetricKey.id == MetricLast.key_id)
         .join(Job, Job.number == MetricLast.job_number)
         .where(Job.id.in_(job_ids), Job.tenant_id == tenant, Job.deleted_at.is_(None))
@@ -72,9 +77,10 @@ def series_of_jobs(
     if names is not None:
         statement = statement.where(MetricKey.name.in_(names))
     found: dict[str, list[Series]] = {job_id: [] for job_id in job_ids}
-    for job_id, s, name in session.execute(statement):
+    for job_id, s, name, thinned in session.execute(statement):
+        few = bool(thinned) and s.n + s.nf > thinning.KEPT_WHOLE
         found[job_id].append(
-            Series(s.job_number, s.key_id, name, s.first_step, s.step, s.n, s.nf, s.value, s.vmin, s.vmax)
+            Series(s.job_number, s.key_id, name, s.first_step, s.step, s.n, s.nf, s.value, s.vmin, s.vmax, few)
         )
     return found
 
@@ -92,7 +98,8 @@ def reduced(session: Session, series: Series, low: int, high: int, max_rows: int
 
     Where there are no more readings than that, each is a row. Otherwise rows cover equally many steps, and
     are made from the coarsest kept summaries that fit inside them; what those do not cover at the two ends
-    comes from readings, so that a row is right about every step it names.
+    comes from readings, so that a row is right about every step it names. Of a series that was thinned, rows come from
+    summaries alone, and begin and end where these do.
     """
     return reduced_together(session, [series], low, high, max_rows)[0]
 
@@ -106,12 +113,15 @@ def reduced_together(session: Session, series: Sequence[Series], low: int, high:
     high = min(high, max((one.last_step for one in series), default=0))
     if low > high:
         return [Reduced([], 0, 1, True) for _ in series]
+    if any(one.thinned for one in series):
+        low, high = low // _COARSE * _COARSE, high // _COARSE * _COARSE + _COARSE - 1
+        width, level = bucket_width(low, high, max_rows)
+        width, level = (-(-width // _COARSE) * _COARSE, max(level, LEVELS[0]))
+        return _in_buckets(session, series, low, high, width, level)
     single = [session.execute(_each(one, low, high).limit(max_rows + 1)).all() for one in series]
     if all(len(rows) <= max_rows for rows in single):
         return [Reduced(rows, 0, 1, True) for rows in single]
-    width, level = bucket_width(low, high, max_rows)
-    summarised = [session.execute(_summarised(one, low, high, width, level)).all() for one in series]
-    return [Reduced(rows, level, width, False) for rows in summarised]
+    return _in_buckets(session, series, low, high, *bucket_width(low, high, max_rows))
 
 
 def bucket_width(low: int, high: int, max_rows: int) -> tuple[int, int]:
@@ -136,6 +146,13 @@ def bucket_width(low: int, high: int, max_rows: int) -> tuple[int, int]:
     # One bucket fewer than allowed, because the first and the last may stick out of the range.
     width = -(-steps // (max_rows - 1))
     return -(-width >> level) << level, level
+
+
+def _in_buckets(
+    session: Session, series: Sequence[Series], low: int, high: int, width: int, level: int
+) -> list[Reduced]:
+    summarised = [session.execute(_summarised(one, low, high, width, level)).all() for one in series]
+    return [Reduced(rows, level, width, False) for rows in summarised]
 
 
 def _each(series: Series, low: int, high: int) -> Select[*tuple[Any, ...]]:

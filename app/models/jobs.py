@@ -150,6 +150,8 @@ class Job(Base):
     updated_at: Mapped[datetime] = mapped_column(Timestamp, default=clock(), onupdate=clock())
     deleted_at: Mapped[datetime | None] = mapped_column(Timestamp)
     """Tombstone: the job is hidden at once and its artifacts are collected later."""
+    thinned_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """When it lost the readings and events that are kept for some days only."""
 
 
 class Outbox(Base):

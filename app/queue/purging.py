@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Executable, delete, exists, select, update
+from sqlalchemy import ColumnElement, Executable, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.artifacts.repository import DELETED, READY
@@ -24,6 +24,8 @@ from app.models.studies import Study
 ROWS = 20_000
 """Readings or events that one transaction removes at most."""
 DAY_S = 86_400.0
+PASSING = ("job.progress", "job.log", "job.checkpoint_saved", "artifact.ready")
+"""Kinds of events that nobody asks for long after; warnings, alerts, attempts and states stay."""
 
 
 def deleted_jobs(session: Session, limit: int) -> Sequence[str]:
@@ -96,6 +98,34 @@ def drop_old_snapshots(session: Session, days: float, limit: int) -> int:
     found = session.scalars(old).all()
     _let_go(session, Artifact.id.in_(found))
     return len(found)
+
+
+def wordy(session: Session, days: float, limit: int) -> Sequence[tuple[str, int]]:
+    """Identifier and number of jobs that ended so many days ago and still have all that they said.
+
+    One that could go on from a saved state keeps it: see :func:`drop_old_checkpoints`.
+    """
+    resumable = exists().where(Checkpoint.job_id == Job.id)
+    whole = or_(Job.thinned_at.is_(None), Job.thinned_at < Job.finished_at)  # the second has been retried since
+    old = select(Job.id, Job.number).where(*_ended(days), whole, ~resumable)
+    return [(row.id, row.number) for row in session.execute(old.order_by(Job.number).limit(limit))]
+
+
+def drop_details(session: Session, job_id: str, limit: int) -> int:
+    """Remove events of a job that tell of its way and not of its fate, at most ``limit`` of them; how many."""
+    passing = (Event.job_id == job_id, Event.type.in_(PASSING), Event.level == "info")
+    first = select(Event.seq).where(*passing).order_by(Event.seq).limit(limit)
+    return _removed(session, delete(Event).where(Event.job_id == job_id, Event.seq.in_(first)).returning(Event.seq))
+
+
+def mark_thinned(session: Session, job_id: str) -> None:
+    """Note that a job has lost its details."""
+    session.execute(
+        update(Job)
+        .where(Job.id == job_id)
+        .values(thinned_at=clock(), updated_at=Job.updated_at)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _let_go(session: Session, chosen: ColumnElement[bool]) -> None:

@@ -14,11 +14,12 @@ from app.core import broker
 from app.core.storage import LocalStore
 from app.core.tables import clock
 from app.events import repository as events
+from app.metrics import repository as metrics
 from app.models.events import Event
 from app.models.fleet import Worker
 from app.models.jobs import Job, Outbox
 from app.queue import fleet
-from tests.chaos.harness import Cluster
+from tests.chaos.harness import TENANT, Cluster
 from tests.worker.conftest import claim
 from worker.reconciler import Reconciler
 
@@ -164,3 +165,23 @@ def test_old_progress_is_removed_in_the_end(
     monkeypatch.setattr("worker.reconciler.time.monotonic", lambda: 1e9)
     reconciler.round()
     assert [event.seq for event in service.events(job_id) if event.type == events.PROGRESS] == [8]
+
+
+def test_old_jobs_are_thinned_a_bounded_piece_a_round(service: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.reconciler._THINNINGS", 2)
+    settings = service.settings.model_copy(update={"keep_details_days": 1.0})
+    reconciler = Reconciler(settings, service.database, LocalStore(service.home / "artifacts"))
+    job_id = service.submit(ring=False)
+    readings = [(step, 1, "loss", float(step % 7)) for step in range(1, 40_000, 10)]
+    with service.database.write() as session:
+        metrics.ingest(session, job_id, TENANT, readings)
+        events.append(session, job_id, "job.log", "info", "hello")
+    change(service, status="succeeded", finished_at=clock(-2 * 86_400))
+    kept = []
+    for _ in range(4):
+        assert reconciler.round()
+        kept.append((len(service.points(job_id)), service.job(job_id).thinned_at is not None))
+    assert [thinned for _, thinned in kept] == [False, False, True, True]
+    counts = [count for count, _ in kept]
+    assert len(readings) > counts[0] > counts[1] == counts[2] == counts[3] > 1000
+    assert [event.type for event in service.events(job_id)] == ["job.created"]

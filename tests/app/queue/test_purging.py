@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from app.artifacts import service as artifacts
 from app.artifacts.service import Output
 from app.core.storage import LocalStore
 from app.core.tables import clock
+from app.events import repository as events
 from app.metrics import repository as metrics
 from app.models.artifacts import Artifact, Blob, Checkpoint
 from app.models.audit import AuditEntry
@@ -158,3 +159,34 @@ def test_old_jobs_go_by_the_settings_but_not_those_that_others_go_on_from(
     purge(api)
     with api.database.read() as session:
         assert set(session.scalars(select(Job.id)).all()) == {parent, child}
+
+
+def test_an_old_job_loses_what_it_said_on_its_way(api: Api, store: LocalStore, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    old, resumable = (finished(api, store, tmp_path / name) for name in "ab")
+    with api.database.write() as session:
+        for job_id in (old, resumable):
+            for type in ("job.progress", "job.log", "job.warning", "artifact.ready", "job.alert"):
+                level: events.Level = "info" if type != "job.warning" else "warning"
+                events.append(session, job_id, type, level, type, {"rule": "plateau"})
+        session.execute(delete(Checkpoint).where(Checkpoint.job_id == old))
+    for job_id in (old, resumable):
+        api.force(job_id, finished_at=clock(-31 * 86_400))
+    with api.database.read() as session:
+        found = purging.wordy(session, 30, 10)
+        assert [job_id for job_id, _ in found] == [old]
+        assert purging.wordy(session, 32, 10) == []
+    version = api.get(f"/v1/jobs/{old}").json()["version"]
+    with api.database.write() as session:
+        assert purging.drop_details(session, old, 2) == 2
+        assert purging.drop_details(session, old, 2) == 1
+        purging.mark_thinned(session, old)
+    kinds = [event["type"] for event in api.get(f"/v1/jobs/{old}/events").json()["data"]]
+    assert kinds == ["job.created", "job.warning", "job.alert"]
+    with api.database.read() as session:
+        assert purging.wordy(session, 30, 10) == []
+    assert api.get(f"/v1/jobs/{old}").json()["version"] == version
+    api.force(old, finished_at=clock())  # retried, and ended again
+    with api.database.read() as session:
+        assert [job_id for job_id, _ in purging.wordy(session, -1, 10)] == [old]

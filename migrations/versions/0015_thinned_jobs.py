@@ -1,0 +1,25 @@
+"""Note which jobs have lost the details that are kept for some days only.
+
+Revision ID: 0015
+Revises: 0012
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0015"
+down_revision = "0012"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column."""
+    op.add_column("jobs", sa.Column("thinned_at", sa.BigInteger(), nullable=True))
+
+
+def downgrade() -> None:
+    """Remove the column."""
+    op.drop_column("jobs", "thinned_at")
