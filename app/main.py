@@ -14,7 +14,7 @@ from app import migrate
 from app.artifacts import routes as artifacts
 from app.catalog import routes as catalog
 from app.compare import routes as compare
-from app.core import problems
+from app.core import problems, row_security
 from app.core.bodies import plain_body
 from app.core.database import Database
 from app.core.logging import warn_of_broken_offers
@@ -118,9 +118,13 @@ def prepare(app: FastAPI) -> None:
 
     Raises:
         SchemaError: the database is not embedded, and its schema is not this version's.
+        NoWallError: the settings demand that it keeps tenants apart by itself, and it does not.
     """
     settings: Settings = app.state.settings
     if settings.embedded:
         migrate.upgrade(app.state.database)
     migrate.check(app.state.database)
+    if settings.row_security == "on":
+        with app.state.database.read() as session:
+            row_security.demand(session.connection())
     bootstrap(app.state.database, app.state.signer, settings)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.core.filesystems import network_filesystem
+from app.core.row_security import Wall
 from app.core.settings import Settings
 from app.core.tables import clock
 
@@ -86,6 +87,7 @@ def _engine(settings: Settings) -> Engine:
         return engine
     engine = create_engine(url, pool_size=20, max_overflow=20, pool_timeout=10, pool_pre_ping=True)
     event.listen(engine, "begin", _begin_postgres)
+    event.listen(engine, "begin", Wall(settings.row_security).bind)
     event.listen(engine, "handle_error", _as_outage, retval=True)
     return engine
 

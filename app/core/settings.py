@@ -77,6 +77,10 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL: sqlite:///… or postgresql+psycopg://….",
         repr=False,
     )
+    row_security: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether PostgreSQL itself shows a request its tenant's rows alone; auto: where its user may.",
+    )
     broker_url: str = Field("filesystem://", description="Celery broker: filesystem:// or redis://….", repr=False)
     storage_url: str = Field(
         default_factory=lambda data: str(data["home"] / "artifacts"),

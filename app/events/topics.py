@@ -40,7 +40,7 @@ def topic_of(kind: str, type: str, data: Mapping[str, Any]) -> str | None:
         data: of the event.
     """
     subject = _SUBJECTS[Kind(kind)]
-    if type == STATE_CHANGED:
+    if type == STATE_CHANGED and "to" in data:
         return f"{subject}.{data['to']}"
     if type == ALERT:
         return f"alert.{data['rule']}"

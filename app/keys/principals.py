@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
 from app.core.errors import Forbidden, Unauthenticated
 from app.core.rates import Rates, Streams
+from app.core.row_security import act_for
 from app.core.security import Principal, Scope
 from app.keys.service import ANYBODY, Keyring
 
@@ -23,7 +25,7 @@ _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API k
 _cookie = APIKeyCookie(name=SESSION_COOKIE, auto_error=False, description="Session of the dashboard.")
 
 
-def optional_principal(
+async def optional_principal(
     request: Request,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
@@ -36,6 +38,15 @@ def optional_principal(
         Forbidden: a session is used from another site's page.
         RateLimited: the key asks too often, or too many wrong ones came from this address.
     """
+    found = await run_in_threadpool(_recognised, request, bearer, header, cookie)
+    # Here and not in the thread, whose context ends with it.
+    act_for(None if found is None or found.may(Scope.OPERATOR) else found.tenant_id)
+    return found
+
+
+def _recognised(
+    request: Request, bearer: HTTPAuthorizationCredentials | None, header: str | None, cookie: str | None
+) -> Principal | None:
     rates: Rates = request.app.state.rates
     try:
         found = _found(request, bearer, header, cookie)
