@@ -104,6 +104,7 @@ class Flood:
                 each.result()
 
     def stop(self) -> None:
+        """Have it end."""
         self._stopped.set()
 
     def _client(self, key: str) -> httpx.Client:
