@@ -18,6 +18,7 @@ from ddcore.spec.methods.dc import DCConfig, DSAConfig, GradientMatchingConfig
 from ddcore.spec.methods.dm import DMConfig, FeatureMatchingConfig
 from ddcore.spec.methods.idc import DREAMConfig, IDCConfig
 from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
+from ddcore.spec.methods.linear_gradient import LinearGradientConfig
 from ddcore.spec.methods.ncfm import NCFMConfig, PairsConfig
 from ddcore.spec.methods.rat_bptt import RatBPTTConfig
 from ddcore.spec.methods.rded import CIMConfig, RDEDConfig
@@ -49,6 +50,7 @@ __all__ = [
     "IDMConfig",
     "KCenterConfig",
     "KMeansConfig",
+    "LinearGradientConfig",
     "MTTConfig",
     "NCFMConfig",
     "PDDConfig",
