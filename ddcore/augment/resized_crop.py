@@ -1,4 +1,4 @@
-"""A random part of images, resized and mirrored: one draw for a whole batch, which is rolled too, or one for each image."""
+"""A random part of images, resized and mirrored: one draw for a batch, which is rolled too, or one for each image."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ class ResizedCrops:
         tall, wide, down, right = (each.gather(1, place).squeeze(1) for each in (tall, wide, down, right))
         none = ~fits.any(dim=1)
         tall[none], wide[none] = min(height, round(width / RATIO[0])), min(width, round(height * RATIO[1]))
-        down[none], right[none] = 0.5, 0.5
         top, left = (down * (height - tall + 1)).long(), (right * (width - wide + 1)).long()
+        top[none], left[none] = (height - tall[none]) // 2, (width - wide[none]) // 2
         return cls(top, left, tall, wide, (drawn[:, 0] < 0.5) & flip)
 
     def __len__(self) -> int:

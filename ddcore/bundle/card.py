@@ -149,7 +149,10 @@ def _accuracy(results: Results) -> str:
     turns = f" for each of its {len(protocol.stages.lr)} stages in turn" if protocol.stages else ""
     beside = (_best(results.accuracy.best), _architectures(results.architectures), _scores(results.scores))
     more = "".join((_teacher(results.teacher), *beside))
-    return f"""Percent of the whole test set, after training a fresh {_network(results.network)} on the set
+    learner = f"fresh {_network(results.network)}"
+    if protocol.trains == "head":
+        learner = f"fresh linear classifier on the features of a frozen {_network(results.network)}"
+    return f"""Percent of the whole test set, after training a {learner} on the set
 alone{labels} for {results.epochs} epochs{turns} (protocol `{protocol.name or "standard"}`). All rows
 follow the identical recipe; the images of {results.moment} are scored.
 

@@ -114,9 +114,11 @@ class Distilled:
         _require(self.labels, "labels", torch.int64, (count,))
         if self.soft_labels is not None:
             _require(self.soft_labels, "soft_labels", torch.float32, (count, classes))
-        if (self.teacher is not None) != (self.spec.evaluation.labels == "online"):
+        scoring = self.spec.evaluation
+        if (self.teacher is not None) != scoring.keeps_teacher:
             found = "is missing" if self.teacher is None else "is there"
-            raise ValueError(f"the job has `evaluation.labels`: '{self.spec.evaluation.labels}', but a teacher {found}")
+            asked = f"`evaluation.labels`: '{scoring.labels}' and `evaluation.trains`: '{scoring.trains}'"
+            raise ValueError(f"the job has {asked}, but a teacher {found}")
         if self.stages is not None:
             _require(self.stages.of_images, "stages", torch.int64, (count,))
             if len(self.stages.rates) != len(self.stages) or int(self.stages.of_images.max()) >= len(self.stages):

@@ -74,7 +74,7 @@ class Staging(_Part):
 
 
 class Teacher(_Part):
-    """The network that labels every batch, after it was augmented and mixed."""
+    """The network that labels every batch after it was augmented and mixed, or whose features a head is put on."""
 
     file: str = Field(description="Its parameters and buffers by name; `files` has the SHA-256.")
     network: dict[str, Any] = Field(description="Architecture, with the values that the images decide.")
@@ -109,7 +109,12 @@ class Recipe(_Part):
     label_loss: str | None = Field(
         None, description="With `online` labels, what is minimised: `kl`, at the temperature, or `mse_logits`."
     )
-    teacher: Teacher | None = Field(None, description="Who gives `online` labels.")
+    teacher: Teacher | None = Field(None, description="Who gives `online` labels, and the features under a `head`.")
+    trains: str = Field(
+        "network",
+        description="`network`: all parameters, from scratch. `head`: a fresh classifier on the features of `teacher`, "
+        "in evaluation mode, whose other parameters stay as they are.",
+    )
 
 
 class FileFacts(_Part):
@@ -199,7 +204,7 @@ def _recipe(content: Distilled) -> Recipe:
         protocol=evaluation.protocol,
         networks=tuple(
             network.resolved(content.dataset.shape).model_dump(mode="json")
-            for network in evaluation.networks or (spec.network,)
+            for network in evaluation.architectures(spec.network)
         ),
         epochs=evaluation.epochs,
         schedule=evaluation.schedule,
@@ -212,10 +217,11 @@ def _recipe(content: Distilled) -> Recipe:
         augmenter=evaluation.augmenter,
         cutmix=evaluation.cutmix,
         staging=evaluation.staging,
-        labels=own if content.teacher is None else "online",
+        labels="online" if evaluation.labels == "online" else own,
         temperature=evaluation.temperature,
-        label_loss=None if content.teacher is None else evaluation.label_loss,
+        label_loss=evaluation.label_loss if evaluation.labels == "online" else None,
         teacher=_teacher(content),
+        trains=evaluation.trains,
     )
 
 

@@ -22,7 +22,7 @@ from ddcore.data.dataset import to_uint8
 from ddcore.evaluation.controls import Controls, TrainingSet
 from ddcore.formulas import dd_ranking
 from ddcore.formulas.worth import worth
-from ddcore.nets.functional import Params
+from ddcore.nets.functional import Functional, Params
 from ddcore.runtime.callback import Callback
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
@@ -121,7 +121,7 @@ class Evaluation:
 
     def __init__(self, run: Run) -> None:
         self.config = run.spec.evaluation
-        self.architectures: tuple[NetworkConfig, ...] = self.config.networks or (run.spec.network,)
+        self.architectures: tuple[NetworkConfig, ...] = self.config.architectures(run.spec.network)
         self._run = run
         self.controls = Controls(run)
         self._functionals = [run.network(a) for a in self.architectures] if self.config.repeats else []
@@ -147,6 +147,15 @@ class Evaluation:
             float32 (N, classes) of the teacher, or ``None`` where classes are learned.
         """
         return self.controls.soft_labels(images) if self.config.labels == "soft" else None
+
+    def fresh(self, functional: Functional, generator: torch.Generator) -> Params:
+        """Parameters that a network begins with: random ones, or those of the teacher with a random classifier.
+
+        Args:
+            functional: its architecture.
+            generator: draws them.
+        """
+        return {**functional.new(generator), **self.controls.frozen}
 
     def score(
         self,
@@ -276,7 +285,7 @@ class Evaluation:
         functional, normalize = self._functionals[trial.network], self._run.dataset.normalize
         test = self._run.dataset.test
         tested = self.controls.validation if trial.validates else (test.images, test.labels)
-        params = functional.new(generator)
+        params = self.fresh(functional, generator)
         count = 1 if trial.validates else self.config.tests
         epochs = sum(recipe_of_stage.epochs for recipe_of_stage in recipes)
         between = {epochs * number // count for number in range(1, count)}

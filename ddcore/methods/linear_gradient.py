@@ -18,7 +18,7 @@ from ddcore.augment.resized_crop import ResizedCrops
 from ddcore.formulas.linear_head import cosine_distance, head_gradient
 from ddcore.pretrained.teachers import Teacher
 from ddcore.registry import implements
-from ddcore.runtime.context import PIECE, Run
+from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Method, Readings, Step
 from ddcore.spec import LinearGradientConfig
 from ddcore.synthetic.pyramid import LearnedPyramid, Pyramid
@@ -40,8 +40,7 @@ class Views:
     seed: int
 
     def of(self, images: Tensor, first: int) -> Tensor:
-        """The views of images that begin with a number: the same whenever they are asked for, as long as they are cut
-        alike."""
+        """The views of some images in a row, from a number on: the same whenever the same ones are asked for."""
         cropped = self.crops[first : first + len(images)](images)
         generator = Generator(images.device).manual_seed(self.seed + first)
         noise = torch.randn(images.shape, generator=generator, device=images.device)
@@ -164,6 +163,6 @@ class LinearGradient(Method[LinearGradientConfig, HeadStep]):
 
     def _real_features(self, step: HeadStep) -> Iterator[Tensor]:
         first = 0
-        for rows in step.rows.split(PIECE):
+        for rows in step.rows.split(self._teacher.functional.graph_images):
             yield self._teacher.features(step.real.of(self.run.real_images(rows), first))
             first += len(rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ddcore.spec.audit import SHARE_OF_JOB
-from ddcore.spec.augmentation import AUGMENTERS, check_augmentation
+from ddcore.spec.augmentation import AUGMENTATIONS, AUGMENTERS, AUTO, check_augmentation
 from ddcore.spec.base import AnyNetwork, NetworkConfig
 from ddcore.spec.catalog import SpecModel
 from ddcore.spec.during import DuringConfig
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 Labels = Literal["hard", "soft", "online"]
 LabelLoss = Literal["kl", "mse_logits"]
 """What networks minimise where a teacher labels every batch."""
+Trains = Literal["network", "head"]
+"""What is trained on a set: whole networks, or linear classifiers on the features of one that is frozen."""
 TeacherMode = Literal["eval", "train"]
 """Whether batch normalisation of a teacher takes its running statistics, or those of the batch that it labels."""
 Control = Literal["random", "herding", "best_coreset", "full"]
@@ -108,6 +110,11 @@ class EvaluationConfig(SpecModel):
         "(convnet, the same with swish, alexnet, vgg11, resnet18; all with batch normalisation). "
         "Default: the network of the job.",
     )
+    trains: Trains = Field(
+        "network",
+        description="`network`: networks from scratch. `head`: a linear classifier alone, on the features of "
+        "`teacher`, which stays as it is (linear probing); it is the only architecture then, and the bundle holds it.",
+    )
     repeats: int = Field(3, ge=0, le=100, description="Networks of each architecture; 0 skips scoring.")
     epochs: int = Field(300, ge=1, le=100_000, description="E, see `schedule`.")
     schedule: Schedule = Field(
@@ -116,8 +123,9 @@ class EvaluationConfig(SpecModel):
         "learning rate and a fresh optimiser (DC and its heirs). `drop_once_kept`: likewise, but the momentum is kept "
         "(PDD). `drop_twice`: E epochs; a fifth of the learning rate "
         "after 2 E // 3 and again after 5 E // 6 (IDC). `half_cosine`: E epochs; after e of them the learning rate "
-        "times (1 + cos(pi e / 2 E)) / 2, which ends at half of it (RDED). `halve_four_times`: E epochs; half of the "
-        "learning rate after each fifth of them but the last (NCFM). `constant`: E epochs.",
+        "times (1 + cos(pi e / 2 E)) / 2, which ends at half of it (RDED). `cosine`: likewise with pi e / E, which "
+        "ends at 0. `halve_four_times`: E epochs; half of the rate after each fifth of them but the last (NCFM). "
+        "`constant`: E epochs.",
     )
     optimizer: Literal["sgd", "adam", "adamw"] = Field(
         "sgd",
@@ -131,12 +139,13 @@ class EvaluationConfig(SpecModel):
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum (SGD).")
     weight_decay: float = Field(5e-4, ge=0, description="Weight decay.")
     batch_size: int = Field(256, ge=1, description="Images a training step.")
-    augmenter: Literal["siamese", "stacked", "per_image", "eight_bit"] = Field(
+    augmenter: Literal["siamese", "stacked", "per_image", "resized_crop", "eight_bit"] = Field(
         "siamese",
         description="How operations are applied. `siamese`: one for a whole batch, with parameters for every image. "
         "`stacked`: flip and color, one of the others, and cutout (IDC). `per_image`: one for each image, of crop, "
-        "scale, rotate, noise (DC). `eight_bit`: one after the other with one draw for a whole batch of 8-bit images, "
-        "of autoaugment, randaugment, crop, flip, jitter, cutout (DC-bench).",
+        "scale, rotate, noise (DC). `resized_crop`: of each image a part of 8 % of its area or more, enlarged, and "
+        "mirrored half of the time where classes survive it. `eight_bit`: one after the other with one draw for a "
+        "whole batch of 8-bit images, of autoaugment, randaugment, crop, flip, jitter, cutout (DC-bench).",
     )
     augmentation: str | None = Field(
         None,
@@ -236,7 +245,26 @@ class EvaluationConfig(SpecModel):
     @property
     def needs_teacher(self) -> bool:
         """Whether anything asked for takes a network trained on the real images."""
-        return self.labels != "hard" or "label_robust" in self.scores or self._scores("herding") or self.chooses
+        rules = self._scores("herding") or self.chooses
+        return self.keeps_teacher or self.labels == "soft" or "label_robust" in self.scores or rules
+
+    @property
+    def keeps_teacher(self) -> bool:
+        """Whether nobody can train on the set without that network, so that the bundle holds it."""
+        return self.labels == "online" or self.trains == "head"
+
+    @property
+    def learning_passes(self) -> int:
+        """Work of an image that is trained on: a frozen network is gone through forward only."""
+        return 1 if self.trains == "head" else TRAINING
+
+    def architectures(self, network: NetworkConfig) -> tuple[NetworkConfig, ...]:
+        """Architectures to train.
+
+        Args:
+            network: that of the job.
+        """
+        return (self.teacher.network,) if self.trains == "head" else self.networks or (network,)
 
     @property
     def chooses(self) -> bool:
@@ -394,7 +422,7 @@ class EvaluationConfig(SpecModel):
         if self.worth is not None and self.labels == "soft":
             labelled += self.worth.networks * data.classes * sum(self.curve(job.ipc, min(data.counts)))
         sizes = {DISTILLED: distilled if self.labels != "soft" and own is None else 0, EIGHT_BIT: 0, "full": data.train}
-        for index in range(len(self.networks or (job.network,))):
+        for index in range(len(self.architectures(job.network))):
             soft = [condition for condition in self.conditions(index, own) if condition.labels == "soft"]
             labelled += self.repeats * sum(sizes.get(condition.set, stored) for condition in soft)
         return labelled
@@ -406,7 +434,7 @@ class EvaluationConfig(SpecModel):
         sizes = (self._finished(job, data), data.classes * job.ipc, data.train)
         trained = sum(
             self.images_trained(index, *sizes, job.method.shares(job.ipc), labels="online")
-            for index in range(len(self.networks or (job.network,)))
+            for index in range(len(self.architectures(job.network)))
         )
         return trained + self._trained_on_curve(job, data) + data.test
 
@@ -418,22 +446,23 @@ class EvaluationConfig(SpecModel):
     def image_passes(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
         """Work of training and testing, architecture by architecture."""
         sizes = (self._finished(job, data), data.classes * job.ipc, data.train)
-        for index, network in enumerate(self.networks or (job.network,)):
+        for index, network in enumerate(self.architectures(job.network)):
             trained = self.images_trained(index, *sizes, job.method.shares(job.ipc))
             tests = self.repeats * len(self.conditions(index, job.method.own_labels)) * self.tests * data.test
             if index == 0:
                 trained += self._trained_on_curve(job, data)
                 tests += self.networks_of_curve(job.ipc, min(data.counts)) * self.tests * data.test
                 tests += len(self.candidates()) * data.validating(VALIDATION)
-            yield network, TRAINING * trained + tests
+            yield network, self.learning_passes * trained + tests
 
     def batches(self, job: JobSpec, data: DataSizes) -> Iterator[Batch]:
         """Of each architecture, a batch to train on and the test images."""
         sizes = dict.fromkeys((DISTILLED, EIGHT_BIT), self._finished(job, data)) | {"full": data.train}
         largest = max(sizes.get(condition.set, data.classes * job.ipc) for condition in self.conditions(0))
         largest = max(largest, data.classes * max(self.curve(job.ipc, min(data.counts)), default=0))
-        for network in (self.networks or (job.network,)) if self.repeats else ():
-            yield Batch(network, min(self.batch_size, largest), 1, whole=True)
+        frozen = self.trains == "head"
+        for network in self.architectures(job.network) if self.repeats else ():
+            yield Batch(network, min(self.batch_size, largest), 0 if frozen else 1, whole=not frozen)
             yield Batch(network, data.scored(max(data.test, self.chooses * data.validating(VALIDATION))))
         if self.labels == "online":
             together = self.teacher_mode == "train"
@@ -458,6 +487,14 @@ class EvaluationConfig(SpecModel):
                 "in stages; use 'together', another protocol, or a method that does (`seqmatch`, `pdd`)"
             )
             yield Problem("/evaluation/staging", "no_stages_to_train_in", detail)
+        if self.trains == "head" and self.networks not in ((), (self.teacher.network,)):
+            named = ", ".join(f"`{network.name}`" for network in self.networks)
+            detail = (
+                f"`trains` is 'head', a linear classifier on the features of the teacher "
+                f"(`{self.teacher.network.name}`), but `networks` names {named}; set `evaluation.teacher.network`, and "
+                "leave `networks` out"
+            )
+            yield Problem("/evaluation/networks", "head_of_the_teacher", detail)
         yield from self._impossible_labels(job)
         if self.worth is not None and self.staging != "together":
             detail = (
@@ -567,10 +604,10 @@ class EvaluationConfig(SpecModel):
     @classmethod
     def _operations(cls, value: str | None, info: ValidationInfo) -> str | None:
         augmenter = info.data.get("augmenter", "siamese")
-        known, auto = AUGMENTERS[augmenter], augmenter in ("siamese", "stacked")
+        known = AUGMENTERS[augmenter]
         if value is not None:
-            return check_augmentation(value, known, auto=auto)
-        if not auto:
+            return check_augmentation(value, known, auto=augmenter in AUTO)
+        if known != AUGMENTATIONS:
             raise ValueError(
                 f"the operations of a job are not for the augmenter '{augmenter}'; give `evaluation.augmentation`: "
                 f"some of {', '.join(known)} joined by '_', or 'none'"

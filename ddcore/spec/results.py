@@ -149,6 +149,9 @@ class TrainingProtocol(Outcome):
     teacher_mode: str | None = Field(
         None, description="Whether batch normalisation of that teacher took running statistics (`eval`)."
     )
+    trains: str | None = Field(
+        None, description="`head`, where a linear classifier alone was, on the features of the teacher."
+    )
     scored_on: str | None = None
     stages: StagedTraining | None = Field(None, description="Where networks learned the set in stages.")
 

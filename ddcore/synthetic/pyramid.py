@@ -108,7 +108,7 @@ class LearnedPyramid(LearnedByAdam):
     @override
     @torch.no_grad()
     def begin_step(self) -> None:
-        """Add a level where its turn has come: before a step, so that no images end with a level that learned nothing."""
+        """Add a level where its turn has come: before a step, so that none is delivered that has learned nothing."""
         pyramid = self._pyramid
         if int(self.taken) < self._grow_every or pyramid.levels == len(pyramid.sides):
             return

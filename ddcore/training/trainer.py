@@ -28,7 +28,7 @@ from ddcore.data.sampling import batches
 from ddcore.errors import DivergedError
 from ddcore.formulas import label_losses
 from ddcore.nets.functional import Functional, Params
-from ddcore.spec.evaluation import LabelLoss
+from ddcore.spec.evaluation import LabelLoss, Trains
 from ddcore.training.flatness import Flatness, flatten_
 from ddcore.training.optimizers import SGD, Adam, AdamW, Optimizer, Velocity
 
@@ -55,12 +55,15 @@ class Recipe:
         drop_factor: positive.
         restarts: whether the optimiser forgets its state (the momentum) when the rate drops.
         half_cosine: whether the rate is lr (1 + cos(pi e / 2 epochs)) / 2 after e passes, and ends at half of ``lr``.
+        cosine: whether it is lr (1 + cos(pi e / epochs)) / 2 after e passes, and ends at 0.
         strategy: operations of augmentation; empty for none.
         augmenter: how they are applied.
         cutmix: probability that an augmented batch is mixed with itself (beta 1).
         temperature: what logits are divided by before their softmax meets the labels.
         flatness: of the minimum that is looked for, at the price of a second pass a step; ``None`` for any.
         label_loss: what is minimised where a teacher labels the batches; ``mse_logits`` takes no temperature.
+        trains: all parameters, or those of the linear classifier alone; the others, and the running statistics of batch
+            normalisation, then stay as they are.
     """
 
     epochs: int
@@ -73,12 +76,14 @@ class Recipe:
     drop_factor: float = 0.1
     restarts: bool = True
     half_cosine: bool = False
+    cosine: bool = False
     strategy: Strategy = ()
     augmenter: Augmenter = siamese
     cutmix: float = 0.0
     temperature: float = 1.0
     flatness: Flatness | None = None
     label_loss: LabelLoss = "kl"
+    trains: Trains = "network"
 
 
 def train(
@@ -121,7 +126,7 @@ def train(
     device = functional.compute.device
     generator = _on_host(generator)
     images, labels = images.to(device), labels.to(device)
-    weights = [params[name].requires_grad_() for name in functional.names]
+    weights = [params[name].requires_grad_() for name in _trained(functional, recipe)]
     try:
         optimizer = _optimizer(weights, recipe, recipe.lr)
         if velocity:
@@ -138,7 +143,7 @@ def train(
                 if recipe.cutmix > 0:
                     batch, targets = cutmix(batch, targets, functional.classes, generator, probability=recipe.cutmix)
                 of_teacher = None if labeller is None else labeller(batch)
-                loss = _loss(functional.logits(params, batch), targets, of_teacher, recipe)
+                loss = _loss(_logits(functional, params, batch, recipe), targets, of_teacher, recipe)
                 optimizer.zero_grad()
                 loss.backward()
                 if recipe.flatness is not None:
@@ -151,6 +156,8 @@ def train(
                 optimizer = _with_lower_rate(optimizer, weights, recipe, recipe.drops.count(epoch))
             if recipe.half_cosine:
                 optimizer.lr = recipe.lr * (1 + math.cos(math.pi * epoch / (2 * recipe.epochs))) / 2
+            if recipe.cosine:
+                optimizer.lr = recipe.lr * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
             if on_epoch is not None:
                 on_epoch(epoch)
         return optimizer.velocity
@@ -188,6 +195,19 @@ def accuracy(
     return 100.0 * int(correct) / len(labels)
 
 
+def _trained(functional: Functional, recipe: Recipe) -> tuple[str, ...]:
+    """Names of the parameters that a recipe changes."""
+    return functional.names if recipe.trains == "network" else ("classifier.weight", "classifier.bias")
+
+
+def _logits(functional: Functional, params: Params, batch: Tensor, recipe: Recipe) -> Tensor:
+    """Logits of a batch, differentiable to what the recipe changes."""
+    if recipe.trains == "network":
+        return functional.logits(params, batch)
+    features = functional.features_no_grad(params, batch, training=False)
+    return F.linear(features, params["classifier.weight"], params["classifier.bias"])
+
+
 def _loss(logits: Tensor, targets: Tensor, of_teacher: Tensor | None, recipe: Recipe) -> Tensor:
     """How far a network is from the labels, or from what the teacher says of the same images where there is one."""
     if of_teacher is None:
@@ -209,11 +229,11 @@ def _flatten(
     """Replace the gradients by those towards a flat minimum; the statistics of batch normalisation move only once."""
     if recipe.flatness is None:
         raise ValueError("the recipe looks for no flat minimum")
-    names = functional.names
+    names = _trained(functional, recipe)
     again = {name: value if name in names else value.clone() for name, value in params.items()}
 
     def slopes_again() -> None:
-        _loss(functional.logits(again, batch), targets, of_teacher, recipe).backward()
+        _loss(_logits(functional, again, batch, recipe), targets, of_teacher, recipe).backward()
 
     flatten_(weights, slopes_again, recipe.flatness)
 

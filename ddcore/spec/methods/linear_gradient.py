@@ -19,9 +19,6 @@ from ddcore.spec.work import TRAINING, Load
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
 
-_REAL_PIECE = 512
-"""Real images that are looked at together."""
-
 
 @method_config
 class LinearGradientConfig(MethodConfig):
@@ -37,14 +34,14 @@ class LinearGradientConfig(MethodConfig):
         "backward pass of `views` views of every synthetic image a step"
     )
     departures: ClassVar[tuple[str, ...]] = (
-        "The source takes networks that others trained on other images without labels (DINO-v2, CLIP, EVA-02, MoCo-v3), "
-        "at 224 pixels; here `teacher` is trained on the real images of the job.",
+        "The source takes networks that others trained on other images without labels (DINO-v2, CLIP, EVA-02, "
+        "MoCo-v3) at 224 pixels; here `teacher` is trained on the real images of the job.",
         "The source scores its sets by linear classifiers on the frozen features (`evaluation.protocol` "
         "'linear_probe'); here a job is scored as it asks, by default by networks trained from scratch.",
         "The source enlarges a crop of images of 256 pixels to 224; here images keep their size.",
         "The source mirrors images half of the time; here only those of datasets whose classes survive it.",
-        "The source calls its noise with a mean of 0.5 and a deviation of 0.2, in pixel units; what it makes of the mean "
-        "is not known, and here it is 0.",
+        "The source calls its noise with a mean of 0.5 and a deviation of 0.2, in pixel units; what it makes of the "
+        "mean is not known, and here it is 0.",
     )
     job_defaults: ClassVar[Mapping[str, Any]] = {"init": "noise"}
     decoders: ClassVar[tuple[str, ...]] = ("identity",)
@@ -78,12 +75,15 @@ class LinearGradientConfig(MethodConfig):
         0.2, ge=0, le=10, description="Standard deviation of the Gaussian noise on every view, in pixel units."
     )
     head_std: float = Field(
-        0.01, gt=0, le=100, description="Standard deviation of the weights of the random classifiers; their biases are 0."
+        0.01,
+        gt=0,
+        le=100,
+        description="Standard deviation of the weights of the random classifiers; their biases are 0.",
     )
     teacher: TeacherConfig = Field(
         default_factory=TeacherConfig,
-        description="Network whose features the classifiers are put on, the same for all steps. The seed decides on one "
-        "of the pool; only that is trained.",
+        description="Network whose features the classifiers are put on, the same for all steps. The seed decides on "
+        "one of the pool; only that is trained.",
     )
 
     def teachers(self) -> Iterator[tuple[TeacherConfig, int]]:
@@ -102,7 +102,8 @@ class LinearGradientConfig(MethodConfig):
 
     def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:  # noqa: ARG002 - it has a network of its own
         """Real images without a graph, and views of some classes with one."""
-        yield Batch(self.teacher.network, min(_REAL_PIECE, self.views * load.synthetic, load.data.drawable))
+        real = min(self.views * load.synthetic, load.data.drawable)
+        yield Batch(self.teacher.network, load.data.at_once(real, 1))
         yield Batch(self.teacher.network, self._together(load), 1, whole=True)
 
     def _together(self, load: Load) -> int:
@@ -117,13 +118,10 @@ class LinearGradientConfig(MethodConfig):
         """Images to begin with that are not noise, and whitened pixels."""
         if job.init != "noise":
             detail = (
-                f"`linear_gradient` begins with noise, level by level, but `init` is '{job.init}'; use 'noise' or leave "
-                "it out"
+                f"`linear_gradient` begins with noise, level by level, but `init` is '{job.init}'; use 'noise', or "
+                "leave it out"
             )
             yield Problem("/init", "starts_from_noise", detail)
         if job.whitening:
-            detail = (
-                "`linear_gradient` makes pixel values of what it learns, which whitened pixels are not; use `whitening`: "
-                "false"
-            )
+            detail = "`linear_gradient` keeps pixels within their range, which `whitening` has none of; use false"
             yield Problem("/whitening", "method_without_whitening", detail)
