@@ -148,7 +148,7 @@ def _accuracy(results: Results) -> str:
     labels = _LABELS.get(protocol.labels or "", "")
     turns = f" for each of its {len(protocol.stages.lr)} stages in turn" if protocol.stages else ""
     beside = (_best(results.accuracy.best), _architectures(results.architectures), _scores(results.scores))
-    more = "".join((_teacher(results.teacher), *beside))
+    more = "".join((_teacher(results.teacher, protocol.trains), *beside))
     learner = f"fresh {_network(results.network)}"
     if protocol.trains == "head":
         learner = f"fresh linear classifier on the features of a frozen {_network(results.network)}"
@@ -168,15 +168,16 @@ _LABELS: Mapping[str, str] = {
 """Which labels networks learn, where these are not the classes, as the rest of "trained on the set alone"."""
 
 
-def _teacher(teacher: TeacherReport | None) -> str:
-    """Who labels every batch, and how good that network is itself."""
+def _teacher(teacher: TeacherReport | None, trains: str | None) -> str:
+    """Who labels every batch or has the features, and how good that network is itself."""
     if teacher is None:
         return ""
+    role = "classify its features" if trains == "head" else "learn from it"
     accurate = "" if teacher.accuracy is None else f" and reaches {teacher.accuracy:.2f} % itself"
     return f"""
 
 The teacher is a {_network(teacher.network)} that was trained on all real images for {teacher.epochs} epochs{accurate}.
-Without it the images do not give these figures: all rows learn from it."""
+Without it the images do not give these figures: all rows {role}."""
 
 
 def _control(name: str, found: Score) -> str:

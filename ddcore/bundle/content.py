@@ -117,8 +117,8 @@ class Distilled:
         scoring = self.spec.evaluation
         if (self.teacher is not None) != scoring.keeps_teacher:
             found = "is missing" if self.teacher is None else "is there"
-            asked = f"`evaluation.labels`: '{scoring.labels}' and `evaluation.trains`: '{scoring.trains}'"
-            raise ValueError(f"the job has {asked}, but a teacher {found}")
+            name = "trains" if scoring.trains == "head" else "labels"
+            raise ValueError(f"the job has `evaluation.{name}`: '{getattr(scoring, name)}', but a teacher {found}")
         if self.stages is not None:
             _require(self.stages.of_images, "stages", torch.int64, (count,))
             if len(self.stages.rates) != len(self.stages) or int(self.stages.of_images.max()) >= len(self.stages):

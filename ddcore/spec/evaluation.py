@@ -430,7 +430,7 @@ class EvaluationConfig(SpecModel):
     def labelled_in_batches(self, job: JobSpec, data: DataSizes) -> float:
         """Images that the teacher labels while networks learn them, and the test images, which its accuracy is of."""
         if self.labels != "online":
-            return 0
+            return data.test if self.keeps_teacher else 0
         sizes = (self._finished(job, data), data.classes * job.ipc, data.train)
         trained = sum(
             self.images_trained(index, *sizes, job.method.shares(job.ipc), labels="online")

@@ -170,6 +170,27 @@ def test_the_teacher_goes_with_the_set_and_labels_alike(fields: dict[str, Any], 
         assert archive.read("teacher.safetensors") == data
 
 
+def test_the_frozen_network_goes_with_the_set_and_has_the_same_features(tmp_path: Path) -> None:
+    """For classifiers on its features alone: no network is trained again, and the figures are the same."""
+    asked = {"protocol": "linear_probe", "repeats": 2, "epochs": 3, "lr": 0.01, "audit": False}
+    out = made(tmp_path, evaluation={**asked, "teacher": ONLINE["teacher"]})
+    manifest, content = read_manifest(out), bundle.read(out)
+    assert manifest.recipe.teacher is not None
+    assert (manifest.recipe.trains, manifest.recipe.labels, manifest.recipe.label_loss) == ("head", "hard", None)
+    assert manifest.recipe.networks == (manifest.recipe.teacher.network,)
+    assert content.results["network"]["norm"] == "batch"
+    phases = Phases()
+    again = bundle.train_on(out, callback=phases)
+    assert [phase for phase, _ in phases.seen] == ["loading", "evaluating"]
+    for name in ("accuracy", "controls", "protocol"):
+        assert again[name] == content.results[name]
+    document = json.loads((out / "manifest.json").read_text())
+    del document["files"]["teacher.safetensors"]
+    (out / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"`evaluation\.trains`: 'head', but a teacher is missing"):
+        bundle.train_on(out)
+
+
 def test_an_unscored_set_has_its_teacher_and_a_set_without_one_is_refused(tmp_path: Path) -> None:
     out = made(tmp_path, evaluation={**ONLINE, "repeats": 0})
     content = bundle.read(out)

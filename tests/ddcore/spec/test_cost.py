@@ -132,6 +132,16 @@ def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_
             },
         ),
         ("random", {"evaluation": {"repeats": 1, "epochs": 4, "tests": 2, "networks": ["mlp", "convnet"]}}),
+        (
+            "linear_gradient",
+            {
+                "ipc": 30,
+                "evaluation": {
+                    "protocol": "linear_probe", "repeats": 1, "epochs": 2, "during": {"every": 1, "epochs": 1},
+                    "worth": {"sizes": 2}, "teacher": {"network": {"name": "convnet", "width": 16}, "epochs": 1},
+                },
+            },
+        ),
     ],
 )  # fmt: skip
 def test_so_are_those_of_what_no_quick_preset_does(preset: str, fields: dict[str, Any], tmp_path: Path) -> None:
