@@ -198,7 +198,8 @@ def _method_depends(job: JobSpec) -> str:
         return job.model_dump_json(exclude={"evaluation", "metrics", "snapshots", "checkpoints"})
     fields = job.method.model_dump(mode="json")
     recipe = fields.get("experts", fields.get("pairs"))
-    return json.dumps([recipe, job.network.model_dump(mode="json"), job.augmentation])
+    seen = [fields["curriculum"]] if "curriculum" in fields else []
+    return json.dumps([recipe, job.network.model_dump(mode="json"), job.augmentation, *seen])
 
 
 def _of_steps(job: JobSpec, load: Load) -> Iterator[Work]:

@@ -26,6 +26,7 @@ from ddcore.spec.methods.sre2l import FADRMConfig, RecoveringConfig, SRe2LConfig
 from ddcore.spec.methods.staged import PDDConfig, SeqMatchConfig, StagedConfig
 from ddcore.spec.methods.trajectory import ExpertsConfig, MTTConfig, TESLAConfig, TrajectoryConfig
 from ddcore.spec.methods.trajectory_datm import DATMConfig
+from ddcore.spec.methods.trajectory_pad import PADConfig
 
 import_modules(__name__, __path__)
 
@@ -53,6 +54,7 @@ __all__ = [
     "LinearGradientConfig",
     "MTTConfig",
     "NCFMConfig",
+    "PADConfig",
     "PDDConfig",
     "PairsConfig",
     "QueueMatchingConfig",
