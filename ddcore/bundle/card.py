@@ -164,6 +164,7 @@ follow the identical recipe; the images of {results.moment} are scored.
 _LABELS: Mapping[str, str] = {
     "soft": " with the soft labels of the bundle",
     "online": " with the labels that a teacher gives every augmented batch",
+    "stored": " with the labels of every augmented batch that the bundle holds",
 }
 """Which labels networks learn, where these are not the classes, as the rest of "trained on the set alone"."""
 
@@ -194,6 +195,8 @@ def _verdicts(results: Results) -> str:
     rounded = "" if eight_bit is None else f"\nRounded to 8 bits it reaches {eight_bit.mean:.2f} ± {eight_bit.std:.2f}."
     teacher = None if results.teacher is None else results.teacher.bytes
     beside = "" if teacher is None else f", and its teacher {size(teacher)} (`teacher.safetensors`)"
+    labels = None if results.labels is None else results.labels.bytes
+    beside += "" if labels is None else f", and its labels {size(labels)} (`labels.safetensors`)"
     size_of = [] if results.bytes is None else [f"takes {size(results.bytes)} (`distilled.safetensors`){beside}"]
     found = [*verdicts(results), *size_of, *([] if results.worth is None else [in_words(results.worth)])]
     said = "".join(f"\nThe set {text}." for text in found)

@@ -115,7 +115,7 @@ class Controls:
     @property
     def labeller(self) -> Labeller | None:
         """The teacher, where it is to label every batch."""
-        if self._config.labels != "online":
+        if not self._config.labels_batches:
             return None
         return partial(self._teacher.logits, mode=self._config.teacher_mode)
 
@@ -128,7 +128,7 @@ class Controls:
     def teacher_report(self) -> TeacherReport | None:
         """What it is and how good, likewise."""
         config = self._config
-        if not config.keeps_teacher:
+        if not config.keeps_teacher and not config.labels_batches:
             return None
         return TeacherReport(
             network=config.teacher.network.resolved(self._run.dataset.shape).model_dump(mode="json"),

@@ -228,7 +228,7 @@ def _of_looks(job: JobSpec, data: DataSizes, looks: Sequence[int]) -> Iterator[W
     network = job.evaluation.architectures(job.network)[0]
     seen = job.evaluation.passes(during.epochs) * trained
     yield Work("distilling", network, during.networks * (job.evaluation.learning_passes * seen + tested))
-    if job.evaluation.labels == "online":
+    if job.evaluation.labels_batches:
         yield Work("distilling", job.evaluation.teacher.network, during.networks * seen)
     if rules and during.on == "validation":
         chosen_from = data.train - data.validating(during.validation)

@@ -31,7 +31,7 @@ from ddcore.spec.worth import WorthConfig
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
 
-Labels = Literal["hard", "soft", "online"]
+Labels = Literal["hard", "soft", "online", "stored"]
 LabelLoss = Literal["kl", "mse_logits"]
 """What networks minimise where a teacher labels every batch."""
 Trains = Literal["network", "head"]
@@ -56,6 +56,11 @@ SUBSET = "random/"
 
 DISTILLED = "distilled"
 """What a network is trained on when it is not a control."""
+
+LABEL_BYTES = 2
+"""Of a stored logit."""
+MOST_LABEL_BYTES = 2 * 1024**3
+"""That stored labels of epochs may take: they are in memory as a whole."""
 
 NETWORK_POOLS: Mapping[str, tuple[NetworkConfig, ...]] = {
     "M": (MLPConfig(), ConvNetConfig(), LeNetConfig(), AlexNetConfig(), VGG11Config(), ResNet18Config()),
@@ -131,7 +136,8 @@ class EvaluationConfig(SpecModel):
         "sgd",
         description="With `adam`, `lr` defaults to 0.003, `weight_decay` to 0 and `schedule` to `constant`; with "
         "`adamw`, whose weight decay is no part of the gradient, to 0.001, 0.01 and `constant`. Default: `sgd`, but "
-        "`adamw` for `labels` 'online', whose slopes at a high temperature are too flat for SGD at its usual rate.",
+        "`adamw` for `labels` 'online' and 'stored', whose slopes at a high temperature are too flat for SGD at its "
+        "usual rate.",
     )
     lr: float | None = Field(
         0.01, gt=0, description="Learning rate; null for the one that the set learned, as `mtt` scores."
@@ -178,24 +184,32 @@ class EvaluationConfig(SpecModel):
         description="`hard`: the class of every image, or what the method learned in its place. `soft`: the "
         "probabilities that `teacher` gives every image, also those of controls; the bundle holds them. `online`: what "
         "`teacher` says of every batch after it was augmented and mixed, also of controls (RDED, CIM); the bundle "
-        "holds the teacher.",
+        "holds the teacher. `stored`: the same of the batches of `stored_epochs` epochs, which every network learns, "
+        "in half precision; the bundle holds these labels and no teacher (SRe2L, FADRM).",
+    )
+    stored_epochs: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="With `labels` 'stored', epochs whose labels are stored; trainings of more epochs begin with the "
+        "first again. Default: all. They take 2 bytes for each class of each image of each epoch, at most 2 GiB.",
     )
     temperature: float = Field(
         1.0,
         gt=0,
         description="Temperature of the labels of a teacher, and of the networks that learn from them (RDED, SRe2L: "
-        "20, with AdamW). Default: 1, but 20 for `labels` 'online'. `label_loss` 'mse_logits' takes none.",
+        "20, with AdamW). Default: 1, but 20 for `labels` 'online' and 'stored'. `label_loss` 'mse_logits' takes none.",
     )
     label_loss: LabelLoss = Field(
         "kl",
-        description="With `labels` 'online', what networks minimise. `kl`: divergence of their softened outputs from "
-        "those of the teacher, mean over the images, without the factor of the squared temperature (RDED). "
+        description="With `labels` 'online' or 'stored', what networks minimise. `kl`: divergence of their softened "
+        "outputs from those of the teacher, mean over images, without the factor of the squared temperature (RDED). "
         "`mse_logits`: mean squared difference of the logits (CIM).",
     )
     teacher_mode: TeacherMode = Field(
         "eval",
-        description="With `labels` 'online', what batch normalisation of the teacher takes: its running statistics "
-        "(`eval`), or those of the batch that it labels (`train`, SRe2L++).",
+        description="With `labels` 'online' or 'stored', what batch normalisation of the teacher takes: its running "
+        "statistics (`eval`), or those of the batch that it labels (`train`, SRe2L++).",
     )
     teacher: TeacherConfig = Field(
         default_factory=TeacherConfig,
@@ -246,12 +260,23 @@ class EvaluationConfig(SpecModel):
     def needs_teacher(self) -> bool:
         """Whether anything asked for takes a network trained on the real images."""
         rules = self._scores("herding") or self.chooses
-        return self.keeps_teacher or self.labels == "soft" or "label_robust" in self.scores or rules
+        return self.keeps_teacher or self.labels != "hard" or "label_robust" in self.scores or rules
 
     @property
     def keeps_teacher(self) -> bool:
         """Whether nobody can train on the set without that network, so that the bundle holds it."""
         return self.labels == "online" or self.trains == "head"
+
+    @property
+    def labels_batches(self) -> bool:
+        """Whether a teacher labels batches after they were augmented, rather than images."""
+        return self.labels in ("online", "stored")
+
+    @property
+    def labelled_epochs(self) -> int:
+        """Epochs whose labels are stored, where they are."""
+        passes = self.passes(self.epochs)
+        return min(self.stored_epochs or passes, passes)
 
     @property
     def learning_passes(self) -> int:
@@ -429,6 +454,8 @@ class EvaluationConfig(SpecModel):
 
     def labelled_in_batches(self, job: JobSpec, data: DataSizes) -> float:
         """Images that the teacher labels while networks learn them, and the test images, which its accuracy is of."""
+        if self.labels == "stored":
+            return self._labelled_to_store(job, data) + data.test
         if self.labels != "online":
             return data.test if self.keeps_teacher else 0
         sizes = (self._finished(job, data), data.classes * job.ipc, data.train)
@@ -437,6 +464,23 @@ class EvaluationConfig(SpecModel):
             for index in range(len(self.architectures(job.network)))
         )
         return trained + self._trained_on_curve(job, data) + data.test
+
+    def _labelled_to_store(self, job: JobSpec, data: DataSizes) -> float:
+        """Those of the set once, of each network's control for itself; of the full set, whose labels nobody stores."""
+        stored, smallest = data.classes * job.ipc, min(data.counts)
+        total = self._finished(job, data) + len(self.candidates()) * stored
+        networks = 0 if self.worth is None else self.worth.networks
+        total += networks * data.classes * sum(self.curve(job.ipc, smallest))
+        full = 0
+        for index in range(len(self.architectures(job.network))):
+            for condition in (c for c in self.conditions(index) if c.labels == "stored"):
+                if condition.set == "full":
+                    full += self.repeats * data.train
+                elif condition.set not in (DISTILLED, EIGHT_BIT):
+                    total += self.repeats * stored
+                elif not condition.augmented:
+                    total += self.repeats * self._finished(job, data)
+        return self.labelled_epochs * total + self.passes(self.epochs_on("full", data.train)) * full
 
     def _trained_on_curve(self, job: JobSpec, data: DataSizes) -> float:
         """Images that networks on random subsets are trained on, for the worth of the set."""
@@ -464,7 +508,7 @@ class EvaluationConfig(SpecModel):
         for network in self.architectures(job.network) if self.repeats else ():
             yield Batch(network, min(self.batch_size, largest), 0 if frozen else 1, whole=not frozen)
             yield Batch(network, data.scored(max(data.test, self.chooses * data.validating(VALIDATION))))
-        if self.labels == "online":
+        if self.labels_batches:
             together = self.teacher_mode == "train"
             yield Batch(self.teacher.network, min(self.batch_size, largest), whole=together)
             yield Batch(self.teacher.network, data.scored(data.test))
@@ -533,35 +577,71 @@ class EvaluationConfig(SpecModel):
     def _impossible_labels(self, job: JobSpec) -> Iterator[Problem]:
         """Labels of each batch that a teacher cannot give, or that nobody would learn."""
         own, norm = job.method.own_labels, getattr(self.teacher.network, "norm", "none")
-        if self.labels == "online" and own is not None:
+        if self.labels_batches and own is not None:
             detail = (
-                f"`labels` is 'online', but `{job.method.name}` learns labels of its own, which its images are to be "
-                f"learned with (`labels` of the method is '{own}'); use `method.labels`: 'hard', or "
+                f"`labels` is '{self.labels}', but `{job.method.name}` learns labels of its own, which its images are "
+                f"to be learned with (`labels` of the method is '{own}'); use `method.labels`: 'hard', or "
                 "`evaluation.labels`: 'hard'"
             )
             yield Problem("/evaluation/labels", "labels_learned", detail)
-        if self.labels == "online" and self.lr is None:
+        if self.labels_batches and self.lr is None:
             detail = (
                 f"`lr` is null, the learning rate that the set learned with its classes (protocol '{self.protocol}'), "
-                "but `labels` is 'online', whose slopes are others; give `evaluation.lr` (0.001 is usual, with "
+                f"but `labels` is '{self.labels}', whose slopes are others; give `evaluation.lr` (0.001 is usual, with "
                 "`optimizer`: 'adamw')"
             )
             yield Problem("/evaluation/lr", "learning_rate_of_other_labels", detail)
         for name, usual in (("label_loss", "kl"), ("teacher_mode", "eval")):
             value = getattr(self, name)
-            if self.labels != "online" and value != usual:
+            if not self.labels_batches and value != usual:
                 detail = (
                     f"`{name}` is '{value}', but `labels` is '{self.labels}', so no teacher labels the batches; use "
                     f"`labels`: 'online', or drop it"
                 )
                 yield Problem(f"/evaluation/{name}", "no_online_labels", detail)
-        if self.labels == "online" and self.teacher_mode == "train" and norm != "batch":
+        yield from self._impossible_to_store(job)
+        if self.labels_batches and self.teacher_mode == "train" and norm != "batch":
             detail = (
                 f"`teacher_mode` is 'train', statistics of each batch, but the teacher `{self.teacher.network.name}` "
                 f"has no batch normalisation (`norm` is '{norm}'); use `teacher_mode`: 'eval', or a network with "
                 "`norm`: 'batch'"
             )
             yield Problem("/evaluation/teacher_mode", "teacher_without_batch_norm", detail)
+
+    def _impossible_to_store(self, job: JobSpec) -> Iterator[Problem]:
+        """Labels of stages, too many of them, and a number of epochs where none are stored."""
+        if self.labels != "stored":
+            if self.stored_epochs is not None:
+                detail = (
+                    f"`stored_epochs` is {self.stored_epochs}, but `labels` is '{self.labels}', so no labels of epochs "
+                    "are stored; use `labels`: 'stored', or drop it"
+                )
+                yield Problem("/evaluation/stored_epochs", "no_stored_labels", detail)
+            return
+        if self.staging != "together":
+            detail = (
+                f"`labels` is 'stored', of epochs on the whole set, but networks learn it in stages (`staging` is "
+                f"'{self.staging}'); use `staging`: 'together', or `labels`: 'online'"
+            )
+            yield Problem("/evaluation/labels", "stored_labels_of_stages", detail)
+        if job.facts is not None:
+            data = DataSizes.of(job.facts)
+            too_large = self.labels_too_large(self._finished(job, data), data.classes)
+            if too_large is not None:
+                yield Problem("/evaluation/stored_epochs", "labels_too_large", too_large)
+
+    def labels_too_large(self, images: int, classes: int) -> str | None:
+        """Say that the labels of so many images would take too much room; nothing where they do not."""
+        of_epoch = LABEL_BYTES * images * classes
+        if self.labelled_epochs * of_epoch <= MOST_LABEL_BYTES:
+            return None
+        most = MOST_LABEL_BYTES // of_epoch
+        way_out = f"choose `stored_epochs` of 1 to {most}, or " if most else ""
+        return (
+            f"labels of {self.labelled_epochs} epochs of {images} images in {classes} classes take "
+            f"{self.labelled_epochs * of_epoch / 1024**3:.1f} GiB, and {MOST_LABEL_BYTES / 1024**3:.0f} GiB is the "
+            f"most that a bundle holds of them; {way_out}use `labels`: 'online', whose teacher takes less"
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -573,7 +653,7 @@ class EvaluationConfig(SpecModel):
         if not isinstance(name, str) or name not in PROTOCOLS:
             return data
         protocol: dict[str, Any] = dict(PROTOCOLS[name].fields)
-        if {**protocol, **data}.get("labels") == "online":
+        if {**protocol, **data}.get("labels") in ("online", "stored"):
             usual = {} if "optimizer" in data else {"optimizer": "adamw", **ADAMW}
             protocol = {**ONLINE, **usual, **protocol}
         optimizer = {"adam": ADAM, "adamw": ADAMW}.get(str(data.get("optimizer")), {})

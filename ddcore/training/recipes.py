@@ -78,9 +78,10 @@ def described(config: EvaluationConfig, recipe: Recipe, labels: Labels) -> Train
         recipe: made of it.
         labels: that the distilled set is learned with.
     """
-    softened = labels == "soft" or (labels == "online" and config.label_loss == "kl")
+    of_batches = labels in ("online", "stored")
+    softened = labels == "soft" or (of_batches and config.label_loss == "kl")
     optional: dict[str, str] = {}
-    if labels == "online":
+    if of_batches:
         optional = {"label_loss": config.label_loss, "teacher_mode": config.teacher_mode}
     if recipe.half_cosine or recipe.cosine:
         optional["lr_schedule"] = config.schedule

@@ -13,9 +13,9 @@ width 64 on 8 x 8 images, 1.8 times slower for ConvNet-3 of width 128 on 32 x 32
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,16 @@ OnEpoch = Callable[[int], None]
 """Told the number of passes made."""
 Labeller = Callable[[Tensor], Tensor]
 """A teacher's logits (N, classes) float32, as constants, of normalised images (N, C, H, W) as a network sees them."""
+
+
+class Replay(Protocol):
+    """Batches that were labelled before, to be seen again: see :class:`ddcore.training.stored_labels.StoredLabels`."""
+
+    def generator(self, epoch: int) -> Generator:
+        """What makes the batches of an epoch, from 1, again; on the CPU."""
+
+    def of(self, epoch: int, first: int, count: int) -> Tensor:
+        """A teacher's logits (count, classes) float32 of so many images that an epoch takes, from one on."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,7 @@ def train(
     check_stop: Callable[[], None] | None = None,
     velocity: Velocity | None = None,
     labeller: Labeller | None = None,
+    replay: Replay | None = None,
 ) -> Velocity:
     """Train a network in place.
 
@@ -116,6 +127,7 @@ def train(
         check_stop: called after each step; may raise to end training.
         velocity: what the optimiser of an earlier training arrived at, to go on with; at rest by default.
         labeller: labels every batch, augmented and mixed, in the place of ``labels``.
+        replay: likewise, of batches that it makes in the place of ``generator``.
 
     Returns:
         What the optimiser arrived at.
@@ -135,14 +147,12 @@ def train(
                 for place, known in velocity.items()
             }
         for epoch in range(1, recipe.epochs + 1):
-            for rows in batches(len(images), recipe.batch_size, generator):
-                rows = rows.to(device)
-                batch, targets = images[rows], labels[rows]
-                batch = batch if normalize is None else normalize(batch)
-                batch = recipe.augmenter(batch, recipe.strategy, generator)
-                if recipe.cutmix > 0:
-                    batch, targets = cutmix(batch, targets, functional.classes, generator, probability=recipe.cutmix)
+            source, taken = generator if replay is None else replay.generator(epoch), 0
+            for batch, targets in seen(images, labels, recipe, functional.classes, source, normalize):
                 of_teacher = None if labeller is None else labeller(batch)
+                if replay is not None:
+                    of_teacher = replay.of(epoch, taken, len(batch)).to(device)
+                taken += len(batch)
                 loss = _loss(_logits(functional, params, batch, recipe), targets, of_teacher, recipe)
                 optimizer.zero_grad()
                 loss.backward()
@@ -164,6 +174,37 @@ def train(
     finally:
         for weight in weights:
             weight.requires_grad_(False).grad = None
+
+
+def seen(
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    classes: int,
+    generator: Generator,
+    normalize: Callable[[Tensor], Tensor] | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of one pass as a network sees them: shuffled, normalised, augmented and mixed.
+
+    Args:
+        images: see :func:`train`, on the device of the network.
+        labels: likewise.
+        recipe: how to train.
+        classes: how many there are.
+        generator: on the CPU; decides everything.
+        normalize: see :func:`train`.
+
+    Yields:
+        Images (n, C, H, W) in normalised units, and their labels.
+    """
+    for rows in batches(len(images), recipe.batch_size, generator):
+        rows = rows.to(images.device)
+        batch, targets = images[rows], labels[rows]
+        batch = batch if normalize is None else normalize(batch)
+        batch = recipe.augmenter(batch, recipe.strategy, generator)
+        if recipe.cutmix > 0:
+            batch, targets = cutmix(batch, targets, classes, generator, probability=recipe.cutmix)
+        yield batch, targets
 
 
 @torch.no_grad()

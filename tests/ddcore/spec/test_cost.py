@@ -133,6 +133,16 @@ def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_
         ),
         ("random", {"evaluation": {"repeats": 1, "epochs": 4, "tests": 2, "networks": ["mlp", "convnet"]}}),
         (
+            "random",
+            {
+                "evaluation": {
+                    "repeats": 2, "epochs": 3, "labels": "stored", "stored_epochs": 2, "eight_bit": True,
+                    "controls": ["random", "full"], "worth": {"sizes": 2}, "scores": ["augmentation_robust"],
+                    "teacher": {"network": {"name": "convnet", "width": 16}, "epochs": 1},
+                },
+            },
+        ),
+        (
             "linear_gradient",
             {
                 "ipc": 30,

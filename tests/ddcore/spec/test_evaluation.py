@@ -111,7 +111,7 @@ def test_pools_and_networks_mix() -> None:
         ({"tests": 0}, "/tests", "must be at least 1"),
         ({"temperature": 0}, "/temperature", "must be greater than 0"),
         ({"full_images": 0}, "/full_images", "must be at least 1"),
-        ({"labels": "both"}, "/labels", "must be one of 'hard', 'soft' or 'online'"),
+        ({"labels": "both"}, "/labels", "must be one of 'hard', 'soft', 'online' or 'stored'"),
         ({"labels": "online", "teacher": None}, "/teacher", "`teacher` is None: input should be a valid dictionary"),
         (
             {"label_loss": "mse_logits"},
@@ -136,6 +136,11 @@ def test_pools_and_networks_mix() -> None:
             "/networks",
             "`trains` is 'head', a linear classifier on the features of the teacher (`convnet`), but `networks` names "
             "`mlp`, `lenet`; set `evaluation.teacher.network`, and leave `networks` out",
+        ),
+        (
+            {"stored_epochs": 3},
+            "/stored_epochs",
+            "`stored_epochs` is 3, but `labels` is 'hard', so no labels of epochs are stored; use `labels`: 'stored'",
         ),
         ({"trains": "body"}, "/trains", "must be one of 'network' or 'head'"),
         ({"augmenter": "resized_crop"}, "/augmentation", "give `evaluation.augmentation`: some of crop, flip joined"),
@@ -264,6 +269,7 @@ def test_conditions_are_each_trained_once() -> None:
         ({"labels": "soft"}, True),
         ({"labels": "soft", "repeats": 0}, True),
         ({"labels": "online"}, True),
+        ({"labels": "stored"}, True),
         ({"trains": "head"}, True),
         ({"scores": ("label_robust",)}, True),
         ({"scores": ("augmentation_robust",)}, False),
@@ -290,3 +296,23 @@ def test_heads_have_the_architecture_of_the_teacher_and_keep_it() -> None:
     assert (head.keeps_teacher, EvaluationConfig(**given).keeps_teacher) == (True, False)
     assert (head.learning_passes, EvaluationConfig().learning_passes) == (1, 3)
     parse({**JOB, "evaluation": {"protocol": "linear_probe", "networks": ["lenet"], **given}})
+
+
+def test_labels_of_epochs_come_as_those_of_batches_do() -> None:
+    usual = EvaluationConfig(labels="stored")
+    assert (usual.temperature, usual.optimizer, usual.lr) == (20, "adamw", 0.001)
+    assert (usual.labels_batches, usual.keeps_teacher, usual.labelled_epochs) == (True, False, 300)
+    assert EvaluationConfig(labels="stored", stored_epochs=7).labelled_epochs == 7
+    assert EvaluationConfig(labels="stored", epochs=5, stored_epochs=7).labelled_epochs == 5
+    fadrm = EvaluationConfig(protocol="fadrm", labels="stored")
+    assert (fadrm.label_loss, fadrm.teacher_mode, fadrm.temperature) == ("kl", "train", 20)
+
+
+def test_labels_that_take_too_much_room_are_refused_with_what_fits() -> None:
+    job = {"dataset": "cifar100", "ipc": 100, "method": "dm"}
+    with pytest.raises(SpecError, match=r"take 5\.6 GiB, .* `stored_epochs` of 1 to 1073, or use `labels`: 'online'"):
+        parse({**job, "evaluation": {"labels": "stored", "epochs": 3000}})
+    parse({**job, "evaluation": {"labels": "stored", "epochs": 3000, "stored_epochs": 1073}})
+    staged = {"dataset": "cifar10", "ipc": 10, "method": "seqmatch"}
+    with pytest.raises(SpecError, match=r"networks learn it in stages .* use `staging`: 'together'"):
+        parse({**staged, "evaluation": {"labels": "stored", "lr": 0.001, "staging": "at_rest"}})
