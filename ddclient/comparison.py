@@ -23,7 +23,7 @@ class NamedScore(Document):
 
 
 class ComparedJob(Document):
-    """What came of one job; ``minutes`` of running, ``bytes`` of its images and of the teacher that labels them."""
+    """What came of one job; ``minutes`` of running, ``bytes`` of its images and of what labels them."""
 
     id: str
     name: str | None = None
@@ -39,6 +39,7 @@ class ComparedJob(Document):
     minutes: float | None = None
     bytes: int | None = None
     teacher_bytes: int | None = None
+    label_bytes: int | None = None
 
 
 class Spread(Document):

@@ -153,14 +153,21 @@ def lineage(found: Lineage) -> str:
 
 
 def size_of_set(results: Results) -> str:
-    """Bytes of the images, and of the teacher whose labels networks learn with them, where there is one.
+    """Bytes of the images, and of the teacher or the labels that networks learn with them, where there are any.
 
     >>> from ddcore.spec.results import TeacherReport
     >>> size_of_set(Results(bytes=25_600, teacher=TeacherReport(bytes=2048)))
     '25.0 KiB and 2.0 KiB of teacher'
+    >>> from ddcore.spec.results import LabelsReport
+    >>> size_of_set(Results(bytes=25_600, labels=LabelsReport(bytes=4096)))
+    '25.0 KiB and 4.0 KiB of labels'
     """
     teacher = None if results.teacher is None else results.teacher.bytes
-    return size(results.bytes or 0) + ("" if teacher is None else f" and {size(teacher)} of teacher")
+    labels = None if results.labels is None else results.labels.bytes
+    beside = "".join(
+        f" and {size(bytes_)} of {what}" for what, bytes_ in (("teacher", teacher), ("labels", labels)) if bytes_
+    )
+    return size(results.bytes or 0) + beside
 
 
 def _architecture(network: Mapping[str, Any]) -> str:

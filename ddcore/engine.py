@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,6 +47,7 @@ from ddcore.spec.readings import LOSS, LOSS_BASE, LOSS_TOTAL
 from ddcore.spec.results import Audit, Results
 from ddcore.spec.work import DataSizes
 from ddcore.synthetic.set import SyntheticSet
+from ddcore.training.stored_labels import StoredLabels
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,7 @@ class _Engine:
         self.during = None if during is None else During(self.context, during, cost.looks, self.evaluation, self._held)
         self._audits = cost.audited
         self.at_step: int | None = None
+        self._epoch_labels: StoredLabels | None = None
 
     def _context(self, dataset: Dataset, cache: Path | None) -> Run:
         spec = self.spec
@@ -479,11 +481,18 @@ class _Engine:
         learned = self.synthetic.soft_labels
         return self.evaluation.soft_labels(self._training_images) if learned is None else learned
 
+    def _labelled_epochs(self, check_stop: Callable[[], None] | None = None) -> StoredLabels | None:
+        """A teacher's labels of the batches of epochs, made once, where the job asks for such."""
+        if self._epoch_labels is None:
+            self._epoch_labels = self.evaluation.label_epochs(self._training_images, self._finished[1], check_stop)
+        return self._epoch_labels
+
     def _evaluate(self) -> Results:
         return self.evaluation.score(
             self._training_images,
             self._finished[1],
             soft_labels=self._soft_labels,
+            epoch_labels=self._labelled_epochs(self._check_stop),
             learning_rate=self.synthetic.learning_rate,
             stages=self.producer.stages(),
             done=self.scores,
@@ -509,6 +518,7 @@ class _Engine:
             labels=labels.cpu(),
             soft_labels=None if self._soft_labels is None else self._soft_labels.cpu(),
             teacher=self.evaluation.controls.stored_teacher,
+            epoch_labels=self._labelled_epochs(),
             stored=self._stored_pixels(),
             parts={name: part.cpu() for name, part in self.synthetic.decoder.parts(self.synthetic.stored).items()},
             learning_rate=self.synthetic.learning_rate,

@@ -44,6 +44,7 @@ def compared(job: Job, kind: int, size: int | None, last: Mapping[str, float | N
         minutes=None if seconds is None else seconds / 60,
         bytes=size,
         teacher_bytes=_teacher_bytes(job),
+        label_bytes=_label_bytes(job),
         loss=last.get("loss"),
         mi_lower_bound=last.get("mi_lower_bound"),
         cmi=last.get("cmi"),
@@ -94,6 +95,11 @@ def _first(job: Job) -> ArchitectureScores:
 def _teacher_bytes(job: Job) -> int | None:
     teacher = None if job.results is None else Results.model_validate(job.results).teacher
     return None if teacher is None else teacher.bytes
+
+
+def _label_bytes(job: Job) -> int | None:
+    labels = None if job.results is None else Results.model_validate(job.results).labels
+    return None if labels is None else labels.bytes
 
 
 def _best_coreset(scores: ArchitectureScores) -> NamedScore | None:

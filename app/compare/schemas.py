@@ -41,6 +41,7 @@ class ComparedJob(BaseModel):
     minutes: Number = Field(description="Of running, without pauses; null before its end.")
     bytes: int | None = Field(description="Size of the file of the distilled images.")
     teacher_bytes: int | None = Field(None, description="Size of the teacher that labels every batch; null for none.")
+    label_bytes: int | None = Field(None, description="Size of its labels of epochs, stored instead; null for none.")
     loss: Number = Field(description="Last reading; null where it is not finite.")
     mi_lower_bound: Number = Field(description="Nats; last reading.")
     cmi: Number = Field(description="Nats; last reading.")

@@ -34,7 +34,7 @@ def keys_by_phase(spec: JobSpec, workload: Workload) -> dict[str, Keys]:
     data = [*sizes, workload.train]
     terms = sorted(term.name for term in spec.regularizers)
     network = _plain(spec.network)
-    scored = [_plain(each) for each in spec.evaluation.networks or (spec.network,)]
+    scored = [_plain(each) for each in spec.evaluation.architectures(spec.network)]
     return {
         "loading": (
             digest("loading", data, spec.method.name, network, terms, spec.init, how),

@@ -198,7 +198,7 @@ def warnings(spec: JobSpec, facts: DatasetFacts | None) -> list[str]:
 def _cost_of_the_full_set(spec: JobSpec, facts: DatasetFacts | None) -> list[str]:
     """How many real images networks on the full training set see, where any are trained."""
     scoring = spec.evaluation
-    indices = range(len(scoring.networks or (spec.network,)))
+    indices = range(len(scoring.architectures(spec.network)))
     networks = scoring.repeats * sum(condition.set == "full" for i in indices for condition in scoring.conditions(i))
     if not networks:
         return []

@@ -86,7 +86,7 @@ def _outcome(job: ComparedJob) -> list[str]:
     coreset = f"{best.score.mean:.1f} ({best.name})" if best else ABSENT
     minutes = ABSENT if job.minutes is None else f"{job.minutes:.1f}"
     taken = ABSENT if job.bytes is None else str(job.bytes)
-    beside = "" if job.teacher_bytes is None else f" + {job.teacher_bytes}"
+    beside = "".join(f" + {size}" for size in (job.teacher_bytes, job.label_bytes) if size is not None)
     return [*scores, coreset, minutes, taken + beside]
 
 

@@ -1,8 +1,9 @@
-"""A random part of a batch of images, resized, mirrored and rolled: one draw for all of them."""
+"""A random part of images, resized and mirrored: one draw for a batch, which is rolled too, or one for each image."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,3 +79,79 @@ def _part(height: int, width: int, smallest: float, generator: Generator) -> tup
             return int(down * (height - tall + 1)), int(right * (width - wide + 1)), tall, wide
     tall, wide = min(height, round(width / RATIO[0])), min(width, round(height * RATIO[1]))
     return (height - tall) // 2, (width - wide) // 2, tall, wide
+
+
+@dataclass(frozen=True)
+class ResizedCrops:
+    """What is done to each image of a batch.
+
+    Source: ``RandomResizedCrop`` and ``RandomHorizontalFlip`` of torchvision on one image.
+
+    Attributes:
+        top: (N,) int64 on the CPU, of each part, in pixels.
+        left: likewise.
+        height: likewise, at least 1.
+        width: likewise, at least 1.
+        mirrored: (N,) bool on the CPU, whether left and right are swapped.
+    """
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+    mirrored: Tensor
+
+    @classmethod
+    def draw(
+        cls, count: int, shape: Sequence[int], smallest: float, generator: Generator, *, flip: bool
+    ) -> ResizedCrops:
+        """As many at random: area and place uniform, the logarithm of the proportions uniform.
+
+        Args:
+            count: images.
+            shape: (..., height, width) of an image.
+            smallest: least area, as a share of the image, above 0 to 1.
+            generator: on the CPU; one draw of it serves all images.
+            flip: whether half of them are mirrored.
+        """
+        height, width = shape[-2:]
+        drawn = torch.rand(count, 4 * TRIES + 1, generator=generator, dtype=torch.float64)
+        area, proportion, down, right = drawn[:, 1:].view(count, TRIES, 4).unbind(dim=2)
+        pixels = height * width * (smallest + area * (1 - smallest))
+        ratio = (math.log(RATIO[0]) + proportion * math.log(RATIO[1] / RATIO[0])).exp()
+        tall, wide = (pixels / ratio).sqrt().round().long(), (pixels * ratio).sqrt().round().long()
+        fits = (tall > 0) & (tall <= height) & (wide > 0) & (wide <= width)
+        # The first that fits; where none does, the largest in the middle.
+        place = fits.long().argmax(dim=1, keepdim=True)
+        tall, wide, down, right = (each.gather(1, place).squeeze(1) for each in (tall, wide, down, right))
+        none = ~fits.any(dim=1)
+        tall[none], wide[none] = min(height, round(width / RATIO[0])), min(width, round(height * RATIO[1]))
+        top, left = (down * (height - tall + 1)).long(), (right * (width - wide + 1)).long()
+        top[none], left[none] = (height - tall[none]) // 2, (width - wide[none]) // 2
+        return cls(top, left, tall, wide, (drawn[:, 0] < 0.5) & flip)
+
+    def __len__(self) -> int:
+        return len(self.top)
+
+    def __getitem__(self, images: slice) -> ResizedCrops:
+        """Those of some of the images."""
+        return ResizedCrops(*(each[images] for each in (self.top, self.left, self.height, self.width, self.mirrored)))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) of the same size, differentiable (bilinear).
+
+        Every pixel is a sum of two in its column and two in its row. As a product of matrices, its slope is the same at
+        every run on a GPU too, where that of an interpolation is not.
+        """
+        rows = _weights(self.top, self.height, images.shape[2])
+        columns = _weights(self.left, self.width, images.shape[3])
+        columns = torch.where(self.mirrored.view(-1, 1, 1), columns.flip(1), columns)
+        rows, columns = (each.to(images).unsqueeze(1) for each in (rows, columns))
+        return rows @ images @ columns.transpose(2, 3)
+
+
+def _weights(first: Tensor, length: Tensor, side: int) -> Tensor:
+    """What each of ``side`` pixels takes of each pixel of a side: float64 (N, side, side), rows of sum 1."""
+    share = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    place = (share * length.unsqueeze(1) - 0.5).clamp(min=0).minimum(length.unsqueeze(1) - 1.0) + first.unsqueeze(1)
+    return (1 - (place.unsqueeze(2) - torch.arange(side, dtype=torch.float64)).abs()).clamp(min=0)

@@ -148,8 +148,11 @@ def _accuracy(results: Results) -> str:
     labels = _LABELS.get(protocol.labels or "", "")
     turns = f" for each of its {len(protocol.stages.lr)} stages in turn" if protocol.stages else ""
     beside = (_best(results.accuracy.best), _architectures(results.architectures), _scores(results.scores))
-    more = "".join((_teacher(results.teacher), *beside))
-    return f"""Percent of the whole test set, after training a fresh {_network(results.network)} on the set
+    more = "".join((_teacher(results.teacher, protocol.trains), *beside))
+    learner = f"fresh {_network(results.network)}"
+    if protocol.trains == "head":
+        learner = f"fresh linear classifier on the features of a frozen {_network(results.network)}"
+    return f"""Percent of the whole test set, after training a {learner} on the set
 alone{labels} for {results.epochs} epochs{turns} (protocol `{protocol.name or "standard"}`). All rows
 follow the identical recipe; the images of {results.moment} are scored.
 
@@ -161,19 +164,21 @@ follow the identical recipe; the images of {results.moment} are scored.
 _LABELS: Mapping[str, str] = {
     "soft": " with the soft labels of the bundle",
     "online": " with the labels that a teacher gives every augmented batch",
+    "stored": " with the labels of every augmented batch that the bundle holds",
 }
 """Which labels networks learn, where these are not the classes, as the rest of "trained on the set alone"."""
 
 
-def _teacher(teacher: TeacherReport | None) -> str:
-    """Who labels every batch, and how good that network is itself."""
+def _teacher(teacher: TeacherReport | None, trains: str | None) -> str:
+    """Who labels every batch or has the features, and how good that network is itself."""
     if teacher is None:
         return ""
+    role = "classify its features" if trains == "head" else "learn from it"
     accurate = "" if teacher.accuracy is None else f" and reaches {teacher.accuracy:.2f} % itself"
     return f"""
 
 The teacher is a {_network(teacher.network)} that was trained on all real images for {teacher.epochs} epochs{accurate}.
-Without it the images do not give these figures: all rows learn from it."""
+Without it the images do not give these figures: all rows {role}."""
 
 
 def _control(name: str, found: Score) -> str:
@@ -190,6 +195,8 @@ def _verdicts(results: Results) -> str:
     rounded = "" if eight_bit is None else f"\nRounded to 8 bits it reaches {eight_bit.mean:.2f} ± {eight_bit.std:.2f}."
     teacher = None if results.teacher is None else results.teacher.bytes
     beside = "" if teacher is None else f", and its teacher {size(teacher)} (`teacher.safetensors`)"
+    labels = None if results.labels is None else results.labels.bytes
+    beside += "" if labels is None else f", and its labels {size(labels)} (`labels.safetensors`)"
     size_of = [] if results.bytes is None else [f"takes {size(results.bytes)} (`distilled.safetensors`){beside}"]
     found = [*verdicts(results), *size_of, *([] if results.worth is None else [in_words(results.worth)])]
     said = "".join(f"\nThe set {text}." for text in found)

@@ -16,6 +16,7 @@ from ddcore.runtime.checkpoint import versions
 from ddcore.spec import JobSpec
 from ddcore.spec.results import Results
 from ddcore.synthetic.stages import Stages
+from ddcore.training.stored_labels import StoredLabels
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Distilled:
         compute: device, precision and compilation of the run.
         soft_labels: float32 (N, classes) probabilities where labels were learned, or given by a teacher.
         teacher: tensors of the network that labels every batch, by name, where the job asks for such labels.
+        epoch_labels: a teacher's labels of every batch of some epochs, where the job asks for such.
         learning_rate: to train networks with, where it was learned with the images.
         stages: of the images, where they were learned in stages.
         stored: float32 (M, C, H, W) in pixel units: what the decoder of ``spec`` makes the images of, ``spec.ipc`` of
@@ -101,6 +103,7 @@ class Distilled:
     compute: Mapping[str, Any]
     soft_labels: Tensor | None = None
     teacher: Mapping[str, Tensor] | None = None
+    epoch_labels: StoredLabels | None = None
     learning_rate: float | None = None
     stages: Stages | None = None
     stored: Tensor | None = None
@@ -114,9 +117,18 @@ class Distilled:
         _require(self.labels, "labels", torch.int64, (count,))
         if self.soft_labels is not None:
             _require(self.soft_labels, "soft_labels", torch.float32, (count, classes))
-        if (self.teacher is not None) != (self.spec.evaluation.labels == "online"):
+        scoring = self.spec.evaluation
+        if (self.teacher is not None) != scoring.keeps_teacher:
             found = "is missing" if self.teacher is None else "is there"
-            raise ValueError(f"the job has `evaluation.labels`: '{self.spec.evaluation.labels}', but a teacher {found}")
+            name = "trains" if scoring.trains == "head" else "labels"
+            raise ValueError(f"the job has `evaluation.{name}`: '{getattr(scoring, name)}', but a teacher {found}")
+        if (self.epoch_labels is not None) != (scoring.labels == "stored"):
+            found = "are missing" if self.epoch_labels is None else "are there"
+            raise ValueError(f"the job has `evaluation.labels`: '{scoring.labels}', but labels of epochs {found}")
+        if self.epoch_labels is not None:
+            _require(
+                self.epoch_labels.logits, "labels of epochs", torch.float16, (scoring.labelled_epochs, count, classes)
+            )
         if self.stages is not None:
             _require(self.stages.of_images, "stages", torch.int64, (count,))
             if len(self.stages.rates) != len(self.stages) or int(self.stages.of_images.max()) >= len(self.stages):

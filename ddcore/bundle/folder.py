@@ -24,13 +24,15 @@ from ddcore.data.whitening import Whitening
 from ddcore.errors import DataError
 from ddcore.machine.files import write_atomically
 from ddcore.spec import SpecError, parse
-from ddcore.spec.results import TeacherReport
+from ddcore.spec.results import LabelsReport, TeacherReport
 from ddcore.synthetic.stages import Stages
+from ddcore.training.stored_labels import StoredLabels
 
 MANIFEST = "manifest.json"
 TENSORS = "distilled.safetensors"
 STORED = "stored.safetensors"
 TEACHER = "teacher.safetensors"
+LABELS = "labels.safetensors"
 PARQUET = "data/train-00000-of-00001.parquet"
 CARD = "README.md"
 PREVIEW = "preview.png"
@@ -57,6 +59,9 @@ def write(out: Path, content: Distilled) -> Distilled:
         files[TEACHER] = save_safetensors(dict(content.teacher))
         report = content.results.teacher or TeacherReport()
         sizes["teacher"] = report.model_copy(update={"bytes": len(files[TEACHER])})
+    if content.epoch_labels is not None:
+        files[LABELS] = save_safetensors({"logits": content.epoch_labels.logits.contiguous()})
+        sizes["labels"] = LabelsReport(epochs=len(content.epoch_labels.logits), bytes=len(files[LABELS]))
     content = replace(content, results=content.results.model_copy(update=sizes))
     files |= {
         PARQUET: _parquet(content),
@@ -86,6 +91,7 @@ def read(out: Path) -> Distilled:
     tensors = _verified_tensors(out, manifest, TENSORS)
     stored = _verified_tensors(out, manifest, STORED) if STORED in manifest.files else {}
     teacher = _verified_tensors(out, manifest, TEACHER) if TEACHER in manifest.files else None
+    of_epochs = _verified_tensors(out, manifest, LABELS) if LABELS in manifest.files else {}
     try:
         return Distilled(
             images=tensors["images"],
@@ -96,6 +102,7 @@ def read(out: Path) -> Distilled:
             compute=manifest.compute,
             soft_labels=tensors.get("soft_labels"),
             teacher=teacher,
+            epoch_labels=_epoch_labels(of_epochs, manifest),
             learning_rate=manifest.learning_rate,
             stages=_stages(tensors, manifest),
             stored=stored.pop("images", None),
@@ -182,6 +189,11 @@ def _whitening(tensors: Mapping[str, Tensor]) -> Whitening | None:
     if "whitening_matrix" not in tensors:
         return None
     return Whitening(tensors["whitening_mean"], tensors["whitening_matrix"])
+
+
+def _epoch_labels(tensors: Mapping[str, Tensor], manifest: Manifest) -> StoredLabels | None:
+    stored = manifest.recipe.stored_labels
+    return None if stored is None else StoredLabels(tensors["logits"], stored.seed)
 
 
 def _stages(tensors: Mapping[str, Tensor], manifest: Manifest) -> Stages | None:

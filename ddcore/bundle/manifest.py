@@ -74,7 +74,7 @@ class Staging(_Part):
 
 
 class Teacher(_Part):
-    """The network that labels every batch, after it was augmented and mixed."""
+    """The network that labels every batch after it was augmented and mixed, or whose features a head is put on."""
 
     file: str = Field(description="Its parameters and buffers by name; `files` has the SHA-256.")
     network: dict[str, Any] = Field(description="Architecture, with the values that the images decide.")
@@ -83,6 +83,18 @@ class Teacher(_Part):
         "float32."
     )
     mode: str = Field(description="What its batch normalisation takes: running statistics (`eval`), or of the batch.")
+
+
+class LabelsOfEpochs(_Part):
+    """A teacher's logits of every batch of some epochs, after it was augmented and mixed."""
+
+    file: str = Field(
+        description="`logits`, (epochs, images, classes): in the order in which an epoch takes the images; `files` has "
+        "the SHA-256."
+    )
+    epochs: int = Field(description="Trainings of more epochs begin with the first again.")
+    dtype: str
+    seed: int = Field(description="From which shuffling, augmentation and mixing of each epoch follow.")
 
 
 class Recipe(_Part):
@@ -104,12 +116,18 @@ class Recipe(_Part):
     augmenter: str = Field("siamese", description="How they are applied; `siamese`: one, drawn for a batch.")
     cutmix: float = Field(0.0, description="Probability that a batch is mixed.")
     staging: str = Field("together", description="Whether networks learn the stages of the set in turn, and how.")
-    labels: Literal["hard", "soft", "online"]
+    labels: Literal["hard", "soft", "online", "stored"]
     temperature: float = Field(1.0, description="What logits are divided by before they meet soft labels.")
     label_loss: str | None = Field(
         None, description="With `online` labels, what is minimised: `kl`, at the temperature, or `mse_logits`."
     )
-    teacher: Teacher | None = Field(None, description="Who gives `online` labels.")
+    teacher: Teacher | None = Field(None, description="Who gives `online` labels, and the features under a `head`.")
+    stored_labels: LabelsOfEpochs | None = Field(None, description="`stored` labels.")
+    trains: str = Field(
+        "network",
+        description="`network`: all parameters, from scratch. `head`: a fresh classifier on the features of `teacher`, "
+        "in evaluation mode, whose other parameters stay as they are.",
+    )
 
 
 class FileFacts(_Part):
@@ -199,7 +217,7 @@ def _recipe(content: Distilled) -> Recipe:
         protocol=evaluation.protocol,
         networks=tuple(
             network.resolved(content.dataset.shape).model_dump(mode="json")
-            for network in evaluation.networks or (spec.network,)
+            for network in evaluation.architectures(spec.network)
         ),
         epochs=evaluation.epochs,
         schedule=evaluation.schedule,
@@ -212,11 +230,20 @@ def _recipe(content: Distilled) -> Recipe:
         augmenter=evaluation.augmenter,
         cutmix=evaluation.cutmix,
         staging=evaluation.staging,
-        labels=own if content.teacher is None else "online",
+        labels=evaluation.labels if evaluation.labels_batches else own,
         temperature=evaluation.temperature,
-        label_loss=None if content.teacher is None else evaluation.label_loss,
+        label_loss=evaluation.label_loss if evaluation.labels_batches else None,
+        stored_labels=_stored_labels(content),
         teacher=_teacher(content),
+        trains=evaluation.trains,
     )
+
+
+def _stored_labels(content: Distilled) -> LabelsOfEpochs | None:
+    found = content.epoch_labels
+    if found is None:
+        return None
+    return LabelsOfEpochs(file="labels.safetensors", epochs=len(found.logits), dtype="float16", seed=found.seed)
 
 
 def _teacher(content: Distilled) -> Teacher | None:

@@ -62,6 +62,7 @@ def train_on(
         content.training_images(),
         content.labels,
         soft_labels=content.soft_labels,
+        epoch_labels=content.epoch_labels,
         learning_rate=content.learning_rate,
         stages=content.stages,
     )

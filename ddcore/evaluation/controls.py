@@ -102,26 +102,33 @@ class Controls:
             return
         # Not a stream of the run: an evaluation that is resumed must find the same teacher.
         self._teacher.prepare(Generator().manual_seed(stream_seed(self._run.spec.seed, "evaluation/teacher")))
-        if self._config.labels == "online":
+        if self._config.keeps_teacher:
             self._teacher.halve()
+
+    @property
+    def frozen(self) -> Params:
+        """What no network that is scored learns: all of the teacher but its classifier, where that alone is learned."""
+        if self._config.trains != "head":
+            return {}
+        return {name: value for name, value in self._teacher.params.items() if not name.startswith("classifier.")}
 
     @property
     def labeller(self) -> Labeller | None:
         """The teacher, where it is to label every batch."""
-        if self._config.labels != "online":
+        if not self._config.labels_batches:
             return None
         return partial(self._teacher.logits, mode=self._config.teacher_mode)
 
     @property
     def stored_teacher(self) -> Params | None:
-        """Its tensors for a bundle, likewise."""
-        return self._teacher.stored if self._config.labels == "online" else None
+        """Its tensors for a bundle, where nobody can train on the set without it."""
+        return self._teacher.stored if self._config.keeps_teacher else None
 
     @cached_property
     def teacher_report(self) -> TeacherReport | None:
         """What it is and how good, likewise."""
         config = self._config
-        if config.labels != "online":
+        if not config.keeps_teacher and not config.labels_batches:
             return None
         return TeacherReport(
             network=config.teacher.network.resolved(self._run.dataset.shape).model_dump(mode="json"),

@@ -164,7 +164,7 @@ class During:
         tested, expected = self._tested
         for number in range(self._config.networks):
             generator = self._generator(f"{stream}/{number}")
-            params = self._functional.new(generator)
+            params = self._evaluation.fresh(self._functional, generator)
             train(
                 self._functional,
                 params,
@@ -180,7 +180,7 @@ class During:
     @cached_property
     def _functional(self) -> Functional:
         spec = self._run.spec
-        return self._run.network((spec.evaluation.networks or (spec.network,))[0])
+        return self._run.network(spec.evaluation.architectures(spec.network)[0])
 
     @cached_property
     def _tested(self) -> tuple[Tensor, Tensor]:

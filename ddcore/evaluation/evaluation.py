@@ -19,10 +19,11 @@ from torch import Tensor
 
 from ddcore.augment.training import augmenter_of, strategy_of
 from ddcore.data.dataset import to_uint8
+from ddcore.errors import ConfigurationError
 from ddcore.evaluation.controls import Controls, TrainingSet
 from ddcore.formulas import dd_ranking
 from ddcore.formulas.worth import worth
-from ddcore.nets.functional import Params
+from ddcore.nets.functional import Functional, Params
 from ddcore.runtime.callback import Callback
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
@@ -42,7 +43,8 @@ from ddcore.spec.results import (
 from ddcore.synthetic.stages import Stages
 from ddcore.training.optimizers import Velocity
 from ddcore.training.recipes import described, recipe_of, scheduled
-from ddcore.training.trainer import Recipe, accuracy, train
+from ddcore.training.stored_labels import StoredLabels, record
+from ddcore.training.trainer import Recipe, Replay, accuracy, train
 
 NetworkScore = dict[str, Any]
 """One finished network, as checkpoints keep it: ``network`` (index of its architecture), ``set``, ``labels``,
@@ -90,6 +92,7 @@ class _Distilled:
     labels: Tensor
     soft_labels: Tensor | None
     stages: Stages | None
+    epoch_labels: StoredLabels | None = None
 
     @property
     def own_labels(self) -> Labels | None:
@@ -121,7 +124,7 @@ class Evaluation:
 
     def __init__(self, run: Run) -> None:
         self.config = run.spec.evaluation
-        self.architectures: tuple[NetworkConfig, ...] = self.config.networks or (run.spec.network,)
+        self.architectures: tuple[NetworkConfig, ...] = self.config.architectures(run.spec.network)
         self._run = run
         self.controls = Controls(run)
         self._functionals = [run.network(a) for a in self.architectures] if self.config.repeats else []
@@ -148,6 +151,75 @@ class Evaluation:
         """
         return self.controls.soft_labels(images) if self.config.labels == "soft" else None
 
+    def label_epochs(
+        self, images: Tensor, labels: Tensor, check_stop: Callable[[], None] | None = None
+    ) -> StoredLabels | None:
+        """A teacher's labels of the batches of some epochs, if the job asks for such.
+
+        Args:
+            images: (N, C, H, W) float32 in normalised units, of the distilled set.
+            labels: (N,) int64.
+            check_stop: called after each batch; may raise.
+
+        Raises:
+            ConfigurationError: they would take too much room.
+        """
+        if self.config.labels != "stored":
+            return None
+        too_large = self.config.labels_too_large(len(images), len(self._run.dataset.classes))
+        if too_large is not None:
+            raise ConfigurationError(too_large)
+        return self._recorded(TrainingSet(images, labels), self._usual_recipe(None), check_stop)
+
+    def _recorded(
+        self, training_set: TrainingSet, recipe: Recipe, check_stop: Callable[[], None] | None
+    ) -> StoredLabels:
+        """Labels of a set, by the same draws for every set."""
+        run, labeller = self._run, self.controls.labeller
+        if labeller is None:
+            raise ValueError("no teacher labels batches here")
+        return record(
+            training_set.images.to(run.compute.device),
+            training_set.labels,
+            recipe,
+            labeller,
+            classes=len(run.dataset.classes),
+            epochs=self.config.labelled_epochs,
+            seed=stream_seed(run.spec.seed, "evaluation/labels"),
+            normalize=training_set.normalize,
+            check_stop=check_stop,
+        )
+
+    def _replay(
+        self, trial: _Trial, recipe: Recipe, training_set: TrainingSet, distilled: _Distilled
+    ) -> StoredLabels | None:
+        """Stored labels of what a network is trained on: those of the set, or of a control that are made for it."""
+        condition = trial.condition
+        if condition.labels != "stored" or condition.set == "full":
+            return None
+        if condition.set in (DISTILLED, EIGHT_BIT) and condition.augmented and distilled.epoch_labels is not None:
+            return distilled.epoch_labels
+        return self._recorded(training_set, recipe, self._run.check_stop)
+
+    def _labelled_anew(self, condition: TrainingCondition) -> bool:
+        """Whether a teacher labels the batches of each network: of all real images nobody stores labels of epochs."""
+        return condition.labels == "online" or (condition.labels == "stored" and condition.set == "full")
+
+    def _usual_recipe(self, learning_rate: float | None) -> Recipe:
+        """That of the evaluation, under no special condition."""
+        config, run = self.config, self._run
+        strategy = strategy_of(config, run.spec.augmentation, run.dataset.flip)
+        return recipe_of(config, strategy, augmenter_of(config, run.dataset), learning_rate)
+
+    def fresh(self, functional: Functional, generator: torch.Generator) -> Params:
+        """Parameters that a network begins with: random ones, or those of the teacher with a random classifier.
+
+        Args:
+            functional: its architecture.
+            generator: draws them.
+        """
+        return {**functional.new(generator), **self.controls.frozen}
+
     def score(
         self,
         images: Tensor,
@@ -156,6 +228,7 @@ class Evaluation:
         soft_labels: Tensor | None = None,
         learning_rate: float | None = None,
         stages: Stages | None = None,
+        epoch_labels: StoredLabels | None = None,
         done: Sequence[NetworkScore] = (),
         on_network: Callable[[NetworkScore], None] | None = None,
     ) -> Results:
@@ -168,6 +241,7 @@ class Evaluation:
                 networks learn these, whatever labels the controls have.
             learning_rate: that the set learned.
             stages: in which the set was learned, if so.
+            epoch_labels: of the set, from :meth:`label_epochs`, where labels of epochs are learned.
             done: scores of an earlier, interrupted call with the same arguments; they are not computed again.
             on_network: told each new score.
 
@@ -179,10 +253,9 @@ class Evaluation:
             ConfigurationError: the learning rate is to be the learned one, but there is none.
             DivergedError: a network's loss became NaN or infinite.
         """
-        run, config = self._run, self.config
-        distilled = _Distilled(images, labels, soft_labels, stages)
-        strategy = strategy_of(config, run.spec.augmentation, run.dataset.flip)
-        recipe = recipe_of(config, strategy, augmenter_of(config, run.dataset), learning_rate)
+        run = self._run
+        distilled = _Distilled(images, labels, soft_labels, stages, epoch_labels)
+        recipe = self._usual_recipe(learning_rate)
         plan = [
             (trial, self._recipes_by_stage(self._recipe(recipe, trial.condition), trial.condition, stages))
             for trial in self._trials(distilled)
@@ -195,7 +268,9 @@ class Evaluation:
             if trial not in scores:
                 generator = torch.Generator().manual_seed(trial.seed(run.spec.seed))
                 training_set = self._training_set(self._resolved(trial.condition, scores), distilled, generator)
-                tests = self._tests(trial, recipes, training_set, generator, _Progress(run.callback, before, total))
+                replay = self._replay(trial, recipes[0], training_set, distilled)
+                progress = _Progress(run.callback, before, total)
+                tests = self._tests(trial, recipes, training_set, generator, progress, replay)
                 scores[trial] = trial.score(tests)
                 if on_network is not None:
                     on_network(scores[trial])
@@ -271,12 +346,13 @@ class Evaluation:
         training_set: TrainingSet,
         generator: torch.Generator,
         progress: Callable[[int], None],
+        replay: Replay | None = None,
     ) -> list[float]:
         """Train a network, and test it ``tests`` times, evenly over its training; once to choose a coreset."""
         functional, normalize = self._functionals[trial.network], self._run.dataset.normalize
         test = self._run.dataset.test
         tested = self.controls.validation if trial.validates else (test.images, test.labels)
-        params = functional.new(generator)
+        params = self.fresh(functional, generator)
         count = 1 if trial.validates else self.config.tests
         epochs = sum(recipe_of_stage.epochs for recipe_of_stage in recipes)
         between = {epochs * number // count for number in range(1, count)}
@@ -302,7 +378,8 @@ class Evaluation:
                 on_epoch=partial(on_epoch, before),
                 check_stop=self._run.check_stop,
                 velocity=velocity if self.config.staging == "with_momentum" else None,
-                labeller=self.controls.labeller if trial.condition.labels == "online" else None,
+                labeller=self.controls.labeller if self._labelled_anew(trial.condition) else None,
+                replay=replay,
             )
             before += recipe_of_stage.epochs
         return [*tests, accuracy(functional, params, *tested, normalize=normalize)]

@@ -75,7 +75,7 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
     def __init__(self, config: C, run: Run) -> None:
         super().__init__(config, run)
         self._gradients = Gradients(run.functional, training=True)
-        self._experts = experts(config.experts, config.trained_to, run)
+        self._experts = experts(config.experts, config.trained_to, run, curriculum=config.expert_curriculum)
 
     @override
     def prepare(self) -> None:
@@ -86,7 +86,7 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
         """Follow experts that go on from there on the real images."""
         networks.prepare()
         config = self.config.experts.model_copy(update={"count": len(networks)})
-        of_stage = experts(config, self.config.trained_to, self.run, networks)
+        of_stage = experts(config, self.config.trained_to, self.run, networks, self.config.expert_curriculum)
         of_stage.prepare()
         self._experts = of_stage
 
@@ -149,7 +149,7 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
 
     @override
     def backward(self, step: StudentStep) -> Readings:
-        student, start, target = self._trained(step.student), step.start, self._target(step)
+        student, start, target = (self._compared(each) for each in (step.student, step.start, self._target(step)))
         loss = trajectory_loss(student, start, target)
         rate, path = step.synthetic.learned["lr"], self.run.steps_path
         if not math.isfinite(loss):
@@ -160,9 +160,10 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
             )
         if self.config.gradient == "unrolled":
             end = step.training.unroll(start, step.synthetic.moving_images, step.labels)
-            trajectory_loss(self._trained(end), start, target).backward()
+            trajectory_loss(self._compared(end), start, target).backward()
         elif self._may_follow(loss):
-            self._follow(step.synthetic, step.pull_back(trajectory_slope(student, start, target)))
+            slope = self._slope(step.student, step.start, self._target(step))
+            self._follow(step.synthetic, step.pull_back(slope))
         else:
             step.synthetic.rest()
         distance = squared_distance(student, target).sqrt()
@@ -218,9 +219,13 @@ class TrajectoryMatching(Method[C, StudentStep], Stageable):
             rows += batches(images, batch, generator)
         return rows[: self.config.student_steps]
 
-    def _trained(self, params: Params) -> Params:
+    def _compared(self, params: Params) -> Params:
         """What is compared: trained parameters without buffers."""
         return {name: params[name] for name in self._gradients.names}
+
+    def _slope(self, student: Params, start: Params, target: Params) -> Params:
+        """Slope of the loss in each trained parameter of the student."""
+        return trajectory_slope(*(self._compared(params) for params in (student, start, target)))
 
     def _target(self, step: StudentStep) -> Params:
         if step.expert is None:

@@ -15,18 +15,25 @@ from typing_extensions import override
 
 from ddcore.errors import DataError
 from ddcore.nets.functional import Params
+from ddcore.pretrained.difficulty import Curriculum
 from ddcore.pretrained.pool import Demand, Pool, shared
 from ddcore.pretrained.stage_networks import StageNetworks
 from ddcore.pretrained.store import NetworkStore
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
-from ddcore.spec import ExpertsConfig
+from ddcore.spec import CurriculumConfig, ExpertsConfig
 from ddcore.training import trainer
 from ddcore.training.flatness import Flatness
 from ddcore.training.trainer import OnEpoch
 
 
-def experts(config: ExpertsConfig, epochs: int, run: Run, starts: StageNetworks | None = None) -> Experts:
+def experts(
+    config: ExpertsConfig,
+    epochs: int,
+    run: Run,
+    starts: StageNetworks | None = None,
+    curriculum: CurriculumConfig | None = None,
+) -> Experts:
     """The experts of a configuration, as far as an epoch: one object however often a run asks for them.
 
     Args:
@@ -34,12 +41,13 @@ def experts(config: ExpertsConfig, epochs: int, run: Run, starts: StageNetworks 
         epochs: last epoch that will be asked for, at least 1.
         run: the run that needs them.
         starts: networks that they start from in place of fresh ones.
+        curriculum: which real images each epoch takes; all by default.
 
     Raises:
         ConfigurationError: they do not fit on the disk or into the memory, beside the other networks of the run.
     """
-    key = (config, epochs, None if starts is None else starts.digest())
-    return shared(run, key, lambda: Experts(config, epochs, run, starts))
+    key = (config, epochs, None if starts is None else starts.digest(), curriculum)
+    return shared(run, key, lambda: Experts(config, epochs, run, starts, curriculum))
 
 
 class Experts(Pool):
@@ -53,10 +61,19 @@ class Experts(Pool):
         epochs: last epoch that will be asked for, at least 1.
         run: the run that needs them.
         starts: networks that they start from, at least as many, in place of fresh ones: experts of a later stage.
+        curriculum: which real images each epoch takes; all by default.
     """
 
-    def __init__(self, config: ExpertsConfig, epochs: int, run: Run, starts: StageNetworks | None = None) -> None:
+    def __init__(
+        self,
+        config: ExpertsConfig,
+        epochs: int,
+        run: Run,
+        starts: StageNetworks | None = None,
+        curriculum: CurriculumConfig | None = None,
+    ) -> None:
         self.config = config
+        self._curriculum = None if curriculum is None else Curriculum(curriculum, run)
         self.epochs = epochs
         self._starts = starts
         self._in_memory: dict[int, dict[str, Tensor]] = {}
@@ -67,8 +84,16 @@ class Experts(Pool):
             recipe=config.recipe,
             augmentation=run.strategy,
             **({} if starts is None else {"starts": starts.digest()}),
+            **({} if curriculum is None else {"curriculum": curriculum.model_dump(mode="json")}),
         )
         super().__init__(config.count, epochs, run, store, run.functional)
+
+    @override
+    def prepare(self) -> None:
+        """Have every expert trained, after the networks that say which images it sees."""
+        if self._curriculum is not None and not all(map(self._is_complete, range(len(self)))):
+            self._curriculum.prepare()
+        super().prepare()
 
     @override
     def _demand(self) -> Demand:
@@ -126,11 +151,12 @@ class Experts(Pool):
         )
         try:
             for epoch in range(length, self.epochs + 1):
+                seen = slice(None) if self._curriculum is None else self._curriculum.rows(epoch - 1).to(device)
                 trainer.train(
                     run.functional,
                     params,
-                    images,
-                    labels,
+                    images[seen],
+                    labels[seen],
                     recipe,
                     torch.Generator().manual_seed(stream_seed(index, f"expert/{epoch}")),
                     normalize=run.dataset.normalize,

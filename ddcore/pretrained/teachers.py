@@ -311,6 +311,16 @@ class Teacher:
         """Its architecture."""
         return self._pool.functional
 
+    @property
+    def feature_count(self) -> int:
+        """F, how many features it has."""
+        return self._params["classifier.weight"].shape[1]
+
+    @property
+    def params(self) -> Params:
+        """Its parameters and buffers, which nobody may change."""
+        return self._params
+
     def features(self, images: Tensor) -> Tensor:
         """Features (N, F) float32 of normalised images (N, C, H, W) as they are, differentiable to the images."""
         return self._pool.functional.features(self._params, images, training=False)

@@ -20,6 +20,7 @@ from ddcore.spec.base import (
     regularizer_config,
     sampler_config,
 )
+from ddcore.spec.curriculum import CurriculumConfig
 from ddcore.spec.datasets import DATASETS, DatasetFacts
 from ddcore.spec.decoders import AddressedConfig, IdentityConfig, MosaicConfig
 from ddcore.spec.during import DuringConfig
@@ -47,8 +48,10 @@ from ddcore.spec.methods import (
     IDMConfig,
     KCenterConfig,
     KMeansConfig,
+    LinearGradientConfig,
     MTTConfig,
     NCFMConfig,
+    PADConfig,
     PairsConfig,
     PDDConfig,
     QueueMatchingConfig,
@@ -94,6 +97,7 @@ __all__ = [
     "CMIConfig",
     "ConvNetConfig",
     "CoresetConfig",
+    "CurriculumConfig",
     "DATMConfig",
     "DCConfig",
     "DMConfig",
@@ -118,6 +122,7 @@ __all__ = [
     "KMeansConfig",
     "Labels",
     "LeNetConfig",
+    "LinearGradientConfig",
     "MIMConfig",
     "MLPConfig",
     "MTTConfig",
@@ -125,6 +130,7 @@ __all__ = [
     "MosaicConfig",
     "NCFMConfig",
     "NetworkConfig",
+    "PADConfig",
     "PDDConfig",
     "PairsConfig",
     "Preset",

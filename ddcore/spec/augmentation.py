@@ -13,9 +13,13 @@ AUGMENTERS: Mapping[str, tuple[str, ...]] = {
     "siamese": AUGMENTATIONS,
     "stacked": AUGMENTATIONS,
     "per_image": ("crop", "scale", "rotate", "noise"),
+    "resized_crop": ("crop", "flip"),
     "eight_bit": ("autoaugment", "randaugment", "crop", "flip", "jitter", "cutout"),
 }
 """Ways of augmenting the images that a network is trained on, and the operations that each knows."""
+
+AUTO: frozenset[str] = frozenset({"siamese", "stacked", "resized_crop"})
+"""Those of them that understand ``auto``, all their operations but what a dataset does not survive."""
 
 
 def check_augmentation(value: str, operations: tuple[str, ...] = AUGMENTATIONS, *, auto: bool = True) -> str:

@@ -164,7 +164,7 @@ def networks_trained(job: JobSpec) -> int:
 def networks_scored(job: JobSpec) -> int:
     """Networks that are trained to score the set and its controls."""
     scoring = job.evaluation
-    architectures = range(len(scoring.networks or (job.network,)))
+    architectures = range(len(scoring.architectures(job.network)))
     conditions = sum(len(scoring.conditions(index, job.method.own_labels)) for index in architectures)
     curve = 0 if scoring.worth is None or not scoring.repeats else scoring.worth.sizes * scoring.worth.networks
     return scoring.repeats * conditions + len(scoring.candidates()) + curve
@@ -198,7 +198,8 @@ def _method_depends(job: JobSpec) -> str:
         return job.model_dump_json(exclude={"evaluation", "metrics", "snapshots", "checkpoints"})
     fields = job.method.model_dump(mode="json")
     recipe = fields.get("experts", fields.get("pairs"))
-    return json.dumps([recipe, job.network.model_dump(mode="json"), job.augmentation])
+    seen = [fields["curriculum"]] if "curriculum" in fields else []
+    return json.dumps([recipe, job.network.model_dump(mode="json"), job.augmentation, *seen])
 
 
 def _of_steps(job: JobSpec, load: Load) -> Iterator[Work]:
@@ -224,10 +225,10 @@ def _of_looks(job: JobSpec, data: DataSizes, looks: Sequence[int]) -> Iterator[W
     beside = 0 if during.at is not None else 1 + rules
     trained = len(looks) * images + beside * data.classes * job.ipc
     tested = (len(looks) + beside) * (data.test if during.on == "test" else data.validating(during.validation))
-    network = (job.evaluation.networks or (job.network,))[0]
+    network = job.evaluation.architectures(job.network)[0]
     seen = job.evaluation.passes(during.epochs) * trained
-    yield Work("distilling", network, during.networks * (TRAINING * seen + tested))
-    if job.evaluation.labels == "online":
+    yield Work("distilling", network, during.networks * (job.evaluation.learning_passes * seen + tested))
+    if job.evaluation.labels_batches:
         yield Work("distilling", job.evaluation.teacher.network, during.networks * seen)
     if rules and during.on == "validation":
         chosen_from = data.train - data.validating(during.validation)

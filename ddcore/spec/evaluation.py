@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ddcore.spec.audit import SHARE_OF_JOB
-from ddcore.spec.augmentation import AUGMENTERS, check_augmentation
+from ddcore.spec.augmentation import AUGMENTATIONS, AUGMENTERS, AUTO, check_augmentation
 from ddcore.spec.base import AnyNetwork, NetworkConfig
 from ddcore.spec.catalog import SpecModel
 from ddcore.spec.during import DuringConfig
@@ -31,9 +31,11 @@ from ddcore.spec.worth import WorthConfig
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
 
-Labels = Literal["hard", "soft", "online"]
+Labels = Literal["hard", "soft", "online", "stored"]
 LabelLoss = Literal["kl", "mse_logits"]
 """What networks minimise where a teacher labels every batch."""
+Trains = Literal["network", "head"]
+"""What is trained on a set: whole networks, or linear classifiers on the features of one that is frozen."""
 TeacherMode = Literal["eval", "train"]
 """Whether batch normalisation of a teacher takes its running statistics, or those of the batch that it labels."""
 Control = Literal["random", "herding", "best_coreset", "full"]
@@ -54,6 +56,11 @@ SUBSET = "random/"
 
 DISTILLED = "distilled"
 """What a network is trained on when it is not a control."""
+
+LABEL_BYTES = 2
+"""Of a stored logit."""
+MOST_LABEL_BYTES = 2 * 1024**3
+"""That stored labels of epochs may take: they are in memory as a whole."""
 
 NETWORK_POOLS: Mapping[str, tuple[NetworkConfig, ...]] = {
     "M": (MLPConfig(), ConvNetConfig(), LeNetConfig(), AlexNetConfig(), VGG11Config(), ResNet18Config()),
@@ -108,6 +115,11 @@ class EvaluationConfig(SpecModel):
         "(convnet, the same with swish, alexnet, vgg11, resnet18; all with batch normalisation). "
         "Default: the network of the job.",
     )
+    trains: Trains = Field(
+        "network",
+        description="`network`: networks from scratch. `head`: a linear classifier alone, on the features of "
+        "`teacher`, which stays as it is (linear probing); it is the only architecture then, and the bundle holds it.",
+    )
     repeats: int = Field(3, ge=0, le=100, description="Networks of each architecture; 0 skips scoring.")
     epochs: int = Field(300, ge=1, le=100_000, description="E, see `schedule`.")
     schedule: Schedule = Field(
@@ -116,14 +128,16 @@ class EvaluationConfig(SpecModel):
         "learning rate and a fresh optimiser (DC and its heirs). `drop_once_kept`: likewise, but the momentum is kept "
         "(PDD). `drop_twice`: E epochs; a fifth of the learning rate "
         "after 2 E // 3 and again after 5 E // 6 (IDC). `half_cosine`: E epochs; after e of them the learning rate "
-        "times (1 + cos(pi e / 2 E)) / 2, which ends at half of it (RDED). `halve_four_times`: E epochs; half of the "
-        "learning rate after each fifth of them but the last (NCFM). `constant`: E epochs.",
+        "times (1 + cos(pi e / 2 E)) / 2, which ends at half of it (RDED). `cosine`: likewise with pi e / E, which "
+        "ends at 0. `halve_four_times`: E epochs; half of the rate after each fifth of them but the last (NCFM). "
+        "`constant`: E epochs.",
     )
     optimizer: Literal["sgd", "adam", "adamw"] = Field(
         "sgd",
         description="With `adam`, `lr` defaults to 0.003, `weight_decay` to 0 and `schedule` to `constant`; with "
         "`adamw`, whose weight decay is no part of the gradient, to 0.001, 0.01 and `constant`. Default: `sgd`, but "
-        "`adamw` for `labels` 'online', whose slopes at a high temperature are too flat for SGD at its usual rate.",
+        "`adamw` for `labels` 'online' and 'stored', whose slopes at a high temperature are too flat for SGD at its "
+        "usual rate.",
     )
     lr: float | None = Field(
         0.01, gt=0, description="Learning rate; null for the one that the set learned, as `mtt` scores."
@@ -131,12 +145,13 @@ class EvaluationConfig(SpecModel):
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum (SGD).")
     weight_decay: float = Field(5e-4, ge=0, description="Weight decay.")
     batch_size: int = Field(256, ge=1, description="Images a training step.")
-    augmenter: Literal["siamese", "stacked", "per_image", "eight_bit"] = Field(
+    augmenter: Literal["siamese", "stacked", "per_image", "resized_crop", "eight_bit"] = Field(
         "siamese",
         description="How operations are applied. `siamese`: one for a whole batch, with parameters for every image. "
         "`stacked`: flip and color, one of the others, and cutout (IDC). `per_image`: one for each image, of crop, "
-        "scale, rotate, noise (DC). `eight_bit`: one after the other with one draw for a whole batch of 8-bit images, "
-        "of autoaugment, randaugment, crop, flip, jitter, cutout (DC-bench).",
+        "scale, rotate, noise (DC). `resized_crop`: of each image a part of 8 % of its area or more, enlarged, and "
+        "mirrored half of the time where classes survive it. `eight_bit`: one after the other with one draw for a "
+        "whole batch of 8-bit images, of autoaugment, randaugment, crop, flip, jitter, cutout (DC-bench).",
     )
     augmentation: str | None = Field(
         None,
@@ -169,24 +184,32 @@ class EvaluationConfig(SpecModel):
         description="`hard`: the class of every image, or what the method learned in its place. `soft`: the "
         "probabilities that `teacher` gives every image, also those of controls; the bundle holds them. `online`: what "
         "`teacher` says of every batch after it was augmented and mixed, also of controls (RDED, CIM); the bundle "
-        "holds the teacher.",
+        "holds the teacher. `stored`: the same of the batches of `stored_epochs` epochs, which every network learns, "
+        "in half precision; the bundle holds these labels and no teacher (SRe2L, FADRM).",
+    )
+    stored_epochs: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="With `labels` 'stored', epochs whose labels are stored; trainings of more epochs begin with the "
+        "first again. Default: all. They take 2 bytes for each class of each image of each epoch, at most 2 GiB.",
     )
     temperature: float = Field(
         1.0,
         gt=0,
         description="Temperature of the labels of a teacher, and of the networks that learn from them (RDED, SRe2L: "
-        "20, with AdamW). Default: 1, but 20 for `labels` 'online'. `label_loss` 'mse_logits' takes none.",
+        "20, with AdamW). Default: 1, but 20 for `labels` 'online' and 'stored'. `label_loss` 'mse_logits' takes none.",
     )
     label_loss: LabelLoss = Field(
         "kl",
-        description="With `labels` 'online', what networks minimise. `kl`: divergence of their softened outputs from "
-        "those of the teacher, mean over the images, without the factor of the squared temperature (RDED). "
+        description="With `labels` 'online' or 'stored', what networks minimise. `kl`: divergence of their softened "
+        "outputs from those of the teacher, mean over images, without the factor of the squared temperature (RDED). "
         "`mse_logits`: mean squared difference of the logits (CIM).",
     )
     teacher_mode: TeacherMode = Field(
         "eval",
-        description="With `labels` 'online', what batch normalisation of the teacher takes: its running statistics "
-        "(`eval`), or those of the batch that it labels (`train`, SRe2L++).",
+        description="With `labels` 'online' or 'stored', what batch normalisation of the teacher takes: its running "
+        "statistics (`eval`), or those of the batch that it labels (`train`, SRe2L++).",
     )
     teacher: TeacherConfig = Field(
         default_factory=TeacherConfig,
@@ -236,7 +259,37 @@ class EvaluationConfig(SpecModel):
     @property
     def needs_teacher(self) -> bool:
         """Whether anything asked for takes a network trained on the real images."""
-        return self.labels != "hard" or "label_robust" in self.scores or self._scores("herding") or self.chooses
+        rules = self._scores("herding") or self.chooses
+        return self.keeps_teacher or self.labels != "hard" or "label_robust" in self.scores or rules
+
+    @property
+    def keeps_teacher(self) -> bool:
+        """Whether nobody can train on the set without that network, so that the bundle holds it."""
+        return self.labels == "online" or self.trains == "head"
+
+    @property
+    def labels_batches(self) -> bool:
+        """Whether a teacher labels batches after they were augmented, rather than images."""
+        return self.labels in ("online", "stored")
+
+    @property
+    def labelled_epochs(self) -> int:
+        """Epochs whose labels are stored, where they are."""
+        passes = self.passes(self.epochs)
+        return min(self.stored_epochs or passes, passes)
+
+    @property
+    def learning_passes(self) -> int:
+        """Work of an image that is trained on: a frozen network is gone through forward only."""
+        return 1 if self.trains == "head" else TRAINING
+
+    def architectures(self, network: NetworkConfig) -> tuple[NetworkConfig, ...]:
+        """Architectures to train.
+
+        Args:
+            network: that of the job.
+        """
+        return (self.teacher.network,) if self.trains == "head" else self.networks or (network,)
 
     @property
     def chooses(self) -> bool:
@@ -394,21 +447,40 @@ class EvaluationConfig(SpecModel):
         if self.worth is not None and self.labels == "soft":
             labelled += self.worth.networks * data.classes * sum(self.curve(job.ipc, min(data.counts)))
         sizes = {DISTILLED: distilled if self.labels != "soft" and own is None else 0, EIGHT_BIT: 0, "full": data.train}
-        for index in range(len(self.networks or (job.network,))):
+        for index in range(len(self.architectures(job.network))):
             soft = [condition for condition in self.conditions(index, own) if condition.labels == "soft"]
             labelled += self.repeats * sum(sizes.get(condition.set, stored) for condition in soft)
         return labelled
 
     def labelled_in_batches(self, job: JobSpec, data: DataSizes) -> float:
         """Images that the teacher labels while networks learn them, and the test images, which its accuracy is of."""
+        if self.labels == "stored":
+            return self._labelled_to_store(job, data) + data.test
         if self.labels != "online":
-            return 0
+            return data.test if self.keeps_teacher else 0
         sizes = (self._finished(job, data), data.classes * job.ipc, data.train)
         trained = sum(
             self.images_trained(index, *sizes, job.method.shares(job.ipc), labels="online")
-            for index in range(len(self.networks or (job.network,)))
+            for index in range(len(self.architectures(job.network)))
         )
         return trained + self._trained_on_curve(job, data) + data.test
+
+    def _labelled_to_store(self, job: JobSpec, data: DataSizes) -> float:
+        """Those of the set once, of each network's control for itself; of the full set, whose labels nobody stores."""
+        stored, smallest = data.classes * job.ipc, min(data.counts)
+        total = self._finished(job, data) + len(self.candidates()) * stored
+        networks = 0 if self.worth is None else self.worth.networks
+        total += networks * data.classes * sum(self.curve(job.ipc, smallest))
+        full = 0
+        for index in range(len(self.architectures(job.network))):
+            for condition in (c for c in self.conditions(index) if c.labels == "stored"):
+                if condition.set == "full":
+                    full += self.repeats * data.train
+                elif condition.set not in (DISTILLED, EIGHT_BIT):
+                    total += self.repeats * stored
+                elif not condition.augmented:
+                    total += self.repeats * self._finished(job, data)
+        return self.labelled_epochs * total + self.passes(self.epochs_on("full", data.train)) * full
 
     def _trained_on_curve(self, job: JobSpec, data: DataSizes) -> float:
         """Images that networks on random subsets are trained on, for the worth of the set."""
@@ -418,24 +490,25 @@ class EvaluationConfig(SpecModel):
     def image_passes(self, job: JobSpec, data: DataSizes) -> Iterator[tuple[NetworkConfig, float]]:
         """Work of training and testing, architecture by architecture."""
         sizes = (self._finished(job, data), data.classes * job.ipc, data.train)
-        for index, network in enumerate(self.networks or (job.network,)):
+        for index, network in enumerate(self.architectures(job.network)):
             trained = self.images_trained(index, *sizes, job.method.shares(job.ipc))
             tests = self.repeats * len(self.conditions(index, job.method.own_labels)) * self.tests * data.test
             if index == 0:
                 trained += self._trained_on_curve(job, data)
                 tests += self.networks_of_curve(job.ipc, min(data.counts)) * self.tests * data.test
                 tests += len(self.candidates()) * data.validating(VALIDATION)
-            yield network, TRAINING * trained + tests
+            yield network, self.learning_passes * trained + tests
 
     def batches(self, job: JobSpec, data: DataSizes) -> Iterator[Batch]:
         """Of each architecture, a batch to train on and the test images."""
         sizes = dict.fromkeys((DISTILLED, EIGHT_BIT), self._finished(job, data)) | {"full": data.train}
         largest = max(sizes.get(condition.set, data.classes * job.ipc) for condition in self.conditions(0))
         largest = max(largest, data.classes * max(self.curve(job.ipc, min(data.counts)), default=0))
-        for network in (self.networks or (job.network,)) if self.repeats else ():
-            yield Batch(network, min(self.batch_size, largest), 1, whole=True)
+        frozen = self.trains == "head"
+        for network in self.architectures(job.network) if self.repeats else ():
+            yield Batch(network, min(self.batch_size, largest), 0 if frozen else 1, whole=not frozen)
             yield Batch(network, data.scored(max(data.test, self.chooses * data.validating(VALIDATION))))
-        if self.labels == "online":
+        if self.labels_batches:
             together = self.teacher_mode == "train"
             yield Batch(self.teacher.network, min(self.batch_size, largest), whole=together)
             yield Batch(self.teacher.network, data.scored(data.test))
@@ -458,6 +531,14 @@ class EvaluationConfig(SpecModel):
                 "in stages; use 'together', another protocol, or a method that does (`seqmatch`, `pdd`)"
             )
             yield Problem("/evaluation/staging", "no_stages_to_train_in", detail)
+        if self.trains == "head" and self.networks not in ((), (self.teacher.network,)):
+            named = ", ".join(f"`{network.name}`" for network in self.networks)
+            detail = (
+                f"`trains` is 'head', a linear classifier on the features of the teacher "
+                f"(`{self.teacher.network.name}`), but `networks` names {named}; set `evaluation.teacher.network`, and "
+                "leave `networks` out"
+            )
+            yield Problem("/evaluation/networks", "head_of_the_teacher", detail)
         yield from self._impossible_labels(job)
         if self.worth is not None and self.staging != "together":
             detail = (
@@ -496,35 +577,71 @@ class EvaluationConfig(SpecModel):
     def _impossible_labels(self, job: JobSpec) -> Iterator[Problem]:
         """Labels of each batch that a teacher cannot give, or that nobody would learn."""
         own, norm = job.method.own_labels, getattr(self.teacher.network, "norm", "none")
-        if self.labels == "online" and own is not None:
+        if self.labels_batches and own is not None:
             detail = (
-                f"`labels` is 'online', but `{job.method.name}` learns labels of its own, which its images are to be "
-                f"learned with (`labels` of the method is '{own}'); use `method.labels`: 'hard', or "
+                f"`labels` is '{self.labels}', but `{job.method.name}` learns labels of its own, which its images are "
+                f"to be learned with (`labels` of the method is '{own}'); use `method.labels`: 'hard', or "
                 "`evaluation.labels`: 'hard'"
             )
             yield Problem("/evaluation/labels", "labels_learned", detail)
-        if self.labels == "online" and self.lr is None:
+        if self.labels_batches and self.lr is None:
             detail = (
                 f"`lr` is null, the learning rate that the set learned with its classes (protocol '{self.protocol}'), "
-                "but `labels` is 'online', whose slopes are others; give `evaluation.lr` (0.001 is usual, with "
+                f"but `labels` is '{self.labels}', whose slopes are others; give `evaluation.lr` (0.001 is usual, with "
                 "`optimizer`: 'adamw')"
             )
             yield Problem("/evaluation/lr", "learning_rate_of_other_labels", detail)
         for name, usual in (("label_loss", "kl"), ("teacher_mode", "eval")):
             value = getattr(self, name)
-            if self.labels != "online" and value != usual:
+            if not self.labels_batches and value != usual:
                 detail = (
                     f"`{name}` is '{value}', but `labels` is '{self.labels}', so no teacher labels the batches; use "
                     f"`labels`: 'online', or drop it"
                 )
                 yield Problem(f"/evaluation/{name}", "no_online_labels", detail)
-        if self.labels == "online" and self.teacher_mode == "train" and norm != "batch":
+        yield from self._impossible_to_store(job)
+        if self.labels_batches and self.teacher_mode == "train" and norm != "batch":
             detail = (
                 f"`teacher_mode` is 'train', statistics of each batch, but the teacher `{self.teacher.network.name}` "
                 f"has no batch normalisation (`norm` is '{norm}'); use `teacher_mode`: 'eval', or a network with "
                 "`norm`: 'batch'"
             )
             yield Problem("/evaluation/teacher_mode", "teacher_without_batch_norm", detail)
+
+    def _impossible_to_store(self, job: JobSpec) -> Iterator[Problem]:
+        """Labels of stages, too many of them, and a number of epochs where none are stored."""
+        if self.labels != "stored":
+            if self.stored_epochs is not None:
+                detail = (
+                    f"`stored_epochs` is {self.stored_epochs}, but `labels` is '{self.labels}', so no labels of epochs "
+                    "are stored; use `labels`: 'stored', or drop it"
+                )
+                yield Problem("/evaluation/stored_epochs", "no_stored_labels", detail)
+            return
+        if self.staging != "together":
+            detail = (
+                f"`labels` is 'stored', of epochs on the whole set, but networks learn it in stages (`staging` is "
+                f"'{self.staging}'); use `staging`: 'together', or `labels`: 'online'"
+            )
+            yield Problem("/evaluation/labels", "stored_labels_of_stages", detail)
+        if job.facts is not None:
+            data = DataSizes.of(job.facts)
+            too_large = self.labels_too_large(self._finished(job, data), data.classes)
+            if too_large is not None:
+                yield Problem("/evaluation/stored_epochs", "labels_too_large", too_large)
+
+    def labels_too_large(self, images: int, classes: int) -> str | None:
+        """Say that the labels of so many images would take too much room; nothing where they do not."""
+        of_epoch = LABEL_BYTES * images * classes
+        if self.labelled_epochs * of_epoch <= MOST_LABEL_BYTES:
+            return None
+        most = MOST_LABEL_BYTES // of_epoch
+        way_out = f"choose `stored_epochs` of 1 to {most}, or " if most else ""
+        return (
+            f"labels of {self.labelled_epochs} epochs of {images} images in {classes} classes take "
+            f"{self.labelled_epochs * of_epoch / 1024**3:.1f} GiB, and {MOST_LABEL_BYTES / 1024**3:.0f} GiB is the "
+            f"most that a bundle holds of them; {way_out}use `labels`: 'online', whose teacher takes less"
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -536,7 +653,7 @@ class EvaluationConfig(SpecModel):
         if not isinstance(name, str) or name not in PROTOCOLS:
             return data
         protocol: dict[str, Any] = dict(PROTOCOLS[name].fields)
-        if {**protocol, **data}.get("labels") == "online":
+        if {**protocol, **data}.get("labels") in ("online", "stored"):
             usual = {} if "optimizer" in data else {"optimizer": "adamw", **ADAMW}
             protocol = {**ONLINE, **usual, **protocol}
         optimizer = {"adam": ADAM, "adamw": ADAMW}.get(str(data.get("optimizer")), {})
@@ -567,10 +684,10 @@ class EvaluationConfig(SpecModel):
     @classmethod
     def _operations(cls, value: str | None, info: ValidationInfo) -> str | None:
         augmenter = info.data.get("augmenter", "siamese")
-        known, auto = AUGMENTERS[augmenter], augmenter in ("siamese", "stacked")
+        known = AUGMENTERS[augmenter]
         if value is not None:
-            return check_augmentation(value, known, auto=auto)
-        if not auto:
+            return check_augmentation(value, known, auto=augmenter in AUTO)
+        if known != AUGMENTATIONS:
             raise ValueError(
                 f"the operations of a job are not for the augmenter '{augmenter}'; give `evaluation.augmentation`: "
                 f"some of {', '.join(known)} joined by '_', or 'none'"

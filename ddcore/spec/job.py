@@ -87,8 +87,8 @@ class JobSpec(SpecModel):
         "real",
         description="Start from random real images; from noise, N(0, 1), or small and uniform for `bptt`, or of norm 1 "
         "for `rat_bptt`; or from the real images nearest to the centroids of their class's clusters in the features of "
-        "a random network. Default: `real`, but `noise` for `bptt`, `rat_bptt`, `dc` and `cafe`, and `k_means` for "
-        "`dream`.",
+        "a random network. Default: `real`, but `noise` for `bptt`, `rat_bptt`, `dc`, `cafe`, `sre2l` and "
+        "`linear_gradient`, and `k_means` for `dream`.",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Everything random follows from it.")
     precision: Literal["auto", "fp32", "bf16"] = Field(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Schedule = Literal["drop_once", "drop_once_kept", "drop_twice", "halve_four_times", "half_cosine", "constant"]
+Schedule = Literal["drop_once", "drop_once_kept", "drop_twice", "halve_four_times", "half_cosine", "cosine", "constant"]
 """How the learning rate falls over a training; see :class:`ddcore.spec.EvaluationConfig`."""
 
 
@@ -166,6 +166,22 @@ PROTOCOLS: Mapping[str, Protocol] = {
             "batch_size": 50,
             "augmentation": "auto",
             "tests": 4,
+        },
+    ),
+    "linear_probe": Protocol(
+        "1000 epochs of a linear classifier alone, on the features of a frozen network, each image cropped for itself",
+        "Cazenavette, Torralba & Sitzmann, Linear Gradient Matching, NeurIPS 2025 (arXiv 2511.16674)",
+        {
+            "repeats": 5,
+            "epochs": 1000,
+            "trains": "head",
+            "schedule": "cosine",
+            "optimizer": "adam",
+            "lr": 0.001 * 100 / 256,
+            "weight_decay": 0.0,
+            "batch_size": 100,
+            "augmenter": "resized_crop",
+            "augmentation": "auto",
         },
     ),
     "mtt": Protocol(

@@ -141,13 +141,16 @@ class TrainingProtocol(Outcome):
     augmentation: tuple[str, ...] = Field((), description="Operations on the training images.")
     augmenter: str | None = Field(None, description="How they are applied.")
     cutmix: float | None = Field(None, description="Probability that a batch is mixed.")
-    labels: Literal["hard", "soft", "online"] | None = Field(
-        None, description="That the distilled set was learned with: of images, or of every batch (`online`)."
+    labels: Literal["hard", "soft", "online", "stored"] | None = Field(
+        None, description="That the distilled set was learned with: of images, or of every batch (`online`, `stored`)."
     )
     temperature: float | None = Field(None, description="Of the labels of a teacher; null where they have none.")
     label_loss: str | None = Field(None, description="What was minimised, where a teacher labelled every batch.")
     teacher_mode: str | None = Field(
         None, description="Whether batch normalisation of that teacher took running statistics (`eval`)."
+    )
+    trains: str | None = Field(
+        None, description="`head`, where a linear classifier alone was, on the features of the teacher."
     )
     scored_on: str | None = None
     stages: StagedTraining | None = Field(None, description="Where networks learned the set in stages.")
@@ -162,6 +165,13 @@ class TeacherReport(Outcome):
     dtype: str | None = Field(None, description="`float16` or `float32`, of its weights: those that labelled.")
     mode: str | None = Field(None, description="`eval` or `train`: statistics that its batch normalisation took.")
     bytes: int | None = Field(None, description="Size of `teacher.safetensors`.")
+
+
+class LabelsReport(Outcome):
+    """A teacher's labels of every batch of some epochs, in the place of the teacher."""
+
+    epochs: int | None = Field(None, description="Whose batches were labelled.")
+    bytes: int | None = Field(None, description="Size of `labels.safetensors`.")
 
 
 class RobustScores(Outcome):
@@ -269,6 +279,7 @@ class Results(Mapping[str, Any], ArchitectureScores):
         None, description="Size of `distilled.safetensors`, the images as they are delivered; null in older results."
     )
     teacher: TeacherReport | None = Field(None, description="That labelled every batch, where one did.")
+    labels: LabelsReport | None = Field(None, description="Labels of epochs that the bundle holds, where it does.")
     epochs: int | None = Field(None, description="`evaluation.epochs`.")
     checkpoint: str | None = Field(None, description="Images of which moment were scored: `last` or `best`.")
     at_step: int | None = Field(None, description="The step that they are of, where that is not the last one.")

@@ -51,6 +51,7 @@ def recipe_of(
         cutmix=config.cutmix,
         temperature=config.temperature,
         label_loss=config.label_loss,
+        trains=config.trains,
     )
     return scheduled(recipe, config, config.epochs)
 
@@ -65,7 +66,8 @@ def scheduled(recipe: Recipe, config: EvaluationConfig, epochs: int) -> Recipe:
         return replace(recipe, drops=(2 * epochs // 3, 5 * epochs // 6), drop_factor=0.2, restarts=False)
     if config.schedule == "halve_four_times":
         return replace(recipe, drops=tuple(n * epochs // 5 for n in range(1, 5)), drop_factor=0.5, restarts=False)
-    return replace(recipe, drops=(), half_cosine=config.schedule == "half_cosine")
+    half, whole = (config.schedule == name for name in ("half_cosine", "cosine"))
+    return replace(recipe, drops=(), half_cosine=half, cosine=whole)
 
 
 def described(config: EvaluationConfig, recipe: Recipe, labels: Labels) -> TrainingProtocol:
@@ -76,12 +78,15 @@ def described(config: EvaluationConfig, recipe: Recipe, labels: Labels) -> Train
         recipe: made of it.
         labels: that the distilled set is learned with.
     """
-    softened = labels == "soft" or (labels == "online" and config.label_loss == "kl")
+    of_batches = labels in ("online", "stored")
+    softened = labels == "soft" or (of_batches and config.label_loss == "kl")
     optional: dict[str, str] = {}
-    if labels == "online":
+    if of_batches:
         optional = {"label_loss": config.label_loss, "teacher_mode": config.teacher_mode}
-    if recipe.half_cosine:
-        optional["lr_schedule"] = "half_cosine"
+    if recipe.half_cosine or recipe.cosine:
+        optional["lr_schedule"] = config.schedule
+    if recipe.trains == "head":
+        optional["trains"] = recipe.trains
     drops = LearningRateDrops(after_passes=recipe.drops, factor=recipe.drop_factor, clears_momentum=recipe.restarts)
     return TrainingProtocol(
         name=config.protocol,

@@ -13,9 +13,9 @@ width 64 on 8 x 8 images, 1.8 times slower for ConvNet-3 of width 128 on 32 x 32
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ from ddcore.data.sampling import batches
 from ddcore.errors import DivergedError
 from ddcore.formulas import label_losses
 from ddcore.nets.functional import Functional, Params
-from ddcore.spec.evaluation import LabelLoss
+from ddcore.spec.evaluation import LabelLoss, Trains
 from ddcore.training.flatness import Flatness, flatten_
 from ddcore.training.optimizers import SGD, Adam, AdamW, Optimizer, Velocity
 
@@ -38,6 +38,16 @@ OnEpoch = Callable[[int], None]
 """Told the number of passes made."""
 Labeller = Callable[[Tensor], Tensor]
 """A teacher's logits (N, classes) float32, as constants, of normalised images (N, C, H, W) as a network sees them."""
+
+
+class Replay(Protocol):
+    """Batches that were labelled before, to be seen again: see :class:`ddcore.training.stored_labels.StoredLabels`."""
+
+    def generator(self, epoch: int) -> Generator:
+        """What makes the batches of an epoch, from 1, again; on the CPU."""
+
+    def of(self, epoch: int, first: int, count: int) -> Tensor:
+        """A teacher's logits (count, classes) float32 of so many images that an epoch takes, from one on."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +65,15 @@ class Recipe:
         drop_factor: positive.
         restarts: whether the optimiser forgets its state (the momentum) when the rate drops.
         half_cosine: whether the rate is lr (1 + cos(pi e / 2 epochs)) / 2 after e passes, and ends at half of ``lr``.
+        cosine: whether it is lr (1 + cos(pi e / epochs)) / 2 after e passes, and ends at 0.
         strategy: operations of augmentation; empty for none.
         augmenter: how they are applied.
         cutmix: probability that an augmented batch is mixed with itself (beta 1).
         temperature: what logits are divided by before their softmax meets the labels.
         flatness: of the minimum that is looked for, at the price of a second pass a step; ``None`` for any.
         label_loss: what is minimised where a teacher labels the batches; ``mse_logits`` takes no temperature.
+        trains: all parameters, or those of the linear classifier alone; the others, and the running statistics of batch
+            normalisation, then stay as they are.
     """
 
     epochs: int
@@ -73,12 +86,14 @@ class Recipe:
     drop_factor: float = 0.1
     restarts: bool = True
     half_cosine: bool = False
+    cosine: bool = False
     strategy: Strategy = ()
     augmenter: Augmenter = siamese
     cutmix: float = 0.0
     temperature: float = 1.0
     flatness: Flatness | None = None
     label_loss: LabelLoss = "kl"
+    trains: Trains = "network"
 
 
 def train(
@@ -94,6 +109,7 @@ def train(
     check_stop: Callable[[], None] | None = None,
     velocity: Velocity | None = None,
     labeller: Labeller | None = None,
+    replay: Replay | None = None,
 ) -> Velocity:
     """Train a network in place.
 
@@ -111,6 +127,7 @@ def train(
         check_stop: called after each step; may raise to end training.
         velocity: what the optimiser of an earlier training arrived at, to go on with; at rest by default.
         labeller: labels every batch, augmented and mixed, in the place of ``labels``.
+        replay: likewise, of batches that it makes in the place of ``generator``.
 
     Returns:
         What the optimiser arrived at.
@@ -121,7 +138,7 @@ def train(
     device = functional.compute.device
     generator = _on_host(generator)
     images, labels = images.to(device), labels.to(device)
-    weights = [params[name].requires_grad_() for name in functional.names]
+    weights = [params[name].requires_grad_() for name in _trained(functional, recipe)]
     try:
         optimizer = _optimizer(weights, recipe, recipe.lr)
         if velocity:
@@ -130,15 +147,13 @@ def train(
                 for place, known in velocity.items()
             }
         for epoch in range(1, recipe.epochs + 1):
-            for rows in batches(len(images), recipe.batch_size, generator):
-                rows = rows.to(device)
-                batch, targets = images[rows], labels[rows]
-                batch = batch if normalize is None else normalize(batch)
-                batch = recipe.augmenter(batch, recipe.strategy, generator)
-                if recipe.cutmix > 0:
-                    batch, targets = cutmix(batch, targets, functional.classes, generator, probability=recipe.cutmix)
+            source, taken = generator if replay is None else replay.generator(epoch), 0
+            for batch, targets in seen(images, labels, recipe, functional.classes, source, normalize):
                 of_teacher = None if labeller is None else labeller(batch)
-                loss = _loss(functional.logits(params, batch), targets, of_teacher, recipe)
+                if replay is not None:
+                    of_teacher = replay.of(epoch, taken, len(batch)).to(device)
+                taken += len(batch)
+                loss = _loss(_logits(functional, params, batch, recipe), targets, of_teacher, recipe)
                 optimizer.zero_grad()
                 loss.backward()
                 if recipe.flatness is not None:
@@ -151,12 +166,45 @@ def train(
                 optimizer = _with_lower_rate(optimizer, weights, recipe, recipe.drops.count(epoch))
             if recipe.half_cosine:
                 optimizer.lr = recipe.lr * (1 + math.cos(math.pi * epoch / (2 * recipe.epochs))) / 2
+            if recipe.cosine:
+                optimizer.lr = recipe.lr * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
             if on_epoch is not None:
                 on_epoch(epoch)
         return optimizer.velocity
     finally:
         for weight in weights:
             weight.requires_grad_(False).grad = None
+
+
+def seen(
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    classes: int,
+    generator: Generator,
+    normalize: Callable[[Tensor], Tensor] | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of one pass as a network sees them: shuffled, normalised, augmented and mixed.
+
+    Args:
+        images: see :func:`train`, on the device of the network.
+        labels: likewise.
+        recipe: how to train.
+        classes: how many there are.
+        generator: on the CPU; decides everything.
+        normalize: see :func:`train`.
+
+    Yields:
+        Images (n, C, H, W) in normalised units, and their labels.
+    """
+    for rows in batches(len(images), recipe.batch_size, generator):
+        rows = rows.to(images.device)
+        batch, targets = images[rows], labels[rows]
+        batch = batch if normalize is None else normalize(batch)
+        batch = recipe.augmenter(batch, recipe.strategy, generator)
+        if recipe.cutmix > 0:
+            batch, targets = cutmix(batch, targets, classes, generator, probability=recipe.cutmix)
+        yield batch, targets
 
 
 @torch.no_grad()
@@ -188,6 +236,19 @@ def accuracy(
     return 100.0 * int(correct) / len(labels)
 
 
+def _trained(functional: Functional, recipe: Recipe) -> tuple[str, ...]:
+    """Names of the parameters that a recipe changes."""
+    return functional.names if recipe.trains == "network" else ("classifier.weight", "classifier.bias")
+
+
+def _logits(functional: Functional, params: Params, batch: Tensor, recipe: Recipe) -> Tensor:
+    """Logits of a batch, differentiable to what the recipe changes."""
+    if recipe.trains == "network":
+        return functional.logits(params, batch)
+    features = functional.features_no_grad(params, batch, training=False)
+    return F.linear(features, params["classifier.weight"], params["classifier.bias"])
+
+
 def _loss(logits: Tensor, targets: Tensor, of_teacher: Tensor | None, recipe: Recipe) -> Tensor:
     """How far a network is from the labels, or from what the teacher says of the same images where there is one."""
     if of_teacher is None:
@@ -209,11 +270,11 @@ def _flatten(
     """Replace the gradients by those towards a flat minimum; the statistics of batch normalisation move only once."""
     if recipe.flatness is None:
         raise ValueError("the recipe looks for no flat minimum")
-    names = functional.names
+    names = _trained(functional, recipe)
     again = {name: value if name in names else value.clone() for name, value in params.items()}
 
     def slopes_again() -> None:
-        _loss(functional.logits(again, batch), targets, of_teacher, recipe).backward()
+        _loss(_logits(functional, again, batch, recipe), targets, of_teacher, recipe).backward()
 
     flatten_(weights, slopes_again, recipe.flatness)
 

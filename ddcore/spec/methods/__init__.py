@@ -18,6 +18,7 @@ from ddcore.spec.methods.dc import DCConfig, DSAConfig, GradientMatchingConfig
 from ddcore.spec.methods.dm import DMConfig, FeatureMatchingConfig
 from ddcore.spec.methods.idc import DREAMConfig, IDCConfig
 from ddcore.spec.methods.idm import BACONConfig, IDMConfig, QueueMatchingConfig
+from ddcore.spec.methods.linear_gradient import LinearGradientConfig
 from ddcore.spec.methods.ncfm import NCFMConfig, PairsConfig
 from ddcore.spec.methods.rat_bptt import RatBPTTConfig
 from ddcore.spec.methods.rded import CIMConfig, RDEDConfig
@@ -25,6 +26,7 @@ from ddcore.spec.methods.sre2l import FADRMConfig, RecoveringConfig, SRe2LConfig
 from ddcore.spec.methods.staged import PDDConfig, SeqMatchConfig, StagedConfig
 from ddcore.spec.methods.trajectory import ExpertsConfig, MTTConfig, TESLAConfig, TrajectoryConfig
 from ddcore.spec.methods.trajectory_datm import DATMConfig
+from ddcore.spec.methods.trajectory_pad import PADConfig
 
 import_modules(__name__, __path__)
 
@@ -49,8 +51,10 @@ __all__ = [
     "IDMConfig",
     "KCenterConfig",
     "KMeansConfig",
+    "LinearGradientConfig",
     "MTTConfig",
     "NCFMConfig",
+    "PADConfig",
     "PDDConfig",
     "PairsConfig",
     "QueueMatchingConfig",

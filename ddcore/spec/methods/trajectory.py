@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from ddcore.spec.base import MethodConfig, method_config
 from ddcore.spec.catalog import SpecModel
+from ddcore.spec.curriculum import CurriculumConfig
 from ddcore.spec.errors import Problem
 from ddcore.spec.memory import Batch
 from ddcore.spec.work import TRAINING, TWICE, WAY_BACK, DataSizes, Load
@@ -161,6 +162,11 @@ class TrajectoryConfig(MethodConfig):
         return dict(limit for rate, limit in limits.items() if rate not in self.model_fields_set)
 
     @property
+    def expert_curriculum(self) -> CurriculumConfig | None:
+        """Which real images each epoch of the experts takes; all of them, by default."""
+        return None
+
+    @property
     def reach(self) -> int:
         """Last epoch of an expert that a window can end at."""
         return self.max_start - 1 + self.expert_epochs
@@ -220,7 +226,11 @@ class TrajectoryConfig(MethodConfig):
     def pretraining_passes(self, job: JobSpec, data: DataSizes) -> float:  # noqa: ARG002 - experts see real images
         """Training of the experts."""
         of_step = TRAINING * (2 if self.experts.rho else 1)
-        return of_step * self.experts.count * self.trained_to * data.train
+        return of_step * self.experts.count * self._images_of_expert(data)
+
+    def _images_of_expert(self, data: DataSizes) -> int:
+        """Real images that an expert sees, all epochs counted."""
+        return self.trained_to * data.train
 
     @property
     def networks_pretrained(self) -> int:

@@ -106,6 +106,7 @@ class DATMConfig(TrajectoryConfig):
             yield Problem("/method/min_start", "empty_window", detail)
         if job.init != "real":
             detail = (
-                f"`datm` begins with real images that experts classify right, but `init` is '{job.init}'; use 'real'"
+                f"`{self.name}` begins with real images that experts classify right, but `init` is '{job.init}'; use "
+                "'real'"
             )
             yield Problem("/init", "starts_real", detail)

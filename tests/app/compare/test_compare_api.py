@@ -42,7 +42,10 @@ class TestDocument:
     def test_table(self, api: Api, add_job: AddJob) -> None:
         jobs = [
             add_job(spec=spec_of(), name='a "name", with commas', results=results([60, 62])),
-            add_job(spec=spec_of(evaluation={"epochs": 5}), results={**results([60]), "teacher": {"bytes": 2048}}),
+            add_job(
+                spec=spec_of(evaluation={"epochs": 5}),
+                results={**results([60]), "teacher": {"bytes": 2048}, "labels": {"epochs": 3, "bytes": 512}},
+            ),
         ]
         answer = api.get("/v1/jobs:compare.csv", params={"ids": ",".join(jobs)})
         assert answer.headers["content-type"].startswith("text/csv")
@@ -50,6 +53,7 @@ class TestDocument:
         assert (first["id"], first["name"]) == (jobs[0], 'a "name", with commas')
         assert (first["accuracy"], first["accuracy_std"], second["accuracy"]) == ("61.0", "1.0", "60.0")
         assert (first["teacher_bytes"], second["teacher_bytes"]) == ("", "2048")
+        assert (first["label_bytes"], second["label_bytes"]) == ("", "512")
         assert (first["evaluation.epochs"], second["evaluation.epochs"]) == ("300", "5")
 
 

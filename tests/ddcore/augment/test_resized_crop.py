@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator
 
-from ddcore.augment.resized_crop import ResizedCrop
+from ddcore.augment.resized_crop import ResizedCrop, ResizedCrops
 
 SHAPE = (1, 12, 16)
 
@@ -55,3 +55,51 @@ def test_the_part_is_enlarged_mirrored_and_rolled() -> None:
 def test_it_is_differentiable(mirrored: bool) -> None:
     images = torch.rand(2, 1, 4, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(ResizedCrop(0, 1, 3, 2, mirrored=mirrored, down=1, right=0), images)
+
+
+def each(count: int, smallest: float = 0.08, *, flip: bool = True) -> ResizedCrops:
+    return ResizedCrops.draw(count, SHAPE, smallest, Generator().manual_seed(0), flip=flip)
+
+
+def test_every_image_has_a_part_of_its_own_that_is_as_those_of_batches_are() -> None:
+    crops = each(500)
+    assert len(crops) == 500
+    assert bool(((crops.top >= 0) & (crops.top + crops.height <= 12)).all())
+    assert bool(((crops.left >= 0) & (crops.left + crops.width <= 16)).all())
+    assert bool(((crops.height + 0.5) * (crops.width + 0.5) >= 0.08 * 192).all())
+    assert bool(((crops.width - 0.5) / (crops.height + 0.5) <= 4 / 3).all())
+    assert bool(((crops.width + 0.5) / (crops.height - 0.5) >= 3 / 4).all())
+    assert set(crops.mirrored.tolist()) == {False, True}
+    assert len(set(zip(crops.top.tolist(), crops.left.tolist(), strict=True))) > 50
+    assert not bool(each(50, flip=False).mirrored.any())
+
+
+def test_areas_of_both_kinds_are_spread_alike() -> None:
+    """Means of 500 areas of up to 192 pixels, whose deviation is about 50."""
+    areas = torch.tensor([float(crop.height * crop.width) for crop in drawn(500)])
+    own = each(500)
+    assert abs(float((own.height * own.width).double().mean() - areas.mean())) < 4 * 50 * (2 / 500) ** 0.5
+
+
+def test_a_stripe_gives_its_middle_to_every_image() -> None:
+    crops = ResizedCrops.draw(3, (1, 4, 64), 1.0, Generator().manual_seed(0), flip=False)
+    assert [crops.top.tolist(), crops.left.tolist()] == [[0, 0, 0], [29, 29, 29]]
+    assert [crops.height.tolist(), crops.width.tolist()] == [[4, 4, 4], [5, 5, 5]]
+
+
+def test_each_part_is_what_an_interpolation_makes_of_it() -> None:
+    images = torch.sin(torch.arange(20 * 192, dtype=torch.float64)).view(20, *SHAPE)
+    crops = each(20)
+    seen = crops(images)
+    for number, image in enumerate(images):
+        top, left = int(crops.top[number]), int(crops.left[number])
+        part = image[None, :, top : top + int(crops.height[number]), left : left + int(crops.width[number])]
+        expected = F.interpolate(part, (12, 16), mode="bilinear", align_corners=False)[0]
+        expected = expected.flip(2) if bool(crops.mirrored[number]) else expected
+        torch.testing.assert_close(seen[number], expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(crops[5:9](images[5:9]), seen[5:9])
+
+
+def test_parts_of_each_image_are_differentiable() -> None:
+    images = torch.rand(2, 1, 12, 16, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(each(2), images)

@@ -52,6 +52,10 @@ def test_results_stand_beside_the_control(distilled: Callable[..., Any]) -> None
     assert "The teacher is a convnet (batch) that was trained on all real images for 40 epochs and reaches 93.90 %" in (
         taught
     )
+    frozen = {**distilled().results, "teacher": teacher, "protocol": {"name": "linear_probe", "trains": "head"}}
+    probed = " ".join(card(distilled(results=frozen)).split())
+    assert "a fresh linear classifier on the features of a frozen convnet on the set alone for 300 epochs" in probed
+    assert "do not give these figures: all rows classify its features." in probed
     assert "6 images (3 x 6 x 5) in 3 classes" in text
     assert "1 % of their number" in text
     assert "MIM" in text

@@ -170,6 +170,60 @@ def test_the_teacher_goes_with_the_set_and_labels_alike(fields: dict[str, Any], 
         assert archive.read("teacher.safetensors") == data
 
 
+def test_stored_labels_go_with_the_set_in_the_place_of_the_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The networks on the set learn the labels of the bundle; real images of the controls have a teacher again."""
+    out = made(tmp_path, evaluation={**ONLINE, "labels": "stored", "repeats": 2, "epochs": 3, "stored_epochs": 2})
+    manifest, content = read_manifest(out), bundle.read(out)
+    assert manifest.recipe.stored_labels is not None
+    assert (manifest.recipe.labels, manifest.recipe.label_loss) == ("stored", "kl")
+    assert (manifest.recipe.stored_labels.epochs, manifest.recipe.teacher) == (2, None)
+    assert not (out / "teacher.safetensors").exists()
+    data = (out / "labels.safetensors").read_bytes()
+    assert content.results["labels"] == {"epochs": 2, "bytes": len(data)}
+    assert len(data) > 2 * 2 * 20 * 10
+    assert content.results["teacher"]["accuracy"] > 0
+    assert content.epoch_labels is not None
+    assert content.epoch_labels.logits.shape == (2, 20, 10)
+    again = bundle.train_on(out)
+    for name in ("accuracy", "controls", "protocol", "teacher"):
+        assert again[name] == content.results[name]
+
+    content.epoch_labels.logits.neg_()
+    monkeypatch.setattr("ddcore.bundle.reproduce.read", lambda _: content)
+    otherwise = bundle.train_on(out)
+    assert otherwise["accuracy"]["values"] != again["accuracy"]["values"], "the labels of the bundle decide"
+    assert otherwise["controls"] == again["controls"]
+    document = json.loads((out / "manifest.json").read_text())
+    del document["recipe"]["stored_labels"]
+    (out / "manifest.json").write_text(json.dumps(document))
+    monkeypatch.undo()
+    with pytest.raises(DataError, match=r"`evaluation\.labels`: 'stored', but labels of epochs are missing"):
+        bundle.read(out)
+
+
+def test_the_frozen_network_goes_with_the_set_and_has_the_same_features(tmp_path: Path) -> None:
+    """For classifiers on its features alone: no network is trained again, and the figures are the same."""
+    asked = {"protocol": "linear_probe", "repeats": 2, "epochs": 3, "lr": 0.01, "audit": False}
+    out = made(tmp_path, evaluation={**asked, "teacher": ONLINE["teacher"]})
+    manifest, content = read_manifest(out), bundle.read(out)
+    assert manifest.recipe.teacher is not None
+    assert (manifest.recipe.trains, manifest.recipe.labels, manifest.recipe.label_loss) == ("head", "hard", None)
+    assert manifest.recipe.networks == (manifest.recipe.teacher.network,)
+    assert content.results["network"]["norm"] == "batch"
+    phases = Phases()
+    again = bundle.train_on(out, callback=phases)
+    assert [phase for phase, _ in phases.seen] == ["loading", "evaluating"]
+    for name in ("accuracy", "controls", "protocol"):
+        assert again[name] == content.results[name]
+    document = json.loads((out / "manifest.json").read_text())
+    del document["files"]["teacher.safetensors"]
+    (out / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"`evaluation\.trains`: 'head', but a teacher is missing"):
+        bundle.train_on(out)
+
+
 def test_an_unscored_set_has_its_teacher_and_a_set_without_one_is_refused(tmp_path: Path) -> None:
     out = made(tmp_path, evaluation={**ONLINE, "repeats": 0})
     content = bundle.read(out)

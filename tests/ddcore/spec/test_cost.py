@@ -76,7 +76,8 @@ def measured(job: JobSpec, folder: Path) -> tuple[Passes, int]:
 def check(job: JobSpec, folder: Path) -> None:
     """Hold the passes of every phase, and the peak of memory, against a run."""
     expected, (seen, peak) = predicted(job), measured(job, folder)
-    labelled = job.evaluation.labels == "soft"  # between two phases, so that the sum alone can be held against it
+    # Between two phases, so that the sum alone can be held against it.
+    labelled = job.evaluation.labels in ("soft", "stored")
     for phase in () if labelled else ("pretraining", "distilling", "evaluating"):
         assert expected.passes(phase) == pytest.approx(seen.passes[phase], rel=PASSES_TOLERANCE), phase
     assert sum(seen.passes.values()) == pytest.approx(expected.passes(), rel=PASSES_TOLERANCE)
@@ -132,6 +133,26 @@ def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_
             },
         ),
         ("random", {"evaluation": {"repeats": 1, "epochs": 4, "tests": 2, "networks": ["mlp", "convnet"]}}),
+        (
+            "random",
+            {
+                "evaluation": {
+                    "repeats": 2, "epochs": 3, "labels": "stored", "stored_epochs": 2, "eight_bit": True,
+                    "controls": ["random", "full"], "worth": {"sizes": 2}, "scores": ["augmentation_robust"],
+                    "teacher": {"network": {"name": "convnet", "width": 16}, "epochs": 1},
+                },
+            },
+        ),
+        (
+            "linear_gradient",
+            {
+                "ipc": 30,
+                "evaluation": {
+                    "protocol": "linear_probe", "repeats": 1, "epochs": 2, "during": {"every": 1, "epochs": 1},
+                    "worth": {"sizes": 2}, "teacher": {"network": {"name": "convnet", "width": 16}, "epochs": 1},
+                },
+            },
+        ),
     ],
 )  # fmt: skip
 def test_so_are_those_of_what_no_quick_preset_does(preset: str, fields: dict[str, Any], tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ PUBLISHED = {
     "idc": (3, 1000, "auto", "stacked"), "ncfm": (10, 2000, "auto", "stacked"),
     "mtt": (5, 1000, "auto", "siamese"), "bptt": (10, 300, "none", "siamese"),
     "rded": (3, 300, "auto", "siamese"), "cim": (3, 1000, "auto", "siamese"),
+    "linear_probe": (5, 1000, "auto", "resized_crop"),
     "fadrm": (3, 300, "crop_flip_scale", "siamese"),
     "seqmatch": (5, 1000, "auto", "siamese"), "pdd": (5, 500, "auto", "siamese"),
 }  # fmt: skip
@@ -99,9 +100,10 @@ def test_pools_and_networks_mix() -> None:
         ({"networks": ["N"]}, "/networks/0", "unknown network 'N'"),
         ({"networks": 3}, "/networks", "`networks` is 3"),
         (
-            {"schedule": "cosine"},
+            {"schedule": "linear"},
             "/schedule",
-            "one of 'drop_once', 'drop_once_kept', 'drop_twice', 'halve_four_times', 'half_cosine' or 'constant'",
+            "one of 'drop_once', 'drop_once_kept', 'drop_twice', 'halve_four_times', 'half_cosine', 'cosine' or "
+            "'constant'",
         ),
         ({"optimizer": "lion"}, "/optimizer", "must be one of 'sgd', 'adam' or 'adamw'"),
         ({"lr": 0}, "/lr", "`lr` is 0, but must be greater than 0"),
@@ -109,7 +111,7 @@ def test_pools_and_networks_mix() -> None:
         ({"tests": 0}, "/tests", "must be at least 1"),
         ({"temperature": 0}, "/temperature", "must be greater than 0"),
         ({"full_images": 0}, "/full_images", "must be at least 1"),
-        ({"labels": "both"}, "/labels", "must be one of 'hard', 'soft' or 'online'"),
+        ({"labels": "both"}, "/labels", "must be one of 'hard', 'soft', 'online' or 'stored'"),
         ({"labels": "online", "teacher": None}, "/teacher", "`teacher` is None: input should be a valid dictionary"),
         (
             {"label_loss": "mse_logits"},
@@ -129,6 +131,20 @@ def test_pools_and_networks_mix() -> None:
             "/teacher_mode",
             "the teacher `mlp` has no batch normalisation (`norm` is 'none')",
         ),
+        (
+            {"protocol": "linear_probe", "networks": ["mlp", "lenet"]},
+            "/networks",
+            "`trains` is 'head', a linear classifier on the features of the teacher (`convnet`), but `networks` names "
+            "`mlp`, `lenet`; set `evaluation.teacher.network`, and leave `networks` out",
+        ),
+        (
+            {"stored_epochs": 3},
+            "/stored_epochs",
+            "`stored_epochs` is 3, but `labels` is 'hard', so no labels of epochs are stored; use `labels`: 'stored'",
+        ),
+        ({"trains": "body"}, "/trains", "must be one of 'network' or 'head'"),
+        ({"augmenter": "resized_crop"}, "/augmentation", "give `evaluation.augmentation`: some of crop, flip joined"),
+        ({"augmenter": "resized_crop", "augmentation": "scale"}, "/augmentation", "unknown augmentation 'scale'"),
         ({"controls": ["random", "random"]}, "/controls", "'random' is listed 2 times"),
         ({"scores": ["robust"]}, "/scores/0", "must be one of 'label_robust' or 'augmentation_robust'"),
         ({"teacher": {"epoch": 3}}, "/teacher/epoch", "did you mean `epochs`?"),
@@ -253,6 +269,8 @@ def test_conditions_are_each_trained_once() -> None:
         ({"labels": "soft"}, True),
         ({"labels": "soft", "repeats": 0}, True),
         ({"labels": "online"}, True),
+        ({"labels": "stored"}, True),
+        ({"trains": "head"}, True),
         ({"scores": ("label_robust",)}, True),
         ({"scores": ("augmentation_robust",)}, False),
         ({"controls": ("herding",)}, True),
@@ -267,3 +285,34 @@ def test_a_teacher_is_trained_only_for_what_takes_one(fields: dict[str, Any], ne
 def test_images_are_counted_with_every_epoch_of_every_network() -> None:
     config = EvaluationConfig(repeats=2, epochs=10, controls=("random", "full"), full_images=3000)
     assert config.images_trained(0, distilled=40, real=10, full=1000) == 2 * (11 * 40 + 11 * 10 + 4 * 1000)
+
+
+def test_heads_have_the_architecture_of_the_teacher_and_keep_it() -> None:
+    given: dict[str, Any] = {"teacher": {"network": "lenet"}}
+    head = EvaluationConfig(protocol="linear_probe", **given)
+    network = ConvNetConfig(width=7)
+    assert head.architectures(network) == (head.teacher.network,)
+    assert EvaluationConfig(**given).architectures(network) == (network,)
+    assert (head.keeps_teacher, EvaluationConfig(**given).keeps_teacher) == (True, False)
+    assert (head.learning_passes, EvaluationConfig().learning_passes) == (1, 3)
+    parse({**JOB, "evaluation": {"protocol": "linear_probe", "networks": ["lenet"], **given}})
+
+
+def test_labels_of_epochs_come_as_those_of_batches_do() -> None:
+    usual = EvaluationConfig(labels="stored")
+    assert (usual.temperature, usual.optimizer, usual.lr) == (20, "adamw", 0.001)
+    assert (usual.labels_batches, usual.keeps_teacher, usual.labelled_epochs) == (True, False, 300)
+    assert EvaluationConfig(labels="stored", stored_epochs=7).labelled_epochs == 7
+    assert EvaluationConfig(labels="stored", epochs=5, stored_epochs=7).labelled_epochs == 5
+    fadrm = EvaluationConfig(protocol="fadrm", labels="stored")
+    assert (fadrm.label_loss, fadrm.teacher_mode, fadrm.temperature) == ("kl", "train", 20)
+
+
+def test_labels_that_take_too_much_room_are_refused_with_what_fits() -> None:
+    job = {"dataset": "cifar100", "ipc": 100, "method": "dm"}
+    with pytest.raises(SpecError, match=r"take 5\.6 GiB, .* `stored_epochs` of 1 to 1073, or use `labels`: 'online'"):
+        parse({**job, "evaluation": {"labels": "stored", "epochs": 3000}})
+    parse({**job, "evaluation": {"labels": "stored", "epochs": 3000, "stored_epochs": 1073}})
+    staged = {"dataset": "cifar10", "ipc": 10, "method": "seqmatch"}
+    with pytest.raises(SpecError, match=r"networks learn it in stages .* use `staging`: 'together'"):
+        parse({**staged, "evaluation": {"labels": "stored", "lr": 0.001, "staging": "at_rest"}})

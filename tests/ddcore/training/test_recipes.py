@@ -78,6 +78,13 @@ TABLE: dict[str, tuple[int, dict[str, Any]]] = {
     "ncfm": (2000, {**DC, "optimizer": "adamw", "lr": 0.001, "batch_size": 128, "cutmix": 0.5}),
     "mtt": (1001, {**DC, "lr": 0.0213}), "seqmatch": (1001, {**DC, "lr": 0.0213}), "pdd": (501, {**DC, "lr": 0.0213}),
     "bptt": (300, {**DC, "weight_decay": 0.0, "batch_size": 640}),
+    "linear_probe": (
+        1000,
+        {
+            **DC, "optimizer": "adam", "lr": 0.00390625 / 10, "weight_decay": 0.0, "batch_size": 100, "cosine": True,
+            "half_cosine": False, "trains": "head", "drops": (),
+        },
+    ),
     "fadrm": (
         300,
         {
@@ -155,6 +162,9 @@ def test_a_recipe_in_words() -> None:
     assert (in_words["labels"], in_words["temperature"], in_words["lr_drops"]) == ("online", 20.0, None)
     assert (in_words["label_loss"], in_words["teacher_mode"]) == ("kl", "eval")
     assert (in_words["lr_schedule"], in_words["optimizer"]) == ("half_cosine", "adamw")
+    probe = EvaluationConfig(protocol="linear_probe", epochs=6)
+    of_head = described(probe, recipe_of(probe, ("crop",)), "hard").model_dump(mode="json")
+    assert (of_head["lr_schedule"], of_head["trains"], of_head["augmenter"]) == ("cosine", "head", "resized_crop")
     raw = EvaluationConfig(protocol="cim")
     assert described(raw, recipe_of(raw, ()), "online").temperature is None
     adam = EvaluationConfig(optimizer="adam", lr=None, epochs=6)

@@ -191,6 +191,28 @@ def test_half_a_cosine_ends_at_half_the_rate(batch: tuple[Tensor, Tensor]) -> No
     assert_equal_networks(params, net)
 
 
+def test_a_head_learns_alone_at_a_rate_that_ends_at_zero(batch: tuple[Tensor, Tensor]) -> None:
+    """A linear layer on the features of a network in evaluation mode, which keeps its weights and statistics."""
+    config = ConvNetConfig(width=8, depth=2, norm="batch")
+    recipe = Recipe(6, lr=0.02, weight_decay=0.0, batch_size=8, optimizer="adam", cosine=True, trains="head")
+    f = functional(config)
+    params = f.new(generator())
+    params["blocks.0.1.running_mean"].fill_(0.3)
+    before = {name: value.clone() for name, value in params.items()}
+    net = module(params, config).eval()
+    train(f, params, *batch, recipe, generator(7))
+    theirs, source = torch.optim.Adam(net.classifier.parameters(), lr=0.02), generator(7)
+    for epoch in range(6):
+        theirs.param_groups[0]["lr"] = 0.01 * (1 + math.cos(math.pi * epoch / 6))
+        for rows in torch.randperm(20, generator=source).split(8):
+            theirs.zero_grad()
+            F.cross_entropy(net(batch[0][rows]), batch[1][rows]).backward()
+            theirs.step()
+    assert_equal_networks(params, net)
+    moved = {name for name, value in params.items() if not torch.equal(value, before[name])}
+    assert moved == {"classifier.weight", "classifier.bias"}
+
+
 @pytest.mark.parametrize("loss", ["kl", "mse_logits"])
 def test_a_teacher_labels_what_the_network_sees(
     loss: Literal["kl", "mse_logits"], batch: tuple[Tensor, Tensor]

@@ -1,0 +1,76 @@
+"""Labels of epochs in an evaluation: of the set once, of each control for itself, of all real images not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddcore.errors import ConfigurationError
+from ddcore.evaluation import evaluation as evaluating
+from ddcore.evaluation.controls import random_subset
+from ddcore.evaluation.evaluation import Evaluation, NetworkScore
+from ddcore.runtime.context import Run
+from ddcore.spec import evaluation as scoring
+from ddcore.training import trainer
+from ddcore.training.stored_labels import StoredLabels
+
+STORED = {
+    "labels": "stored", "teacher": {"network": {"name": "convnet", "width": 4}, "epochs": 1, "batch_size": 24},
+    "repeats": 2, "epochs": 3, "stored_epochs": 2, "batch_size": 4, "lr": 0.05,
+}  # fmt: skip
+Make = Callable[..., Run]
+
+
+def made(make_run: Make, **fields: Any) -> tuple[Evaluation, Tensor, Tensor, StoredLabels]:
+    scorer = Evaluation(make_run(augmentation="crop_cutout", evaluation={**STORED, **fields}))
+    scorer.prepare()
+    images, labels = random_subset(scorer._run.dataset, 2, torch.Generator().manual_seed(3))
+    stored = scorer.label_epochs(images, labels)
+    assert stored is not None
+    return scorer, images, labels, stored
+
+
+def test_the_set_has_its_labels_each_control_its_own_and_all_images_the_teacher(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Any, Any]] = []
+    train = trainer.train
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        seen.append((options["replay"], options["labeller"]))
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(evaluating, "train", watched)
+    scorer, images, labels, stored = made(make_run, controls=["random", "full"])
+    results = scorer.score(images, labels, epoch_labels=stored)
+    of_set, of_controls, of_full = seen[:2], seen[2:4], seen[4:]
+    assert all(replay is stored and labeller is None for replay, labeller in of_set)
+    assert all(isinstance(replay, StoredLabels) and labeller is None for replay, labeller in of_controls)
+    assert not torch.equal(of_controls[0][0].logits, of_controls[1][0].logits), "other images"
+    assert {replay.seed for replay, _ in of_controls} == {stored.seed}
+    assert all(replay is None and labeller is not None for replay, labeller in of_full)
+    assert results["protocol"]["labels"] == "stored"
+    assert results["protocol"]["temperature"] == 20
+    assert results["teacher"]["accuracy"] > 0
+    assert scorer.controls.stored_teacher is None
+
+
+def test_an_interrupted_scoring_ends_with_the_same_figures(make_run: Make) -> None:
+    scorer, images, labels, stored = made(make_run, controls=["random"])
+    scores: list[NetworkScore] = []
+    whole = scorer.score(images, labels, epoch_labels=stored, on_network=scores.append)
+    again, images, labels, stored = made(make_run, controls=["random"])
+    rest = again.score(images, labels, epoch_labels=stored, done=scores[:1])
+    assert (rest["accuracy"], rest["controls"]) == (whole["accuracy"], whole["controls"])
+
+
+def test_labels_that_only_the_loaded_set_shows_to_be_too_large_are_refused(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "MOST_LABEL_BYTES", 2 * 6 * 3)
+    with pytest.raises(ConfigurationError, match=r"choose `stored_epochs` of 1 to 1, or use `labels`: 'online'"):
+        made(make_run)
