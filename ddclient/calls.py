@@ -224,6 +224,11 @@ def change(kind: str, identifier: str, fields: Mapping[str, Any]) -> Call[dict[s
     return Call("PATCH", f"/v1/{kind}/{identifier}", _document, json=dict(fields))
 
 
+def remove(kind: str, identifier: str) -> Call[None]:
+    """Remove a thing of some kind."""
+    return Call("DELETE", f"/v1/{kind}/{identifier}", nothing)
+
+
 def page(kind: str, query: Mapping[str, Any]) -> Call[dict[str, Any]]:
     """A page of a list of some kind, with the cursor of the next one."""
     return Call("GET", f"/v1/{kind}", _document, query)

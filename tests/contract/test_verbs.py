@@ -80,6 +80,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "members list": ("get /v1/members",),
     "members show": ("get /v1/members/{member_id}",),
     "members set": ("patch /v1/members/{member_id}",),
+    "members remove": ("delete /v1/members/{member_id}",),
     "audit": ("get /v1/audit",),
     "usage": ("get /v1/usage", "get /v1/tenants/{tenant_id}/usage"),
     "whoami": ("get /v1/me",),
