@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from joserfc import jwt
+from joserfc import jws
 from joserfc.jwk import RSAKey
 
 CLIENT_ID = "ddservice"
@@ -69,7 +69,7 @@ class OidcProvider:
 
     def signed(self, claims: dict[str, Any]) -> str:
         """An ID token of this provider."""
-        return jwt.encode({"alg": "RS256", "kid": self.key.kid}, claims, self.key)
+        return jws.serialize_compact({"alg": "RS256", "kid": self.key.kid}, json.dumps(claims), self.key)
 
 
 def _key(name: str) -> RSAKey:

@@ -161,6 +161,8 @@ class Provider:
                 "scope": settings.oidc_scopes,
                 "code_challenge_method": "S256",
                 "timeout": settings.oidc_timeout_s,
+                # A token is used at once or never, also one of a provider whose tokens live for a minute.
+                "leeway": 0,
                 **how,
             },
             **metadata,

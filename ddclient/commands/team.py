@@ -212,9 +212,7 @@ def register(app: typer.Typer) -> None:
     }
     for name, command in of_tenants.items():
         tenants.command(name)(command)
-    members = typer.Typer(
-        cls=Verbs, help="Members: add, list, show, change, remove.", no_args_is_help=True
-    )
+    members = typer.Typer(cls=Verbs, help="Members: add, list, show, change, remove.", no_args_is_help=True)
     of_members: Mapping[str, Callable[..., None]] = {
         "add": add_member,
         "list": list_members,
