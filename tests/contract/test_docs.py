@@ -22,6 +22,7 @@ PAGES = (
     "docs/datasets.md",
     "docs/living.md",
     "docs/operations.md",
+    "docs/team.md",
     *DECISIONS,
 )
 LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]+)")

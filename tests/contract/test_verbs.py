@@ -188,6 +188,11 @@ def test_a_tenant_and_its_members(ddctl: Ddctl) -> None:
     assert json.loads(ddctl("members", "show", member["id"], "--json"))["role"] == "viewer"
     assert "member.change" in ddctl("audit", "--action", "member.change")
     assert json.loads(ddctl("audit", "--object", member["id"], "--json"))[0]["action"] == "member.change"
+    refused = ddctl("members", "set", member["id"], status=Exit.BAD_INPUT)
+    assert "nothing is to be changed" in refused
+    assert json.loads(ddctl("members", "set", member["id"], "--unlink", "--json"))["linked"] is False
+    assert "are revoked" in ddctl("members", "remove", member["id"])
+    assert "you have no member" in ddctl("members", "show", member["id"], status=Exit.REFUSED)
     assert "there is no tenant" in ddctl("tenants", "show", "nobody", status=Exit.REFUSED)
 
 
