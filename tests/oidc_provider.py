@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -23,6 +24,11 @@ CLIENT_ID = "ddservice"
 CLIENT_SECRET = "a-secret-of-the-provider"
 PAGE = """<!doctype html><html lang="en"><head><title>Log in</title><link rel="icon" href="data:,"></head><body>
 <form method="post" action="{action}"><button>Log in as {who}</button></form></body></html>"""
+
+
+@cache
+def _key(name: str) -> RSAKey:
+    return RSAKey.generate_key(2048, {"kid": name, "use": "sig", "alg": "RS256"})
 
 
 @dataclass
@@ -37,7 +43,8 @@ class OidcProvider:
         sign: makes an ID token of claims.
         document: changes of its discovery document; ``None`` takes a field away.
         broken: paths that are answered 500.
-        slow_s: seconds that every answer takes.
+        slow: whether nothing is answered before ``released`` is set.
+        released: see ``slow``.
         deny: an ``error`` to send instead of a code.
         extra: parameters that it adds to its answer, as many providers do.
         asks: whether a person has to press a button.
@@ -54,7 +61,8 @@ class OidcProvider:
     sign: Callable[[dict[str, Any]], str] | None = None
     document: dict[str, Any] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
-    slow_s: float = 0.0
+    slow: bool = False
+    released: threading.Event = field(default_factory=threading.Event)
     deny: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
     asks: bool = False
@@ -70,10 +78,6 @@ class OidcProvider:
     def signed(self, claims: dict[str, Any]) -> str:
         """An ID token of this provider."""
         return jws.serialize_compact({"alg": "RS256", "kid": self.key.kid}, json.dumps(claims), self.key)
-
-
-def _key(name: str) -> RSAKey:
-    return RSAKey.generate_key(2048, {"kid": name, "use": "sig", "alg": "RS256"})
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -114,7 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _begin(self) -> tuple[str, dict[str, str]]:
         parts = urlsplit(self.path)
         self.provider.asked[parts.path] += 1
-        time.sleep(self.provider.slow_s)
+        if self.provider.slow:
+            self.provider.released.wait()
         if parts.path in self.provider.broken:
             return "/broken", {}
         return parts.path, {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -204,6 +209,7 @@ def running_provider() -> Iterator[OidcProvider]:
     try:
         yield provider
     finally:
+        provider.released.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -25,4 +25,4 @@ def open_provider(settings: Settings) -> Provider | None:
             f"DD_OIDC_ISSUER is set, but {error.name} is not installed: pip install 'ddservice[oidc]', or leave "
             "DD_OIDC_ISSUER out"
         ) from error
-    return Provider(settings)
+    return Provider(settings, settings.oidc_issuer)

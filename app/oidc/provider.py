@@ -38,12 +38,12 @@ class Provider:
     """The provider that the settings name.
 
     Args:
-        settings: with an issuer.
+        settings: what the provider calls this service, and how long it has for an answer.
+        issuer: its address.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        assert settings.oidc_issuer is not None  # noqa: S101 - for the types: see open_provider
-        self.issuer = settings.oidc_issuer
+    def __init__(self, settings: Settings, issuer: str) -> None:
+        self.issuer = issuer
         self._settings = settings
         self._known: StarletteOAuth2App | None = None
         self._until = 0.0
@@ -99,13 +99,16 @@ class Provider:
         if claims is None:
             log.error("unusable ID token", issuer=self.issuer, reason="the answer to the code has no `id_token`")
             raise refusals.unusable()
-        if "email" in claims or "userinfo_endpoint" not in client.server_metadata:
+        if {"email", "email_verified"} <= claims.keys() or "userinfo_endpoint" not in client.server_metadata:
             return dict(claims)
         profile = await client.userinfo(token=token)
         if profile.get("sub") != claims["sub"]:
             log.error("unusable profile", issuer=self.issuer, reason="its `sub` is not that of the ID token")
             raise refusals.unusable()
-        return {**claims, **{name: profile[name] for name in ("email", "email_verified") if name in profile}}
+        if "email" not in profile:
+            return dict(claims)
+        # Both from one place: the word that an address was checked counts for that address alone.
+        return {**claims, "email": profile["email"], "email_verified": profile.get("email_verified")}
 
     async def _client(self) -> StarletteOAuth2App:
         """What speaks with the provider, once its document is known.
@@ -115,26 +118,26 @@ class Provider:
         """
         async with self._asking:
             if self._known is None or time.monotonic() >= self._until:
-                await self._renew()
-            assert self._known is not None  # noqa: S101 - for the types: else it was refused
+                self._known = await self._renewed(self._known)
             return self._known
 
-    async def _renew(self) -> None:
+    async def _renewed(self, known: StarletteOAuth2App | None) -> StarletteOAuth2App:
+        """What a new document makes of what was known, which is good until something is known better."""
         if time.monotonic() < self._rests_until:
-            if self._known is None:
+            if known is None:
                 raise refusals.down(self.issuer)
-            return
+            return known
         try:
             with self._answering():
                 async with self._in_time():
-                    self._known = self._read(await self._document())
+                    fresh = self._read(await self._document())
         except Refused:
             self._rests_until = time.monotonic() + REST_S
-            # What was known is good until something is known better.
-            if self._known is None:
+            if known is None:
                 raise
-            return
+            return known
         self._until = time.monotonic() + METADATA_S
+        return fresh
 
     async def _document(self) -> object:
         async with httpx2.AsyncClient(timeout=self._settings.oidc_timeout_s) as client:

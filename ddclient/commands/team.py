@@ -99,7 +99,8 @@ def list_members(as_json: JsonOption = False) -> None:
         found = client.members()
     table = Table("id", "e-mail", "name", "role", "signs in", "disabled", box=None, pad_edge=False)
     for one in found:
-        signs_in = "at the provider" if one["linked"] else ""
+        # A service of before knows no provider.
+        signs_in = "at the provider" if one.get("linked") else ""
         disabled = str(one["disabled_at"] or "")[:16]
         table.add_row(one["id"], one["email"], one["name"], one["role"], signs_in, disabled)
     text = table if found else "the tenant has no members; its keys are its own"

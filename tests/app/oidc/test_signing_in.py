@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -123,6 +124,28 @@ class TestSession:
         browser.sign_in()
         assert browser.me["key_id"] != key["id"]
 
+    def test_first_ones_at_once_speak_for_one_key(self, api: Api) -> None:
+        member(api)
+        browsers = [Browser(api) for _ in range(4)]
+        ways = [browser.leave() for browser in browsers]
+        with ThreadPoolExecutor(len(browsers)) as pool:
+            pages = list(pool.map(lambda browser, way: browser.ask("GET", way), browsers, ways))
+        assert [page.status_code for page in pages] == [200] * len(browsers)
+        assert len({browser.me["key_id"] for browser in browsers}) == 1
+        assert len(sign_in_keys(api)) == 1
+
+    def test_one_answer_of_the_provider_begins_one_however_often_it_comes_at_once(
+        self, api: Api, browser: Browser, provider: OidcProvider
+    ) -> None:
+        member(api)
+        provider.reusable = True
+        way = browser.leave()
+        copies = [Browser(api, dict(browser.cookies)) for _ in range(4)]
+        with ThreadPoolExecutor(len(copies)) as pool:
+            statuses = sorted(pool.map(lambda copy: copy.ask("GET", way).status_code, copies))
+        assert statuses == [200, 400, 400, 400]
+        assert len([copy for copy in copies if copy.me]) == 1
+
     def test_is_no_way_to_a_longer_one(self, api: Api, browser: Browser) -> None:
         member(api, role="admin")
         browser.sign_in()
@@ -192,6 +215,23 @@ class TestWho:
         provider.profile = {"email": ADA, "email_verified": True}
         leads_to(browser.sign_in())
         assert browser.me["tenant_id"] == "default"
+
+    def test_the_profile_says_what_of_an_address_the_token_does_not(
+        self, api: Api, browser: Browser, provider: OidcProvider
+    ) -> None:
+        member(api)
+        provider.person = {"sub": "ada-1", "email": ADA}
+        provider.profile = {"email": ADA, "email_verified": True}
+        leads_to(browser.sign_in())
+
+    def test_that_one_address_was_checked_says_nothing_of_another(
+        self, api: Api, browser: Browser, provider: OidcProvider
+    ) -> None:
+        member(api)
+        provider.person = {"sub": "eve", "email": ADA}
+        for profile in ({"email_verified": True}, {"email": "eve@example.org", "email_verified": True}):
+            provider.profile = profile
+            refused(browser.sign_in(), 403)
 
     def test_a_profile_of_somebody_else_does_not(self, api: Api, browser: Browser, provider: OidcProvider) -> None:
         member(api)
