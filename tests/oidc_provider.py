@@ -42,6 +42,7 @@ class OidcProvider:
         claims: makes other claims of an ID token out of right ones.
         sign: makes an ID token of claims.
         document: changes of its discovery document; ``None`` takes a field away.
+        odd: what paths answer instead of what they should.
         broken: paths that are answered 500.
         slow: whether nothing is answered before ``released`` is set.
         released: see ``slow``.
@@ -60,6 +61,7 @@ class OidcProvider:
     claims: Callable[[dict[str, Any]], dict[str, Any]] = lambda claims: claims
     sign: Callable[[dict[str, Any]], str] | None = None
     document: dict[str, Any] = field(default_factory=dict)
+    odd: dict[str, Any] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     slow: bool = False
     released: threading.Event = field(default_factory=threading.Event)
@@ -184,6 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         return base64.b64decode(given).decode() == f"{CLIENT_ID}:{CLIENT_SECRET}"
 
     def _json(self, document: object, status: int = 200) -> None:
+        document = self.provider.odd.get(urlsplit(self.path).path, document)
         self._send(status, json.dumps(document).encode(), "application/json")
 
     def _send(self, status: int, body: bytes, kind: str) -> None:

@@ -31,6 +31,9 @@ REST_S = 5.0
 LEEWAY_S = 60
 """How far its clock may be from ours."""
 
+MISSHAPEN = (ValueError, LookupError, TypeError, AttributeError)
+"""What the library ends in where an answer is JSON of another shape, or no JSON."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -63,7 +66,8 @@ class Provider:
             Refused: the provider cannot be used at the moment.
         """
         client = await self._client()
-        made = await client.create_authorization_url(redirect_uri, state=state, nonce=nonce, code_verifier=verifier)
+        with self._answering():
+            made = await client.create_authorization_url(redirect_uri, state=state, nonce=nonce, code_verifier=verifier)
         return str(made["url"])
 
     async def identify(self, redirect_uri: str, code: str, *, nonce: str, verifier: str) -> Identity:
@@ -93,7 +97,7 @@ class Provider:
         }
         try:
             claims = await client.parse_id_token(token, nonce, claims_options=options, leeway=LEEWAY_S)
-        except (JoseError, ValueError, KeyError, TypeError) as error:
+        except (JoseError, *MISSHAPEN) as error:
             log.error("unusable ID token", issuer=self.issuer, reason=repr(error))
             raise refusals.unusable() from error
         if claims is None:
@@ -183,6 +187,6 @@ class Provider:
         except OAuthError as error:
             log.warning("the provider refused", issuer=self.issuer, error=error.error, reason=error.description)
             raise refusals.not_accepted(error.error) from error
-        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, TimeoutError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, *MISSHAPEN) as error:
             log.error("the provider gave no usable answer", issuer=self.issuer, reason=repr(error))
             raise refusals.down(self.issuer) from error

@@ -268,6 +268,49 @@ class TestProvider:
         refused(browser.sign_in(), 503, "gives no usable answer")
         assert reason(api) == "provider_down"
 
+    @pytest.mark.parametrize("answer", [None, 7, "x", [], [1], {}, {"keys": 7}, {"keys": [7]}, {"keys": [{"kty": 7}]}])
+    @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/token", "/jwks", "/userinfo"])
+    def test_that_answers_by_something_else(
+        self, browser: Browser, provider: OidcProvider, path: str, answer: object
+    ) -> None:
+        provider.odd = {path: answer}
+        provider.person = {"sub": "ada-1"}
+        page = browser.ask("GET", "/login/oidc")
+        page = browser.sign_in() if page.status_code == 303 else page
+        refused(page, page.status_code)
+        assert page.status_code in (502, 503)
+        assert browser.me == {}
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"access_token": "access", "token_type": "Bearer", "expires_in": []},
+            {"access_token": "access", "token_type": 7, "id_token": 7},
+            {"access_token": None, "id_token": "a.b.c"},
+            {"id_token": ["x"]},
+            {"error": 7},
+            {"error": {"a": []}, "error_description": 7},
+        ],
+    )
+    def test_whose_token_has_another_shape(self, browser: Browser, provider: OidcProvider, answer: object) -> None:
+        provider.odd = {"/token": answer}
+        page = browser.sign_in()
+        refused(page, page.status_code)
+        assert page.status_code in (502, 503)
+
+    @pytest.mark.parametrize(
+        "field", ["id_token_signing_alg_values_supported", "token_endpoint_auth_methods_supported"]
+    )
+    @pytest.mark.parametrize("value", [7, "x", {"a": 1}, [7], [[]]])
+    def test_whose_document_has_another_shape(
+        self, browser: Browser, provider: OidcProvider, field: str, value: object
+    ) -> None:
+        provider.document = {field: value}
+        page = browser.ask("GET", "/login/oidc")
+        assert page.status_code in (303, 503)
+        if page.status_code == 503:
+            refused(page, 503)
+
     def test_that_is_down_is_left_alone_for_a_while_and_asked_again(
         self, api: Api, browser: Browser, provider: OidcProvider
     ) -> None:
