@@ -201,11 +201,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running_provider() -> Iterator[OidcProvider]:
-    """A provider that runs for as long as the block."""
+def running_provider(host: str = "127.0.0.1") -> Iterator[OidcProvider]:
+    """A provider that runs for as long as the block; for browsers, ``localhost`` is another site than the number."""
     handler = type("Handler", (_Handler,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    provider = OidcProvider(f"http://127.0.0.1:{server.server_address[1]}")
+    provider = OidcProvider(f"http://{host}:{server.server_address[1]}")
     handler.provider = provider  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

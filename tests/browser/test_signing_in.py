@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[OidcProvider]:
-    with running_provider() as provider:
+    with running_provider("localhost") as provider:
         provider.asks = True
         yield provider
 

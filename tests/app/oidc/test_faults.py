@@ -372,6 +372,13 @@ class TestTrail:
         assert trail(rival, "session.refuse") == [{**why, "key": made["id"]}]
         assert trail(api, "session.refuse") == [{**why, "key": None}]
 
+    def test_says_how_somebody_came_in(self, api: Api) -> None:
+        stranger, key = api.acting_as(None), api.key()
+        assert stranger.post("/login", data={"key": key}, headers={"Origin": "http://test"}).status_code == 303
+        link = urlsplit(api.post("/v1/login-links").json()["url"])
+        assert stranger.get(f"{link.path}?{link.query}").status_code == 303
+        assert trail(api, "session.start") == [{"by": "link"}, {"by": "key"}]
+
     def test_a_login_link_that_does_not_work_is_told(self, api: Api) -> None:
         assert api.acting_as(None).get("/login?token=forged").status_code == 401
         assert trail(api, "session.refuse") == [{"by": "link", "reason": "used already, or too old"}]
