@@ -23,7 +23,7 @@ COPY . .
 
 FROM source AS build-api
 RUN python -m venv /opt/ddservice \
-    && /opt/ddservice/bin/pip install --no-cache-dir --constraint constraints.txt '.[server,postgres,s3]'
+    && /opt/ddservice/bin/pip install --no-cache-dir --constraint constraints.txt '.[server,postgres,s3,oidc]'
 
 FROM source AS build-worker
 RUN python -m venv /opt/ddservice \

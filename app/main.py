@@ -35,6 +35,7 @@ from app.keys import routes as keys
 from app.keys.service import Keyring, bootstrap
 from app.logs import routes as logs
 from app.metrics import routes as metrics
+from app.oidc.opening import open_provider
 from app.studies import routes as studies
 from app.system import docs
 from app.system import routes as system
@@ -55,6 +56,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Args:
         settings: by default, those of the environment.
+
+    Raises:
+        ValueError: the settings ask for what is not installed, or cannot be used.
     """
     settings = settings or Settings()
     app = FastAPI(
@@ -72,6 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.database = database
     app.state.signer = signer
     app.state.keyring = Keyring(database, signer)
+    app.state.provider = open_provider(settings)
     app.state.store = open_store(settings)
     app.state.tailer = Tailer(database)
     app.state.rates = Rates(settings)

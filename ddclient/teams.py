@@ -53,8 +53,15 @@ class Teams(Connection):
         return self._transport.send(calls.make("members", {"email": email, **fields}))
 
     def change_member(self, member_id: str, **fields: Any) -> dict[str, Any]:
-        """Change a member's ``name`` or ``role``, or whether they are ``disabled``."""
+        """Change a member's ``name`` or ``role``, or whether they are ``disabled``.
+
+        ``unlink=True`` forgets with which account of the login provider they sign in, and ends those sessions.
+        """
         return self._transport.send(calls.change("members", member_id, fields))
+
+    def remove_member(self, member_id: str) -> None:
+        """Remove a member, and revoke their keys and sessions."""
+        self._transport.send(calls.remove("members", member_id))
 
     def audit(
         self, *, action: str | None = None, key: str | None = None, object_id: str | None = None,

@@ -51,6 +51,8 @@ def configure(settings: Settings) -> None:
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True
+    # At the level debug it prints what a login is secured with.
+    logging.getLogger("authlib").setLevel(logging.WARNING)
     # One line for each request comes from app.core.middleware, with the request's id.
     logging.getLogger("uvicorn.access").disabled = True
 

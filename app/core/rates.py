@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from limits import RateLimitItem, RateLimitItemPerMinute, WindowStats
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute, WindowStats
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import RateLimiter, SlidingWindowCounterRateLimiter
 from redis.exceptions import RedisError
@@ -25,6 +25,10 @@ from app.core.errors import RateLimited
 from app.core.settings import Settings
 
 WINDOW_S = 60
+NOTED_OF_ADDRESS = 10
+"""Refused logins from an address that the audit trail tells in a minute."""
+NOTED = 200
+"""Refused logins that the audit trail tells in an hour, whatever their addresses: nothing removes an entry."""
 REDIS_TIMEOUT_S = 0.25
 REST_S = 5.0
 """How long a Redis that did not answer is left alone."""
@@ -70,6 +74,7 @@ class Rates:
         self._submissions = Rate("submissions", settings.rate_submissions, "DD_RATE_SUBMISSIONS")
         self._uploads = Rate("uploads", settings.rate_uploads, "DD_RATE_UPLOADS")
         self._failures = Rate("failures", settings.rate_failures, "DD_RATE_FAILURES")
+        self._sign_ins = Rate("sign-ins", settings.rate_failures, "DD_RATE_FAILURES")
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared = _in_redis(settings)
         self._rests_until = 0.0
@@ -102,10 +107,23 @@ class Rates:
         """
         self._count(self._failures, address, {})
 
+    def signing_in(self, address: str) -> None:
+        """Count an answer of the login provider that is to be looked into, which means asking the provider.
+
+        Raises:
+            RateLimited: too many of them came from the address.
+        """
+        self._count(self._sign_ins, address, {})
+
+    def worth_noting(self, address: str) -> bool:
+        """Whether the audit trail tells of one more refused login; the log tells of all."""
+        within = ((RateLimitItemPerMinute(NOTED_OF_ADDRESS), address), (RateLimitItemPerHour(NOTED), "all"))
+        return all(self._hit(item, "noted", who)[0] for item, who in within)
+
     def _count(self, rate: Rate, who: str, state: MutableMapping[str, object]) -> None:
         if not rate.most:
             return
-        within, stats = self._hit(rate, who)
+        within, stats = self._hit(rate.item, rate.name, who)
         left = max(1, math.ceil(stats.reset_time - time.time()))
         headers = {
             "RateLimit-Policy": f'"{rate.name}";q={rate.most};w={WINDOW_S}',
@@ -118,15 +136,15 @@ class Rates:
                 headers={**headers, "Retry-After": str(left)},
             )
 
-    def _hit(self, rate: Rate, who: str) -> tuple[bool, WindowStats]:
+    def _hit(self, item: RateLimitItem, name: str, who: str) -> tuple[bool, WindowStats]:
         shared = self._shared
         if shared is not None and time.monotonic() >= self._rests_until:
             try:
-                return _hit(shared, rate, who)
+                return _hit(shared, item, name, who)
             except RedisError as error:
                 self._rests_until = time.monotonic() + REST_S
                 log.warning("rates are counted by each process", reason=str(error))
-        return _hit(self._own, rate, who)
+        return _hit(self._own, item, name, who)
 
 
 class Streams:
@@ -170,6 +188,6 @@ def _in_redis(settings: Settings) -> RateLimiter | None:
     return SlidingWindowCounterRateLimiter(RedisStorage(settings.broker_url, key_prefix="dd-rates", **timeouts))
 
 
-def _hit(limiter: RateLimiter, rate: Rate, who: str) -> tuple[bool, WindowStats]:
-    within = limiter.hit(rate.item, rate.name, who)
-    return within, limiter.get_window_stats(rate.item, rate.name, who)
+def _hit(limiter: RateLimiter, item: RateLimitItem, name: str, who: str) -> tuple[bool, WindowStats]:
+    within = limiter.hit(item, name, who)
+    return within, limiter.get_window_stats(item, name, who)

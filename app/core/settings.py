@@ -18,7 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "DD_"
-FROM_FILE = ("database_url", "broker_url", "storage_url", "pepper")
+FROM_FILE = ("database_url", "broker_url", "storage_url", "pepper", "oidc_client_secret")
 
 
 class SecretFiles(PydanticBaseSettingsSource):
@@ -107,6 +107,25 @@ class Settings(BaseSettings):
     )
     session_s: int = Field(43_200, ge=60, description="Seconds a dashboard session lasts.")
     login_link_s: int = Field(300, ge=10, description="Seconds a login link can be used.")
+    oidc_issuer: str | None = Field(
+        None,
+        max_length=255,
+        description="Address of an OpenID Connect provider at which members sign in. Default: API keys alone.",
+    )
+    oidc_client_id: str | None = Field(None, description="What the provider calls this service.")
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="Secret that the provider gave this service. Default: none, as for a public client."
+    )
+    oidc_scopes: str = Field(
+        "openid email", description="What is asked of the provider, separated by blanks; `openid` is needed."
+    )
+    oidc_name: str = Field(
+        "OpenID Connect", min_length=1, max_length=60, description="What the sign-in page calls the provider."
+    )
+    oidc_contact: str | None = Field(
+        None, max_length=200, description="Whom somebody asks whom no tenant has as a member, such as an address."
+    )
+    oidc_timeout_s: float = Field(5, gt=0, le=60, description="Seconds that the provider has for an answer.")
     body_limit: int = Field(1 << 20, ge=1024, description="Largest request body in bytes.")
     idempotency_s: int = Field(86_400, ge=60, description="Seconds an Idempotency-Key is remembered.")
     publish_limit_s: float = Field(0.25, gt=0, description="Seconds a submission may spend on waking a worker.")
@@ -250,15 +269,27 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _provider(self) -> Settings:
+        if self.oidc_issuer is None:
+            return self
+        fault = _fault_of_issuer(self.oidc_issuer)
+        if fault is not None:
+            raise ValueError(f"DD_OIDC_ISSUER is {self.oidc_issuer}: {fault}")
+        if self.oidc_client_id is None:
+            raise ValueError(
+                "DD_OIDC_ISSUER is set and DD_OIDC_CLIENT_ID is not: set it to what the provider calls this service"
+            )
+        if "openid" not in self.oidc_scopes.split():
+            raise ValueError(f"DD_OIDC_SCOPES is {self.oidc_scopes!r}: it must hold `openid`, as in `openid email`")
+        if not self.auth:
+            raise ValueError("DD_OIDC_ISSUER is set and DD_AUTH is off: nobody signs in then; leave one of them out")
+        return self
+
     @property
     def loopback(self) -> bool:
         """Whether the API can be reached from this machine only."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def embedded(self) -> bool:
@@ -278,6 +309,29 @@ class Settings(BaseSettings):
     def describe(self) -> Mapping[str, object]:
         """Every setting and its value, passwords masked, for people to read."""
         return {name: _mask(getattr(self, name)) for name in type(self).model_fields}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name alone: nothing is looked up.
+
+    >>> [is_loopback(host) for host in ("localhost", "127.0.0.1", "::1", "example.org")]
+    [True, True, True, False]
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _fault_of_issuer(issuer: str) -> str | None:
+    parts = urlsplit(issuer)
+    if parts.query or parts.fragment or not parts.hostname:
+        return "it must look like https://login.example.org, without ? and #"
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname)):
+        return None
+    return "it must begin with https://, or passwords and sessions could be read on the way; http:// is for loopback"
 
 
 def explain(error: ValidationError) -> str:

@@ -24,6 +24,7 @@ from app.dashboard import (
     dataset_pages,
     gallery,
     list_pages,
+    oidc_pages,
     snippets,
     static_files,
     study_pages,
@@ -51,8 +52,8 @@ from app.dashboard.visitors import PageJobs
 from app.jobs.schemas import CancelRequest, JobDocument, RetryRequest
 from app.jobs.service import JobService
 from app.keys.principals import OptionalPrincipal, address
-from app.keys.routes import start_session
-from app.keys.service import note_login
+from app.keys.routes import note_refusal, start_session
+from app.keys.service import DEFAULT_TENANT, claimed, note_login
 from app.logs.service import LogReader
 from app.models.states import Kind
 from app.system import repository as system
@@ -67,6 +68,7 @@ router.include_router(study_pages.router)
 router.include_router(compare_pages.router)
 router.include_router(team_pages.router)
 router.include_router(webhook_pages.router)
+router.include_router(oidc_pages.router)
 
 SHOWN_CHILDREN = 20
 """Jobs that come from a job, on its page, at most."""
@@ -178,8 +180,10 @@ async def login(request: Request, database: DatabaseDep, settings: SettingsDep, 
     """Start a session with a pasted API key."""
     form = await fields(request)
     onward = local_path(form.get("next", "/"))
-    found = await run_in_threadpool(request.app.state.keyring.by_key, form.get("key", "").strip())
+    text = form.get("key", "").strip()
+    found = await run_in_threadpool(request.app.state.keyring.by_key, text)
     if found is None or found.key_id is None:
+        await run_in_threadpool(_note_refusal, request, database, text)
         try:
             request.app.state.rates.failed(address(request))
         except RateLimited as limited:
@@ -193,7 +197,14 @@ async def login(request: Request, database: DatabaseDep, settings: SettingsDep, 
 
 def _note_login(database: Database, principal: Principal) -> None:
     with database.write() as session:
-        note_login(session, principal)
+        note_login(session, principal, by="key")
+
+
+def _note_refusal(request: Request, database: Database, text: str) -> None:
+    with database.read() as session:
+        key = claimed(session, text)
+    tenant, named = (DEFAULT_TENANT, None) if key is None else (key.tenant_id, key.id)
+    note_refusal(request, database, tenant, by="key", reason="wrong, expired or revoked", key=named)
 
 
 def _apply(jobs: JobService, job_id: str, verb: Verb) -> JobDocument:

@@ -7,13 +7,16 @@ from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ValidationError
+from starlette.types import Receive, Scope, Send
 
+from app.core import security
 from app.core.errors import Forbidden, Invalid, ServiceError
-from app.core.security import Principal, Scope
+from app.core.security import Principal
+from app.core.settings import Settings
 from app.dashboard.static_files import UPLOT, modules
 from app.dashboard.wording import FILTERS
 from ddcore.spec import Problem
@@ -55,14 +58,35 @@ def render(name: str, status: int = 200, **values: Any) -> HTMLResponse:
     return HTMLResponse(templates().get_template(name).render(**values), status, HEADERS)
 
 
-def login_page(onward: str = "/", fault: str = "") -> HTMLResponse:
+class LoginPage(Response):
+    """What somebody sees who is not logged in; made when it is sent, since how one can sign in is the application's.
+
+    Args:
+        onward: the page to show afterwards.
+        fault: what was wrong with the key that was given.
+    """
+
+    def __init__(self, onward: str, fault: str) -> None:
+        super().__init__(status_code=401)
+        self._onward = onward
+        self._fault = fault
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        settings: Settings = scope["app"].state.settings
+        provider = settings.oidc_name if settings.oidc_issuer is not None else None
+        shown = {"onward": self._onward, "fault": self._fault, "provider": provider}
+        await render("login.html", 401, here="", principal=None, **shown)(scope, receive, send)
+
+
+def login_page(onward: str = "/", fault: str = "") -> LoginPage:
     """What somebody sees who is not logged in.
 
     Args:
         onward: the page to show afterwards.
         fault: what was wrong with the key that was given.
     """
-    return render("login.html", 401, here="", principal=None, onward=onward, fault=fault)
+    return LoginPage(onward, fault)
 
 
 def error_page(
@@ -114,7 +138,7 @@ def check_writer(principal: Principal, what: str) -> None:
     Raises:
         Forbidden: it may not change ``what``.
     """
-    if not principal.may(Scope.JOBS_WRITE):
+    if not principal.may(security.Scope.JOBS_WRITE):
         raise Forbidden(f"your key may look at {what}, but not change them (scope `jobs:write`)")
 
 

@@ -103,17 +103,24 @@ async def add_member(
 @router.post("/team/members/{member_id}/{verb}", dependencies=[SameOrigin])
 def change_member(
     member_id: Annotated[str, Path(pattern=pattern("mem"))],
-    verb: Literal["disable", "enable"],
+    verb: Literal["disable", "enable", "unlink", "remove"],
+    request: Request,
     principal: OptionalPrincipal,
     database: DatabaseDep,
     settings: SettingsDep,
 ) -> Response:
-    """Disable a member, or let them in again."""
+    """Disable a member or let them in again, forget their account at the provider, or remove them."""
 
     def change(session: Session, who: Principal) -> None:
-        service.change_member(session, who, member_id, MemberChange(disabled=verb == "disable"))
+        if verb == "remove":
+            service.remove_member(session, who, member_id)
+            return
+        wanted = MemberChange(unlink=True) if verb == "unlink" else MemberChange(disabled=verb == "disable")
+        service.change_member(session, who, member_id, wanted)
 
-    return _act(principal, database, settings, change)
+    answer = _act(principal, database, settings, change)
+    request.app.state.keyring.forget_all()
+    return answer
 
 
 @router.get("/team/audit")
@@ -161,6 +168,7 @@ def _page(principal: Principal, database: Database, settings: Settings, secret: 
     return render(
         "team.html", here="team", principal=principal, usage=usage, members=members, keys=listed, admin=admin,
         secret=secret, given=GIVEN, roles=list(Role), addresses={member.id: member.email for member in members},
+        provider=settings.oidc_name if settings.oidc_issuer is not None else None,
     )  # fmt: skip
 
 

@@ -47,14 +47,16 @@ def unfinished_jobs(session: Session, principal: Principal) -> int:
 
 
 def any_key(session: Session) -> bool:
-    """Whether there is an API key that still works."""
-    return bool(session.execute(select(exists().where(*_usable()))).scalar_one())
+    """Whether there is an API key that still works, and that somebody can have."""
+    return bool(session.execute(select(exists().where(ApiKey.sign_in.is_(False), *_usable()))).scalar_one())
 
 
 def usable(session: Session, key_id: str) -> ApiKey | None:
-    """A key that is neither revoked nor expired, and whose tenant, and member if it has one, are not disabled."""
+    """A key that is neither revoked nor expired, and whose tenant, and member if it is one's, work."""
     owned = select(ApiKey).join(Tenant, Tenant.id == ApiKey.tenant_id).outerjoin(Member, Member.id == ApiKey.member_id)
-    working = (Tenant.disabled_at.is_(None), Member.disabled_at.is_(None))
+    # A key that was made while its member was removed is nobody's.
+    whose = or_(ApiKey.member_id.is_(None), Member.id.is_not(None))
+    working = (Tenant.disabled_at.is_(None), Member.disabled_at.is_(None), whose)
     return session.execute(owned.where(ApiKey.id == key_id, *working, *_usable())).scalar_one_or_none()
 
 
@@ -101,9 +103,16 @@ def own(session: Session, principal: Principal, key_id: str) -> ApiKey | None:
 
 
 def working_admins(session: Session, principal: Principal) -> set[str]:
-    """The tenant's working keys that may make and revoke keys: those of members only while they are admins."""
+    """The tenant's working keys that may make and revoke keys: those of members only while they are admins.
+
+    What stands for sessions does not count: a provider that is gone must not lock everybody out.
+    """
     owned = select(ApiKey).outerjoin(Member, Member.id == ApiKey.member_id)
-    able = (Member.disabled_at.is_(None), or_(ApiKey.member_id.is_(None), Member.role == Role.ADMIN))
+    able = (
+        Member.disabled_at.is_(None),
+        or_(ApiKey.member_id.is_(None), Member.role == Role.ADMIN),
+        ApiKey.sign_in.is_(False),
+    )
     statement = owned.where(ApiKey.tenant_id == principal.tenant_id, *able, *_usable())
     return {key.id for key in session.scalars(statement) if Scope.ADMIN in key.scopes}
 
@@ -118,6 +127,7 @@ def add(
     scopes: Sequence[str],
     expires_at: datetime | None,
     member_id: str | None = None,
+    sign_in: bool = False,
 ) -> ApiKey:
     """Keep a new key's digest."""
     key = ApiKey(
@@ -128,11 +138,23 @@ def add(
         scopes=list(scopes),
         expires_at=expires_at,
         member_id=member_id,
+        sign_in=sign_in,
     )
     session.add(key)
     session.flush()
     session.refresh(key)
     return key
+
+
+def known(session: Session, key_id: str) -> ApiKey | None:
+    """A key of any tenant, whether it works or not."""
+    return session.get(ApiKey, key_id)
+
+
+def sign_in_key(session: Session, member_id: str) -> ApiKey | None:
+    """The working key that the sessions of a member speak for, if they have begun one at a provider."""
+    statement = select(ApiKey).where(ApiKey.member_id == member_id, ApiKey.sign_in.is_(True), *_usable())
+    return session.scalars(statement.order_by(ApiKey.created_at)).first()
 
 
 def revoke(session: Session, principal: Principal, key_id: str) -> bool:
@@ -145,6 +167,29 @@ def revoke(session: Session, principal: Principal, key_id: str) -> bool:
         .execution_options(synchronize_session=False)
     ).all()
     return bool(found)
+
+
+def revoke_all(session: Session, member_id: str, *, sign_in_only: bool = False) -> list[str]:
+    """Make the keys of a member useless for ever, and the sessions that speak for them.
+
+    Args:
+        session: of the transaction.
+        member_id: whose keys.
+        sign_in_only: leave all that have a text.
+
+    Returns:
+        Identifiers of those that were not before.
+    """
+    which = (ApiKey.sign_in.is_(True),) if sign_in_only else ()
+    return sorted(
+        session.scalars(
+            update(ApiKey)
+            .where(ApiKey.member_id == member_id, ApiKey.revoked_at.is_(None), *which)
+            .values(revoked_at=clock())
+            .returning(ApiKey.id)
+            .execution_options(synchronize_session=False)
+        )
+    )
 
 
 def expire(session: Session, key: ApiKey, seconds: float) -> None:
@@ -175,12 +220,19 @@ def take_login(session: Session, digest: str) -> str | None:
     ).scalar_one_or_none()
 
 
-def end_session(session: Session, session_id: str, expires_at: datetime) -> None:
-    """Have a session's cookie be worth nothing, and forget those that ended by themselves. Twice is once."""
+def end_session(session: Session, session_id: str, expires_at: datetime) -> bool:
+    """Have a session's cookie be worth nothing, and forget those that ended by themselves.
+
+    Returns:
+        Whether it was worth something until now; of several who ask at once, one is told so.
+    """
     session.execute(delete(EndedSession).where(EndedSession.expires_at < clock()))
-    if not has_ended(session, session_id):
-        session.add(EndedSession(id=session_id, expires_at=expires_at))
-        session.flush()
+    try:
+        with session.begin_nested():
+            session.add(EndedSession(id=session_id, expires_at=expires_at))
+    except IntegrityError:
+        return False
+    return True
 
 
 def has_ended(session: Session, session_id: str) -> bool:

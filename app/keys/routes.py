@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import RedirectResponse
 
+from app.core.database import Database
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import Invalid, LastAdminKey, NotFound, Unauthenticated
 from app.core.pagination import Page
@@ -17,12 +19,15 @@ from app.core.settings import Settings
 from app.keys import repository, service
 from app.keys.principals import SESSION_COOKIE, Admin, AnyPrincipal, address
 from app.keys.schemas import KeyDocument, KeyRequest, LoginLink, Me, NewKeyDocument, RotateRequest
+from app.keys.service import DEFAULT_TENANT
 from app.models.keys import ApiKey
 
 router = APIRouter(tags=["keys"])
 
 KeyId = Annotated[str, Path(pattern="^key_[0-9a-z]{8}$")]
 NO_STORE = {"Cache-Control": "no-store"}
+
+log = structlog.get_logger(__name__)
 
 
 @router.post("/v1/api-keys", status_code=201, response_model=NewKeyDocument, responses=responses(Invalid))
@@ -116,6 +121,7 @@ def login(
     with database.write() as session:
         key_id = service.use_login_token(session, signer, token, address(request))
     if key_id is None:
+        note_refusal(request, database, DEFAULT_TENANT, by="link", reason="used already, or too old")
         rates: Rates = request.app.state.rates
         rates.failed(address(request))
         raise Unauthenticated(
@@ -132,7 +138,7 @@ def logout(request: Request) -> RedirectResponse:
     """End the session of this browser: its cookie is worth nothing from now on, also where it was copied."""
     cookie = request.cookies.get(SESSION_COOKIE)
     if cookie is not None:
-        request.app.state.keyring.end_session(cookie)
+        request.app.state.keyring.end_session(cookie, address(request), request.state.request_id)
     response = RedirectResponse("/", 303, NO_STORE)
     response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
     return response
@@ -150,6 +156,15 @@ def start_session(response: Response, request: Request, signer: Signer, settings
     )
 
 
+def note_refusal(request: Request, database: Database, tenant_id: str, **details: Any) -> None:
+    """Have the audit trail tell of a refused login, unless it tells of too many already; the log tells of each."""
+    log.warning("login refused", address=address(request), tenant=tenant_id, **details)
+    rates: Rates = request.app.state.rates
+    if rates.worth_noting(address(request)):
+        with database.write() as session:
+            service.note_refusal(session, tenant_id, address(request), request.state.request_id, **details)
+
+
 def show(key: ApiKey) -> KeyDocument:
     """A key as JSON, without the key."""
     return KeyDocument(
@@ -157,6 +172,7 @@ def show(key: ApiKey) -> KeyDocument:
         name=key.name,
         scopes=key.scopes,
         member_id=key.member_id,
+        sign_in=key.sign_in,
         created_at=key.created_at,
         expires_at=key.expires_at,
         last_used_at=key.last_used_at,

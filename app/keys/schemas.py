@@ -40,8 +40,11 @@ class KeyDocument(BaseModel):
     id: str
     object: Literal["api_key"] = "api_key"
     name: str
-    scopes: list[str]
+    scopes: list[str] = Field(description="What it may be used for; empty where `sign_in` is true: the role says so.")
     member_id: str | None = Field(None, description="The member whose key it is; null for one of the tenant.")
+    sign_in: bool = Field(
+        False, description="Whether it only stands for sessions that its member began at the login provider."
+    )
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None = Field(description="To the minute.")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy.exc import OperationalError
@@ -64,18 +65,32 @@ class Keyring:
         known = self._find(session.key_id)
         return known.principal if known else None
 
-    def end_session(self, cookie: str) -> None:
-        """Have a session cookie be worth nothing; other processes follow within seconds."""
+    def end_session(self, cookie: str, address: str, request_id: str) -> None:
+        """Have a session cookie be worth nothing; other processes follow within seconds.
+
+        Args:
+            cookie: of the session; one that is no session's, or of one that has ended, changes nothing.
+            address: where that is asked from, for the trail.
+            request_id: of the request that asks it.
+        """
         session = open_session(self._signer, cookie)
         if session is None:
             return
         with self._database.write() as transaction:
-            repository.end_session(transaction, session.id, datetime.fromtimestamp(session.until, UTC))
+            ended = repository.end_session(transaction, session.id, datetime.fromtimestamp(session.until, UTC))
+            key = repository.known(transaction, session.key_id)
+            if ended and key is not None:
+                who = Principal(key.tenant_id, key.id, frozenset(), address, request_id)
+                audit.record(transaction, who, "session.end", key.id)
         self._running.pop(session.id, None)
 
     def forget(self, identifier: str) -> None:
         """Ask the database about a key the next time it is used."""
         self._known.pop(identifier, None)
+
+    def forget_all(self) -> None:
+        """Ask the database about every key the next time it is used."""
+        self._known.clear()
 
     def _has_ended(self, session_id: str) -> bool:
         if time.monotonic() < self._running.get(session_id, 0.0):
@@ -104,7 +119,9 @@ class Keyring:
         if stale:
             self._touch(identifier)
         scopes = frozenset(Scope(scope) for scope in key.scopes)
-        if role is not None:
+        if key.sign_in:
+            scopes = frozenset() if role is None else role.scopes
+        elif role is not None:
             scopes = role.scopes if Scope.ADMIN in scopes else scopes & role.scopes
         known = _Known(key.digest, Principal(key.tenant_id, key.id, scopes), time.monotonic() + REMEMBER_S)
         self._known[identifier] = known
@@ -129,6 +146,7 @@ def create(
     scopes: Sequence[Scope],
     expires_at: datetime | None = None,
     member_id: str | None = None,
+    sign_in: bool = False,
 ) -> tuple[ApiKey, KeyText]:
     """Make an API key; its text is returned here and nowhere else.
 
@@ -148,6 +166,7 @@ def create(
         scopes=scopes,
         expires_at=expires_at,
         member_id=member_id,
+        sign_in=sign_in,
     )
     return key, made
 
@@ -206,11 +225,16 @@ def rotate(
 
     Raises:
         NotFound: the tenant has no such working key.
-        Forbidden: it could do more than its maker may.
+        Forbidden: it could do more than its maker may, or it only stands for sessions.
     """
     old = repository.own(session, principal, identifier)
     if old is None:
         raise NotFound(f"you have no working API key {identifier}")
+    if old.sign_in:
+        raise Forbidden(
+            f"{identifier} stands for the sessions that a member began at the provider, and nobody has its text; "
+            "revoke it to end them, or make a key"
+        )
     if Scope.OPERATOR in old.scopes and not principal.may(Scope.OPERATOR):
         raise Forbidden(f"{identifier} has the scope 'operator'; rotate it with a key that has it too")
     key, made = create(
@@ -248,9 +272,16 @@ def revoke(session: Session, principal: Principal, identifier: str) -> None:
 
 
 def make_login_token(session: Session, signer: Signer, settings: Settings, principal: Principal) -> str:
-    """A token that starts one dashboard session on behalf of the principal's key."""
+    """A token that starts one dashboard session on behalf of the principal's key.
+
+    Raises:
+        Forbidden: a session asks that began at a provider: each link would lengthen it, whatever the provider says.
+    """
     if principal.key_id is None:
         raise ValueError("there are no sessions where authentication is switched off")
+    key = repository.known(session, principal.key_id)
+    if key is not None and key.sign_in:
+        raise Forbidden("a session that began at the provider makes no login links; sign in there again")
     token = secrets.token_urlsafe(32)
     digest = signer.digest("login", token)
     repository.add_login(session, digest=digest, key_id=principal.key_id, lifetime_s=settings.login_link_s)
@@ -264,13 +295,38 @@ def use_login_token(session: Session, signer: Signer, token: str, address: str) 
     key = None if identifier is None else repository.usable(session, identifier)
     if key is None:
         return None
-    note_login(session, Principal(key.tenant_id, key.id, frozenset(), address))
+    note_login(session, Principal(key.tenant_id, key.id, frozenset(), address), by="link")
     return key.id
 
 
-def note_login(session: Session, principal: Principal) -> None:
-    """Note that somebody began to use the dashboard on behalf of a key."""
-    audit.record(session, principal, "session.start", principal.key_id)
+def note_login(session: Session, principal: Principal, **details: Any) -> None:
+    """Note that somebody began to use the dashboard on behalf of a key.
+
+    Args:
+        session: the transaction that the login is part of.
+        principal: who they are.
+        **details: ``by`` what they did: ``key``, ``link`` or ``oidc``, and more about it.
+    """
+    audit.record(session, principal, "session.start", principal.key_id, **details)
+
+
+def note_refusal(session: Session, tenant_id: str, address: str, request_id: str, **details: Any) -> None:
+    """Note that somebody was not let in to the dashboard.
+
+    Args:
+        session: the transaction to write it in.
+        tenant_id: whose trail tells it: that of the key or member that was named, else of the operators.
+        address: where it was tried from.
+        request_id: of the request that tried it.
+        **details: ``by`` what they tried, the ``reason``, and who they said to be; nothing secret.
+    """
+    audit.record(session, Principal(tenant_id, None, frozenset(), address, request_id), "session.refuse", **details)
+
+
+def claimed(session: Session, text: str) -> ApiKey | None:
+    """The key that ``text`` claims to be, which proves nothing about who sent it."""
+    identifier = key_id(text)
+    return None if identifier is None else repository.known(session, identifier)
 
 
 def bootstrap(database: Database, signer: Signer, settings: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.tables import Base, Id, Json, Timestamp, clock
@@ -36,7 +36,11 @@ class Member(Base):
     """A person who works for a tenant; keys can be theirs, and then may do no more than their role allows."""
 
     __tablename__ = "members"
-    __table_args__ = (UniqueConstraint("tenant_id", "email"),)
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "email"),
+        Index(None, "oidc_subject", "oidc_issuer", "tenant_id", unique=True),
+        Index(None, "email"),
+    )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     tenant_id: Mapped[str] = mapped_column(Id, ForeignKey(Tenant.id))
@@ -45,9 +49,18 @@ class Member(Base):
     name: Mapped[str] = mapped_column(String(200))
     role: Mapped[str] = mapped_column(String(16))
     """``viewer``, ``member`` or ``admin``, see :class:`app.core.security.Role`."""
+    oidc_issuer: Mapped[str | None] = mapped_column(String(255))
+    """The OpenID Connect provider that they signed in with; ``None`` before the first time."""
+    oidc_subject: Mapped[str | None] = mapped_column(String(255))
+    """Who they are there. It outlasts a change of their address, which another person may have next."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())
     disabled_at: Mapped[datetime | None] = mapped_column(Timestamp)
     """Since when their keys do not work."""
+
+    @property
+    def linked(self) -> bool:
+        """Whether they have signed in at a provider."""
+        return self.oidc_subject is not None
 
 
 class ApiKey(Base):
@@ -65,6 +78,8 @@ class ApiKey(Base):
     digest: Mapped[str] = mapped_column(String(64))
     """HMAC-SHA256 of the whole key under the server's pepper, hexadecimal."""
     scopes: Mapped[list[str]] = mapped_column(Json)
+    sign_in: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether it only stands for the sessions that its member began at a provider; nobody has its text."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())
     expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
     last_used_at: Mapped[datetime | None] = mapped_column(Timestamp)
@@ -72,7 +87,7 @@ class ApiKey(Base):
 
 
 class EndedSession(Base):
-    """A dashboard session that was logged out before its time; its cookie is worth nothing since."""
+    """A session of the dashboard that was logged out, or a sign-in that was used: its cookie is worth nothing since."""
 
     __tablename__ = "ended_sessions"
 

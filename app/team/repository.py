@@ -57,6 +57,12 @@ def members(session: Session, tenant_id: str) -> Sequence[Member]:
     return session.scalars(select(Member).where(Member.tenant_id == tenant_id).order_by(Member.email)).all()
 
 
+def remove(session: Session, member: Member) -> None:
+    """Remove a member; their keys have to be revoked."""
+    session.delete(member)
+    session.flush()
+
+
 def acts(
     session: Session, tenant_id: str, filters: AuditFilters, before: int | None, limit: int
 ) -> Sequence[AuditEntry]:

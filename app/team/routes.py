@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
 from app.core.errors import Invalid, InvalidCursor, LastAdminKey, NotFound
@@ -107,10 +107,22 @@ def get_member(member_id: MemberId, principal: Admin, database: DatabaseDep) -> 
 
 
 @router.patch("/members/{member_id}", responses=responses(NotFound, Invalid, LastAdminKey))
-def change_member(member_id: MemberId, body: MemberChange, principal: Admin, database: DatabaseDep) -> MemberDocument:
-    """Change a member's name or role, or disable them: their keys stop working within seconds."""
+def change_member(
+    member_id: MemberId, body: MemberChange, principal: Admin, database: DatabaseDep, request: Request
+) -> MemberDocument:
+    """Change a member's name or role, disable or unlink them: their keys and sessions follow within seconds."""
     with database.write() as session:
-        return _member(service.change_member(session, principal, member_id, body))
+        document = _member(service.change_member(session, principal, member_id, body))
+    request.app.state.keyring.forget_all()
+    return document
+
+
+@router.delete("/members/{member_id}", status_code=204, responses=responses(NotFound, LastAdminKey))
+def remove_member(member_id: MemberId, principal: Admin, database: DatabaseDep, request: Request) -> None:
+    """Remove a member, and revoke their keys and sessions; what they did stays in the audit trail."""
+    with database.write() as session:
+        service.remove_member(session, principal, member_id)
+    request.app.state.keyring.forget_all()
 
 
 @router.get("/audit", responses=responses(InvalidCursor))

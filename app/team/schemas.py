@@ -110,6 +110,10 @@ class MemberChange(BaseModel):
     name: Name | None = None
     role: Role | None = None
     disabled: bool | None = Field(None, description="Whether their keys stop working.")
+    unlink: Literal[True] | None = Field(
+        None,
+        description="Forget with which account of the login provider they sign in, and end the sessions that it began.",
+    )
 
 
 class MemberDocument(BaseModel):
@@ -120,6 +124,7 @@ class MemberDocument(BaseModel):
     email: str
     name: str
     role: Role
+    linked: bool = Field(description="Whether they have signed in at the login provider, and are known there.")
     created_at: datetime
     disabled_at: datetime | None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
@@ -131,19 +132,48 @@ def change_member(session: Session, principal: Principal, member_id: str, reques
     """
     keys.tenant(session, principal, lock=True)
     member = find_member(session, principal, member_id)
-    values = request.model_dump(exclude_unset=True, exclude={"disabled"})
+    values = request.model_dump(exclude_unset=True, exclude={"disabled", "unlink"})
     for name, value in values.items():
         if value is None:
             raise Invalid([Problem(f"/{name}", "null", f"`{name}` cannot be null; leave it out to keep it")])
+    if request.unlink:
+        values |= {"oidc_issuer": None, "oidc_subject": None}
+        keys.revoke_all(session, member_id, sign_in_only=True)
+    with _admins_left(session, principal, member):
+        repository.change(session, member, values, request.disabled)
+    audit.record(session, principal, "member.change", member_id, **request.model_dump(exclude_unset=True))
+    return member
+
+
+def remove_member(session: Session, principal: Principal, member_id: str) -> None:
+    """Remove a member; their keys and sessions are revoked, what they did stays.
+
+    Raises:
+        NotFound: there is none.
+        LastAdminKey: no key of the tenant could make keys any more.
+    """
+    keys.tenant(session, principal, lock=True)
+    member = find_member(session, principal, member_id)
+    with _admins_left(session, principal, member):
+        revoked = keys.revoke_all(session, member_id)
+        repository.remove(session, member)
+    audit.record(session, principal, "member.remove", member_id, email=member.email, keys=revoked)
+
+
+@contextmanager
+def _admins_left(session: Session, principal: Principal, member: Member) -> Iterator[None]:
+    """Do something to a member, unless nobody could undo it.
+
+    Raises:
+        LastAdminKey: no key of the tenant could make keys any more.
+    """
     could = keys.working_admins(session, principal)
-    repository.change(session, member, values, request.disabled)
+    yield
     if could and not keys.working_admins(session, principal):
         raise LastAdminKey(
             f"{member.email} has the last working key with the scope `admin`; make another first "
             "(`ddctl keys create NAME --scope admin`), or nobody could make keys any more"
         )
-    audit.record(session, principal, "member.change", member_id, **request.model_dump(exclude_unset=True))
-    return member
 
 
 def trail(

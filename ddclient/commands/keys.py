@@ -26,7 +26,9 @@ def list_(as_json: JsonOption = False) -> None:
     table = Table("id", "name", "scopes", "created", "expires", "last used", "revoked", box=None, pad_edge=False)
     for key in found:
         times = (key.get(name) for name in ("created_at", "expires_at", "last_used_at", "revoked_at"))
-        table.add_row(key["id"], key["name"], ", ".join(key["scopes"]), *(str(at or "")[:16] for at in times))
+        # A service of before knows no keys that only stand for sessions.
+        may = "what the role allows" if key.get("sign_in") else ", ".join(key["scopes"])
+        table.add_row(key["id"], key["name"], may, *(str(at or "")[:16] for at in times))
     output.emit(found, table, as_json=as_json)
 
 

@@ -97,9 +97,12 @@ def list_members(as_json: JsonOption = False) -> None:
     """List the members of the tenant."""
     with Client() as client:
         found = client.members()
-    table = Table("id", "e-mail", "name", "role", "disabled", box=None, pad_edge=False)
+    table = Table("id", "e-mail", "name", "role", "signs in", "disabled", box=None, pad_edge=False)
     for one in found:
-        table.add_row(one["id"], one["email"], one["name"], one["role"], str(one["disabled_at"] or "")[:16])
+        # A service of before knows no provider.
+        signs_in = "at the provider" if one.get("linked") else ""
+        disabled = str(one["disabled_at"] or "")[:16]
+        table.add_row(one["id"], one["email"], one["name"], one["role"], signs_in, disabled)
     text = table if found else "the tenant has no members; its keys are its own"
     output.emit(found, text, as_json=as_json)
 
@@ -113,14 +116,25 @@ def show_member(member: MemberArgument, as_json: JsonOption = False) -> None:
 
 def set_member(
     member: MemberArgument, name: NameOption = None, role: RoleOption = None, disable: Disable = None,
+    unlink: Annotated[
+        bool,
+        typer.Option("--unlink", help="Forget their account at the login provider, and end the sessions it began."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Change a member's name or role, or disable them."""
-    fields = _given(name=name, role=role, disabled=disable)
+    """Change a member's name or role, disable them, or unlink their account at the login provider."""
+    fields = _given(name=name, role=role, disabled=disable, unlink=unlink or None)
     _something(fields)
     with Client() as client:
         found = client.change_member(member, **fields)
     output.emit(found, output.facts(found), as_json=as_json)
+
+
+def remove_member(member: MemberArgument, as_json: JsonOption = False) -> None:
+    """Remove a member, and revoke their keys and sessions."""
+    with Client() as client:
+        client.remove_member(member)
+    output.emit({"removed": member}, f"{member} removed; their keys and sessions are revoked", as_json=as_json)
 
 
 def audit(
@@ -191,12 +205,13 @@ def register(app: typer.Typer) -> None:
     }
     for name, command in of_tenants.items():
         tenants.command(name)(command)
-    members = typer.Typer(cls=Verbs, help="Members of the tenant: add, list, show, change.", no_args_is_help=True)
+    members = typer.Typer(cls=Verbs, help="Members: add, list, show, change, remove.", no_args_is_help=True)
     of_members: Mapping[str, Callable[..., None]] = {
         "add": add_member,
         "list": list_members,
         "show": show_member,
         "set": set_member,
+        "rm": remove_member,
     }
     for name, command in of_members.items():
         members.command(name)(command)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -20,10 +20,11 @@ import pytest
 from app.__main__ import server_settings
 from app.core.settings import Settings
 from app.main import create_app, prepare
+from tests.oidc_provider import running_provider
 
 
 def test_loads_neither_torch_nor_numpy() -> None:
-    code = "import app.main, sys; print({'torch', 'numpy', 'celery', 'worker'} & set(sys.modules))"
+    code = "import app.main, sys; print({'torch', 'numpy', 'celery', 'worker', 'authlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
 
@@ -32,7 +33,12 @@ def test_loads_neither_torch_nor_numpy() -> None:
     ("trusted", "scheme"), [("", "http"), ("10.0.0.0/8", "http"), ("10.0.0.0/8, 127.0.0.1", "https")]
 )
 def test_only_a_trusted_proxy_says_that_a_request_came_over_tls(tmp_path: Path, trusted: str, scheme: str) -> None:
-    settings = Settings(home=tmp_path, trusted_proxies=trusted)
+    with running_provider() as provider:
+        _check_scheme(tmp_path, trusted, scheme, provider.url)
+
+
+def _check_scheme(home: Path, trusted: str, scheme: str, issuer: str) -> None:
+    settings = Settings(home=home, trusted_proxies=trusted, oidc_issuer=issuer, oidc_client_id="ddservice")
     app = create_app(settings)
     prepare(app)
     config = server_settings(app, settings)
@@ -40,17 +46,21 @@ def test_only_a_trusted_proxy_says_that_a_request_came_over_tls(tmp_path: Path, 
     key = settings.api_key_file.read_text().strip()
     headers = {"Authorization": f"Bearer {key}", "Host": "localhost", "X-Forwarded-Proto": "https"}
 
-    async def act() -> tuple[httpx.Response, httpx.Response]:
+    async def act() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
         transport = httpx.ASGITransport(config.loaded_app, client=("127.0.0.1", 50_000))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
             link = await client.post("/v1/login-links")
-            return link, await client.get(f"/login?{urlsplit(link.json()['url']).query}")
+            login = await client.get(f"/login?{urlsplit(link.json()['url']).query}")
+            return link, login, await client.get("/login/oidc")
 
-    link, login = asyncio.run(act())
+    link, login, leaving = asyncio.run(act())
     app.state.database.dispose()
     assert urlsplit(link.json()["url"]).scheme == scheme
     assert ("Secure" in login.headers["set-cookie"]) == (scheme == "https")
     assert ("strict-transport-security" in login.headers) == (scheme == "https")
+    back = parse_qs(urlsplit(leaving.headers["location"]).query)["redirect_uri"]
+    assert back == [f"{scheme}://localhost/login/oidc/callback"]
+    assert ("Secure" in leaving.headers["set-cookie"]) == (scheme == "https")
 
 
 def free_port() -> int:

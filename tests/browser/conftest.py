@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,11 +65,17 @@ class Watch:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    home = tmp_path_factory.mktemp("home")
+    with serving(tmp_path_factory.mktemp("home")) as service:
+        yield service
+
+
+@contextmanager
+def serving(home: Path, **environment: str) -> Iterator[Service]:
+    """A service of its own, with settings beside the usual ones, for as long as the block."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {**os.environ, "DD_HOME": str(home), "DD_PORT": str(port), "DD_LOG_LEVEL": "error"}
-    process = subprocess.Popen([sys.executable, "-m", "app"], env=environment)
+    own = {"DD_HOME": str(home), "DD_PORT": str(port), "DD_LOG_LEVEL": "error", **environment}
+    process = subprocess.Popen([sys.executable, "-m", "app"], env={**os.environ, **own})
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(url, process)

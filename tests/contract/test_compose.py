@@ -40,7 +40,7 @@ def test_the_images_run_as_an_ordinary_user_and_the_api_has_no_torch() -> None:
     stages = {stage.split()[0]: stage for stage in re.split(r"^FROM .* AS ", text, flags=re.MULTILINE)[1:]}
     for target in ("api", "worker"):
         assert "USER 10001:10001" in stages[target]
-    assert "'.[server,postgres,s3]'" in stages["build-api"]
+    assert "'.[server,postgres,s3,oidc]'" in stages["build-api"]
     assert "'.[worker,postgres,s3]'" in stages["build-worker"]
     assert "HEALTHCHECK" in stages["api"]
 

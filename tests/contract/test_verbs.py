@@ -91,6 +91,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "webhooks deliveries": (f"get {HOOK}/deliveries",),
     "webhooks delivery": (f"get {HOOK}/deliveries/{{delivery_id}}",),
     "webhooks redeliver": (f"post {HOOK}/deliveries/{{delivery_id}}:redeliver",),
+    "members rm": ("delete /v1/members/{member_id}",),
     "audit": ("get /v1/audit",),
     "usage": ("get /v1/usage", "get /v1/tenants/{tenant_id}/usage"),
     "whoami": ("get /v1/me",),
@@ -198,6 +199,11 @@ def test_a_tenant_and_its_members(ddctl: Ddctl) -> None:
     assert json.loads(ddctl("members", "show", member["id"], "--json"))["role"] == "viewer"
     assert "member.change" in ddctl("audit", "--action", "member.change")
     assert json.loads(ddctl("audit", "--object", member["id"], "--json"))[0]["action"] == "member.change"
+    refused = ddctl("members", "set", member["id"], status=Exit.BAD_INPUT)
+    assert "nothing is to be changed" in refused
+    assert json.loads(ddctl("members", "set", member["id"], "--unlink", "--json"))["linked"] is False
+    assert "are revoked" in ddctl("members", "rm", member["id"])
+    assert "you have no member" in ddctl("members", "show", member["id"], status=Exit.REFUSED)
     assert "there is no tenant" in ddctl("tenants", "show", "nobody", status=Exit.REFUSED)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, Route, sync_playwright
 
 from app.studies.progress import advance
+from tests.accessibility import violations
 from tests.app.studies.playing import play, queued, run
 
 if TYPE_CHECKING:
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
-RUN = "(rules) => axe.run(document, {resultTypes: ['violations'], ...rules}).then(found => found.violations)"
-EVERY: dict[str, Any] = {}
-COLOURS = {"runOnly": ["color-contrast"]}
-"""What alone depends on the scheme."""
-WAYS: tuple[tuple[int, Literal["light", "dark"], dict[str, Any]], ...] = (
-    (1280, "light", EVERY), (390, "light", EVERY), (390, "dark", COLOURS), (1280, "dark", COLOURS),
-)  # fmt: skip
-OVERHANG = "document.documentElement.scrollWidth - innerWidth"
 MISSING = "job_01m7wfazz0fpcr59g52gcd7d4a"
 
 
@@ -101,12 +92,5 @@ def test_no_page_has_a_violation(
              f"/studies/new?clone={studies[0]}&method=dm,idm", f"/?study={studies[0]}"]  # fmt: skip
     found: list[Any] = []
     for path, who in [*((path, api) for path in pages), ("/", api.acting_as(None))]:
-        page = show(path, who)
-        page.evaluate(AXE)
-        for width, scheme, rules in WAYS:
-            page.set_viewport_size({"width": width, "height": 900})
-            page.emulate_media(color_scheme=scheme)
-            where, violations = (path, width, scheme), page.evaluate(RUN, rules)
-            found += [(*where, one["id"], [node["target"] for node in one["nodes"]]) for one in violations]
-            found += [(*where, "wider than the screen")] if page.evaluate(OVERHANG) > 0 else []
+        found += violations(show(path, who), path)
     assert found == []

@@ -47,6 +47,18 @@ def test_members_are_added_and_disabled(api: Api) -> None:
     assert api.get(f"/v1/members/{member['id']}").json()["disabled_at"] is None
 
 
+def test_members_are_removed_with_their_keys(api: Api) -> None:
+    member = api.post("/v1/members", json={"email": "ada@example.org"}).json()["id"]
+    key = api.post("/v1/api-keys", json={"name": "hers", "member_id": member}).json()["key"]
+    assert "Unlink ada@example.org" not in api.get("/team").text
+    assert posted(api, f"/team/members/{member}/remove").headers["location"] == "/team"
+    assert api.acting_as(key).get("/v1/me").status_code == 401
+    page = api.get("/team").text
+    assert ("ada@example.org" in page, "a former member" in page) == (False, True)
+    refused = posted(api, f"/team/members/{member}/remove")
+    assert (refused.status_code, "you have no member" in refused.text.lower()) == (404, True)
+
+
 def test_what_a_form_lacks_is_said(api: Api) -> None:
     refused = posted(api, "/team/keys", name="")
     assert refused.status_code == 422

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy.orm import Session
 
-from app.core.security import Principal
+from app.core.security import Principal, Scope
 from app.keys import audit
+from app.keys import service as key_service
 from app.models.audit import UsedTime
 from app.models.keys import Tenant
 from app.models.states import State
@@ -133,6 +134,43 @@ class TestMembers:
         assert (ada.get(path).json()["role"], ada.get("/v1/members").status_code) == ("admin", 200)
         made(ada, "/v1/api-keys", name="spare", scopes=["admin"])
         assert ada.patch(path, json=change).status_code == 200
+
+    def test_a_removed_one_loses_their_keys_and_leaves_a_trail(self, api: Api) -> None:
+        member = made(api, "/v1/members", email="ada@example.org")
+        keys = [made(api, "/v1/api-keys", name=name, member_id=member["id"]) for name in ("one", "two")]
+        hers = api.acting_as(keys[0]["key"])
+        job = made(hers, "/v1/jobs", **JOB)
+        assert api.delete(f"/v1/members/{member['id']}").status_code == 204
+        refused(hers.get("/v1/jobs"), 401, "unauthenticated")
+        refused(api.delete(f"/v1/members/{member['id']}"), 404, "not_found")
+        assert api.get("/v1/members").json()["data"] == []
+        assert api.get(f"/v1/jobs/{job['id']}").status_code == 200
+        (act,) = api.get("/v1/audit", params={"action": "member.remove"}).json()["data"]
+        assert act["object_id"] == member["id"]
+        assert act["details"] == {"email": "ada@example.org", "keys": sorted(key["id"] for key in keys)}
+        assert made(api, "/v1/members", email="ada@example.org")["id"] != member["id"]
+
+    def test_a_key_made_while_its_member_was_removed_is_nobodys(self, api: Api) -> None:
+        member = made(api, "/v1/members", email="ada@example.org", role="viewer")
+        api.delete(f"/v1/members/{member['id']}")
+        with api.database.write() as session:
+            _, late = key_service.create(
+                session, api.state.signer, api.settings, tenant_id="default", name="late", scopes=[Scope.ADMIN],
+                member_id=member["id"],
+            )  # fmt: skip
+        refused(api.acting_as(late.text).get("/v1/me"), 401, "unauthenticated")
+
+    def test_the_last_admin_is_not_removed(self, api: Api) -> None:
+        admin = api.acting_as(made(api, "/v1/tenants", id="lab-two")["key"]["key"])
+        member = made(admin, "/v1/members", email="ada@example.org", role="admin")
+        hers = made(admin, "/v1/api-keys", name="hers", member_id=member["id"], scopes=["admin"])
+        (first,) = [key["id"] for key in admin.get("/v1/api-keys").json()["data"] if key["id"] != hers["id"]]
+        ada = api.acting_as(hers["key"])
+        assert ada.delete(f"/v1/api-keys/{first}").status_code == 204
+        refused(ada.delete(f"/v1/members/{member['id']}"), 409, "last_admin_key")
+        assert ada.get("/v1/members").status_code == 200
+        made(ada, "/v1/api-keys", name="spare", scopes=["admin"])
+        assert ada.delete(f"/v1/members/{member['id']}").status_code == 204
 
     def test_an_address_belongs_to_one_member_of_a_tenant(self, api: Api, rival: Api) -> None:
         made(api, "/v1/members", email="ada@example.org")
