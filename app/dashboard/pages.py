@@ -14,9 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from app.artifacts.downloads import StoreDep
 from app.core.database import Database
 from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
-from app.core.errors import NotFound, RateLimited, ServiceError
+from app.core.errors import Forbidden, NotFound, RateLimited, ServiceError
 from app.core.paths import JobId
-from app.core.security import Principal
+from app.core.security import Principal, Scope
 from app.dashboard import (
     audit_views,
     compare_pages,
@@ -57,6 +57,7 @@ from app.keys.service import DEFAULT_TENANT, claimed, note_login
 from app.logs.service import LogReader
 from app.models.states import Kind
 from app.system import repository as system
+from app.system.routes import WorkerId, want
 
 router = APIRouter(include_in_schema=False)
 router.include_router(dataset_pages.router)
@@ -169,10 +170,33 @@ def system_page(principal: OptionalPrincipal, database: DatabaseDep, settings: S
         return login_page("/system")
     with database.read() as session:
         workers = system.workers(session, settings.lease_s)
-        counts = system.unfinished_by_status(session)
+        counts = system.unfinished_by_status(session, principal)
         owed = system.owed_messages(session)
         own = system.own_jobs(session, principal, workers)
-    return render("system.html", here="system", principal=principal, workers=workers, counts=counts, owed=owed, own=own)
+    return render(
+        "system.html", here="system", principal=principal, workers=workers, counts=counts, owed=owed, own=own,
+        operator=principal.may(Scope.OPERATOR),
+    )  # fmt: skip
+
+
+@router.post("/system/workers/{worker_id}/{verb}", dependencies=[SameOrigin])
+def tell_worker(
+    worker_id: WorkerId,
+    verb: Literal["cordon", "drain", "uncordon"],
+    principal: OptionalPrincipal,
+    database: DatabaseDep,
+    settings: SettingsDep,
+) -> Response:
+    """Have a worker claim no more jobs, or claim them again."""
+    if principal is None:
+        return login_page("/system")
+    try:
+        if not principal.may(Scope.OPERATOR):
+            raise Forbidden("workers serve every tenant; telling them what to do is for keys with the scope `operator`")
+        want("run" if verb == "uncordon" else verb, worker_id, principal, database, settings)
+    except ServiceError as error:
+        return error_page(error, principal, "/system", "Back to the system")
+    return RedirectResponse("/system", 303)
 
 
 @router.post("/login", dependencies=[SameOrigin])

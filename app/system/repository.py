@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core.security import Principal
+from app.core.security import Principal, Scope
 from app.core.tables import clock
 from app.models.fleet import RECONCILING, Leader, Worker
 from app.models.jobs import Job, Outbox
@@ -27,9 +27,11 @@ def workers(session: Session, alive_s: float) -> Sequence[Worker]:
     return session.scalars(statement.order_by(Worker.started_at, Worker.id)).all()
 
 
-def unfinished_by_status(session: Session) -> Mapping[str, int]:
-    """Unfinished jobs of all tenants by status."""
+def unfinished_by_status(session: Session, principal: Principal) -> Mapping[str, int]:
+    """Unfinished jobs by status: those of all tenants for an operator, else those of the principal's."""
     statement = select(Job.status, func.count()).where(Job.status.not_in(TERMINAL)).group_by(Job.status)
+    if not principal.may(Scope.OPERATOR):
+        statement = statement.where(Job.tenant_id == principal.tenant_id)
     return {row[0]: row[1] for row in session.execute(statement)}
 
 

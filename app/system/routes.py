@@ -47,10 +47,10 @@ def readyz(request: Request, database: DatabaseDep, settings: SettingsDep, respo
 
 
 @router.get("/metrics", include_in_schema=False)
-def prometheus(_: Admin, database: DatabaseDep, settings: SettingsDep) -> Response:
-    """Gauges of the service in the format of Prometheus."""
+def prometheus(principal: Admin, database: DatabaseDep, settings: SettingsDep) -> Response:
+    """Gauges of the service in the format of Prometheus; jobs are those of all tenants for operators alone."""
     with database.read() as session:
-        counts = repository.unfinished_by_status(session)
+        counts = repository.unfinished_by_status(session, principal)
         workers = repository.workers(session, settings.lease_s)
         owed = repository.owed_messages(session)
     registry = CollectorRegistry()
@@ -77,24 +77,29 @@ def list_workers(principal: Admin, database: DatabaseDep, settings: SettingsDep)
 @router.post("/v1/workers/{worker_id}:cordon", responses=responses(NotFound))
 def cordon(worker_id: WorkerId, principal: Operator, database: DatabaseDep, settings: SettingsDep) -> WorkerDocument:
     """Have a worker claim no more jobs; the one it runs goes on."""
-    return _want("cordon", worker_id, principal, database, settings)
+    return want("cordon", worker_id, principal, database, settings)
 
 
 @router.post("/v1/workers/{worker_id}:drain", responses=responses(NotFound))
 def drain(worker_id: WorkerId, principal: Operator, database: DatabaseDep, settings: SettingsDep) -> WorkerDocument:
     """Have a worker claim no more jobs, and hand back the one it runs at a checkpoint, without using up an attempt."""
-    return _want("drain", worker_id, principal, database, settings)
+    return want("drain", worker_id, principal, database, settings)
 
 
 @router.post("/v1/workers/{worker_id}:uncordon", responses=responses(NotFound))
 def uncordon(worker_id: WorkerId, principal: Operator, database: DatabaseDep, settings: SettingsDep) -> WorkerDocument:
     """Let a worker claim jobs again."""
-    return _want("run", worker_id, principal, database, settings)
+    return want("run", worker_id, principal, database, settings)
 
 
-def _want(
+def want(
     wanted: fleet.Wanted, worker_id: str, principal: Principal, database: Database, settings: Settings
 ) -> WorkerDocument:
+    """Tell a worker what to do with jobs.
+
+    Raises:
+        NotFound: none of that identifier is alive.
+    """
     with database.write() as session:
         if not fleet.want(session, worker_id, wanted, settings.lease_s):
             raise NotFound(f"no worker {worker_id} is alive; GET /v1/workers lists those that are")

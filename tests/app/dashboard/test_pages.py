@@ -436,6 +436,24 @@ class TestSystem:
         theirs = rival.get("/system").text
         assert running not in theirs
         assert "another tenant" in theirs
+        assert "Running 0" in Page(rival.get("/system")).text
+
+    def test_an_operator_tells_workers_what_to_do(self, api: Api, rival: Api) -> None:
+        with api.database.write() as session:
+            common = {"host": "box", "pid": 7, "device_class": "cpu", "facts": {}}
+            session.add(Worker(id="wrk_1", name="one@box", state="idle", **common))
+        origin = {"Origin": "http://test"}
+        for verb, words in (("cordon", "takes no more jobs"), ("drain", "hands its job back")):
+            assert api.post(f"/system/workers/wrk_1/{verb}", headers=origin).headers["location"] == "/system"
+            assert words in Page(api.get("/system")).text
+        assert api.post("/system/workers/wrk_1/uncordon", headers=origin).status_code == 303
+        assert "takes no more jobs" not in api.get("/system").text
+        assert [one["action"] for one in api.get("/v1/audit").json()["data"]][:3] == [
+            "worker.uncordon", "worker.drain", "worker.cordon",
+        ]  # fmt: skip
+        assert api.post("/system/workers/wrk_2/cordon", headers=origin).status_code == 404
+        assert rival.post("/system/workers/wrk_1/cordon", headers=origin).status_code == 403
+        assert "Cordon" not in rival.get("/system").text
 
 
 class TestStatic:
