@@ -158,10 +158,11 @@ def suite(tree: Path) -> str:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """With the toys, and broken distributions beside them, installed in a folder on the path."""
-    site = tmp_path_factory.mktemp("site")
+    site, last = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("damaged")
     toys.install(site)
     toys.install_broken(site)
-    return ask(tmp_path_factory.mktemp("installed"), ROOT, (ROOT, site), (*JOBS, "dull"))
+    toys.install_damaged(last)
+    return ask(tmp_path_factory.mktemp("installed"), ROOT, (ROOT, site, last), (*JOBS, "dull"))
 
 
 @pytest.fixture(params=["added", "installed"])
