@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from types import FrameType
@@ -78,4 +79,5 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # All that is imported stays; looking through it for garbage takes 0.6 s at the end alone.
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -123,4 +124,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # All that is imported stays; the pool process shares its memory unless it is looked through.
     sys.exit(main())

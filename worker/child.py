@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import errno
 import faulthandler
+import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ddcore.errors import (
@@ -66,6 +68,20 @@ def run(module: str, act: Act, arguments: Sequence[str] | None = None) -> int:
         writer.send(failed)
         return code
     return protocol.EXIT_DONE
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import the engine's modules without looking for garbage among what they make, then or later.
+
+    All of it stays until the process ends. Looking through it takes 0.3 s of the 2.5 s that the imports take.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def report(error: Exception) -> tuple[int, protocol.Failed]:

@@ -140,7 +140,8 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
     callback.on_phase("loading", None)
     spec = parse(json.loads((run_dir / "spec.json").read_text("utf-8")))
     # Importing the engine takes seconds; the signals above must be heard meanwhile.
-    from ddcore import bundle, engine
+    with child.importing():
+        from ddcore import bundle, engine
 
     try:
         result = engine.run(

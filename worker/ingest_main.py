@@ -71,9 +71,10 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
 
 def _take_in(job: Mapping[str, Any], shelf: Path, told: _Told) -> str:
     # Importing the engine takes seconds; the signals must be heard meanwhile.
-    from ddcore.bundle.preview import preview_png
-    from ddcore.data.ingest.archives import Limits
-    from ddcore.data.ingest.intake import take_in
+    with child.importing():
+        from ddcore.bundle.preview import preview_png
+        from ddcore.data.ingest.archives import Limits
+        from ddcore.data.ingest.intake import take_in
 
     found = take_in(
         Path(job["file"]),

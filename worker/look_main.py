@@ -40,8 +40,9 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:  # noqa
     cache = Path(os.environ["DD_CACHE_DIR"]).resolve()
     # Messages then name files as the user does, and not where they lie here.
     os.chdir(os.environ["DD_DATA_ROOT"])
-    from ddcore.data import load
-    from ddcore.spec import DatasetFacts
+    with child.importing():
+        from ddcore.data import load
+        from ddcore.spec import DatasetFacts
 
     found = load(job["dataset"], Path(), cache)
     facts = DatasetFacts(

@@ -101,7 +101,7 @@ def ask(home: Path, cwd: Path, path: tuple[Path, ...], names: tuple[str, ...]) -
         "method": {"name": "dm", "iterations": 2, "batch_real": 8},
         "network": {"name": "convnet", "width": 4},
         "metrics": {"probe": "random"},
-        "evaluation": {"repeats": 0},
+        "evaluation": {"repeats": 0, "audit": False},
     }
     jobs = {name: {**plain, **JOBS.get(name, {"method": {"name": name, "iterations": 1}})} for name in names}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DD_")}
@@ -124,7 +124,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of this tree with the toys added, as new files only."""
     copy = tmp_path_factory.mktemp("tree")
     for folder in ("ddcore", "app", "ddclient", "migrations"):
-        shutil.copytree(ROOT / folder, copy / folder)
+        # What Python keeps of the modules comes and goes with the processes of other tests.
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     suite = ("conftest", "recorder", "watching", "test_contract")
     for file in ("pyproject.toml", "tests/conftest.py", *(f"tests/ddcore/{name}.py" for name in suite)):
         (copy / file).parent.mkdir(parents=True, exist_ok=True)
@@ -157,10 +158,11 @@ def suite(tree: Path) -> str:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """With the toys, and broken distributions beside them, installed in a folder on the path."""
-    site = tmp_path_factory.mktemp("site")
+    site, last = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("damaged")
     toys.install(site)
     toys.install_broken(site)
-    return ask(tmp_path_factory.mktemp("installed"), ROOT, (ROOT, site), (*JOBS, "dull"))
+    toys.install_damaged(last)
+    return ask(tmp_path_factory.mktemp("installed"), ROOT, (ROOT, site, last), (*JOBS, "dull"))
 
 
 @pytest.fixture(params=["added", "installed"])

@@ -234,4 +234,12 @@ def install_broken(site: Path) -> None:
         "ddservice.datasets": {"tape": "dd_broken.config:ANSWER"},
     }
     distribution(site, "dd-broken", groups)
+
+
+def install_damaged(site: Path) -> None:
+    """A distribution whose list of offers cannot be read, to be found after the others.
+
+    Python takes it for the second of one name, `dd`, and passes over it. Where it is the first, the libraries that look
+    for offers to themselves, pydantic among them, cannot even be imported.
+    """
     metadata(site, "dd-damaged", "[ddservice.methods]\nno equals sign\n")

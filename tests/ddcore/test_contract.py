@@ -368,13 +368,14 @@ def test_contract_of_samplers(sampler: tuple[str], runs: Runs, tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.skipif(missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler")
 def test_compiled_passes_resume_exactly(tmp_path: Path, cache: Path) -> None:
-    """One method stands for all: compiling is the networks' affair, and each graph costs seconds.
+    """One method and one block stand for all: compiling is the networks' affair, and each graph costs seconds.
 
     So the rest starts from a checkpoint that the whole run left behind, rather than from that of a third run.
     """
     fields = {
         "compile": "on",
         "precision": "bf16",
+        "network": {"name": "convnet", **NETWORKS["convnet"].smoke, "depth": 1},
         "evaluation": {"repeats": 0, "audit": False},
         "checkpoints": {"every": 3},
     }

@@ -12,6 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from ddcore.data import load
+from ddcore.data.dataset import Dataset
 from ddcore.data.ingest import intake
 from ddcore.data.sources import own
 from ddcore.errors import DataError
@@ -43,16 +44,34 @@ def test_facts_of_digits_are_true() -> None:
     assert_facts(load("digits"))
 
 
+class Published:
+    """The real datasets, each read from its files once; decoding and hashing all of one takes seconds."""
+
+    def __init__(self, root: Path, cache: Path) -> None:
+        self.root, self.cache = root, cache
+        self._cold: dict[str, Dataset] = {}
+
+    def cold(self, name: str) -> Dataset:
+        """As the first load found it, which left it in the cache."""
+        if name not in self._cold:
+            self._cold[name] = load(name, self.root, self.cache)
+        return self._cold[name]
+
+
+@pytest.fixture(scope="module")
+def published(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    return Published(data_root, tmp_path_factory.mktemp("published"))
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
-def test_facts_of_real_datasets_are_true(data_root: Path, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
-    cache = tmp_path_factory.mktemp("cache")
-    cold = load(name, data_root, cache)
+def test_facts_of_real_datasets_are_true(published: Published, name: str) -> None:
+    cold = published.cold(name)
     assert_facts(cold)
     assert len(cold.test) == 10_000
     mean = cold.train.images[::50].double().div(255).mean(dim=(0, 2, 3))
     assert mean.tolist() == pytest.approx(cold.mean, abs=0.02)
-    warm = load(name, data_root, cache)
+    warm = load(name, published.root, published.cache)
     assert warm.digest == cold.digest
     assert torch.equal(warm.train.images[::777], cold.train.images[::777])
 
@@ -84,8 +103,8 @@ def test_a_folder_of_the_users_own_goes_before_a_built_in_name(toy: Any, name: s
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["cifar10", "mnist"])
-def test_the_published_sets_keep_their_published_constants(name: str, data_root: Path, cache: Path) -> None:
-    dataset, facts = load(name, data_root, cache), DATASETS[name]
+def test_the_published_sets_keep_their_published_constants(name: str, published: Published) -> None:
+    dataset, facts = published.cold(name), DATASETS[name]
     assert (dataset.mean, dataset.std, dataset.flip) == (facts.mean, facts.std, facts.flip)
     assert not any("not the published one" in remark for remark in dataset.remarks)
 
@@ -105,9 +124,9 @@ def test_a_copy_of_a_published_set_is_treated_as_that_set_under_any_name(tmp_pat
 
 
 @pytest.mark.data
-def test_so_is_a_copy_of_cifar10(data_root: Path, tmp_path: Path, cache: Path) -> None:
-    (tmp_path / "mine").symlink_to(data_root / "cifar10")
-    mine, theirs = load("mine", tmp_path, cache), load("cifar10", data_root, cache)
+def test_so_is_a_copy_of_cifar10(published: Published, tmp_path: Path) -> None:
+    (tmp_path / "mine").symlink_to(published.root / "cifar10")
+    mine, theirs = load("mine", tmp_path, published.cache), published.cold("cifar10")
     assert (mine.mean, mine.std, mine.flip) == (theirs.mean, theirs.std, True)
     assert torch.equal(mine.train.images[::999], theirs.train.images[::999])
 
