@@ -192,7 +192,12 @@ def delete(job_id: JobId, jobs: JobsToWrite) -> None:
         service.delete(job_id)
 
 
-@router.post("/{job_id}:cancel", status_code=202, response_model=JobDocument, responses=REFUSALS)
+@router.post(
+    "/{job_id}:cancel",
+    status_code=202,
+    response_model=JobDocument,
+    responses={200: {"model": JobDocument, "description": "The job has ended."}, **REFUSALS},
+)
 def cancel(
     job_id: JobId,
     jobs: JobsToWrite,
