@@ -122,7 +122,8 @@ def _picture(artifact: Artifact, store: ArtifactStore, conditions: Conditions, c
 
 
 def _serve(artifact: Artifact, store: ArtifactStore, conditions: Conditions, caching: str) -> Response:
-    again = f"POST /v1/jobs/{artifact.job_id}:clone (`ddctl clone`) makes it again, of the same specification and seed"
+    job = artifact.job_id
+    again = f"POST /v1/jobs/{job}:rerun (`ddctl rerun {job}`) makes it again, of the same specification and seed"
     damaged = f"the stored content of artifact {artifact.id} is damaged; {again}"
     download = Download(content_of(artifact), artifact.name, artifact.media_type, damaged)
     return serve(download, store, conditions, caching)

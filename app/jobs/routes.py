@@ -246,6 +246,17 @@ def clone(
 
 
 @router.post(
+    "/{job_id}:rerun",
+    status_code=201,
+    response_model=JobDocument,
+    responses={**REPLAYED, **responses(NotFound, IllegalTransition, Invalid, Gone, IdempotencyMismatch, QuotaExceeded)},
+)
+def rerun(job_id: JobId, jobs: JobsToWrite, key: IdempotencyHeader = None) -> Response:
+    """Make the result of an ended job once more, as a new job with the same specification, seed, set and limits."""
+    return _create(jobs, key, f"rerun {job_id}", {}, lambda service: service.again(job_id), parent_id=job_id)
+
+
+@router.post(
     "/{job_id}:extend",
     status_code=201,
     response_model=JobDocument,
