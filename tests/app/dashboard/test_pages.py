@@ -174,7 +174,7 @@ class TestJob:
             assert word in page.text
         assert "data-live-state" not in page.answer.text
         assert {a["href"] for a in page.all("a")} >= {f"/v1/jobs/{finished}/bundle.zip"}
-        assert [a["action"] for a in page.all("form") if "/jobs/" in a["action"]] == []
+        assert [a["action"] for a in page.all("form") if "/jobs/" in a["action"]] == [f"/jobs/{finished}/rerun"]
 
     def test_readable_without_scripts(self, api: Api, finished: str) -> None:
         page = Page(api.get(f"/jobs/{finished}"))
