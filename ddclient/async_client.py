@@ -116,6 +116,10 @@ class AsyncClient(AsyncStudyClient):
         """Submit a copy of a job with some fields changed."""
         return await self._handle(calls.verb(job_id, "clone", {"overrides": dict(overrides or {})}))
 
+    async def rerun(self, job_id: str, *, idempotency_key: str | None = None) -> AsyncJob:
+        """Make the result of an ended job once more; see :meth:`Client.rerun`."""
+        return await self._handle(calls.rerun(job_id, idempotency_key))
+
     async def extend(self, job_id: str, iterations: int, *, idempotency_key: str | None = None) -> AsyncJob:
         """Submit a job that goes on where a finished one has ended; see :meth:`Client.extend`."""
         return await self._handle(calls.extend(job_id, iterations, idempotency_key))

@@ -118,6 +118,12 @@ def extend(job_id: str, iterations: int, idempotency_key: str | None) -> Call[Jo
     return Call("POST", f"/v1/jobs/{job_id}:extend", _job, json={"iterations": iterations}, headers=headers)
 
 
+def rerun(job_id: str, idempotency_key: str | None) -> Call[JobDocument]:
+    """Queue a job that makes the result of an ended one once more; see :func:`submit` for its key."""
+    headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+    return Call("POST", f"/v1/jobs/{job_id}:rerun", _job, headers=headers)
+
+
 def cancel(job_id: str, keep_result: bool, reason: str | None) -> Call[JobDocument]:
     """Stop a job for good."""
     return verb(job_id, "cancel", {"keep_result": keep_result} | ({} if reason is None else {"reason": reason}))

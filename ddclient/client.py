@@ -205,6 +205,15 @@ class Client(Files, Menus, StudyClient, Teams, Webhooks):
         """Submit a copy of a job with some fields changed."""
         return self._handle(calls.verb(job_id, "clone", {"overrides": dict(overrides or {})}))
 
+    def rerun(self, job_id: str, *, idempotency_key: str | None = None) -> Job:
+        """Make the result of an ended job once more, as a new job of the same specification, seed, set and limits.
+
+        Args:
+            job_id: a job that has ended, its result damaged or not.
+            idempotency_key: as for :meth:`submit`.
+        """
+        return self._handle(calls.rerun(job_id, idempotency_key))
+
     def extend(self, job_id: str, iterations: int, *, idempotency_key: str | None = None) -> Job:
         """Submit a job that goes on where a finished one has ended, by ``iterations`` more steps.
 

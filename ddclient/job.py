@@ -136,6 +136,10 @@ class Job(JobHandle):
         """Submit a copy with some fields changed, which is another job; see :meth:`Client.clone`."""
         return self.client.clone(self.id, overrides)
 
+    def rerun(self) -> Job:
+        """Make the result once more, as another job; see :meth:`Client.rerun`."""
+        return self.client.rerun(self.id)
+
     def extend(self, iterations: int) -> Job:
         """Submit a job that goes on where this one has ended, by so many more steps; see :meth:`Client.extend`."""
         return self.client.extend(self.id, iterations)

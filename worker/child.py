@@ -6,7 +6,6 @@ Started as ``python -m <module> --run-dir DIR --pipe-fd N``.
 from __future__ import annotations
 
 import argparse
-import errno
 import faulthandler
 import gc
 import logging
@@ -24,6 +23,7 @@ from ddcore.errors import (
     Interrupted,
     OutOfMemoryError,
 )
+from ddcore.machine.space import is_full
 from ddcore.spec import SpecError
 from worker import protocol
 from worker.engine_guard import StopRequest, die_with_parent
@@ -102,7 +102,7 @@ def report(error: Exception) -> tuple[int, protocol.Failed]:
     if isinstance(error, CheckpointError | DistillationError):
         return protocol.EXIT_FAILED, _failed(error.code, str(error), error.retryable)
     if isinstance(error, OSError):
-        code = "no_space" if error.errno == errno.ENOSPC else "io_error"
+        code = "no_space" if is_full(error) else "io_error"
         reason = error.strerror or type(error).__name__
         return protocol.EXIT_FAILED, _failed(code, f"reading or writing files failed: {reason}", True)
     message = f"the engine failed unexpectedly ({type(error).__name__}); the job's log has the details"

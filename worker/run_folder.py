@@ -16,6 +16,7 @@ from typing import Any
 
 from app.core.storage import ArtifactStore, Blob, StorageError, fetch
 from app.queue.checkpoints import SavedCheckpoint
+from ddcore.machine.space import is_full
 from worker.protocol import HOLD_AT, PARENT
 
 
@@ -76,6 +77,9 @@ class RunFolder:
 
         Returns:
             The step to go on from, ``None`` to start anew, and what was wrong with those passed over.
+
+        Raises:
+            OSError: the disk is full.
         """
         complaints: list[str] = []
         for checkpoint in saved:
@@ -85,6 +89,8 @@ class RunFolder:
             try:
                 fetch(store, Blob(checkpoint.sha256, checkpoint.size), target)
             except (StorageError, OSError) as error:
+                if is_full(error):
+                    raise  # the checkpoint is good, and waiting for room costs less than its steps
                 complaints.append(f"the checkpoint of step {checkpoint.step} cannot be used: {error}")
                 continue
             return checkpoint.step, complaints

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -18,6 +19,7 @@ from app.core.storage import ArtifactStore, StorageError
 from app.queue import checkpoints, endings, fleet, leases
 from app.queue.leases import Claim
 from app.queue.retries import Failure
+from ddcore.machine import space
 from worker.engine_process import EngineProcess
 from worker.faults import fault_point
 from worker.lease import LeaseKeeper
@@ -112,6 +114,8 @@ class _Attempt:
         self._unwritten: list[Frame] = []
         self._last: Last | None = None
         self._warned_of_silence = False
+        self._restored = 0
+        """Bytes of the state that is brought back."""
         self._reads_images = False
         """Whether there are images of an earlier attempt that the engine has yet to read."""
 
@@ -137,21 +141,34 @@ class _Attempt:
         except Exception as error:
             _log.exception("supervising %s failed", self._claim.job_id)
             message = f"the worker failed to run the job ({type(error).__name__}); its own log has the details"
-            ended = Failure("supervisor_error", message, retryable=True)
+            ended = self._no_space() if space.is_full(error) else Failure("supervisor_error", message, retryable=True)
         self._book.add("worker", f"attempt {self._claim.attempt} is over: {_told(ended)}")
         fault_point("finish.before")
         try:
             self._persist(lambda: self._conclude(ended))
         except (StorageError, OSError) as error:
             _log.warning("the files of %s cannot be stored: %s", self._claim.job_id, _name(error))
-            unstored = Failure("storage_failed", "the result could not be stored; it is made again", retryable=True)
+            lost = Failure("storage_failed", "the result could not be stored; it is made again", retryable=True)
+            unstored = self._no_space() if space.is_full(error) else lost
             self._persist(lambda: self._conclude(unstored))
         fault_point("finish.after")
+
+    def _no_space(self) -> Failure:
+        """A full disk, with what there is to be kept and what is free."""
+        made = sum(path.stat().st_size for path in self._folder.path.rglob("*") if path.is_file())
+        disks = {"worker": self._settings.runs_dir}
+        if "://" not in self._settings.storage_url:
+            disks["store"] = Path(self._settings.storage_url)
+        free = " and ".join(f"{space.free(folder):,} on that of the {of}" for of, folder in disks.items())
+        needed = max(made, self._restored)
+        message = f"a disk is full: the job needs {needed:,} bytes, and {free} are free; it is tried again"
+        return Failure("no_space", message, retryable=True)
 
     def _prepare(self) -> None:
         self._folder.create(self._work.spec(), self._claim.hold_at)
         with self._database.read() as session:
             saved = checkpoints.newest_first(session, self._claim.job_id)
+        self._restored = max((one.size for one in saved), default=0)
         step, complaints = self._folder.restore(self._store, saved)
         self._reads_images = step is not None
         self._sink.start_from(step)

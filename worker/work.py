@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import shutil
 import time
@@ -28,6 +27,7 @@ from app.queue import endings
 from app.queue.leases import Claim
 from app.queue.retries import Failure
 from ddcore.machine.cache import note_use
+from ddcore.machine.space import free, is_full
 from ddcore.spec import parse
 from ddcore.spec.local_sets import report_in
 from worker import results
@@ -38,8 +38,6 @@ Proceed = Callable[[], None]
 """Called now and then while something takes long; raises where the job should not go on."""
 Ending = Callable[[Session], bool]
 """Records what came of a job in the transaction that ends it; ``False`` where it is no longer the caller's."""
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class UnfitError(Exception):
@@ -135,7 +133,7 @@ class Distillation(_Base):
             message = f"the bundle of {extended} that this job extends is gone; submit it again on another job"
             raise UnfitError(Failure("parent_deleted", message, retryable=False))
         packed = folder.path / f"{PARENT}.zip"
-        with _space_or_unfit("the bundle that the job extends"):
+        with _space_or_unfit("the bundle that the job extends", blob.size, folder.path):
             try:
                 fetch(self._store, blob, packed)
                 with zipfile.ZipFile(packed) as archive:
@@ -157,7 +155,7 @@ class Distillation(_Base):
             return
         shutil.rmtree(entry, ignore_errors=True)
         writing = shelf / new_id(".writing")
-        with _space_or_unfit("the set"):
+        with _space_or_unfit("the set", sum(blob.size for blob in needed.values()), shelf):
             writing.mkdir(parents=True)
             try:
                 for name, blob in needed.items():
@@ -229,7 +227,7 @@ class Ingest(_Base):
         """Put the upload together from its parts, and check that it is what was sent."""
         upload = self._upload()
         target = folder.path / UPLOAD / upload.file
-        with _space_or_unfit("the upload"):
+        with _space_or_unfit("the upload", sum(part.size for part in upload.parts), folder.path):
             target.parent.mkdir(mode=0o700)
             digest = hashlib.sha256()
             with target.open("wb") as file:
@@ -317,12 +315,12 @@ def _settle(made: Path, entry: Path) -> None:
 
 
 @contextmanager
-def _space_or_unfit(what: str) -> Iterator[None]:
+def _space_or_unfit(what: str, size: int, folder: Path) -> Iterator[None]:
     """A full disk is no fault of the job: it is tried again later."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if not is_full(error):
             raise
-        message = f"the worker's disk is full, so {what} cannot be brought there"
+        message = f"the worker's disk has {free(folder):,} bytes free, too few for {what}, which needs {size:,}"
         raise UnfitError(Failure("no_space", message, retryable=True)) from error

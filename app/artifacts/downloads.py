@@ -28,13 +28,20 @@ VERIFIED_BELOW = 16 << 20
 FOREVER = "private, max-age=86400, immutable"
 ASK_AGAIN = "private, no-cache"
 
-_BINARY = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-CONTENT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The whole file.", **_BINARY},
-    206: {"description": "The range asked for.", **_BINARY},
-    304: {"description": "The client has it already."},
-    **responses(NotFound, RangeNotSatisfiable, ChecksumMismatch, Unavailable),
-}
+
+def answers(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries of a route that sends stored files.
+
+    Args:
+        media_types: that the files can have, such as ``image/png``, or ``*/*``.
+    """
+    binary = {"content": {one: {"schema": {"type": "string", "format": "binary"}} for one in media_types}}
+    return {
+        200: {"description": "The whole file.", **binary},
+        206: {"description": "The range asked for.", **binary},
+        304: {"description": "The client has it already."},
+        **responses(NotFound, RangeNotSatisfiable, ChecksumMismatch, Unavailable),
+    }
 
 
 async def get_store(request: Request) -> ArtifactStore:

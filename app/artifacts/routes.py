@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import RedirectResponse
 
 from app.artifacts import repository
-from app.artifacts.downloads import ASK_AGAIN, CONTENT, FOREVER, Conditions, ConditionsDep, Download, StoreDep, serve
+from app.artifacts.downloads import (
+    ASK_AGAIN,
+    FOREVER,
+    Conditions,
+    ConditionsDep,
+    Download,
+    StoreDep,
+    answers,
+    serve,
+)
 from app.artifacts.schemas import PICTURES, SHEETS, ArtifactList, document
 from app.artifacts.service import Kind, content_of
 from app.core.dependencies import DatabaseDep
@@ -23,6 +32,10 @@ from app.models.artifacts import Artifact
 router = APIRouter(prefix="/v1", tags=["artifacts"])
 
 SIGNED_S = 300
+_ANY_FILE: dict[int | str, dict[str, Any]] = {
+    **answers("*/*"),
+    307: {"description": "The file is in the object store, at the address in `Location`, for five minutes."},
+}
 
 
 @router.get("/jobs/{job_id}/artifacts", responses=responses(NotFound))
@@ -40,7 +53,7 @@ def list_artifacts(
 
 
 @router.head("/artifacts/{artifact_id}/content", include_in_schema=False, response_class=Response)
-@router.get("/artifacts/{artifact_id}/content", response_class=Response, responses=CONTENT)
+@router.get("/artifacts/{artifact_id}/content", response_class=Response, responses=_ANY_FILE)
 def get_content(
     artifact_id: ArtifactId,
     principal: ArtifactReader,
@@ -59,7 +72,7 @@ def get_content(
 
 
 @router.head("/jobs/{job_id}/bundle.zip", include_in_schema=False, response_class=Response)
-@router.get("/jobs/{job_id}/bundle.zip", response_class=Response, responses=CONTENT)
+@router.get("/jobs/{job_id}/bundle.zip", response_class=Response, responses=answers("application/zip"))
 def get_bundle(
     job_id: JobId, principal: ArtifactReader, database: DatabaseDep, store: StoreDep, conditions: ConditionsDep
 ) -> Response:
@@ -71,7 +84,7 @@ def get_bundle(
     return _serve(artifact, store, conditions, ASK_AGAIN)
 
 
-@router.get("/artifacts/{artifact_id}/preview.png", response_class=Response, responses=CONTENT)
+@router.get("/artifacts/{artifact_id}/preview.png", response_class=Response, responses=answers("image/png"))
 def get_preview(
     artifact_id: ArtifactId,
     principal: ArtifactReader,
@@ -87,7 +100,7 @@ def get_preview(
     return _picture(artifact, store, conditions, FOREVER)
 
 
-@router.get("/jobs/{job_id}/preview.png", response_class=Response, responses=CONTENT)
+@router.get("/jobs/{job_id}/preview.png", response_class=Response, responses=answers("image/png"))
 def get_job_preview(
     job_id: JobId, principal: ArtifactReader, database: DatabaseDep, store: StoreDep, conditions: ConditionsDep
 ) -> Response:
@@ -109,7 +122,8 @@ def _picture(artifact: Artifact, store: ArtifactStore, conditions: Conditions, c
 
 
 def _serve(artifact: Artifact, store: ArtifactStore, conditions: Conditions, caching: str) -> Response:
-    again = f"POST /v1/jobs/{artifact.job_id}:clone (`ddctl clone`) makes it again, of the same specification and seed"
+    job = artifact.job_id
+    again = f"POST /v1/jobs/{job}:rerun (`ddctl rerun {job}`) makes it again, of the same specification and seed"
     damaged = f"the stored content of artifact {artifact.id} is damaged; {again}"
     download = Download(content_of(artifact), artifact.name, artifact.media_type, damaged)
     return serve(download, store, conditions, caching)

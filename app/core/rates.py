@@ -32,7 +32,10 @@ NOTED = 200
 REDIS_TIMEOUT_S = 0.25
 REST_S = 5.0
 """How long a Redis that did not answer is left alone."""
-SUBMISSION = re.compile(r"/v1/(jobs|studies|jobs/[^/]+:(clone|retry|extend)|datasets/[^/]+:ingest)|/(jobs|studies)/new")
+SUBMISSION = re.compile(
+    r"/v1/(jobs|studies|jobs/[^/]+:(clone|rerun|retry|extend)|datasets/[^/]+:ingest)"
+    r"|/(jobs|studies)/new|/jobs/[^/]+/rerun"
+)
 """Paths whose POST makes work for a worker."""
 UPLOAD = re.compile(r"/v1/datasets/[^/]+/content")
 """Paths whose PUT sends images."""

@@ -1,7 +1,7 @@
 """A second wall between tenants: PostgreSQL itself shows a request the rows of its tenant alone.
 
 The first wall is that every query starts from a principal. Where one of them forgets that, the database still refuses:
-the transactions of a request run as a role for which each table with a ``tenant_id`` has a policy (migration 0016).
+the transactions of a request run as a role for which each table with a ``tenant_id`` has a policy (migration 0015).
 Workers, the reconciler and operators are not bound, and SQLite has no such means.
 """
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from app.core.errors import Invalid
+from app.dashboard.job_form.reading import number
 from ddcore.spec import Problem
 from ddcore.spec.errors import problems
 from ddcore.spec.ingest import IngestOptions
@@ -80,13 +81,19 @@ def options_of(form: Mapping[str, str]) -> IngestOptions:
         Invalid: a value cannot be read, or is out of range.
     """
     given: dict[str, Any] = {field.name: form[field.name].strip() for field in (*MAIN, *MORE) if field.name in form}
-    given = {name: value for name, value in given.items() if value}
+    given = {name: _value(name, value) for name, value in given.items() if value}
     if given.get("size", "keep") != "keep":
         given["size"] = _sides(given["size"])
     try:
         return IngestOptions.model_validate(given)
     except ValidationError as error:
         raise Invalid(problems(error, tuple(IngestOptions.model_fields))) from error
+
+
+def _value(name: str, text: str) -> Any:
+    """What a text means to the schema; a flag that is ticked is sent as ``true``."""
+    kind = next(field.kind for field in (*MAIN, *MORE) if field.name == name)
+    return number(text) if kind == "number" else {"true": True}.get(text, text) if kind == "flag" else text
 
 
 def _sides(text: str) -> int | tuple[int, int]:

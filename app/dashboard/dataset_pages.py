@@ -18,6 +18,7 @@ from app.core.storage import ArtifactStore
 from app.dashboard import dataset_forms as forms
 from app.dashboard import snippets
 from app.dashboard.content import last_lines
+from app.dashboard.job_form.reading import number
 from app.dashboard.rendering import SameOrigin, base_url, check_writer, error_page, fields, login_page, render
 from app.dashboard.report_views import ReportView
 from app.dashboard.set_views import SetView
@@ -106,7 +107,8 @@ def _apply(sets: DatasetTransactions, dataset_id: str, verb: Verb, sent: Mapping
             return f"/datasets/{dataset_id}"
         case "distil":
             jobs = JobTransactions(sets.principal, sets.database, sets.settings)
-            body = {"dataset": sets.get(dataset_id).reference, **_chosen(sent)}
+            chosen = {name: text if name == "method" else number(text) for name, text in _chosen(sent).items()}
+            body = {"dataset": sets.get(dataset_id).reference, **chosen}
             return f"/jobs/{jobs.submit(lambda service: service.read(body)).id}"
         case "delete":
             with sets.write() as service:

@@ -133,6 +133,7 @@ def job_page(
         view=shown,
         job=job,
         children=children,
+        key=submit_pages.new_key(),
         found=found,
         origin=content.origin(store, found.manifest),
         gallery=gallery.of_sheet(store, next(reversed(found.pictures), None)),

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.core.errors import Gone, IdempotencyMismatch, IllegalTransition, Invalid, ServiceError
+from app.core.paths import JobId
 from app.core.security import Scope
 from app.dashboard import snippets
 from app.dashboard.job_form import presets
@@ -83,7 +84,7 @@ def form_page(
         return error_page(error, jobs.principal, "/jobs/new", "An empty form")
     draft = replace(draft, values={**draft.values, **{name: text for name, text in given.items() if text}})
     search = Search(find, find_method, find_dataset)
-    return _page(request, jobs, draft, _new_key(), search=search, preset=preset)
+    return _page(request, jobs, draft, new_key(), search=search, preset=preset)
 
 
 @router.post("/jobs/new", dependencies=[SameOrigin])
@@ -91,7 +92,7 @@ def send(request: Request, jobs: PageJobs, sent: Sent) -> Response:
     """Submit what the form says; or show it again, with what is wrong with it and what it would cost."""
     if jobs is None:
         return login_page("/jobs/new")
-    draft, key = from_form(sent), sent.get("key", "")[:KEY_LIMIT] or _new_key()
+    draft, key = from_form(sent), sent.get("key", "")[:KEY_LIMIT] or new_key()
     if sent.get("do") != "submit":
         return _page(request, jobs, draft, key)
     if sent.get("outline") != draft.outline or draft.left_out:
@@ -103,9 +104,24 @@ def send(request: Request, jobs: PageJobs, sent: Sent) -> Response:
     except Invalid as error:
         return _page(request, jobs, draft, key, status=error.status, submitted=True)
     except (Gone, IdempotencyMismatch) as error:
-        return _page(request, jobs, draft, _new_key(), AGAIN, error.status)
+        return _page(request, jobs, draft, new_key(), AGAIN, error.status)
     except ServiceError as error:
         return _page(request, jobs, draft, key, Told(error.title, [error.detail]), error.status)
+
+
+@router.post("/jobs/{job_id}/rerun", dependencies=[SameOrigin])
+def rerun(job_id: JobId, jobs: PageJobs, sent: Sent) -> Response:
+    """Make the result of a job once more, and show the new job."""
+    if jobs is None:
+        return login_page(f"/jobs/{job_id}")
+    key = sent.get("key", "")[:KEY_LIMIT] or new_key()
+    digest = idempotency.request_digest(f"rerun {job_id}", {})
+    try:
+        check_writer(jobs.principal, "jobs")
+        made = jobs.create(lambda service: service.again(job_id), f"form-{key}", digest, job_id)
+    except ServiceError as error:
+        return error_page(error, jobs.principal, f"/jobs/{job_id}", "Back to the job")
+    return RedirectResponse(f"/jobs/{idempotency.identifier(made)}", 303)
 
 
 def _begun(jobs: JobTransactions, preset: str, clone: str, extends: str) -> Draft:
@@ -187,5 +203,6 @@ def _commands(draft: Draft, judgement: Judgement, url: str) -> Mapping[str, str]
     return snippets.again(body | {name: one for name, one in draft.body.items() if name in Envelope.model_fields}, url)
 
 
-def _new_key() -> str:
+def new_key() -> str:
+    """What tells a form from all others: sent twice, it makes one job."""
     return secrets.token_urlsafe(24)

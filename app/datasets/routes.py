@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from app.artifacts.downloads import CONTENT, FOREVER, ConditionsDep, Download, StoreDep, serve
+from app.artifacts.downloads import FOREVER, ConditionsDep, Download, StoreDep, answers, serve
 from app.core.dependencies import SignerDep
 from app.core.errors import (
     DatasetInUse,
@@ -33,7 +33,10 @@ from ddcore.spec.ingest import DatasetReport
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
 SAMPLES = "samples.png"
-UPLOAD = responses(InvalidParameter, NotFound, UploadConflict, DatasetTooLarge, NoSpace, Unavailable)
+UPLOAD: dict[int | str, dict[str, Any]] = {
+    200: {"model": DatasetDocument, "description": "The bytes were taken, and more are missing."},
+    **responses(InvalidParameter, NotFound, UploadConflict, DatasetTooLarge, NoSpace, Unavailable),
+}
 BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {
     "type": "string", "format": "binary"}}}}}  # fmt: skip
 
@@ -109,7 +112,7 @@ def get_report(dataset_id: DatasetId, sets: DatasetsToRead) -> DatasetReport:
         return service.report(dataset_id)
 
 
-@router.get("/{dataset_id}/samples.png", response_class=Response, responses=CONTENT)
+@router.get("/{dataset_id}/samples.png", response_class=Response, responses=answers("image/png"))
 def get_samples(
     dataset_id: DatasetId, _: ArtifactReader, sets: DatasetsToRead, store: StoreDep, conditions: ConditionsDep
 ) -> Response:
@@ -126,7 +129,9 @@ def list_files(dataset_id: DatasetId, sets: DatasetsToRead) -> dict[str, dict[st
         return {file.name: {"size": file.size, "sha256": file.sha256} for file in service.files(dataset_id)}
 
 
-@router.get("/{dataset_id}/files/{name}", response_class=Response, responses=CONTENT)
+@router.get(
+    "/{dataset_id}/files/{name}", response_class=Response, responses=answers("application/octet-stream", "image/png")
+)
 def get_file(
     dataset_id: DatasetId,
     name: str,

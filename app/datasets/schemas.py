@@ -6,11 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, Field, StringConstraints, field_validator
 
+from app.core.closed import Closed
 from ddcore.spec.ingest import IngestOptions
 
-SetName = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]{0,99}$")]
+# Spelled out, as \w is any script's letters here but ASCII alone to most readers of a JSON schema.
+_LETTERS = r"\p{L}\p{M}\p{Nd}_"
+SetName = Annotated[str, StringConstraints(pattern=rf"^[{_LETTERS}][{_LETTERS}.-]{{0,99}}$")]
 LONGEST_FILE = 255
 """Bytes of a file's name, as file systems have it."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -37,10 +40,8 @@ class DatasetState(StrEnum):
     """It lies in the data root, and no job can use it; ``error`` says why."""
 
 
-class NewDataset(BaseModel):
+class NewDataset(Closed):
     """The announcement of an upload."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: SetName = Field(description="What jobs call it: letters, digits and . _ -; a known name gets a new version.")
     file: str = Field(
@@ -70,10 +71,8 @@ class NewDataset(BaseModel):
         return name
 
 
-class IngestRequest(BaseModel):
+class IngestRequest(Closed):
     """How to take an upload in once more."""
-
-    model_config = ConfigDict(extra="forbid")
 
     options: IngestOptions = Field(IngestOptions(), description="How the images are taken in.")
 

@@ -73,7 +73,7 @@ def _document(job: Job, readings: Mapping[str, LastValue]) -> JobDocument:
         runtime_s=ran_s(job),
         updated_at=job.updated_at,
         version=job.version,
-        links=_links(job.id) | ({} if job.study_id is None else {"study": f"/v1/studies/{job.study_id}"}),
+        links=_links(job),
     )
 
 
@@ -136,8 +136,12 @@ def _conditions(job: Job, state: State) -> list[JobCondition]:
     ]
 
 
-def _links(job_id: str) -> dict[str, str]:
-    base = f"/v1/jobs/{job_id}"
+def _links(job: Job) -> dict[str, str]:
+    base = f"/v1/jobs/{job.id}"
+    others = {
+        "study": None if job.study_id is None else f"/v1/studies/{job.study_id}",
+        "parent": None if job.parent_id is None else f"/v1/jobs/{job.parent_id}",
+    }
     return {
         "self": base,
         "events": f"{base}/events",
@@ -147,4 +151,5 @@ def _links(job_id: str) -> dict[str, str]:
         "artifacts": f"{base}/artifacts",
         "bundle": f"{base}/bundle.zip",
         "preview": f"{base}/preview.png",
+        **{name: link for name, link in others.items() if link is not None},
     }

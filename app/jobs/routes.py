@@ -192,7 +192,12 @@ def delete(job_id: JobId, jobs: JobsToWrite) -> None:
         service.delete(job_id)
 
 
-@router.post("/{job_id}:cancel", status_code=202, response_model=JobDocument, responses=REFUSALS)
+@router.post(
+    "/{job_id}:cancel",
+    status_code=202,
+    response_model=JobDocument,
+    responses={200: {"model": JobDocument, "description": "The job has ended."}, **REFUSALS},
+)
 def cancel(
     job_id: JobId,
     jobs: JobsToWrite,
@@ -238,6 +243,17 @@ def clone(
     return _create(
         jobs, key, f"clone {job_id}", overrides, lambda service: service.copy(job_id, overrides), parent_id=job_id
     )
+
+
+@router.post(
+    "/{job_id}:rerun",
+    status_code=201,
+    response_model=JobDocument,
+    responses={**REPLAYED, **responses(NotFound, IllegalTransition, Invalid, Gone, IdempotencyMismatch, QuotaExceeded)},
+)
+def rerun(job_id: JobId, jobs: JobsToWrite, key: IdempotencyHeader = None) -> Response:
+    """Make the result of an ended job once more, as a new job with the same specification, seed, set and limits."""
+    return _create(jobs, key, f"rerun {job_id}", {}, lambda service: service.again(job_id), parent_id=job_id)
 
 
 @router.post(

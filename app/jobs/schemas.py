@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
+from app.core.closed import Closed
 from app.core.text import Storable
 from app.models.states import Kind, State
 from ddcore.spec.results import Results
@@ -16,12 +17,6 @@ LabelValue = Annotated[str, StringConstraints(max_length=256), Storable]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
 Name = Annotated[str, StringConstraints(max_length=200), Storable]
 Priority = Annotated[int, Field(ge=0, le=9)]
-
-
-class Closed(BaseModel):
-    """A request body: unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Limits(Closed):

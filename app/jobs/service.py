@@ -175,8 +175,9 @@ class JobService:
         self._check_quota(1)
         kept = self._extending(self.names).bundle(request.spec, self.principal.tenant_id, parent_id)
         job = submission.new_job(request, self.principal, self.settings, parent_id or request.spec.extends)
-        enqueue(self.session, job, {"dataset": job.dataset, "method": job.method, "parent_id": job.parent_id})
-        audit.record(self.session, self.principal, "job.submit", job.id, method=job.method, dataset=job.dataset)
+        about = {"dataset": job.dataset, "method": job.method, "parent_id": job.parent_id}
+        enqueue(self.session, job, about)
+        audit.record(self.session, self.principal, "job.submit", job.id, **about)
         if kept is not None:
             artifacts.share(self.session, kept, job, PARENT_BUNDLE)
         if admitted.continues and parent_id is not None:
@@ -219,6 +220,21 @@ class JobService:
         if "clone" not in actions(State(job.status), Kind(job.kind), in_study=job.study_id is not None):
             raise self._illegal("clone", job)
         return self.read(submission.amended(job, overrides))
+
+    def again(self, job_id: str) -> Submission:
+        """The submission that makes the result of an ended job once more.
+
+        Estimates do not refuse it: the job was let through before, and has shown since what it takes.
+
+        Raises:
+            NotFound: there is no such job.
+            IllegalTransition: it has not ended, or is none that distils.
+            Invalid: its set, or the job that it extends, is gone.
+        """
+        job = self._find(job_id)
+        if "rerun" not in actions(State(job.status), Kind(job.kind)):
+            raise self._illegal("rerun", job)
+        return self.read(submission.once_more(job))
 
     def longer(self, job_id: str, request: ExtendRequest) -> Longer:
         """The submission of a job that takes more steps from where a finished one has ended.

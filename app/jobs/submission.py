@@ -138,6 +138,12 @@ def resubmission(job: Job) -> dict[str, Any]:
     }
 
 
+def once_more(job: Job) -> dict[str, Any]:
+    """The same, whatever its estimate is now."""
+    body = resubmission(job)
+    return {**body, "limits": {**body["limits"], "ignore_estimate": True}}
+
+
 def amended(job: Job, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The body that would submit a job with some fields changed.
 

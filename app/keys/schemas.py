@@ -5,16 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from app.core.closed import Closed
 from app.core.moments import Moment
 from app.core.security import Scope
 
 
-class KeyRequest(BaseModel):
+class KeyRequest(Closed):
     """A key to be made."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     scopes: list[Scope] = Field(
@@ -26,10 +25,8 @@ class KeyRequest(BaseModel):
     )
 
 
-class RotateRequest(BaseModel):
+class RotateRequest(Closed):
     """How a key is replaced."""
-
-    model_config = ConfigDict(extra="forbid")
 
     grace_s: int = Field(86_400, ge=0, le=2_592_000, description="Seconds that the old key works on, at most 30 days.")
 

@@ -17,7 +17,7 @@ from app.models.jobs import Job
 from app.models.states import HELD, State
 from app.queue import outbox
 from app.queue.leases import Claim, held, in_time
-from app.queue.retries import Failure, Record, Verdict, judge
+from app.queue.retries import NO_SPACE, Failure, Record, Verdict, judge
 from app.queue.states import Actor, transition
 from ddcore.spec.results import Results
 
@@ -135,14 +135,17 @@ def _after_failure(
     row = session.execute(select(Job).where(*held(job_id, fence)).with_for_update()).scalar_one_or_none()
     if row is None:
         return None
-    record = Record(row.failures, row.max_attempts, row.out_of_memory, row.lost_step, row.checkpoint_step or 0)
+    waits = (row.error or {}).get("waits", 0)
+    record = Record(row.failures, row.max_attempts, row.out_of_memory, row.lost_step, row.checkpoint_step or 0, waits)
     verdict = judge(failure, record, backoff_s)
     if failure.lost:
         data = {"attempt": row.attempt, "checkpoint_step": row.checkpoint_step, "code": failure.code}
         events.append(session, job_id, "attempt.lost", "warning", failure.message, data)
     target = _target(State(row.status), verdict, actor)
     values: dict[str, Any] = {"error": verdict.failure.describe(row.attempt)}
-    if target is not State.FAILED:
+    if failure.code == NO_SPACE:
+        values["error"] = {**values["error"], "waits": waits + 1}
+    elif target is not State.FAILED:
         values |= _troubles(failure, record)
     if target is State.QUEUED and verdict.wait_s:
         values["not_before"] = clock(verdict.wait_s)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LONGEST_BACKOFF_S = 900.0
+NO_SPACE = "no_space"
 _NO_SPACE_FACTOR = 10
 """A full disk is not emptied in seconds: ten times the first pause, five minutes by default."""
 
@@ -49,6 +50,7 @@ class Record:
         out_of_memory: attempts that ran out of memory, this one not counted.
         lost_step: checkpoint step at which the attempt before was lost, if it was and nothing was saved since.
         checkpoint_step: step of the newest checkpoint; 0 without one.
+        waits: times in a row that a disk was full, this one not counted.
     """
 
     failures: int
@@ -56,6 +58,7 @@ class Record:
     out_of_memory: int
     lost_step: int | None
     checkpoint_step: int
+    waits: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Verdict:
 
 def judge(failure: Failure, record: Record, backoff_s: float) -> Verdict:
     """Decide about a job after a failure.
+
+    A full disk is no failure of the job: it is tried again until there is room, or its running time is used up.
 
     Args:
         failure: what went wrong now.
@@ -82,6 +87,8 @@ def judge(failure: Failure, record: Record, backoff_s: float) -> Verdict:
     """
     if not failure.retryable:
         return Verdict(failure, None)
+    if failure.code == NO_SPACE:
+        return Verdict(failure, min(backoff_s * _NO_SPACE_FACTOR * 2**record.waits, LONGEST_BACKOFF_S))
     if failure.lost and record.lost_step == record.checkpoint_step:
         return Verdict(_poison(f"two attempts in a row were lost after step {record.checkpoint_step}"), None)
     if failure.code == "out_of_memory" and record.out_of_memory:
@@ -95,8 +102,6 @@ def judge(failure: Failure, record: Record, backoff_s: float) -> Verdict:
 def _wait(failure: Failure, record: Record, backoff_s: float) -> float:
     if failure.code == "worker_lost":
         return 0.0  # not the job's doing, and somebody waits for it
-    if failure.code == "no_space":
-        return backoff_s * _NO_SPACE_FACTOR
     longest = min(backoff_s * 2**record.failures, LONGEST_BACKOFF_S)
     return random.uniform(0.0, longest)  # noqa: S311 - jitter, not a secret
 

@@ -80,7 +80,7 @@ def actions(
     >>> actions(State.PAUSED)
     ['cancel', 'resume', 'clone']
     >>> actions(State.SUCCEEDED)
-    ['extend', 'clone', 'delete']
+    ['extend', 'rerun', 'clone', 'delete']
     >>> actions(State.FAILED, Kind.INGEST)
     ['retry']
     >>> actions(State.PAUSED, in_study=True)
@@ -93,7 +93,9 @@ def actions(
         verbs = [verb for verb in verbs if verb == "cancel"]
     if state is State.SUCCEEDED and extendable:
         verbs.append("extend")
-    return [*verbs, "clone", "delete"] if state in TERMINAL and not in_study else [*verbs, "clone"]
+    if state not in TERMINAL:
+        return [*verbs, "clone"]
+    return [*verbs, "rerun", "clone"] if in_study else [*verbs, "rerun", "clone", "delete"]
 
 
 def transition(

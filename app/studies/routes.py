@@ -95,7 +95,12 @@ def delete(study_id: StudyId, studies: StudiesToWrite) -> None:
         service.delete(study_id)
 
 
-@router.post("/{study_id}:cancel", status_code=202, response_model=StudyDocument, responses=REFUSALS)
+@router.post(
+    "/{study_id}:cancel",
+    status_code=202,
+    response_model=StudyDocument,
+    responses={200: {"model": StudyDocument, "description": "The study has ended."}, **REFUSALS},
+)
 def cancel(study_id: StudyId, studies: StudiesToWrite) -> Response:
     """Cancel a study and all its jobs. 202 while workers still have to stop."""
     document = studies.act("cancel", study_id)

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, JsonValue, StringConstraints, ValidationError, field_validator, model_validator
 
-from app.jobs.schemas import Closed, Labels, Name, Priority
+from app.core.closed import Closed
+from app.jobs.schemas import Labels, Name, Priority
 from app.models.states import StudyState, TrialState
 from ddcore.spec.errors import problems
 

@@ -123,7 +123,9 @@ def _remedy(needed_by: tuple[str, ...]) -> str:
         return "upload the images of the set again, or restore the file from a backup"
     if all(of.endswith(" checkpoint") for of in needed_by):
         return "nothing: the job goes on from an earlier checkpoint, or from its start"
-    return "restore the file from a backup, or make the result again: `ddctl clone` with the same specification"
+    jobs = sorted({of.partition(" ")[0] for of in needed_by if of.startswith("job_")})
+    again = " and ".join(f"`ddctl rerun {job}`" for job in jobs)
+    return f"restore the file from a backup, or make the result again, with the same specification and seed: {again}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from app.core.closed import Closed
 from app.core.security import Role
 from app.keys.schemas import NewKeyDocument
 
@@ -32,10 +33,8 @@ MaxBytes = Annotated[int | None, Field(ge=0, le=2**62)]
 MaxMinutes = Annotated[int | None, Field(ge=0, le=100_000_000)]
 
 
-class Limits(BaseModel):
+class Limits(Closed):
     """What a tenant may use; null is the service's setting, or no limit where it has none."""
-
-    model_config = ConfigDict(extra="forbid")
 
     max_running: MaxRunning = Field(None, description="Jobs at once. Default: as many as there are workers.")
     max_queued: MaxQueued = Field(None, description="Unfinished jobs. Default: `DD_MAX_QUEUED`.")
@@ -57,10 +56,8 @@ class NewTenant(Limits):
     name: Name | None = Field(None, description="What people call it. Default: the identifier.")
 
 
-class TenantChange(BaseModel):
+class TenantChange(Closed):
     """What shall change of a tenant; fields that are left out stay."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Name | None = None
     max_running: MaxRunning = None
@@ -89,10 +86,8 @@ class NewTenantDocument(TenantDocument):
     key: NewKeyDocument
 
 
-class NewMember(BaseModel):
+class NewMember(Closed):
     """A member to be added."""
-
-    model_config = ConfigDict(extra="forbid")
 
     email: Email
     name: Name | None = Field(None, description="Default: the address.")
@@ -102,10 +97,8 @@ class NewMember(BaseModel):
     )
 
 
-class MemberChange(BaseModel):
+class MemberChange(Closed):
     """What shall change of a member; fields that are left out stay."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Name | None = None
     role: Role | None = None

@@ -58,21 +58,21 @@ def list_webhooks(transactions: Webhooks) -> Page[WebhookDocument]:
         return Page[WebhookDocument](data=[webhook_document(webhook) for webhook in webhooks.all()])
 
 
-@router.get("/webhooks/{webhook_id}", responses=responses(NotFound))
+@router.get("/webhooks/{webhook_id:identifier}", responses=responses(NotFound))
 def get_webhook(webhook_id: WebhookId, transactions: Webhooks) -> WebhookDocument:
     """Get a webhook."""
     with transactions.read() as webhooks:
         return webhook_document(webhooks.get(webhook_id))
 
 
-@router.patch("/webhooks/{webhook_id}", responses=responses(NotFound, Invalid))
+@router.patch("/webhooks/{webhook_id:identifier}", responses=responses(NotFound, Invalid))
 def change_webhook(webhook_id: WebhookId, body: WebhookChange, transactions: Webhooks) -> WebhookDocument:
     """Change what a webhook is told, where, and whether at all."""
     with transactions.write() as webhooks:
         return webhook_document(webhooks.change(webhook_id, body))
 
 
-@router.delete("/webhooks/{webhook_id}", status_code=204, responses=responses(NotFound))
+@router.delete("/webhooks/{webhook_id:identifier}", status_code=204, responses=responses(NotFound))
 def delete_webhook(webhook_id: WebhookId, transactions: Webhooks) -> None:
     """Delete a webhook, with all that was sent to it or waits."""
     with transactions.write() as webhooks:
@@ -108,7 +108,7 @@ def list_deliveries(
         return Page[DeliveryDocument](data=[delivery_document(one) for one in found], next_cursor=following)
 
 
-@router.get("/webhooks/{webhook_id}/deliveries/{delivery_id}", responses=responses(NotFound))
+@router.get("/webhooks/{webhook_id}/deliveries/{delivery_id:identifier}", responses=responses(NotFound))
 def get_delivery(webhook_id: WebhookId, delivery_id: DeliveryId, transactions: Webhooks) -> DeliveryDetails:
     """Get a message, and every attempt to deliver it."""
     with transactions.read() as webhooks:

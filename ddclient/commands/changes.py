@@ -21,6 +21,13 @@ def clone(job_id: JobId, set_: Set = None, as_json: JsonOption = False) -> None:
         output.emit(job.document, job.id, as_json=as_json)
 
 
+def rerun(job_id: JobId, as_json: JsonOption = False) -> None:
+    """Make the result of an ended job once more, with the same specification and seed, and print the new job's id."""
+    with Client() as client:
+        job = client.rerun(job_id)
+        output.emit(job.document, job.id, as_json=as_json)
+
+
 def extend(
     job_id: JobId,
     iterations: Annotated[int, typer.Option(min=1, help="Steps to take beyond those of the job.", show_default=False)],
@@ -64,5 +71,5 @@ def delete(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (clone, extend, edit, delete):
+    for command in (clone, rerun, extend, edit, delete):
         app.command()(command)

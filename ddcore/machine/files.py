@@ -6,6 +6,8 @@ import os
 import uuid
 from pathlib import Path
 
+from ddcore.machine import space
+
 
 def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> bool:
     """Write a file that is either absent or whole, also after a power cut.
@@ -17,6 +19,9 @@ def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> bool:
 
     Returns:
         Whether the file is the one that was written.
+
+    Raises:
+        OSError: it cannot be written. Of a full disk it says how much is needed.
     """
     won = True
     temporary = path.with_name(f".writing-{uuid.uuid4().hex}")
@@ -29,8 +34,10 @@ def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> bool:
             temporary.replace(path)
         else:
             won = _take_name(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and space.is_full(error):
+            raise OSError(error.errno, space.told(path.parent, len(data))) from error
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

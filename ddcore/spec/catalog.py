@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
 
 from ddcore.spec import discovery
 from ddcore.spec.errors import did_you_mean
+from ddcore.spec.plain import PlainModel
 
 if TYPE_CHECKING:
     from ddcore.spec.job import JobSpec
 
 
-class SpecModel(BaseModel):
+class SpecModel(PlainModel):
     """Frozen, closed (unknown fields are refused) and finite (no NaN or infinity)."""
 
     # Each is built when it is first used: a process needs few of them.

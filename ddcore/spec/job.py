@@ -95,7 +95,7 @@ class JobSpec(SpecModel):
         "auto", description="Arithmetic of the network passes; losses, statistics and images stay float32."
     )
     compile: Literal["auto", "on", "off"] = Field("auto", description="Whether the network passes are compiled.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cpu, cuda or cuda:N.")
     metrics: MetricsConfig = MetricsConfig()
     snapshots: SnapshotsConfig = SnapshotsConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()

@@ -18,6 +18,7 @@ import anyio.from_thread
 import httpx
 import pytest
 import structlog
+from fastapi import FastAPI
 from sqlalchemy import create_engine, func, make_url, select, text, update
 
 from app import migrate
@@ -147,7 +148,7 @@ class Api:
     """The application, asked without a network; errors that escape it fail the test."""
 
     settings: Settings
-    state: Any
+    app: FastAPI
     portal: anyio.from_thread.BlockingPortal
     client: httpx.AsyncClient
     headers: dict[str, str] = field(default_factory=dict)
@@ -167,6 +168,10 @@ class Api:
 
     def delete(self, path: str, **options: Any) -> httpx.Response:
         return self.request("DELETE", path, **options)
+
+    @property
+    def state(self) -> Any:
+        return self.app.state
 
     @property
     def database(self) -> Database:
@@ -193,7 +198,7 @@ class Api:
     def acting_as(self, key: str | None) -> Api:
         """The same application, asked with another key, or with none."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        return Api(self.settings, self.state, self.portal, self.client, headers)
+        return Api(self.settings, self.app, self.portal, self.client, headers)
 
     def key(self, tenant: str = "default", scopes: tuple[Scope, ...] = (Scope.ADMIN,)) -> str:
         """A new API key, its tenant being made where it does not exist."""
@@ -213,8 +218,9 @@ def api(settings: Settings) -> Iterator[Api]:
         transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 50000))
         client = httpx.AsyncClient(transport=transport, base_url="http://test")
         with portal.wrap_async_context_manager(app.router.lifespan_context(app)):
-            key = settings.api_key_file.read_text().strip()
-            yield Api(settings, app.state, portal, client, {"Authorization": f"Bearer {key}"})
+            # Where nobody needs a key, none is made.
+            key = settings.api_key_file.read_text().strip() if settings.auth else None
+            yield Api(settings, app, portal, client).acting_as(key)
         portal.call(client.aclose)
 
 

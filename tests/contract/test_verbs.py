@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "resume": (f"post {JOB}:resume",),
     "retry": (f"post {JOB}:retry",),
     "clone": (f"post {JOB}:clone",),
+    "rerun": (f"post {JOB}:rerun",),
     "extend": (f"post {JOB}:extend",),
     "events": (f"get {JOB}/events", f"get {JOB}/events:stream", "get /v1/events:stream"),
     "alerts": ("get /v1/alerts",),
@@ -163,7 +164,8 @@ def test_a_job_from_its_submission_to_its_removal(ddctl: Ddctl, tmp_path: Path) 
 
     out = tmp_path / "out"
     with np.load(ddctl("get", job_id, "--format", "npz", "-o", str(out / "npz")).strip()) as arrays:
-        assert arrays["images"].shape == (20, 1, 8, 8)
+        images = arrays["images"]
+    assert images.shape == (20, 1, 8, 8)
     ddctl("get", job_id, "--format", "folder", "-o", str(out / "folder"))
     assert len(list((out / "folder").rglob("*.png"))) == 20
     ddctl("get", job_id, "--format", "parquet", "-o", str(out / "parquet"))
@@ -171,6 +173,13 @@ def test_a_job_from_its_submission_to_its_removal(ddctl: Ddctl, tmp_path: Path) 
     assert "--out" in ddctl("get", job_id, "--format", "npz", status=2)
     ddctl("artifacts", job_id, "--kind", "preview", "-o", str(out / "files"))
     assert [path.name for path in (out / "files").iterdir()] == ["preview.png"]
+
+    again = ddctl("rerun", job_id).strip()
+    document = json.loads(ddctl("get", again, "--json"))
+    assert (document["parent_id"], document["spec"]["seed"]) == (job_id, 0)
+    ddctl("logs", again, "-f")
+    with np.load(ddctl("get", again, "--format", "npz", "-o", str(out / "again")).strip()) as arrays:
+        assert arrays["images"].tobytes() == images.tobytes()
 
     copy = ddctl("clone", job_id, "--set", "seed=9", "--set", "method.iterations=100000").strip()
     document = json.loads(ddctl("get", copy, "--json"))

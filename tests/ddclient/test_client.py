@@ -78,6 +78,15 @@ def test_each_verb_has_its_path(
     assert service.bodies("POST", f"{PATH}:{verb}") == [body]
 
 
+def test_a_job_is_made_again_once_a_key(client: Client, service: FakeService) -> None:
+    service.on("POST", f"{PATH}:rerun", job_document("queued"))
+    assert client.rerun(JOB_ID, idempotency_key="mine").status == "queued"
+    assert client.rerun(JOB_ID).rerun().status == "queued"
+    keys = [request.headers["Idempotency-Key"] for request in service.requests]
+    assert keys[0] == "mine"
+    assert len(set(keys)) == 3
+
+
 def test_metrics_come_as_points(client: Client, service: FakeService) -> None:
     service.on("GET", f"{PATH}/metrics", {"data": [{"name": "loss"}, {"name": "cmi"}]})
     series = {

@@ -61,7 +61,7 @@ def _value(shape: Shape, text: str) -> Any:
         return None
     match shape.kind:
         case "integer" | "number":
-            return _number(text)
+            return number(text)
         case "flag":
             return {"true": True, "false": False}.get(text, text)
         case "labels":
@@ -73,7 +73,8 @@ def _value(shape: Shape, text: str) -> Any:
     return text
 
 
-def _number(text: str) -> int | float | str:
+def number(text: str) -> int | float | str:
+    """The number that a text is, or the text where it is none: then the schema says what is wrong with it."""
     if not _NUMBER.fullmatch(text):
         return text
     return int(text) if re.fullmatch(r"[+-]?\d+", text) and len(text) < 400 else float(text)

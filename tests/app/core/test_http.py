@@ -107,7 +107,10 @@ class TestAddresses:
 
     @pytest.mark.parametrize(
         "address",
-        [f"/v1/jobs/job_01m7wewc2pfn6v37mwaesxmpy7:{verb}" for verb in ("cancel", "pause", "resume", "retry", "clone")]
+        [
+            f"/v1/jobs/job_01m7wewc2pfn6v37mwaesxmpy7:{verb}"
+            for verb in ("cancel", "pause", "resume", "retry", "rerun", "clone")
+        ]
         + ["/v1/studies/study_01m7wewc2pfn6v37mwaesxmpy7:pause", "/v1/datasets/set_01m7wewc2pfn6v37mwaesxmpy7:ingest"],
     )
     def test_verb_is_not_read_as_an_id(self, api: Api, address: str) -> None:

@@ -174,7 +174,7 @@ class TestJob:
             assert word in page.text
         assert "data-live-state" not in page.answer.text
         assert {a["href"] for a in page.all("a")} >= {f"/v1/jobs/{finished}/bundle.zip"}
-        assert [a["action"] for a in page.all("form") if "/jobs/" in a["action"]] == []
+        assert [a["action"] for a in page.all("form") if "/jobs/" in a["action"]] == [f"/jobs/{finished}/rerun"]
 
     def test_readable_without_scripts(self, api: Api, finished: str) -> None:
         page = Page(api.get(f"/jobs/{finished}"))
@@ -358,6 +358,24 @@ class TestActions:
             job = add_job(status=before)
             assert api.post(f"/jobs/{job}/{verb}", headers=HERE).status_code == 303
             assert status_of(api, job) == "queued"
+
+    def test_an_ended_job_is_made_again_once_for_each_form(self, api: Api, finished: str) -> None:
+        page = Page(api.get(f"/jobs/{finished}"))
+        assert f"/jobs/{finished}/rerun" in [form.get("action") for form in page.all("form")]
+        (key,) = {field["value"] for field in page.all("input") if field.get("name") == "key"}
+        first, twice, other = (
+            api.post(f"/jobs/{finished}/rerun", data={"key": sent}, headers=HERE) for sent in (key, key, "other")
+        )
+        assert first.status_code == 303
+        assert first.headers["Location"] == twice.headers["Location"] != other.headers["Location"]
+        assert api.get("/v1" + first.headers["Location"]).json()["parent_id"] == finished
+        assert f'{first.headers["Location"]}"' in api.get(f"/jobs/{finished}").text
+
+    def test_a_job_under_way_is_not_made_again(self, api: Api, running: str) -> None:
+        assert "/rerun" not in api.get(f"/jobs/{running}").text
+        answer = api.post(f"/jobs/{running}/rerun", headers=HERE)
+        assert (answer.status_code, status_of(api, running)) == (409, "running")
+        assert "cannot be told to rerun" in Page(answer).text
 
     def test_what_is_not_possible_is_explained(self, api: Api, finished: str) -> None:
         answer = api.post(f"/jobs/{finished}/cancel", headers=HERE)

@@ -30,6 +30,7 @@ BACKENDS = ("sqlite", "postgres")
 
 AddJob = Callable[..., str]
 CRASH = Failure("engine_lost", "killed", retryable=True, lost=True)
+FULL = Failure("no_space", "the disk is full: 9 bytes are needed, and 3 are free", retryable=True)
 BAD_DATA = Failure("data_error", "row 7 is no image", retryable=False)
 
 
@@ -408,3 +409,31 @@ def test_a_cancel_and_a_finish_at_once_end_legally(database: Database, add_job: 
                 )
             ]
         assert moves == (["running", "cancelling", "succeeded"] if wished.result() else ["running", "succeeded"])
+
+
+def test_a_full_disk_costs_no_attempt_and_is_waited_for_longer_each_time(database: Database, add_job: AddJob) -> None:
+    job_id = add_job(max_attempts=2)
+    waits = []
+    for _ in range(4):
+        found = claimed(database)
+        with database.write() as session:
+            verdict = endings.fail(session, found, FULL, backoff_s=0.1)
+        assert verdict is not None
+        waits.append(verdict.wait_s)
+        now = job(database, job_id)
+        assert (now.status, now.failures, now.lost_step) == (State.QUEUED, 0, None)
+        assert now.not_before is not None
+        assert now.error is not None
+        assert (now.error["code"], now.error["message"]) == ("no_space", FULL.message)
+        change(database, job_id, not_before=None)
+    assert waits == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_a_job_that_is_cancelled_does_not_wait_for_room(database: Database, add_job: AddJob) -> None:
+    job_id = add_job()
+    found = claimed(database)
+    move(database, job_id, State.CANCELLING)
+    with database.write() as session:
+        assert endings.fail(session, found, FULL, backoff_s=0.1) is not None
+    now = job(database, job_id)
+    assert (now.status, now.error) == (State.CANCELLED, None)

@@ -42,6 +42,7 @@ def record(**changes: Any) -> Record:
         (MEMORY, record(), "out_of_memory", True),
         (MEMORY, record(out_of_memory=1), "out_of_memory", False),
         (FULL, record(failures=1), "no_space", True),
+        (FULL, record(failures=99, lost_step=10, waits=99), "no_space", True),
     ],
 )
 def test_verdicts(failure: Failure, before: Record, code: str, again: bool) -> None:
@@ -59,4 +60,4 @@ def test_waiting_doubles_with_jitter_and_ends_at_a_quarter_of_an_hour() -> None:
 
 def test_a_lost_worker_is_replaced_at_once_and_a_full_disk_given_minutes() -> None:
     assert judge(LOST, record(), 30.0).wait_s == 0.0
-    assert judge(FULL, record(), 30.0).wait_s == 300.0
+    assert [judge(FULL, record(waits=waits), 30.0).wait_s for waits in range(4)] == [300.0, 600.0, 900.0, 900.0]

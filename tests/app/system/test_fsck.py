@@ -53,7 +53,7 @@ def test_damaged_and_missing_content_is_named_with_what_needs_it(api: Api, store
     stored["checkpoint"].unlink()
     found = {kind: (of, remedy) for kind, of, remedy in faults(api)}
     assert found["damaged"][0] == (f"{stored['job']} bundle",)
-    assert "`ddctl clone`" in found["damaged"][1]
+    assert f"`ddctl rerun {stored['job']}`" in found["damaged"][1]
     assert found["missing"][0] == (f"{stored['job']} checkpoint",)
     assert "goes on from an earlier checkpoint" in found["missing"][1]
 
