@@ -125,6 +125,11 @@ def pytest_collection() -> Iterator[None]:
         gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Give back what was frozen: bindings complain of leaks where the process ends with it."""
+    gc.unfreeze()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     required = {name.strip() for name in os.environ.get("DD_REQUIRE", "").split(",") if name.strip()}
     for name, missing in NEEDS.items():
