@@ -46,8 +46,8 @@ def test_its_document_is_the_same(api: Api, job_id: str, answered: dict[str, Any
     # Fields may be added, to the document, to its progress and to its links.
     for part in ("progress", "links"):
         document[part] = {name: document[part][name] for name in answered[part]}
-    # A verb has come since; those of then are all there.
-    assert document.pop("actions") == ["extend", *answered.pop("actions")]
+    # Two verbs have come since; those of then are all there.
+    assert document.pop("actions") == ["extend", "rerun", *answered.pop("actions")]
     assert {name: document[name] for name in answered} == answered
     assert json.dumps(document["results"]) == json.dumps(answered["results"])
     [listed] = api.get("/v1/jobs").json()["data"]
