@@ -65,7 +65,7 @@ class Assessment:
         longest, device = self.room.runtime_s, self.costing.likely_device(self.room.memory)
         if device is None:
             why = " (`limits.max_runtime_s`, since the size of its dataset is not known yet)"
-            return Asked(longest, why=why, smaller="set a smaller `limits.max_runtime_s`, ")
+            return Asked(longest, why=why, smaller=("set a smaller `limits.max_runtime_s`",))
         return Asked(min(self.costing.predicted[device].total.expected, longest))
 
     def over(self, work: Work) -> QuotaExceeded | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -29,14 +29,14 @@ class Asked:
         jobs: how many there are in it.
         what: ``job`` or ``study``.
         why: what the seconds rest on where nothing could be estimated, in brackets; empty where they are estimated.
-        smaller: how it could be made smaller, in words that end with a comma; empty where that is not known.
+        smaller: how it could be made smaller, in words.
     """
 
     expected_s: float
     jobs: int = 1
     what: str = "job"
     why: str = ""
-    smaller: str = "make it smaller, "
+    smaller: Sequence[str] = ("make it smaller",)
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,13 @@ class Work:
         """
         if self.bound_s is None or asked.expected_s <= self.room_s:
             return None
-        instead = (fits(self.room_s) if fits is not None else "") or asked.smaller
-        others = "" if asked.expected_s > self.bound_s else "wait for some to end, cancel some, "
+        instead = "" if fits is None else fits(self.room_s)
+        others = () if asked.expected_s > self.bound_s else ("wait for some to end", "cancel some")
+        *ways, last = [*(() if instead else asked.smaller), *others, "ask the operator for more"]
         return QuotaExceeded(
             f"this {asked.what} should take {hours(asked.expected_s)}{asked.why}, your unfinished jobs still need "
             f"{hours(self.left_s)}, and together they may need {self.bound_s / 3600:g} h (`max_work_hours`); "
-            f"{instead}{others}or ask the operator for more",
+            f"{instead}{', '.join(ways)}{' or ' if ways else ''}{last}",
             headers={"Retry-After": str(WAIT_S)},
         )
 

@@ -448,7 +448,7 @@ class JobService:
         if job.kind != Kind.DISTILLATION or "retry" not in actions(State(job.status), Kind(job.kind)):
             return
         expected = job.max_runtime_s if job.expected_s is None else job.expected_s
-        asked = Asked(expected, smaller="clone it with fewer steps, ")
+        asked = Asked(expected, smaller=("clone it with fewer steps",))
         quota.check_again(self.session, self.principal, self.settings, asked)
 
     def _extending(self, names: Names) -> Extending:

@@ -10,7 +10,7 @@ from app.jobs.quota import Asked
 from app.studies.forecast import Outlook, ahead
 from app.studies.planning import Plan, PlannedTrial
 
-SMALLER = "try fewer points, steps or seeds, give it fewer `budget.minutes`, "
+SMALLER = ("try fewer points, steps or seeds", "give it fewer `budget.minutes`")
 
 
 def likely(plan: Plan) -> Sequence[PlannedTrial]:
@@ -41,7 +41,7 @@ def asked(plan: Plan, settings: Settings) -> Asked:
     expected, minutes = seconds(plan), plan.request.budget.minutes
     bounds = [longest, *([] if expected is None else [expected]), *([] if minutes is None else [minutes * 60])]
     why = "" if min(bounds) < longest else " (`base.limits.max_runtime_s` of its jobs)"
-    smaller = f"{SMALLER}set smaller `base.limits.max_runtime_s`, " if why else SMALLER
+    smaller = (*SMALLER, "set a smaller `base.limits.max_runtime_s`") if why else SMALLER
     return Asked(min(bounds), plan.jobs, "study", why, smaller)
 
 
