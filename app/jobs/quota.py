@@ -72,12 +72,13 @@ class Work:
         if self.bound_s is None or asked.expected_s <= self.room_s:
             return None
         instead = "" if fits is None else fits(self.room_s)
-        others = () if asked.expected_s > self.bound_s else ("wait for some to end", "cancel some")
-        *ways, last = [*(() if instead else asked.smaller), *others, "ask the operator for more"]
+        ways = [] if instead else list(asked.smaller)
+        if asked.expected_s <= self.bound_s:
+            ways += ["wait for some to end", "cancel some"]
         return QuotaExceeded(
             f"this {asked.what} should take {hours(asked.expected_s)}{asked.why}, your unfinished jobs still need "
             f"{hours(self.left_s)}, and together they may need {self.bound_s / 3600:g} h (`max_work_hours`); "
-            f"{instead}{', '.join(ways)}{' or ' if ways else ''}{last}",
+            f"{instead}{', '.join(ways)}{' or ' if ways else ''}ask the operator for more",
             headers={"Retry-After": str(WAIT_S)},
         )
 
