@@ -27,7 +27,7 @@ class Teams(Connection):
         Args:
             tenant_id: 2 to 40 lower-case letters, digits and hyphens.
             **fields: ``name`` and limits: ``max_running``, ``max_queued``, ``max_dataset_bytes``,
-                ``max_month_minutes``, ``weight``.
+                ``max_month_minutes``, ``max_work_hours``, ``weight``.
         """
         return self._transport.send(calls.make("tenants", {"id": tenant_id, **fields}))
 

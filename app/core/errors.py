@@ -175,7 +175,7 @@ class IdempotencyMismatch(ServiceError):
 
 
 class QuotaExceeded(ServiceError):
-    """The tenant has as many unfinished jobs as it may have, or its minutes of this month are used up."""
+    """The tenant has as many unfinished jobs, or as much work in them, as it may have, or has used up its minutes."""
 
     status, code, title = 429, "quota_exceeded", "The quota is used up"
 

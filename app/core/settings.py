@@ -161,6 +161,9 @@ class Settings(BaseSettings):
     )
 
     max_queued: int = Field(1000, ge=1, description="Unfinished jobs a tenant may have.")
+    max_work_hours: float = Field(
+        0, ge=0, description="Hours of workers that a tenant's unfinished jobs may still need, as estimated; 0 for any."
+    )
     max_attempts: int = Field(3, ge=1, le=100, description="Failures after which a job is given up.")
     max_runtime_s: int = Field(86_400, ge=1, description="Default and largest `limits.max_runtime_s` of a job.")
     max_queue_s: int = Field(604_800, ge=1, description="Default and largest `limits.max_queue_s` of a job.")

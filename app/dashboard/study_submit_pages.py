@@ -58,6 +58,8 @@ class Judgement:
 
     faults: Faults
     validation: StudyValidation | None = None
+    over: str | None = None
+    """Why the quota has no room for it."""
 
 
 @router.get("/studies/new")
@@ -117,10 +119,12 @@ def _begin(studies: StudyTransactions, draft: StudyDraft, key: str) -> str:
 def _judged(draft: StudyDraft, studies: StudyTransactions, *, sent: bool) -> Judgement:
     try:
         with studies.read() as service:
-            validation = service.validate(service.plan(planning.read(draft.body)))
+            plan = service.plan(planning.read(draft.body))
+            validation, refused = service.foresee(plan), service.over(plan)
     except Invalid as error:
         return Judgement(draft.placed(error.problems, sent=sent))
-    return Judgement(draft.placed([], sent=sent) if draft.parted.unread else NO_FAULTS, validation)
+    faults = draft.placed([], sent=sent) if draft.parted.unread else NO_FAULTS
+    return Judgement(faults, validation, None if refused is None else refused.detail)
 
 
 def _page(
@@ -134,7 +138,7 @@ def _page(
     submitted: bool = False,
 ) -> Response:
     judgement = _judged(draft, studies, sent=submitted)
-    if submitted and judgement.faults.none:
+    if submitted and judgement.faults.none and judgement.over is None:
         told = Told("Not begun", ["What was wrong is no longer so. Submit the form again."], "info")
     job, beside = draft.job_fields(judgement.faults), draft.study_fields(judgement.faults)
     with studies.read() as service:
@@ -152,7 +156,7 @@ def _page(
         sections=_sections(job, beside),
         judgement=judgement,
         labels={one.path: one.label for one in draft.all_fields},
-        commands=snippets.study(draft.body, base_url(request)) if judgement.validation else {},
+        commands=snippets.study(draft.body, base_url(request)) if judgement.validation and not judgement.over else {},
         datasets=sorted({*DATASETS, *own, *names_in(studies.settings.data_root)}),
     )
 

@@ -159,7 +159,7 @@ def _page(
     preset: str = "",
 ) -> Response:
     judgement = judged(draft, jobs, sent=submitted)
-    if submitted and judgement.faults.none:
+    if submitted and judgement.faults.none and judgement.over is None:
         told = Told("Not submitted", ["What was wrong is no longer so. Submit the form again."], "info")
     form = draft.fields(judgement.faults, judgement.known)
     with jobs.read() as service:
@@ -197,7 +197,7 @@ def _sections(form: Mapping[str, Field]) -> Mapping[str, Sequence[Field]]:
 
 def _commands(draft: Draft, judgement: Judgement, url: str) -> Mapping[str, str]:
     """The same by hand; nothing where it would be refused."""
-    if judgement.validation is None:
+    if judgement.validation is None or judgement.over is not None:
         return {}
     body: dict[str, Any] = snippets.shortest(JobSpec.model_validate(judgement.validation.spec))
     return snippets.again(body | {name: one for name, one in draft.body.items() if name in Envelope.model_fields}, url)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.core.errors import Invalid
+from app.core.errors import Invalid, QuotaExceeded
 from app.core.settings import Settings
 from app.costs.forecasts import CLASSES, Forecaster
 from app.datasets.names import Names
-from app.jobs import capacity, submission
+from app.jobs import capacity, fitting, submission
 from app.jobs.capacity import Room
 from app.jobs.estimate import Costing
+from app.jobs.quota import Asked, Work
 from app.jobs.schemas import Validation
 from app.jobs.submission import Submission
 from app.queue import fleet
-from ddcore.spec import parse
+from ddcore.spec import JobSpec, parse
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,35 @@ class Assessment:
         """
         if self.request.envelope.limits.ignore_estimate:
             return
-        problems = capacity.refusals(self.costing, self.room, lambda body: parse(body, self.names.certain_facts))
+        problems = capacity.refusals(self.costing, self.room, self._parse)
         if problems:
             raise Invalid(problems)
+
+    @property
+    def asked(self) -> Asked:
+        """What the submission wants of its tenant's quota.
+
+        A job is ended at its longest running time, so that it counts no more than that. One whose dataset is not
+        known beforehand counts all of it: if it counted nothing, whoever named such a set would have no bound.
+        """
+        longest, device = self.room.runtime_s, self.costing.likely_device(self.room.memory)
+        if device is None:
+            why = " (`limits.max_runtime_s`, since the size of its dataset is not known yet)"
+            return Asked(longest, why=why, smaller=("set a smaller `limits.max_runtime_s`",))
+        return Asked(min(self.costing.predicted[device].total.expected, longest))
+
+    def over(self, work: Work) -> QuotaExceeded | None:
+        """What to say where the tenant has no room for the work of the submission, with what would fit."""
+        return work.refusal(self.asked, self._fitting)
+
+    def _fitting(self, room_s: float) -> str:
+        """The nearest changes with which the job takes so many seconds at most, in words."""
+        device = self.costing.likely_device(self.room.memory)
+        classes = list(self.room.memory) or ([] if device is None else [device])
+        return fitting.nearest(self.costing, classes, self._parse, lambda each: each.total.expected <= room_s)
+
+    def _parse(self, body: Mapping[str, Any]) -> JobSpec:
+        return parse(body, self.names.certain_facts)
 
     def validation(self) -> Validation:
         """What the submission would become."""

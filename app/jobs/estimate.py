@@ -60,6 +60,21 @@ class Costing:
         asked = self.spec.device.partition(":")[0]
         return _Predicted(self.cost, self.forecaster, [name for name in CLASSES if asked in ("auto", name)])
 
+    def likely_device(self, offered: Collection[DeviceClass]) -> DeviceClass | None:
+        """The kind of device that the job should run on: the fastest of those offered, the slowest where none is.
+
+        Args:
+            offered: kinds of device of the workers that are alive.
+
+        Returns:
+            ``None`` where the dataset's sizes are not known beforehand.
+        """
+        possible = [name for name in self.predicted if name in offered] or list(self.predicted)[:1]
+        if len(possible) < 2:
+            # There is no choice, and to predict what is not asked for takes most of the time of planning.
+            return next(iter(possible), None)
+        return min(possible, key=lambda name: self.predicted[name].total.expected)
+
     @property
     def distilled_bytes(self) -> int | None:
         """Size of the images, as 32-bit numbers; ``None`` where the dataset's sizes are not known beforehand."""

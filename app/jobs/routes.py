@@ -85,7 +85,7 @@ def submit(
     return _create(jobs, key, "submit", body, lambda service: service.read(body))
 
 
-@router.post(":validate", response_model=Validation, responses=responses(Invalid))
+@router.post(":validate", response_model=Validation, responses=responses(Invalid, QuotaExceeded))
 def validate(body: Submitted, jobs: JobsToRead) -> Validation:
     """Check a submission, and say what it would do and cost; nothing is queued."""
     with jobs.read() as service:
@@ -220,7 +220,12 @@ def resume(job_id: JobId, jobs: JobsToWrite) -> Response:
     return answer(jobs.act(lambda service: service.resume(job_id)), 202)
 
 
-@router.post("/{job_id}:retry", status_code=202, response_model=JobDocument, responses=REFUSALS)
+@router.post(
+    "/{job_id}:retry",
+    status_code=202,
+    response_model=JobDocument,
+    responses={**REFUSALS, **responses(QuotaExceeded)},
+)
 def retry(job_id: JobId, jobs: JobsToWrite, body: RetryRequest | None = None) -> Response:
     """Try a failed or expired job again, from its last good checkpoint unless told otherwise."""
     return answer(jobs.act(lambda service: service.retry(job_id, body or RetryRequest())), 202)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,11 +18,12 @@ from app.core.security import Principal
 from app.core.settings import Settings
 from app.datasets.names import Names
 from app.datasets.repository import DatasetRepository
-from app.jobs import extensions, idempotency, submission
+from app.jobs import extensions, idempotency, quota, submission
 from app.jobs.assessment import Assessment
 from app.jobs.documents import documents
 from app.jobs.extensions import Longer
 from app.jobs.living import Extending
+from app.jobs.quota import Asked, Work
 from app.jobs.repository import Filters, JobRepository
 from app.jobs.schemas import (
     CancelRequest,
@@ -40,9 +40,8 @@ from app.keys import audit
 from app.keys import repository as keys
 from app.logs import repository as logs
 from app.models.jobs import Job
-from app.models.keys import Tenant
 from app.models.states import Kind, State
-from app.queue import checkpoints, outbox, usage
+from app.queue import checkpoints, outbox
 from app.queue.queueing import enqueue, enqueue_all
 from app.queue.states import VERBS, Actor, actions, transition
 from ddcore.spec import Problem
@@ -57,10 +56,12 @@ class Admitted:
 
     Attributes:
         request: the submission.
+        asked: what it wants of the quota; of a job that goes on, what it has to do itself.
         continues: whether the job goes on where its parent has ended.
     """
 
     request: Submission
+    asked: Asked
     continues: bool = False
 
 
@@ -140,10 +141,27 @@ class JobService:
 
         Raises:
             Invalid: it would take longer than it may, or more memory than there is.
+            QuotaExceeded: the tenant would have more work unfinished than it may have.
+        """
+        validation, refused = self.foresee(request)
+        if refused is not None:
+            raise refused
+        return validation
+
+    def foresee(self, request: Submission) -> tuple[Validation, QuotaExceeded | None]:
+        """What a submission would become, and why the quota has no room for its work, if it has none.
+
+        Raises:
+            Invalid: it would take longer than it may, or more memory than there is.
         """
         assessment = Assessment.of(self.session, self.settings, self.names, request)
         assessment.check()
-        return assessment.validation()
+        return assessment.validation(), assessment.over(self.work)
+
+    @property
+    def work(self) -> Work:
+        """The work that the tenant has unfinished, and may have."""
+        return Work.of(self.session, keys.tenant(self.session, self.principal), self.settings)
 
     def admit(self, request: Submission | Longer) -> Admitted:
         """Let a submission through that fits what it may take.
@@ -153,11 +171,16 @@ class JobService:
 
         Raises:
             Invalid: it would take longer than it may, or more memory than there is.
+            QuotaExceeded: the tenant would have more work unfinished than it may have.
         """
         continues = isinstance(request, Longer)
         whole, work = (request.whole, request.rest) if isinstance(request, Longer) else (request, request)
-        Assessment.of(self.session, self.settings, self.names, work).check()
-        return Admitted(whole, continues)
+        assessment = Assessment.of(self.session, self.settings, self.names, work)
+        assessment.check()
+        refused = assessment.over(self.work)
+        if refused is not None:
+            raise refused
+        return Admitted(whole, assessment.asked, continues)
 
     def submit(self, admitted: Admitted, parent_id: str | None = None) -> JobDocument:
         """Queue a new job: its row, its first event and the doorbell it owes, together.
@@ -167,14 +190,15 @@ class JobService:
             parent_id: the job that it is a copy of, or goes on from.
 
         Raises:
-            QuotaExceeded: the tenant has as many unfinished jobs as it may have.
+            QuotaExceeded: the tenant has as many unfinished jobs, or as much work in them, as it may have.
             Invalid: its set was deleted meanwhile.
         """
         request = admitted.request
         self._check_set(request)
-        self._check_quota(1)
+        quota.check(self.session, self.principal, self.settings, admitted.asked)
         kept = self._extending(self.names).bundle(request.spec, self.principal.tenant_id, parent_id)
         job = submission.new_job(request, self.principal, self.settings, parent_id or request.spec.extends)
+        job.expected_s = admitted.asked.expected_s
         about = {"dataset": job.dataset, "method": job.method, "parent_id": job.parent_id}
         enqueue(self.session, job, about)
         audit.record(self.session, self.principal, "job.submit", job.id, **about)
@@ -184,22 +208,23 @@ class JobService:
             self._go_on(job, self._find(parent_id))
         return self.get(job.id)
 
-    def submit_of_study(self, requests: Sequence[Submission], places: Sequence[StudyPlace], admitted: int) -> None:
+    def submit_of_study(
+        self, requests: Sequence[Submission], places: Sequence[StudyPlace], asked: Asked | None
+    ) -> None:
         """Queue the jobs of a study together.
 
         Args:
             requests: at least one, all on one dataset; they have been assessed.
             places: where each stands in the study.
-            admitted: unfinished jobs that the quota must have room for: those that the study will have in all where it
-                is made, none later.
+            asked: what the quota must have room for: all that the study will have where it is made, ``None`` later.
 
         Raises:
-            QuotaExceeded: the tenant cannot have so many more unfinished jobs.
+            QuotaExceeded: the tenant cannot have so many more unfinished jobs, or so much more work.
             Invalid: their set was deleted meanwhile.
         """
         self._check_set(requests[0])
-        if admitted:
-            self._check_quota(admitted)
+        if asked is not None:
+            quota.check(self.session, self.principal, self.settings, asked)
         jobs, about = [], []
         for request, place in zip(requests, places, strict=True):
             job = submission.new_job(request, self.principal, self.settings, None)
@@ -304,10 +329,12 @@ class JobService:
             NotFound: there is no such job.
             IllegalTransition: it has not failed, or belongs to a study.
             Invalid: its set was deleted, or was taken in otherwise.
+            QuotaExceeded: the tenant would have more work unfinished than it may have.
         """
         about = {"from_scratch": request.from_scratch, "attempts_renewed": True}
         self._check_alone("retry", self._find(job_id))
         self._check_set_of(self._find(job_id))
+        self._check_work_of(self._find(job_id))
         return self._apply("retry", job_id, {"from_scratch": request.from_scratch}, about)
 
     def amend(self, job_id: str, request: PatchRequest, version: int | None) -> JobDocument:
@@ -387,34 +414,6 @@ class JobService:
             f"a job that is {job.status} cannot be told to {verb}; it can: {', '.join(legal)}", extra={"allowed": legal}
         )
 
-    def _check_quota(self, more: int) -> None:
-        """Refuse more unfinished jobs than the tenant may have; locked, its quota is counted by one at a time."""
-        tenant = keys.tenant(self.session, self.principal, lock=True)
-        limit = self.settings.max_queued if tenant.max_queued is None else tenant.max_queued
-        unfinished = keys.unfinished_jobs(self.session, self.principal)
-        if unfinished + more > limit:
-            asked = "" if more == 1 else f", and ask for {more} more"
-            raise QuotaExceeded(
-                f"you have {unfinished} unfinished jobs{asked}, and may have {limit}; wait for some to end, or cancel "
-                "some",
-                headers={"Retry-After": "30"},
-            )
-        self._check_minutes(tenant)
-
-    def _check_minutes(self, tenant: Tenant) -> None:
-        """Refuse more jobs where the minutes of the month are used up; those that there are go on."""
-        if tenant.max_month_minutes is None:
-            return
-        moment = now(self.session)
-        used = sum(usage.minutes(self.session, tenant.id, moment).values())
-        if used >= tenant.max_month_minutes:
-            renewed = usage.next_month(moment)
-            raise QuotaExceeded(
-                f"your jobs have held workers for {used:.0f} minutes in {usage.month_of(moment)}, and may for "
-                f"{tenant.max_month_minutes}; wait until {renewed:%Y-%m-%d}, or ask the operator for more",
-                headers={"Retry-After": str(math.ceil((renewed - moment).total_seconds()))},
-            )
-
     def _check_alone(self, verb: str, job: Job) -> None:
         """Refuse what only the study of a job does with it."""
         if job.study_id is None:
@@ -443,6 +442,14 @@ class JobService:
         if job.kind == Kind.INGEST and found.job_id != job.id:
             detail = f"{job.dataset} is, or was, taken in otherwise by {found.job_id}"
             raise Invalid([Problem("/dataset", "superseded", detail)])
+
+    def _check_work_of(self, job: Job) -> None:
+        """Refuse a job that there is no room for any more; its time begins anew, and so does what is expected of it."""
+        if job.kind != Kind.DISTILLATION or "retry" not in actions(State(job.status), Kind(job.kind)):
+            return
+        expected = job.max_runtime_s if job.expected_s is None else job.expected_s
+        asked = Asked(expected, smaller=("clone it with fewer steps",))
+        quota.check_again(self.session, self.principal, self.settings, asked)
 
     def _extending(self, names: Names) -> Extending:
         return Extending(self.session, self._jobs, names)

@@ -85,6 +85,10 @@ class Job(Base):
     """Workers that may run it: ``any``, ``cpu`` or ``cuda``."""
     max_runtime_s: Mapped[float]
     max_queue_s: Mapped[float]
+    expected_s: Mapped[float | None]
+    """Seconds of running that were expected when it was submitted: at most ``max_runtime_s``, and as many where nothing
+    could be estimated. ``None`` for an ingest, for a job of a study, which has its own, and for jobs older than this.
+    """
 
     status: Mapped[str] = mapped_column(String(16))
     desired: Mapped[str] = mapped_column(String(16), default="run")

@@ -25,6 +25,8 @@ class Tenant(Base):
     """Bytes of the tenant's own sets and uploads; ``None``: the service's setting."""
     max_month_minutes: Mapped[int | None]
     """Minutes of workers in a calendar month; ``None`` for any number."""
+    max_work_hours: Mapped[float | None]
+    """Hours of workers that its unfinished jobs may still need; ``None``: the service's setting."""
     weight: Mapped[float] = mapped_column(default=1.0, server_default="1")
     """Share of the workers: of two tenants with jobs, one of weight 2 gets twice as many."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())

@@ -48,6 +48,8 @@ class Study(Base):
     """Index of the trial that won, or is being evaluated to."""
     error: Mapped[dict[str, Any] | None] = mapped_column(Json)
     """``code`` and ``message``: why the study failed."""
+    expected_s: Mapped[float | None]
+    """Seconds of running, over all jobs, that were expected when it was made; ``None`` for studies older than this."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
     updated_at: Mapped[datetime] = mapped_column(Timestamp, default=clock(), onupdate=clock())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Float, cast, func, select, type_coerce, update
+from sqlalchemy import BigInteger, ColumnElement, Float, case, cast, func, select, type_coerce, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,11 @@ from app.core.tables import clock
 from app.models.audit import UsedTime
 from app.models.fleet import Worker
 from app.models.jobs import Job
-from app.models.states import HELD
+from app.models.states import HELD, TERMINAL, Kind, State, StudyState
+from app.models.studies import Study
+
+_NEEDING = frozenset(State) - TERMINAL - {State.CANCELLING}
+"""States of jobs that still need a worker: one that is being cancelled only gives its own back."""
 
 
 def seconds_since_claim() -> ColumnElement[float]:
@@ -97,3 +101,35 @@ def minutes(session: Session, tenant_id: str, moment: datetime) -> Mapping[str, 
         for device_class, seconds in session.execute(statement).all():
             found[device_class] = found.get(device_class, 0.0) + seconds / 60
     return found
+
+
+def work_left(session: Session, tenant_id: str) -> float:
+    """Seconds that workers should still need for what a tenant has not finished.
+
+    That is what was expected at submission, less the time run: a clock that every job has, whatever its phases, while
+    steps say nothing of networks to train or to score. A job or study that has run longer counts 0. One that was
+    never estimated counts ``max_runtime_s``, after which it is ended. Studies count as a whole, since most of their
+    jobs are left early. Taking a set in counts nothing: bytes bound it.
+    """
+    left = func.coalesce(Job.expected_s, Job.max_runtime_s) - _seconds_run()
+    alone = (Job.kind == Kind.DISTILLATION, Job.study_id.is_(None), Job.status.in_(_NEEDING))
+    positive = func.sum(case((left > 0, left), else_=0.0))
+    jobs = select(positive).where(Job.tenant_id == tenant_id, Job.deleted_at.is_(None), *alone)
+    return float(session.execute(jobs).scalar_one() or 0.0) + _left_of_studies(session, tenant_id)
+
+
+def _left_of_studies(session: Session, tenant_id: str) -> float:
+    longest = func.sum(case((Job.status.in_(_NEEDING), Job.max_runtime_s), else_=0.0))
+    going = (Study.finished_at.is_(None), Study.deleted_at.is_(None), Study.status != StudyState.CANCELLING)
+    found = (
+        select(func.coalesce(Study.expected_s, longest), func.sum(_seconds_run()))
+        .join(Job, Job.study_id == Study.id)
+        .where(Study.tenant_id == tenant_id, *going)
+        .group_by(Study.id, Study.expected_s)
+    )
+    return sum(max(0.0, expected - run) for expected, run in session.execute(found).all())
+
+
+def _seconds_run() -> ColumnElement[float]:
+    """Seconds that a job has run since it was last begun anew, the attempt under way included."""
+    return Job.runtime_s + case((Job.status.in_(HELD), seconds_since_claim()), else_=0.0)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any
 
-from app.costs.prediction import DeviceClass
 from app.jobs.assessment import Assessor
 from app.jobs.estimate import Costing
 from app.studies.automatic import Forecast
@@ -92,7 +91,9 @@ def forecast(assessor: Assessor, costing: Costing) -> Forecast | None:
         assessor: knows workers and measurements.
         costing: the job, with the scorings of a study.
     """
-    device = _device(assessor, costing)
+    device = costing.likely_device(
+        [each for worker in assessor.workers if (each := worker.used_for(costing.spec.device))]
+    )
     if costing.cost is None or device is None:
         return None
     spec = costing.spec
@@ -107,15 +108,6 @@ def forecast(assessor: Assessor, costing: Costing) -> Forecast | None:
         scoring=max(0.0, phases["distilling"].expected - bare) / looks if looks else 0.0,
         evaluation=phases["evaluating"].expected + phases["finalizing"].expected,
     )
-
-
-def _device(assessor: Assessor, costing: Costing) -> DeviceClass | None:
-    offered = [worker.used_for(costing.spec.device) for worker in assessor.workers]
-    possible = [name for name in costing.predicted if name in offered] or list(costing.predicted)[:1]
-    if len(possible) < 2:
-        # There is no choice, and to predict what is not asked for takes most of the time of planning.
-        return next(iter(possible), None)
-    return min(possible, key=lambda name: costing.predicted[name].total.expected)
 
 
 def _replaced(spec: JobSpec, evaluation: Any) -> JobSpec:

@@ -65,7 +65,7 @@ def grow(
     if not plan.trials:
         return False
     study.version += 1
-    trials.add(session, service, study.id, plan, first=len(made), admitted=0)
+    trials.add(session, service, study.id, plan, first=len(made), asked=None)
     return True
 
 

@@ -49,7 +49,7 @@ def create(body: StudyRequest, studies: StudiesToWrite, key: IdempotencyHeader =
     return respond(studies.create(lambda service: service.plan(body), key, digest))
 
 
-@router.post(":validate", response_model=StudyValidation, responses=responses(Invalid))
+@router.post(":validate", response_model=StudyValidation, responses=responses(Invalid, QuotaExceeded))
 def validate(body: StudyRequest, studies: StudiesToRead) -> StudyValidation:
     """Check a study, and say what it would try and cost; nothing is made."""
     with studies.read() as service:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.core.errors import IllegalTransition, NotFound
+from app.core.errors import IllegalTransition, NotFound, QuotaExceeded
 from app.core.ids import new_id
 from app.core.pagination import Cursors, Page
 from app.core.security import Principal
@@ -21,9 +21,8 @@ from app.keys import audit
 from app.logs import repository as logs
 from app.models.states import StudyState
 from app.models.studies import Study
-from app.studies import repository, trials
+from app.studies import repository, trials, work
 from app.studies.documents import documents
-from app.studies.forecast import Outlook, ahead
 from app.studies.halving import expected_steps
 from app.studies.planning import Plan, Planner
 from app.studies.progress import advance
@@ -79,13 +78,25 @@ class StudyService:
         return Planner(request, names, Assessor(self.session, self.settings, names)).plan()
 
     def validate(self, plan: Plan) -> StudyValidation:
-        """What a request would become; nothing is made."""
+        """What a request would become; nothing is made.
+
+        Raises:
+            QuotaExceeded: the tenant would have more work unfinished than it may have.
+        """
+        refused = self.over(plan)
+        if refused is not None:
+            raise refused
+        return self.foresee(plan)
+
+    def over(self, plan: Plan) -> QuotaExceeded | None:
+        """Why the quota has no room for the work of a study, if it has none."""
+        return self._jobs.work.refusal(work.asked(plan, self.settings))
+
+    def foresee(self, plan: Plan) -> StudyValidation:
+        """What a request would become, whatever the quota says."""
         request, seeds = plan.request, len(plan.request.seeds)
-        # Those that are proposed later are taken to be like the first ones, in turn.
-        likely = [plan.trials[i % len(plan.trials)] for i in range(len(plan.trials) + plan.later)]
-        iterations = [trial.iterations for trial in likely]
-        outlooks = [Outlook(trial.forecast, plan.holds(trial)) for trial in likely if trial.forecast is not None]
-        known = len(outlooks) == len(likely)
+        iterations = [trial.iterations for trial in work.likely(plan)]
+        expected = work.seconds(plan)
         return StudyValidation(
             spec=normalised(request),
             points=plan.points,
@@ -100,7 +111,7 @@ class StudyService:
             rungs=[[plan.holds(trial)[rung] for trial in plan.trials] for rung in range(request.rungs)],
             steps=expected_steps(iterations, request.rungs, request.reduction) * seeds,
             full_grid_steps=sum(iterations) * seeds,
-            minutes=ahead(outlooks, seeds, request.reduction) / 60 if known else None,
+            minutes=None if expected is None else expected / 60,
             refused=[Refused(reason=reason, points=points) for reason, points in plan.refused.items()],
             warnings=list(plan.warnings),
         )
@@ -109,10 +120,10 @@ class StudyService:
         """Make a study with all its jobs, and queue them.
 
         Raises:
-            QuotaExceeded: the tenant cannot have so many more unfinished jobs.
+            QuotaExceeded: the tenant cannot have so many more unfinished jobs, or so much more work.
             Invalid: its set was deleted meanwhile.
         """
-        request = plan.request
+        request, asked = plan.request, work.asked(plan, self.settings)
         study = Study(
             id=new_id("study"),
             tenant_id=self.principal.tenant_id,
@@ -122,10 +133,11 @@ class StudyService:
             spec=normalised(request),
             refused=[{"reason": reason, "points": points} for reason, points in plan.refused.items()],
             status=StudyState.RUNNING,
+            expected_s=asked.expected_s,
         )
         self.session.add(study)
         self.session.flush()
-        trials.add(self.session, self._jobs, study.id, plan, first=0, admitted=plan.jobs)
+        trials.add(self.session, self._jobs, study.id, plan, first=0, asked=asked)
         audit.record(self.session, self.principal, "study.submit", study.id, trials=len(plan.trials))
         advance(self.session, study.id, self.settings)
         return self.get(study.id)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
+from app.jobs.quota import Asked
 from app.jobs.service import JobService, StudyPlace
 from app.jobs.submission import Submission
 from app.models.states import TrialState
@@ -18,7 +19,7 @@ from app.studies.schemas import StudyRequest
 _LONGEST_NAME = 200
 
 
-def add(session: Session, jobs: JobService, study_id: str, plan: Plan, *, first: int, admitted: int) -> None:
+def add(session: Session, jobs: JobService, study_id: str, plan: Plan, *, first: int, asked: Asked | None) -> None:
     """Add the trials of a plan to a study, and queue their jobs.
 
     Args:
@@ -27,11 +28,11 @@ def add(session: Session, jobs: JobService, study_id: str, plan: Plan, *, first:
         study_id: the study.
         plan: at least one trial.
         first: index of the first of them.
-        admitted: unfinished jobs that the tenant's quota must have room for; 0 where the study was let in with all that
-            it will have.
+        asked: what the tenant's quota must have room for; ``None`` where the study was let in with all that it will
+            have.
 
     Raises:
-        QuotaExceeded: the tenant cannot have so many more unfinished jobs.
+        QuotaExceeded: the tenant cannot have so many more unfinished jobs, or so much more work.
         Invalid: the set was deleted meanwhile.
     """
     numbered = list(enumerate(plan.trials, start=first))
@@ -42,7 +43,7 @@ def add(session: Session, jobs: JobService, study_id: str, plan: Plan, *, first:
     for index, trial in numbered:
         requests += _requests(trial, plan.request)
         places += [StudyPlace(study_id, index, plan.holds(trial)[0])] * len(trial.requests)
-    jobs.submit_of_study(requests, places, admitted)
+    jobs.submit_of_study(requests, places, asked)
 
 
 def _trial(study_id: str, index: int, trial: PlannedTrial) -> Trial:

@@ -31,6 +31,7 @@ MaxRunning = Annotated[int | None, Field(ge=0, le=1_000_000)]
 MaxQueued = Annotated[int | None, Field(ge=0, le=10_000_000)]
 MaxBytes = Annotated[int | None, Field(ge=0, le=2**62)]
 MaxMinutes = Annotated[int | None, Field(ge=0, le=100_000_000)]
+MaxHours = Annotated[float | None, Field(gt=0, le=10_000_000)]
 
 
 class Limits(Closed):
@@ -43,6 +44,10 @@ class Limits(Closed):
     )
     max_month_minutes: MaxMinutes = Field(
         None, description="Minutes of workers in a calendar month (UTC). Default: any number."
+    )
+    max_work_hours: MaxHours = Field(
+        None,
+        description="Hours of workers that unfinished jobs may still need, as estimated. Default: `DD_MAX_WORK_HOURS`.",
     )
     weight: float = Field(1.0, gt=0, le=1000, description="Share of the workers beside that of other tenants.")
 
@@ -64,6 +69,7 @@ class TenantChange(Closed):
     max_queued: MaxQueued = None
     max_dataset_bytes: MaxBytes = None
     max_month_minutes: MaxMinutes = None
+    max_work_hours: MaxHours = None
     weight: Annotated[float, Field(gt=0, le=1000)] | None = None
     disabled: bool | None = Field(None, description="Whether its keys stop working; its jobs go on.")
 
@@ -154,5 +160,9 @@ class Usage(BaseModel):
     minutes_by_device: dict[str, float] = Field(description="The same by kind of device.")
     running_jobs: Amount
     unfinished_jobs: Amount
+    work_hours: Amount = Field(
+        description="Hours of workers that unfinished jobs and studies still need: as estimated when they were "
+        "submitted, less what they have run."
+    )
     dataset_bytes: Amount
     artifact_bytes: float = Field(description="Bytes of results, checkpoints and logs in the store; without a limit.")

@@ -15,6 +15,7 @@ from app.core.security import KeyText, Principal, Scope, Signer
 from app.core.settings import Settings
 from app.datasets.quota import quota_of
 from app.datasets.repository import DatasetRepository
+from app.jobs import quota
 from app.keys import audit
 from app.keys import repository as keys
 from app.keys import service as keyring
@@ -204,6 +205,7 @@ def usage_of(session: Session, settings: Settings, principal: Principal) -> Usag
         minutes_by_device=dict(by_device),
         running_jobs=Amount(used=repository.running_jobs(session, tenant.id), limit=tenant.max_running),
         unfinished_jobs=Amount(used=keys.unfinished_jobs(session, principal), limit=queued),
+        work_hours=Amount(used=usage.work_left(session, tenant.id) / 3600, limit=quota.work_bound(tenant, settings)),
         dataset_bytes=Amount(used=DatasetRepository(session, principal).bytes_used(), limit=quota_of(tenant, settings)),
         artifact_bytes=repository.artifact_bytes(session, tenant.id),
     )

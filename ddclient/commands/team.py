@@ -24,6 +24,7 @@ Running = Annotated[int | None, typer.Option("--running", min=0, help="Jobs that
 Queued = Annotated[int | None, typer.Option("--queued", min=0, help="Unfinished jobs that it may have.")]
 Bytes = Annotated[int | None, typer.Option("--dataset-bytes", min=0, help="Bytes of its own sets and uploads.")]
 Minutes = Annotated[int | None, typer.Option("--minutes", min=0, help="Minutes of workers in a calendar month (UTC).")]
+Hours = Annotated[float | None, typer.Option("--hours", help="Hours of workers that unfinished jobs may still need.")]
 Weight = Annotated[float | None, typer.Option("--weight", min=0.001, help="Share of the workers beside other tenants.")]
 Disable = Annotated[bool | None, typer.Option("--disable/--enable", help="Whether its keys stop working.")]
 RoleOption = Annotated[str | None, typer.Option("--role", help="viewer, member or admin.")]
@@ -31,10 +32,11 @@ RoleOption = Annotated[str | None, typer.Option("--role", help="viewer, member o
 
 def create_tenant(
     tenant: TenantArgument, name: NameOption = None, running: Running = None, queued: Queued = None,
-    dataset_bytes: Bytes = None, minutes: Minutes = None, weight: Weight = None, as_json: JsonOption = False,
+    dataset_bytes: Bytes = None, minutes: Minutes = None, hours: Hours = None, weight: Weight = None,
+    as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Make a tenant, and print the key of its first admin, now and never again."""
-    fields = _given(name=name, **_limits(running, queued, dataset_bytes, minutes, weight))
+    fields = _given(name=name, **_limits(running, queued, dataset_bytes, minutes, hours, weight))
     with Client() as client:
         made = client.create_tenant(tenant, **fields)
         output.note(f"tenant {made['id']}: the key of its first admin, {made['key']['id']}, is shown once")
@@ -45,10 +47,11 @@ def list_tenants(as_json: JsonOption = False) -> None:
     """List all tenants; for operators."""
     with Client() as client:
         found = client.tenants()
-    table = Table("id", "name", "running", "queued", "minutes", "weight", "disabled", box=None, pad_edge=False)
+    table = Table("id", "name", "running", "queued", "minutes", "hours", "weight", "disabled", box=None, pad_edge=False)
     for one in found:
-        names = ("max_running", "max_queued", "max_month_minutes", "weight")
-        numbers = ("" if one[name] is None else f"{one[name]:g}" for name in names)
+        names = ("max_running", "max_queued", "max_month_minutes", "max_work_hours", "weight")
+        # A service of before knows no hours.
+        numbers = ("" if one.get(name) is None else f"{one[name]:g}" for name in names)
         table.add_row(one["id"], one["name"], *numbers, str(one["disabled_at"] or "")[:16])
     output.emit(found, table, as_json=as_json)
 
@@ -62,17 +65,18 @@ def show_tenant(tenant: TenantArgument, as_json: JsonOption = False) -> None:
 
 def set_tenant(
     tenant: TenantArgument, name: NameOption = None, running: Running = None, queued: Queued = None,
-    dataset_bytes: Bytes = None, minutes: Minutes = None, weight: Weight = None, disable: Disable = None,
+    dataset_bytes: Bytes = None, minutes: Minutes = None, hours: Hours = None, weight: Weight = None,
+    disable: Disable = None,
     unlimited: Annotated[
         list[str] | None,
-        typer.Option(help="Give up a limit: running, queued, dataset-bytes or minutes; repeatable."),
+        typer.Option(help="Give up a limit: running, queued, dataset-bytes, minutes or hours; repeatable."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Change a tenant's name or limits, or disable it."""
-    fields = _given(name=name, disabled=disable, **_limits(running, queued, dataset_bytes, minutes, weight))
+    fields = _given(name=name, disabled=disable, **_limits(running, queued, dataset_bytes, minutes, hours, weight))
     known = {"running": "max_running", "queued": "max_queued", "dataset-bytes": "max_dataset_bytes"}
-    known["minutes"] = "max_month_minutes"
+    known |= {"minutes": "max_month_minutes", "hours": "max_work_hours"}
     for limit in unlimited or ():
         if limit not in known:
             raise BadInputError(f"--unlimited is '{limit}'; choose {', '.join(known)}")
@@ -169,18 +173,23 @@ def usage(
     for name, title in rows.items():
         amount = found[name]
         table.add_row(title, f"{amount['used']:,.0f}", "" if amount["limit"] is None else f"{amount['limit']:,.0f}")
+    if (work := found.get("work_hours")) is not None:  # a service of before knows no hours
+        limit = "" if work["limit"] is None else f"{work['limit']:,.1f}"
+        table.add_row("hours of work that unfinished jobs need", f"{work['used']:,.1f}", limit)
     table.add_row("bytes of results", f"{found['artifact_bytes']:,.0f}", "")
     output.emit(found, table, as_json=as_json)
 
 
 def _limits(
-    running: int | None, queued: int | None, dataset_bytes: int | None, minutes: int | None, weight: float | None
-) -> dict[str, Any]:
+    running: int | None, queued: int | None, dataset_bytes: int | None, minutes: int | None, hours: float | None,
+    weight: float | None,
+) -> dict[str, Any]:  # fmt: skip
     return {
         "max_running": running,
         "max_queued": queued,
         "max_dataset_bytes": dataset_bytes,
         "max_month_minutes": minutes,
+        "max_work_hours": hours,
         "weight": weight,
     }
 

@@ -199,7 +199,11 @@ def test_a_tenant_and_its_members(ddctl: Ddctl) -> None:
     assert json.loads(ddctl("tenants", "set", "lab-two", "--weight", "2", "--json"))["weight"] == 2
     assert json.loads(ddctl("tenants", "show", "lab-two", "--json"))["max_month_minutes"] == 100
     assert json.loads(ddctl("usage", "--tenant", "lab-two", "--json"))["minutes"] == {"used": 0, "limit": 100}
+    assert json.loads(ddctl("tenants", "set", "lab-two", "--hours", "2.5", "--json"))["max_work_hours"] == 2.5
+    assert json.loads(ddctl("usage", "--tenant", "lab-two", "--json"))["work_hours"] == {"used": 0, "limit": 2.5}
+    assert json.loads(ddctl("tenants", "set", "lab-two", "--unlimited", "hours", "--json"))["max_work_hours"] is None
     assert "minutes" in ddctl("usage")
+    assert "hours of work that unfinished jobs need" in ddctl("usage")
     member = json.loads(ddctl("members", "add", "ada@example.org", "--role", "viewer", "--json"))
     assert "ada@example.org" in ddctl("members", "list")
     key = json.loads(ddctl("keys", "create", "hers", "--member", member["id"], "--scope", "jobs:read", "--json"))

@@ -15,7 +15,6 @@ from app.dashboard.job_form.fields import fields
 from app.dashboard.job_form.known import NOTHING, Known
 from app.dashboard.job_form.reading import read
 from app.dashboard.job_form.spelling import spell
-from app.jobs.routes import validate
 from app.jobs.schemas import Envelope, JobDocument, Validation
 from app.jobs.transactions import JobTransactions
 from ddcore.spec import DatasetFacts, SpecError, all_presets, parse
@@ -68,6 +67,8 @@ class Judgement:
     """What holds where nothing is typed."""
     facts: DatasetFacts | None = None
     """What is known of the dataset."""
+    over: str | None = None
+    """Why the quota has no room for it."""
 
 
 def judged(draft: Draft, jobs: JobTransactions, *, sent: bool) -> Judgement:
@@ -83,10 +84,12 @@ def judged(draft: Draft, jobs: JobTransactions, *, sent: bool) -> Judgement:
     with jobs.read() as service:
         facts = service.names.facts(name) if name else None
     try:
-        validation = validate(body, jobs)
+        with jobs.read() as service:
+            validation, refused = service.foresee(service.read(body))
+            over = None if refused is None else refused.detail
     except Invalid as error:
         return Judgement(placed(error.problems, body, draft.paths, sent=sent), None, Known(plain, plain), facts)
-    return Judgement(NO_FAULTS, validation, Known(validation.spec, plain), facts)
+    return Judgement(NO_FAULTS, validation, Known(validation.spec, plain), facts, over)
 
 
 def plain_job(body: Mapping[str, Any]) -> Mapping[str, Any] | None:

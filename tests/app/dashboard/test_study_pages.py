@@ -224,6 +224,18 @@ def test_strangers_and_readers(api: Api, form: StudyForm) -> None:
     assert "disabled" in reader.get("/studies/new").text
 
 
+def test_work_that_there_is_no_room_for_is_said_on_the_form(api: Api, form: StudyForm) -> None:
+    form.show(form.send("look", **TYPED))
+    assert "Ready to begin" in form.page.text
+    assert api.patch("/v1/tenants/default", json={"max_work_hours": 1e-6}).status_code == 200
+    form.show(form.send("look"))
+    assert ("Over the quota" in form.page.text, "Ready to begin" in form.page.text) == (True, False)
+    assert "This study should take" in form.page.text
+    answer = form.send()
+    assert (answer.status_code, "The quota is used up" in Page(answer).text) == (429, True)
+    assert api.get("/v1/studies").json()["data"] == []
+
+
 def test_no_study_yet(api: Api) -> None:
     assert "ddctl auto ./photos --ipc 10 --minutes 20" in Page(api.get("/studies")).text
     assert "/studies/new" in {a.get("href") for a in Page(api.get("/jobs/new")).all("a")}

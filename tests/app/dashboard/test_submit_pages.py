@@ -180,3 +180,19 @@ def test_the_quota_is_said_on_the_form(api: Api, monkeypatch: pytest.MonkeyPatch
     answer = form.send()
     assert answer.status_code == 429
     assert "you have 0 unfinished jobs, and may have 0" in Page(answer).text.replace("You", "you")
+
+
+def test_work_that_there_is_no_room_for_is_said_on_the_form(api: Api) -> None:
+    """Beside what the job would cost, before it is sent and after."""
+    told = api.post("/v1/jobs:validate", json={"dataset": "cifar10", "ipc": 10, "method": "dm"}).json()
+    bound = told["estimate"]["seconds"]["cpu"]["expected"] * 0.9 / 3600
+    assert api.patch("/v1/tenants/default", json={"max_work_hours": bound}).status_code == 200
+    form = Form(api, "/jobs/new?dataset=cifar10")
+    assert "Over the quota" in form.page.text
+    assert f"together they may need {bound:g} h ( max_work_hours ); it should fit with" in form.page.text
+    assert "Ready to submit" not in form.page.text
+    assert "The same by command" not in form.page.text
+    answer = form.send()
+    assert (answer.status_code, "The quota is used up" in Page(answer).text) == (429, True)
+    assert api.patch("/v1/tenants/default", json={"max_work_hours": None}).status_code == 200
+    assert "Ready to submit" in Page(form.send("look")).text

@@ -104,3 +104,10 @@ def test_only_admins_see_keys_and_members(api: Api) -> None:
 def test_forms_of_other_sites_are_refused(api: Api) -> None:
     answer = api.post("/team/keys", data={"name": "x", "admin": "on"}, headers={"Origin": "http://evil.example"})
     assert answer.status_code == 403
+
+
+def test_the_work_that_is_unfinished_is_shown_beside_its_bound(api: Api) -> None:
+    page = api.get("/team").text
+    assert "Hours of work that they still need" in page
+    api.patch("/v1/tenants/default", json={"max_work_hours": 1234.5})
+    assert "of 1,234.5" in api.get("/team").text

@@ -161,7 +161,7 @@ class TestStudy:
             session.execute(update(Tenant).values(max_queued=POINTS))
         made = make(api, searching)
         with api.database.write() as session:
-            session.execute(update(Tenant).values(max_queued=0))
+            session.execute(update(Tenant).values(max_queued=0, max_work_hours=1e-6))
         with api.database.write() as session:
             for job_id in queued(session):
                 run(session, job_id, of_job)
