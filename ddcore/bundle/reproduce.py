@@ -58,7 +58,7 @@ def train_on(
         _same_run(content, repeats or asked.repeats or default, data_root=data_root, cache=cache, callback=observer)
     )
     evaluation.prepare(None if content.teacher is None else dict(content.teacher))
-    return evaluation.score(
+    results = evaluation.score(
         content.training_images(),
         content.labels,
         soft_labels=content.soft_labels,
@@ -66,6 +66,8 @@ def train_on(
         learning_rate=content.learning_rate,
         stages=content.stages,
     )
+    origin = content.results.origin
+    return results if origin is None else results.model_copy(update={"origin": origin})
 
 
 def _same_run(

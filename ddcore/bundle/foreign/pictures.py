@@ -1,0 +1,121 @@
+"""Folders and archives of images by class, and parquet files: what the readers of datasets know already."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ddcore.bundle.foreign.found import Found
+from ddcore.data import image_files, readers
+from ddcore.data.ingest import archives
+from ddcore.data.source import Part, RawImage
+from ddcore.errors import DataError
+from ddcore.spec.ingest import IngestOptions
+
+MOST_IMAGES = 1_000_000
+"""That are decoded: a distilled set is small, and all of it is in memory."""
+_NUMBERED = re.compile(r"^\d+[_-]+(?=.)")
+
+
+def read(place: Path) -> Found:
+    """Images by class in a folder, an archive of one, or a parquet file; of several splits the training images.
+
+    Raises:
+        DataError: nothing there can be read as labelled images, one cannot be decoded, or they differ in size.
+    """
+    if not archives.is_archive(place):
+        return _read(place)
+    with tempfile.TemporaryDirectory(prefix="ddcore-") as scratch:
+        into = Path(scratch) / "unpacked"
+        try:
+            archives.unpack(place, into, archives.Limits())
+            return _read(into)
+        except DataError as error:
+            # The user knows the archive, not the folder that it was unpacked into.
+            raise DataError(str(error).replace(str(into), str(place))) from error
+
+
+def _read(place: Path) -> Found:
+    match = readers.match(place)
+    source = match.read(IngestOptions(size="keep"))
+    parts = [part for part in source.parts if part.split in (None, "train")]
+    if not parts:
+        raise DataError(f"{place} holds test or validation images only; a distilled set is trained on")
+    left = len(source.parts) - len(parts)
+    splits = (f"{left} parts of test or validation images are left out",) if left else ()
+    if sum(map(len, parts)) > MOST_IMAGES:
+        raise DataError(f"{place} holds more than {MOST_IMAGES:,} images; a distilled set has a few of each class")
+    names = _names(parts)
+    numbers = np.concatenate([part.labels.numbers for part in parts])
+    images = _stacked([_decoded(part, row, raw) for part in parts for row, raw in enumerate(_raw(part))])
+    return Found(match.layout, images, torch.from_numpy(numbers), None, names, (*source.notes, *splits))
+
+
+def _names(parts: Sequence[Part]) -> tuple[str, ...] | None:
+    """What the labels stand for, the same in all parts."""
+    named = {part.labels.names for part in parts}
+    if len(named) > 1:
+        raise DataError(f"{parts[0].name} and {parts[-1].name} name their classes otherwise; write them alike")
+    return named.pop()
+
+
+def _raw(part: Part) -> Iterator[RawImage]:
+    for batch in part.images():
+        yield from batch
+
+
+def _decoded(part: Part, row: int, raw: RawImage) -> NDArray[np.uint8]:
+    """Pixels of an image, (channels, H, W)."""
+    try:
+        if raw is None:
+            raise ValueError("there is no image")
+        picture = image_files.of_array(raw) if isinstance(raw, np.ndarray) else image_files.decode(raw)
+    except ValueError as error:
+        raise DataError(f"{part.place(row)}: {error}; mend it, or leave it out") from error
+    if picture.pixels.dtype != np.uint8:
+        raise DataError(f"{part.place(row)} has 16 bits a pixel; store 8 bits, or an .npz of floating-point values")
+    return picture.pixels.astype(np.uint8)
+
+
+def _stacked(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Images of one size as (N, C, H, W); grey ones among coloured ones get three channels."""
+    sizes = sorted({image.shape[1:] for image in images})
+    if len(sizes) > 1:
+        shown = ", ".join(f"{height} x {width}" for height, width in sizes[:4])
+        raise DataError(f"the images have {len(sizes)} sizes ({shown}); all must have that of the dataset")
+    channels = max(image.shape[0] for image in images)
+    wide = [np.broadcast_to(image, (channels, *image.shape[1:])) for image in images]
+    return torch.from_numpy(np.stack(wide))
+
+
+def matched(names: Sequence[str], classes: Sequence[str]) -> list[int] | None:
+    """Which class of a dataset each name stands for; nothing where that cannot be told.
+
+    Names are those of classes, however spelled, with or without a number before them, or are numbers themselves.
+
+    >>> matched(("00_T-Shirt", "01_dress"), ("dress", "t shirt")), matched(("001", "000"), ("dress", "t shirt"))
+    ([1, 0], [1, 0])
+    >>> matched(("n01440764", "n02102040"), ("tench", "springer")) is None
+    True
+    """
+    if all(name.isdecimal() for name in names):
+        numbers = [int(name) for name in names]
+        return numbers if max(numbers) < len(classes) else None
+    known = {_plain(name): place for place, name in enumerate(classes)}
+    for spelled in (list(names), [_NUMBERED.sub("", name) for name in names]):
+        places = [known.get(_plain(name)) for name in spelled]
+        found = [place for place in places if place is not None]
+        if len(found) == len(set(found)) == len(names) and len(known) == len(classes):
+            return found
+    return None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name).strip().lower()
