@@ -71,13 +71,13 @@ def score(
         scored = library.score(
             file.expanduser(),
             dataset,
+            fields,
             values=None if values is None else values.value,
             labels=labels,
             out=out,
             data_root=folder,
             cache=home() / "cache",
             callback=view,
-            **fields,
         )
         view.finish()
     results: Results = scored.results

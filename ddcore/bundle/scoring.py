@@ -48,6 +48,7 @@ class Scored:
 def score(
     place: str | Path,
     dataset: str,
+    fields: Mapping[str, Any] | None = None,
     *,
     values: Values | None = None,
     labels: Path | None = None,
@@ -55,36 +56,36 @@ def score(
     data_root: Path | None = None,
     cache: Path | None = None,
     callback: Callback | None = None,
-    **fields: Any,
 ) -> Scored:
     """Train fresh networks on a distilled set of others, and on real images beside it, under one recipe.
 
     Args:
         place: a ``.pt``, ``.npz``, ``.safetensors`` or parquet file, or a folder or archive of images by class.
         dataset: name of the dataset that was distilled.
+        fields: of a job specification, some of :data:`FIELDS`. Default: those of a job.
         values: units of the pixels. Default: by their range, where that tells.
         labels: ``.pt`` file of the labels, for a ``.pt`` file of images.
         out: folder that receives the set as a bundle.
         data_root: folder of named datasets.
         cache: folder shared by jobs for decoded datasets, teachers and compiled code.
         callback: told of progress.
-        **fields: of a job specification, those of :data:`FIELDS`.
 
     Raises:
-        SpecError: the fields are wrong, or none of those that decide a score.
+        SpecError: a field is wrong, or none of those that decide a score.
         DataError: the set or the dataset cannot be read, or they do not fit each other.
         ConfigurationError: the set cannot be scored so on this dataset or machine.
         DivergedError: a network's loss became NaN or infinite.
     """
     from ddcore.evaluation.evaluation import Evaluation
 
-    _check_fields(fields)
+    asked = fields or {}
+    _check_fields(asked)
     observer = callback or Callback()
     observer.on_phase("loading", None)
     real = sources.load(dataset, data_root, cache)
     check_class_sizes(real)
     made = foreign.read(Path(place), real, values, labels)
-    spec = _job(real, made, fields)
+    spec = _job(real, made, asked)
     seen = whitened(real, cache) if spec.whitening else real
     compute = _compute(spec, seen, cache, observer)
     evaluation = Evaluation(assemble(spec, seen, compute, cache=cache, callback=observer))
