@@ -90,7 +90,7 @@ def score(
     compute = _compute(spec, seen, cache, observer)
     evaluation = Evaluation(assemble(spec, seen, compute, cache=cache, callback=observer))
     evaluation.prepare()
-    content = _scored(_labelled(spec, seen, made, compute, evaluation), evaluation, made.origin)
+    content = _scored(_labelled(spec, seen, made, compute, evaluation), evaluation, made.understood(seen))
     if out is not None:
         observer.on_phase("finalizing", None)
         content = write(out, content)

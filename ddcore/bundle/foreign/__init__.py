@@ -13,12 +13,15 @@ from ddcore.bundle.foreign.fitting import fitted
 from ddcore.bundle.foreign.found import Found
 from ddcore.bundle.foreign.values import Values, to_pixels, values_of
 from ddcore.data.dataset import Dataset
+from ddcore.data.ingest import archives
 from ddcore.errors import DataError
 from ddcore.spec.results import Origin
 
 __all__ = ["Foreign", "Values", "read"]
 
 TORCH = (".pt", ".pth")
+TENSORS = (*TORCH, ".npz", ".safetensors")
+_SHOWN = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,19 @@ class Foreign:
         """
         return to_pixels(self.images, self.values, dataset).contiguous()
 
+    def understood(self, dataset: Dataset) -> Origin:
+        """The origin, with the numbers by which normalised values are undone.
+
+        Args:
+            dataset: likewise.
+        """
+        if self.values != "normalised":
+            return self.origin
+        mean, std = (", ".join(f"{value:.4f}" for value in numbers) for numbers in (dataset.mean, dataset.std))
+        by = "ZCA whitening" if dataset.whitening is not None else f"the mean ({mean}) and the deviation ({std})"
+        remarks = (*self.origin.remarks, f"they are taken for normalised by {by} of {dataset.name}")
+        return self.origin.model_copy(update={"remarks": remarks})
+
 
 def read(place: Path, dataset: Dataset, values: Values | None = None, labels: Path | None = None) -> Foreign:
     """Read a distilled set.
@@ -62,7 +78,7 @@ def read(place: Path, dataset: Dataset, values: Values | None = None, labels: Pa
     Raises:
         DataError: the file cannot be read without running code, is damaged, or does not fit the dataset.
     """
-    found = _found(place, labels)
+    found = _found(place, dataset, labels)
     fit = fitted(found, dataset)
     units = values_of(fit.images, values)
     remarks = (*fit.remarks, _units(units, asked=values is not None))
@@ -70,7 +86,7 @@ def read(place: Path, dataset: Dataset, values: Values | None = None, labels: Pa
     return Foreign(fit.images, fit.labels, fit.soft_labels, fit.ipc, units, origin)
 
 
-def _found(place: Path, labels: Path | None) -> Found:
+def _found(place: Path, dataset: Dataset, labels: Path | None) -> Found:
     if not place.exists():
         raise DataError(f"there is no folder or file {place}; name the distilled set to score")
     if (place / "manifest.json").is_file():
@@ -84,7 +100,20 @@ def _found(place: Path, labels: Path | None) -> Found:
         return arrays.read_npz(place)
     if suffix == ".safetensors":
         return arrays.read_safetensors(place)
-    return pictures.read(place)
+    _check_known(place)
+    return pictures.read(place, dataset)
+
+
+def _check_known(place: Path) -> None:
+    """Refuse what no reader of pictures would know, in the words of this reading."""
+    if place.is_file() and place.suffix.lower() != ".parquet" and not archives.is_archive(place):
+        raise DataError(
+            f"{place.name} is no file that can be scored: those are .pt, .pth, .npz, .safetensors and .parquet files, "
+            "and folders and archives of images by class; store images and labels as one of them"
+        )
+    tensors = sorted(path.name for path in place.iterdir() if path.suffix.lower() in TENSORS) if place.is_dir() else []
+    if tensors:
+        raise DataError(f"{place} is a folder with {', '.join(tensors[:_SHOWN])}; name the file of the images")
 
 
 def _units(values: Values, *, asked: bool) -> str:

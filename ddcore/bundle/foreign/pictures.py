@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ddcore.bundle.foreign.found import Found
 from ddcore.data import image_files, readers
+from ddcore.data.dataset import Dataset
 from ddcore.data.ingest import archives
 from ddcore.data.source import Part, RawImage
 from ddcore.errors import DataError
@@ -24,25 +25,29 @@ MOST_IMAGES = 1_000_000
 _NUMBERED = re.compile(r"^\d+[_-]+(?=.)")
 
 
-def read(place: Path) -> Found:
+def read(place: Path, dataset: Dataset) -> Found:
     """Images by class in a folder, an archive of one, or a parquet file; of several splits the training images.
 
+    Args:
+        place: of the images.
+        dataset: whose size they have.
+
     Raises:
-        DataError: nothing there can be read as labelled images, one cannot be decoded, or they differ in size.
+        DataError: nothing there can be read as labelled images, one cannot be decoded, or one has another size.
     """
     if not archives.is_archive(place):
-        return _read(place)
+        return _read(place, dataset)
     with tempfile.TemporaryDirectory(prefix="ddcore-") as scratch:
         into = Path(scratch) / "unpacked"
         try:
             archives.unpack(place, into, archives.Limits())
-            return _read(into)
+            return _read(into, dataset)
         except DataError as error:
             # The user knows the archive, not the folder that it was unpacked into.
             raise DataError(str(error).replace(str(into), str(place))) from error
 
 
-def _read(place: Path) -> Found:
+def _read(place: Path, dataset: Dataset) -> Found:
     match = readers.match(place)
     source = match.read(IngestOptions(size="keep"))
     parts = [part for part in source.parts if part.split in (None, "train")]
@@ -54,7 +59,8 @@ def _read(place: Path) -> Found:
         raise DataError(f"{place} holds more than {MOST_IMAGES:,} images; a distilled set has a few of each class")
     names = _names(parts)
     numbers = np.concatenate([part.labels.numbers for part in parts])
-    images = _stacked([_decoded(part, row, raw) for part in parts for row, raw in enumerate(_raw(part))])
+    size = dataset.shape[1:]
+    images = _stacked([_decoded(part, row, raw, size) for part in parts for row, raw in enumerate(_raw(part))])
     return Found(match.layout, images, torch.from_numpy(numbers), None, names, (*source.notes, *splits))
 
 
@@ -71,8 +77,8 @@ def _raw(part: Part) -> Iterator[RawImage]:
         yield from batch
 
 
-def _decoded(part: Part, row: int, raw: RawImage) -> NDArray[np.uint8]:
-    """Pixels of an image, (channels, H, W)."""
+def _decoded(part: Part, row: int, raw: RawImage, size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Pixels of an image, (channels, H, W), of the only size that is let: a small file may unpack to any."""
     try:
         if raw is None:
             raise ValueError("there is no image")
@@ -81,15 +87,17 @@ def _decoded(part: Part, row: int, raw: RawImage) -> NDArray[np.uint8]:
         raise DataError(f"{part.place(row)}: {error}; mend it, or leave it out") from error
     if picture.pixels.dtype != np.uint8:
         raise DataError(f"{part.place(row)} has 16 bits a pixel; store 8 bits, or an .npz of floating-point values")
+    if picture.pixels.shape[1:] != size:
+        height, width = picture.pixels.shape[1:]
+        raise DataError(
+            f"{part.place(row)} has {height} x {width} pixels, but the images of the dataset have {size[0]} x "
+            f"{size[1]}; store them so, or name another dataset"
+        )
     return picture.pixels.astype(np.uint8)
 
 
 def _stacked(images: Sequence[NDArray[np.uint8]]) -> Tensor:
     """Images of one size as (N, C, H, W); grey ones among coloured ones get three channels."""
-    sizes = sorted({image.shape[1:] for image in images})
-    if len(sizes) > 1:
-        shown = ", ".join(f"{height} x {width}" for height, width in sizes[:4])
-        raise DataError(f"the images have {len(sizes)} sizes ({shown}); all must have that of the dataset")
     channels = max(image.shape[0] for image in images)
     wide = [np.broadcast_to(image, (channels, *image.shape[1:])) for image in images]
     return torch.from_numpy(np.stack(wide))

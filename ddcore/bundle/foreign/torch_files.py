@@ -10,7 +10,9 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +56,7 @@ def read(file: Path, labels: Path | None = None) -> Found:
     beside = labels if labels is not None or found.labels is not None else _beside(file)
     if beside is None:
         return found
-    remarks = (*found.remarks, f"labels are those of {beside.name}")
-    return Found(found.layout, found.images, _labels_of(beside), None, None, remarks)
+    return replace(found, labels=_labels_of(beside), remarks=(*found.remarks, f"labels are those of {beside.name}"))
 
 
 def load(file: Path) -> Any:
@@ -64,9 +65,9 @@ def load(file: Path) -> Any:
     Raises:
         DataError: see :func:`read`.
     """
-    size, head = _head(file)
+    size, head = _facts(file)
     if size > MOST_BYTES:
-        raise DataError(f"{file} has {size:,} bytes, more than the {MOST_BYTES:,} allowed; store the images alone")
+        raise DataError(f"{file} comes to {size:,} bytes, more than the {MOST_BYTES:,} allowed; store the images alone")
     if head == _LFS:
         raise DataError(f"{file} is a pointer of git-lfs, not the file itself; fetch it with `git lfs pull`")
     try:
@@ -77,10 +78,17 @@ def load(file: Path) -> Any:
         raise DataError(_refusal(file, error)) from error
 
 
-def _head(file: Path) -> tuple[int, bytes]:
+def _facts(file: Path) -> tuple[int, bytes]:
+    """Bytes that a file comes to, unpacked where it is a zip, and its first ones."""
     try:
         with file.open("rb") as opened:
-            return file.stat().st_size, opened.read(len(_LFS))
+            head = opened.read(len(_LFS))
+        if not zipfile.is_zipfile(file):
+            return file.stat().st_size, head
+        with zipfile.ZipFile(file) as archive:
+            return sum(info.file_size for info in archive.infolist()), head
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{file} is not a readable .pt file ({error}); copy or download it again") from error
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror}); give a file that can be") from error
 
@@ -121,7 +129,7 @@ def _of_dict(name: str, content: Mapping[Any, Any], depth: int) -> Found:
     data = of_text.get("data")
     if isinstance(data, (list, tuple)):
         found = _understood(name, data, depth + 1)
-        return Found(found.layout, found.images, found.labels, None, None, ("`data` is taken", *found.remarks))
+        return replace(found, remarks=("`data` is taken", *found.remarks))
     tensors = {key: value for key, value in of_text.items() if isinstance(value, Tensor)}
     names = Names.among(name, tuple(tensors))
     labels, soft_labels = (None if key is None else tensors[key] for key in (names.labels, names.soft_labels))
@@ -138,7 +146,7 @@ def _of_sequence(name: str, content: Sequence[Any], depth: int) -> Found:
     if len(content) == 1:
         return found
     remark = f"the last of {len(content)} sets is taken"
-    return Found(found.layout, found.images, found.labels, found.soft_labels, None, (remark, *found.remarks))
+    return replace(found, remarks=(remark, *found.remarks))
 
 
 def _is_pair(content: Sequence[Any]) -> bool:

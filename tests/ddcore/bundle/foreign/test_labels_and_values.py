@@ -48,6 +48,10 @@ def test_probabilities_stay_as_they_are(tmp_path: Path, dataset: Dataset, pixels
     read = foreign.read(pt(tmp_path, {"images": pixels, "soft_labels": given}), dataset)
     assert read.soft_labels is not None
     assert read.soft_labels.tolist() == given.tolist()
+    listed = {"data": [{"images": pixels, "labels": Y, "soft_labels": given}]}
+    again = foreign.read(pt(tmp_path, listed), dataset)
+    assert again.soft_labels is not None
+    assert again.soft_labels.tolist() == given.tolist()
     half = foreign.read(pt(tmp_path, {"images": pixels, "label": given.half()}), dataset)
     assert half.soft_labels is not None
     assert half.soft_labels.tolist() == given.half().float().tolist()
@@ -186,11 +190,11 @@ def test_names_that_are_no_classes_are_refused(tmp_path: Path, dataset: Dataset)
         foreign.read(tmp_path / "set.zip", dataset)
 
 
-def test_pictures_of_several_sizes_are_refused(tmp_path: Path, dataset: Dataset) -> None:
+def test_pictures_of_another_size_are_refused(tmp_path: Path, dataset: Dataset) -> None:
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         for label in range(3):
             archive.writestr(f"{label}/0.png", encode_png(np.zeros((3, 6, 5 + label), dtype=np.uint8)))
-    with pytest.raises(DataError, match=r"3 sizes \(6 x 5, 6 x 6, 6 x 7\)"):
+    with pytest.raises(DataError, match=r"1/0\.png has 6 x 6 pixels, but the images of the dataset have 6 x 5"):
         foreign.read(tmp_path / "set.zip", dataset)
 
 
@@ -201,6 +205,27 @@ def test_a_bundle_is_left_to_train_on(tmp_path: Path, dataset: Dataset) -> None:
         foreign.read(tmp_path / "out", dataset)
     with pytest.raises(DataError, match=r"there is no folder or file .*nowhere"):
         foreign.read(tmp_path / "nowhere", dataset)
+
+
+def test_what_no_reader_knows_is_refused_in_words_of_what_one_does(
+    tmp_path: Path, dataset: Dataset, pixels: Tensor
+) -> None:
+    (tmp_path / "set.pkl").write_bytes(b"\x80\x04N.")
+    with pytest.raises(DataError, match=r"set\.pkl is no file that can be scored: those are \.pt, \.pth, \.npz"):
+        foreign.read(tmp_path / "set.pkl", dataset)
+    (tmp_path / "logged").mkdir()
+    for name in ("images_best.pt", "labels_best.pt"):
+        torch.save(pixels, tmp_path / "logged" / name)
+    with pytest.raises(DataError, match=r"is a folder with images_best\.pt, labels_best\.pt; name the file"):
+        foreign.read(tmp_path / "logged", dataset)
+
+
+def test_what_undoes_normalised_values_is_said(tmp_path: Path, dataset: Dataset, pixels: Tensor) -> None:
+    read = foreign.read(pt(tmp_path, pixels - 0.5), dataset, "normalised")
+    mean = f"{dataset.mean[0]:.4f}"
+    assert f"by the mean ({mean}, " in read.understood(dataset).remarks[-1]
+    assert read.understood(whitened(dataset)).remarks[-1].endswith("by ZCA whitening of garments")
+    assert read.understood(dataset).file == "set.pt"
 
 
 def test_a_damaged_safetensors_file_is_refused(tmp_path: Path, dataset: Dataset, pixels: Tensor) -> None:

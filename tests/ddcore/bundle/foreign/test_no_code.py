@@ -15,6 +15,7 @@ import torch
 from typing_extensions import override
 
 from ddcore.bundle import foreign
+from ddcore.bundle.foreign import torch_files
 from ddcore.data.dataset import Dataset
 from ddcore.errors import DataError
 
@@ -117,6 +118,23 @@ def test_damaged_files_are_refused_by_name(name: str, data: bytes, tmp_path: Pat
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataError, match=r"set\."):
         foreign.read(tmp_path / name, dataset)
+
+
+def test_a_file_that_unpacks_to_more_than_is_let_is_not_unpacked(
+    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storage of zeros takes a thousandth of its size in a zip."""
+    torch.save(torch.zeros(2**16), tmp_path / "plain.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
+        zipfile.ZipFile(tmp_path / "set.pt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for info in plain.infolist():
+            packed.writestr(info.filename, plain.read(info))
+    assert (tmp_path / "set.pt").stat().st_size < 2**13
+    monkeypatch.setattr(torch_files, "MOST_BYTES", 2**17)
+    with pytest.raises(DataError, match=r"set\.pt comes to 26\d,\d{3} bytes, more than the 131,072 allowed"):
+        foreign.read(tmp_path / "set.pt", dataset)
 
 
 def test_half_a_file_and_a_pointer_are_refused(tmp_path: Path, dataset: Dataset) -> None:
