@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ddcore.bundle.foreign.found import Found, Names
-from ddcore.bundle.foreign.torch_files import MOST_BYTES
+from ddcore.bundle.foreign.loading import MOST_BYTES
 from ddcore.errors import DataError
 
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}

@@ -27,7 +27,7 @@ def values_of(images: Tensor, asked: Values | None) -> Values:
     Raises:
         DataError: a value is NaN, infinite or impossible in these units, or the units cannot be told.
 
-    >>> values_of(torch.tensor([0.0, 0.5]), None), values_of(torch.tensor([0, 255]), None)
+    >>> values_of(Tensor([[0.0, 0.5]]), None), values_of(Tensor([[0, 255]]), None)
     ('unit', 'byte')
     """
     _check_finite(images)

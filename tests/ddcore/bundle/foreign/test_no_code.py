@@ -15,7 +15,7 @@ import torch
 from typing_extensions import override
 
 from ddcore.bundle import foreign
-from ddcore.bundle.foreign import torch_files
+from ddcore.bundle.foreign import loading
 from ddcore.data.dataset import Dataset
 from ddcore.errors import DataError
 
@@ -132,7 +132,7 @@ def test_a_file_that_unpacks_to_more_than_is_let_is_not_unpacked(
         for info in plain.infolist():
             packed.writestr(info.filename, plain.read(info))
     assert (tmp_path / "set.pt").stat().st_size < 2**13
-    monkeypatch.setattr(torch_files, "MOST_BYTES", 2**17)
+    monkeypatch.setattr(loading, "MOST_BYTES", 2**17)
     with pytest.raises(DataError, match=r"set\.pt comes to 26\d,\d{3} bytes, more than the 131,072 allowed"):
         foreign.read(tmp_path / "set.pt", dataset)
 
