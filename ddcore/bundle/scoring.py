@@ -11,6 +11,7 @@ from ddcore.bundle import foreign
 from ddcore.bundle.content import DatasetReference, Distilled
 from ddcore.bundle.folder import write
 from ddcore.bundle.foreign import Foreign, Values
+from ddcore.bundle.reproduce import data_root_of
 from ddcore.data import sources
 from ddcore.data.sampling import check_class_sizes
 from ddcore.data.whitening import whitened
@@ -66,7 +67,7 @@ def score(
         values: units of the pixels. Default: by their range, where that tells.
         labels: ``.pt`` file of the labels, for a ``.pt`` file of images.
         out: folder that receives the set as a bundle.
-        data_root: folder of named datasets.
+        data_root: folder of named datasets; default: the environment variable ``DD_DATA_ROOT``.
         cache: folder shared by jobs for decoded datasets, teachers and compiled code.
         callback: told of progress.
 
@@ -82,7 +83,7 @@ def score(
     _check_fields(asked)
     observer = callback or Callback()
     observer.on_phase("loading", None)
-    real = sources.load(dataset, data_root, cache)
+    real = sources.load(dataset, data_root_of(data_root), cache)
     check_class_sizes(real)
     made = foreign.read(Path(place), real, values, labels)
     spec = _job(real, made, asked)

@@ -223,6 +223,16 @@ def test_the_set_must_fit_the_dataset(real: Path) -> None:
         bundle.score(real, "digits", fields=asked())
 
 
+def test_the_data_root_comes_from_the_environment_unless_given(
+    real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DD_DATA_ROOT", str(tmp_path / "from environment"))
+    with pytest.raises(DataError, match="from environment/garments"):
+        bundle.score(real, "garments")
+    with pytest.raises(DataError, match="given/garments"):
+        bundle.score(real, "garments", data_root=tmp_path / "given")
+
+
 class Phases(Callback):
     """Remembers what is told of progress."""
 
