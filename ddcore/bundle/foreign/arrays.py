@@ -36,7 +36,9 @@ def read_npz(file: Path) -> Found:
                 None if name is None else _array(file, archive, members[name])
                 for name in (names.labels, names.soft_labels)
             )
-    except (OSError, zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, MemoryError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # readers of damaged files raise whatever their parsing runs into
         raise DataError(f"{file} is not a readable .npz file ({error}); write it again with numpy.savez") from error
     return Found("an .npz file", images, labels, soft_labels, None, names.remarks)
 

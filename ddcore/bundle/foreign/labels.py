@@ -42,6 +42,8 @@ def labels_of(found: Found, count: int, dataset: Dataset) -> tuple[Tensor, Tenso
         remarks = () if given is not None else (_order(count, classes),)
         return _of_classes(hard, found.names, dataset), None, remarks
     soft = _checked_soft(soft, count, dataset)
+    if found.names is not None:
+        soft = _by_class(soft, found.names, dataset)
     if given is None and _is_one_hot(soft):
         return soft.argmax(dim=1), None, ("labels are one-hot, so they are taken for classes",)
     soft, remark = _probabilities(soft)
@@ -89,13 +91,32 @@ def _of_classes(labels: Tensor, names: Sequence[str] | None, dataset: Dataset) -
         raise DataError(f"the labels run from {low} to {high}, but those of {dataset.name} from 0 to {classes - 1}")
     if names is None:
         return labels
+    return torch.tensor(_places(names, dataset))[labels]
+
+
+def _places(names: Sequence[str], dataset: Dataset) -> list[int]:
+    """Which class each name stands for."""
     places = matched(names, dataset.classes)
     if places is None:
         raise DataError(
             f"the classes are called {_shown(names)}, which are not those of {dataset.name} "
-            f"({_shown(dataset.classes)}); call them so, or by their numbers from 0 to {classes - 1}"
+            f"({_shown(dataset.classes)}); call them so, or by their numbers from 0 to {len(dataset.classes) - 1}"
         )
-    return torch.tensor(places)[labels]
+    return places
+
+
+def _by_class(labels: Tensor, names: Sequence[str], dataset: Dataset) -> Tensor:
+    """Labels for each class, in the order of the classes of the dataset.
+
+    Raises:
+        DataError: there are not as many names as classes.
+    """
+    if len(names) != len(dataset.classes):
+        raise DataError(
+            f"the file names {len(names)} classes, but has labels for each of {len(dataset.classes)}, so that nobody "
+            "can tell whose they are; name all of them"
+        )
+    return labels[:, torch.tensor(_places(names, dataset)).argsort()]
 
 
 def _shown(names: Sequence[str]) -> str:

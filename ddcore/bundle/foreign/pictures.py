@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ddcore.bundle.foreign.found import Found
+from ddcore.bundle.foreign.found import SOFT_LABELS, Found
 from ddcore.data import image_files, readers
 from ddcore.data.dataset import Dataset
 from ddcore.data.ingest import archives
@@ -61,7 +62,27 @@ def _read(place: Path, dataset: Dataset) -> Found:
     numbers = np.concatenate([part.labels.numbers for part in parts])
     size = dataset.shape[1:]
     images = _stacked([_decoded(part, row, raw, size) for part in parts for row, raw in enumerate(_raw(part))])
-    return Found(match.layout, images, torch.from_numpy(numbers), None, names, (*source.notes, *splits))
+    soft_labels = _soft_labels(match.place) if match.layout == "parquet" else None
+    return Found(match.layout, images, torch.from_numpy(numbers), soft_labels, names, (*source.notes, *splits))
+
+
+def _soft_labels(place: Path) -> Tensor | None:
+    """The column of a label for each class of a parquet file, if there is one.
+
+    Raises:
+        DataError: there are several files with one, or its lists differ in length.
+    """
+    files = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
+    columns = [(file, name) for file in files for name in SOFT_LABELS if name in pq.read_schema(file).names]
+    if not columns:
+        return None
+    if len(files) > 1:
+        raise DataError(f"{place} holds {len(files)} files with `{columns[0][1]}`; name one of them, {files[0].name}")
+    file, name = columns[0]
+    try:
+        return torch.tensor(pq.read_table(file, columns=[name]).column(0).to_pylist(), dtype=torch.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{file}: `{name}` holds no list of as many numbers for each image; mend it") from error
 
 
 def _names(parts: Sequence[Part]) -> tuple[str, ...] | None:
@@ -106,23 +127,28 @@ def _stacked(images: Sequence[NDArray[np.uint8]]) -> Tensor:
 def matched(names: Sequence[str], classes: Sequence[str]) -> list[int] | None:
     """Which class of a dataset each name stands for; nothing where that cannot be told.
 
-    Names are those of classes, however spelled, with or without a number before them, or are numbers themselves.
+    Names are those of classes, however spelled, with or without a number before them, or else numbers from 0.
+
+    Args:
+        names: each occurs once.
+        classes: of the dataset, in the order of its labels.
 
     >>> matched(("00_T-Shirt", "01_dress"), ("dress", "t shirt")), matched(("001", "000"), ("dress", "t shirt"))
     ([1, 0], [1, 0])
+    >>> matched(("1", "2"), ("1", "2", "3")), matched(("0", "1"), ("1", "2", "3"))
+    ([0, 1], [0, 1])
     >>> matched(("n01440764", "n02102040"), ("tench", "springer")) is None
     True
     """
-    if all(name.isdecimal() for name in names):
-        numbers = [int(name) for name in names]
-        return numbers if max(numbers) < len(classes) else None
     known = {_plain(name): place for place, name in enumerate(classes)}
     for spelled in (list(names), [_NUMBERED.sub("", name) for name in names]):
         places = [known.get(_plain(name)) for name in spelled]
         found = [place for place in places if place is not None]
         if len(found) == len(set(found)) == len(names) and len(known) == len(classes):
             return found
-    return None
+    numbers = [int(name) for name in names if name.isdecimal()]
+    told = len(set(numbers)) == len(numbers) == len(names) and max(numbers) < len(classes)
+    return numbers if told else None
 
 
 def _plain(name: str) -> str:

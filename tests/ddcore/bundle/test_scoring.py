@@ -102,6 +102,19 @@ def test_a_whitened_export_scores_as_its_job(tmp_path: Path) -> None:
     torch.testing.assert_close(again.training_images(), seen, rtol=0, atol=1e-4)
 
 
+def test_an_export_with_labels_of_its_own_scores_as_its_job(tmp_path: Path) -> None:
+    soft = {"labels": "soft", "teacher": TEACHER}
+    out = made(tmp_path, evaluation={**SCORING["evaluation"], **soft})
+    export_npz(out, tmp_path / "set.npz")
+    reported = bundle.read(out).results
+    scored = bundle.score(tmp_path / "set.npz", "digits", asked(**soft), values="unit").results
+    for name in ("accuracy", "controls", "differences", "protocol"):
+        assert scored[name] == reported[name], name
+    hard = bundle.score(tmp_path / "set.npz", "digits", asked(), values="unit").results
+    assert hard["accuracy"] == reported["accuracy"], "the labels of the set are learned in any case"
+    assert hard["controls"] != reported["controls"]
+
+
 def test_what_is_written_is_a_bundle_that_trains_to_the_same_score(job: Path, tmp_path: Path) -> None:
     export_imagefolder(job, tmp_path / "set.zip")
     scored = bundle.score(tmp_path / "set.zip", "digits", out=tmp_path / "out", fields=asked()).results

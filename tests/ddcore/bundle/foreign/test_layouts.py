@@ -156,6 +156,23 @@ def test_a_layout_gives_every_pixel_and_class(layout: str, tmp_path: Path, datas
     assert not read.pixels(dataset).requires_grad
 
 
+def test_labels_for_each_class_of_a_parquet_file_follow_its_names(
+    tmp_path: Path, dataset: Dataset, pixels: Tensor
+) -> None:
+    """The file lists coat, t-shirt, dress; the dataset t-shirt, dress, coat."""
+    table = pq.read_table(parquet(tmp_path, pixels))
+    rows = [[0.1 + row / 20, 0.2, 0.7 - row / 20] for row in range(6)]
+    pq.write_table(table.append_column("soft_label", pa.array(rows)), tmp_path / "train.parquet")
+    read = foreign.read(tmp_path / "train.parquet", dataset)
+    assert read.soft_labels is not None
+    assert read.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    for found, (coat, shirt, dress) in zip(read.soft_labels.tolist(), rows, strict=True):
+        assert found == pytest.approx([shirt, dress, coat])
+    pq.write_table(table.append_column("soft_label", pa.array([[0.5]] * 5 + [[]])), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"`soft_label` holds no list of as many numbers"):
+        foreign.read(tmp_path / "train.parquet", dataset)
+
+
 def test_grey_images_without_an_axis_of_channels(tmp_path: Path) -> None:
     digit = digits.read()
     torch.save(digit.train.images[:1].repeat(10, 1, 1, 1)[:, 0], tmp_path / "grey.pt")

@@ -137,6 +137,15 @@ def test_a_file_that_unpacks_to_more_than_is_let_is_not_unpacked(
         foreign.read(tmp_path / "set.pt", dataset)
 
 
+def test_an_npz_whose_bytes_are_spoiled_is_refused(tmp_path: Path, dataset: Dataset) -> None:
+    np.savez_compressed(tmp_path / "set.npz", allow_pickle=False, images=torch.rand(6, 3, 6, 5).numpy())
+    data = bytearray((tmp_path / "set.npz").read_bytes())
+    data[120:180] = bytes(60)
+    (tmp_path / "set.npz").write_bytes(data)
+    with pytest.raises(DataError, match=r"set\.npz is not a readable \.npz file"):
+        foreign.read(tmp_path / "set.npz", dataset)
+
+
 def test_half_a_file_and_a_pointer_are_refused(tmp_path: Path, dataset: Dataset) -> None:
     torch.save(X, tmp_path / "set.pt")
     whole = (tmp_path / "set.pt").read_bytes()
