@@ -30,6 +30,7 @@ from ddclient.commands import (
     keys,
     list_jobs,
     records,
+    score,
     service,
     studies,
     system,
@@ -56,7 +57,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     service, auto, jobs, list_jobs, checking, changes, compare, records, studies, datasets, catalog, keys, team,
-    webhooks, engine, system,
+    webhooks, engine, score, system,
 )  # fmt: skip
 for module in COMMANDS:
     module.register(app)

@@ -139,6 +139,26 @@ def accuracy(results: Results | None, runtime_s: float | None = None) -> str:
     return "; ".join(parts)
 
 
+def architectures(results: Results) -> list[str]:
+    """The score with each architecture and those of its controls, a line each; none where there is one architecture.
+
+    >>> from ddcore.spec.results import ArchitectureScores, Score
+    >>> entry = ArchitectureScores(network={"name": "mlp"}, accuracy=Score(mean=30, std=1, networks=2),
+    ...                            controls={"random": Score(mean=25, std=1, networks=2)})
+    >>> architectures(Results(architectures=(entry,)))
+    ['mlp: 30.0 % ± 1.0, random 25.0 % ± 1.0']
+    """
+    return [
+        f"{_architecture(entry.network)}: "
+        + ", ".join(
+            f"{name}{found.mean:.1f} % ± {found.std:.1f}"
+            for name, found in (("", entry.accuracy), *((f"{key} ", value) for key, value in entry.controls.items()))
+            if found is not None
+        )
+        for entry in results.architectures
+    ]
+
+
 def lineage(found: Lineage) -> str:
     """What a set has of the one that it extends, in a line.
 

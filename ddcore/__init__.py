@@ -15,6 +15,7 @@ _EXPORTS = {
     "run": "ddcore.engine",
     "load": "ddcore.bundle",
     "train_on": "ddcore.bundle",
+    "score": "ddcore.bundle",
     "parse": "ddcore.spec",
 }
 

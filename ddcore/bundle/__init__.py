@@ -6,16 +6,19 @@ from ddcore.bundle.folder import load, read, write
 from ddcore.bundle.neighbours import write_audit
 from ddcore.bundle.preview import preview_png
 from ddcore.bundle.reproduce import train_on
+from ddcore.bundle.scoring import Scored, score
 
 __all__ = [
     "DatasetReference",
     "Distilled",
+    "Scored",
     "export_imagefolder",
     "export_npz",
     "export_zip",
     "load",
     "preview_png",
     "read",
+    "score",
     "train_on",
     "write",
     "write_audit",

@@ -12,6 +12,7 @@ from ddcore.spec.differences import RULE_NAMES, verdicts
 from ddcore.spec.results import (
     ArchitectureScores,
     Lineage,
+    Origin,
     Results,
     RobustScores,
     Score,
@@ -61,22 +62,21 @@ def _quoted(text: str) -> str:
 
 
 def _title(content: Distilled) -> str:
+    if content.results.origin is not None:
+        return f"{content.dataset.name}: {content.spec.ipc} per class, a set of others"
     method = METHODS[content.spec.method.name]
     return f"{content.dataset.name}: {content.spec.ipc} per class by {method.title.lower()}"
 
 
 def _body(content: Distilled) -> str:
-    dataset, spec = content.dataset, content.spec
+    dataset = content.dataset
     channels, height, width = dataset.shape
     kept = 100 * len(content.images) / dataset.train_images
-    method = METHODS[spec.method.name]
-    regularizers = "".join(f" with {r.name.upper()}" for r in spec.regularizers)
     return f"""# {_title(content)}
 
 ![one row of images for each class](preview.png)
 
-{len(content.images)} images ({channels} x {height} x {width}) in {len(dataset.classes)} classes, made by
-{method.title.lower()}{regularizers} ({method.citation}) from the {dataset.train_images:,} training
+{len(content.images)} images ({channels} x {height} x {width}) in {len(dataset.classes)} classes, {_made(content)}
 images of {dataset.name}: {kept:.2g} % of their number.{_lineage(content.results.lineage)}
 
 ## Accuracy
@@ -111,7 +111,10 @@ from datasets import load_dataset
 dataset = load_dataset(".", split="train")
 ```
 
-## Make it again
+{_again(content.results.origin)}"""
+
+
+_AGAIN = """## Make it again
 
 `manifest.json` holds the full specification (`spec`), the seed, the versions and the SHA-256 of every file.
 
@@ -120,6 +123,28 @@ python -c "import json; print(json.dumps(json.load(open('manifest.json'))['spec'
 ddctl run spec.json --out again
 ```
 """
+
+
+def _again(origin: Origin | None) -> str:
+    """How the set is made once more, or what the specification of one that was not made here is."""
+    if origin is None:
+        return _AGAIN
+    return """## What the specification is
+
+Nothing was distilled here: `spec` in `manifest.json` is a job that keeps as many random real images and scores them
+as this set was scored. `results.origin` says how the file was understood.
+"""
+
+
+def _made(content: Distilled) -> str:
+    """By what the images were made, as far as the number of real ones."""
+    spec, origin, real = content.spec, content.results.origin, f"the {content.dataset.train_images:,} training"
+    if origin is not None:
+        digest = "" if origin.sha256 is None else f", SHA-256 `{origin.sha256}`"
+        return f"made by\nothers (read from `{origin.file}`{digest}) to stand for {real}"
+    method = METHODS[spec.method.name]
+    regularizers = "".join(f" with {r.name.upper()}" for r in spec.regularizers)
+    return f"made by\n{method.title.lower()}{regularizers} ({method.citation}) from {real}"
 
 
 def _lineage(lineage: Lineage | None) -> str:

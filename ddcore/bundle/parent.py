@@ -48,6 +48,11 @@ class Parent:
             ConfigurationError: its images cannot stay beside those that the job would make, or all of them would.
         """
         content = read(folder)
+        if content.results.origin is not None:
+            raise ConfigurationError(
+                f"{folder} holds a set of others ({content.results.origin.file}), which was only scored here, so that "
+                "nothing can be made like it; extend a set that was distilled here"
+            )
         before = content.dataset
         shape = other_shape(dataset.shape, before.shape)
         problems = [*unlike(job, content.spec), *filter(None, (shape, lost(before.classes, dataset.classes)))]

@@ -58,7 +58,7 @@ def train_on(
         _same_run(content, repeats or asked.repeats or default, data_root=data_root, cache=cache, callback=observer)
     )
     evaluation.prepare(None if content.teacher is None else dict(content.teacher))
-    return evaluation.score(
+    results = evaluation.score(
         content.training_images(),
         content.labels,
         soft_labels=content.soft_labels,
@@ -66,6 +66,8 @@ def train_on(
         learning_rate=content.learning_rate,
         stages=content.stages,
     )
+    origin = content.results.origin
+    return results if origin is None else results.model_copy(update={"origin": origin})
 
 
 def _same_run(
@@ -82,8 +84,12 @@ def _same_run(
 
 
 def _same_dataset(content: Distilled, data_root: Path | None, cache: Path | None) -> Dataset:
-    root = data_root or (Path(os.environ["DD_DATA_ROOT"]) if "DD_DATA_ROOT" in os.environ else None)
-    return sources.same(content.dataset.name, content.dataset.digest, root, cache)
+    return sources.same(content.dataset.name, content.dataset.digest, data_root_of(data_root), cache)
+
+
+def data_root_of(given: Path | None) -> Path | None:
+    """Where named datasets are looked for: what is given, else what ``DD_DATA_ROOT`` names, if anything."""
+    return given or (Path(os.environ["DD_DATA_ROOT"]) if "DD_DATA_ROOT" in os.environ else None)
 
 
 def _same_compute(content: Distilled, cache: Path | None, callback: Callback) -> Compute:

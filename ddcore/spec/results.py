@@ -264,6 +264,19 @@ class Lineage(Outcome):
         return (*self.changed, *self.new)
 
 
+class Origin(Outcome):
+    """Where a set comes from that others made, and how its files were understood."""
+
+    file: str = Field(description="Name of the file or folder.")
+    sha256: str | None = Field(None, description="Of the file; null of a folder.")
+    layout: str | None = Field(None, description="What kind of file it is, in words.")
+    values: Literal["unit", "byte", "normalised"] | None = Field(
+        None,
+        description="Units of its pixels: 0 to 1, 0 to 255, or less the mean over the deviation (or whitened).",
+    )
+    remarks: tuple[str, ...] = Field((), description="How images and labels were understood, in sentences.")
+
+
 class Results(Mapping[str, Any], ArchitectureScores):
     """What a job comes to: fields as attributes, ``results.accuracy.mean``, or as the JSON that they are written as.
 
@@ -292,14 +305,19 @@ class Results(Mapping[str, Any], ArchitectureScores):
     probe: ProbeReport | None = Field(None, description="Last readings of the probe.")
     audit: Audit | None = Field(None, description="Beside the real images; null in results of earlier versions.")
     lineage: Lineage | None = Field(None, description="Of a set that extends another one; absent for others.")
+    origin: Origin | None = Field(None, description="Of a set that others made; absent for those of jobs.")
 
     @property
     def moment(self) -> str:
-        """Of when the images are, as the rest of "images of".
+        """Of when the images are, or of where, as the rest of "images of".
 
         >>> Results(checkpoint="best", at_step=1200).moment, Results(checkpoint="last").moment
         ('step 1,200, the best on the way', 'the last checkpoint')
+        >>> Results(origin=Origin(file="images_best.pt")).moment
+        'images_best.pt'
         """
+        if self.origin is not None:
+            return self.origin.file
         if self.at_step is not None:
             return f"step {self.at_step:,}, the best on the way"
         return f"the {self.checkpoint or 'last'} checkpoint"

@@ -24,6 +24,7 @@ PAGES = (
     "docs/methods.md",
     "docs/operations.md",
     "docs/performance.md",
+    "docs/scoring.md",
     "docs/studies.md",
     "docs/team.md",
     "docs/webhooks.md",

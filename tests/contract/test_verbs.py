@@ -106,7 +106,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "problems": ("get /problems", "get /problems/{code}"),
 }  # fmt: skip
 """Command: the operations of the API that it stands for."""
-ON_THIS_MACHINE = {"up", "demo", "api", "worker", "migrate", "run", "train-on", "version", "keys recover", "fsck"}
+ON_THIS_MACHINE = {
+    "up", "demo", "api", "worker", "migrate", "run", "train-on", "score", "version", "keys recover", "fsck",
+}  # fmt: skip
 """Commands that start the service, repair it, or do without one."""
 
 Ddctl = Callable[..., str]
