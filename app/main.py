@@ -24,6 +24,7 @@ from app.core.rates import UPLOAD, Rates, Streams
 from app.core.security import load_signer
 from app.core.settings import Settings
 from app.core.storage import open_store
+from app.core.turns import Turns
 from app.dashboard import pages as dashboard
 from app.dashboard import report_routes as reports
 from app.datasets import routes as datasets
@@ -81,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.tailer = Tailer(database)
     app.state.rates = Rates(settings)
     app.state.streams = Streams(settings.max_streams)
+    app.state.turns = Turns()
     app.state.broker_probe = BrokerProbe(settings)
     problems.install(app)
     app.add_middleware(HeadAsGet, routes=app.router.routes)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import anyio
 import structlog
+from anyio import BrokenResourceError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
@@ -73,7 +74,9 @@ class RequestContext:
         started = time.perf_counter()
         try:
             await self._app(scope, receive, send_with_headers)
-        except Exception:
+        except Exception as error:
+            if status and _left(error):
+                return
             log.exception("unforeseen error", method=scope["method"], path=scope["path"])
             if status:
                 # The answer has begun; cutting the connection is the only way left to say that it failed.
@@ -85,6 +88,13 @@ class RequestContext:
                 seconds = round(time.perf_counter() - started, 4)
                 log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
             structlog.contextvars.unbind_contextvars("request_id")
+
+
+def _left(error: BaseException) -> bool:
+    """Whether all that went wrong is that nobody reads the answer any more, as when somebody leaves a stream."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_left(one) for one in error.exceptions)
+    return isinstance(error, BrokenResourceError)
 
 
 class HeadAsGet:

@@ -40,6 +40,7 @@ from app.jobs.schemas import (
 )
 from app.jobs.sorting import COLUMNS, Sort
 from app.jobs.transactions import JobsToRead, JobsToWrite, JobTransactions, Wanted
+from app.keys.principals import Turn
 from app.models.states import Kind, State
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -75,6 +76,7 @@ IdempotencyHeader = Annotated[
     status_code=201,
     response_model=JobDocument,
     responses={**REPLAYED, **responses(Invalid, Gone, IdempotencyMismatch, QuotaExceeded)},
+    dependencies=[Turn],
 )
 def submit(
     body: Submitted,
@@ -85,7 +87,7 @@ def submit(
     return _create(jobs, key, "submit", body, lambda service: service.read(body))
 
 
-@router.post(":validate", response_model=Validation, responses=responses(Invalid, QuotaExceeded))
+@router.post(":validate", response_model=Validation, responses=responses(Invalid, QuotaExceeded), dependencies=[Turn])
 def validate(body: Submitted, jobs: JobsToRead) -> Validation:
     """Check a submission, and say what it would do and cost; nothing is queued."""
     with jobs.read() as service:
@@ -236,6 +238,7 @@ def retry(job_id: JobId, jobs: JobsToWrite, body: RetryRequest | None = None) ->
     status_code=201,
     response_model=JobDocument,
     responses={**REPLAYED, **responses(NotFound, Invalid, Gone, IdempotencyMismatch, QuotaExceeded)},
+    dependencies=[Turn],
 )
 def clone(
     job_id: JobId,
@@ -255,6 +258,7 @@ def clone(
     status_code=201,
     response_model=JobDocument,
     responses={**REPLAYED, **responses(NotFound, IllegalTransition, Invalid, Gone, IdempotencyMismatch, QuotaExceeded)},
+    dependencies=[Turn],
 )
 def rerun(job_id: JobId, jobs: JobsToWrite, key: IdempotencyHeader = None) -> Response:
     """Make the result of an ended job once more, as a new job with the same specification, seed, set and limits."""
@@ -266,6 +270,7 @@ def rerun(job_id: JobId, jobs: JobsToWrite, key: IdempotencyHeader = None) -> Re
     status_code=201,
     response_model=JobDocument,
     responses={**REPLAYED, **responses(NotFound, IllegalTransition, Invalid, Gone, IdempotencyMismatch, QuotaExceeded)},
+    dependencies=[Turn],
 )
 def extend(job_id: JobId, jobs: JobsToWrite, body: ExtendRequest, key: IdempotencyHeader = None) -> Response:
     """Submit a job that goes on where a finished one has ended, by so many more steps."""

@@ -15,6 +15,7 @@ from app.core.errors import Forbidden, Unauthenticated
 from app.core.rates import Rates, Streams
 from app.core.row_security import act_for
 from app.core.security import Principal, Scope
+from app.core.turns import Turns
 from app.keys.service import ANYBODY, Keyring
 
 SESSION_COOKIE = "dd_session"
@@ -137,6 +138,13 @@ async def stream_place(request: Request, found: Annotated[Principal, Depends(pri
         yield
 
 
+async def turn(request: Request, found: Annotated[Principal, Depends(principal)]) -> AsyncIterator[None]:
+    """Let a key have one costly request at a time; the others wait until it is answered."""
+    turns: Turns = request.app.state.turns
+    async with turns.of(found.key_id or address(request)):
+        yield
+
+
 OptionalPrincipal = Annotated[Principal | None, Depends(optional_principal)]
 AnyPrincipal = Annotated[Principal, Depends(principal)]
 JobReader = Annotated[Principal, Depends(require(Scope.JOBS_READ))]
@@ -145,3 +153,4 @@ ArtifactReader = Annotated[Principal, Depends(require(Scope.ARTIFACTS_READ))]
 Admin = Annotated[Principal, Depends(require(Scope.ADMIN))]
 Operator = Annotated[Principal, Depends(require(Scope.OPERATOR))]
 StreamPlace = Depends(stream_place)
+Turn = Depends(turn)

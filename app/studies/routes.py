@@ -25,6 +25,7 @@ from app.core.versions import IfNoneMatch, KnownVersion, Wait, answer, changed, 
 from app.jobs import idempotency
 from app.jobs.answering import respond
 from app.jobs.routes import IdempotencyHeader
+from app.keys.principals import Turn
 from app.models.states import STUDY_TERMINAL, StudyState
 from app.studies.schemas import StudyDocument, StudyRequest, StudyValidation
 from app.studies.transactions import StudiesToRead, StudiesToWrite
@@ -42,6 +43,7 @@ REPLAYED: dict[int | str, dict[str, Any]] = {
     status_code=201,
     response_model=StudyDocument,
     responses={**REPLAYED, **responses(Invalid, Gone, IdempotencyMismatch, QuotaExceeded)},
+    dependencies=[Turn],
 )
 def create(body: StudyRequest, studies: StudiesToWrite, key: IdempotencyHeader = None) -> Response:
     """Begin a study: its jobs are queued at once, and the best of them go on by themselves."""
@@ -49,7 +51,9 @@ def create(body: StudyRequest, studies: StudiesToWrite, key: IdempotencyHeader =
     return respond(studies.create(lambda service: service.plan(body), key, digest))
 
 
-@router.post(":validate", response_model=StudyValidation, responses=responses(Invalid, QuotaExceeded))
+@router.post(
+    ":validate", response_model=StudyValidation, responses=responses(Invalid, QuotaExceeded), dependencies=[Turn]
+)
 def validate(body: StudyRequest, studies: StudiesToRead) -> StudyValidation:
     """Check a study, and say what it would try and cost; nothing is made."""
     with studies.read() as service:
