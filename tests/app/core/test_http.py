@@ -7,12 +7,14 @@ import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
+from anyio import BrokenResourceError
 from sqlalchemy.exc import OperationalError
 
 from app.core.database import now
 from app.core.errors import CODES
-from app.core.middleware import SECURITY_HEADERS
+from app.core.middleware import SECURITY_HEADERS, RequestContext
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api
@@ -198,3 +200,37 @@ def test_every_problem_has_its_page(api: Api) -> None:
         page = api.get(f"/problems/{code}").json()
         assert page["description"] == CODES[code].__doc__
     problem(api.get("/problems/none"), 404, "not_found")
+
+
+class TestLeaving:
+    """What is raised when nobody reads an answer any more is no failure of the service."""
+
+    @staticmethod
+    def serve(error: Exception, *, begun: bool = True) -> list[Any]:
+        sent: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if begun:
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+            raise error
+
+        async def receive() -> Any:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": "/v1/events:stream", "scheme": "http", "headers": []}
+        anyio.run(RequestContext(app), scope, receive, send)
+        return sent
+
+    def test_a_stream_that_is_left_ends_quietly(self) -> None:
+        left = ExceptionGroup("", [BrokenResourceError(), ExceptionGroup("", [BrokenResourceError()])])
+        assert [message["type"] for message in self.serve(left)] == ["http.response.start"]
+
+    def test_what_else_goes_wrong_beside_it_does_not(self) -> None:
+        with pytest.raises(ExceptionGroup):
+            self.serve(ExceptionGroup("", [BrokenResourceError(), ValueError("a fault of ours")]))
+
+    def test_before_the_answer_it_is_one(self) -> None:
+        assert self.serve(BrokenResourceError(), begun=False)[0]["status"] == 500
