@@ -177,7 +177,8 @@ assert compute.hold_freed_memory(2**25)
 returned = page_faults()
 assert compute.hold_freed_memory()
 page_faults()
-print(returned, page_faults())
+# The system may take pages of an idle block away at any moment, and gives them back with a fault.
+print(returned, min(page_faults() for _ in range(3)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     returned, held = map(int, done.stdout.split())
