@@ -50,9 +50,9 @@ class Sender:
         self._settings = settings
         self._database = database
         self._signer = signer
-        self._lookup = None if resolve else Lookup()
+        self._lookup = Lookup()
         inside = [ipaddress.ip_network(network) for network in settings.webhook_networks]
-        self._post = Post(inside, settings.webhook_timeout_s, resolve or self._lookup or Lookup())
+        self._post = Post(inside, settings.webhook_timeout_s, resolve or self._lookup)
         self._under_way: dict[asyncio.Task[None], Message] = {}
         self._complain_at = 0.0
         self._shunned: dict[str, float] = {}
@@ -62,8 +62,7 @@ class Sender:
         try:
             asyncio.run(self._run(ended))
         finally:
-            if self._lookup is not None:
-                self._lookup.close()
+            self._lookup.close()
 
     async def _run(self, ended: threading.Event) -> None:
         look_s = min(self._settings.reconcile_s, _LOOK_S)

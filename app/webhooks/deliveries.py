@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
@@ -20,6 +20,7 @@ from app.core.settings import Settings
 from app.core.tables import clock
 from app.keys import audit
 from app.models.webhooks import DELIVERED, FAILED, PENDING, Delivery, DeliveryAttempt, Webhook
+from app.queue.purging import DAY_S
 from app.webhooks import signing
 from app.webhooks.payloads import compose
 from app.webhooks.sending import Outcome
@@ -136,7 +137,7 @@ def settle(session: Session, settings: Settings, message: Message, outcome: Outc
 
 def drop_old(session: Session, days: float, limit: int) -> int:
     """Forget messages that were made more than ``days`` ago, at most ``limit`` of them; how many that were."""
-    old = select(Delivery.number).where(Delivery.created_at < clock(-days * 86_400)).limit(limit)
+    old = select(Delivery.number).where(Delivery.created_at < clock(-days * DAY_S)).limit(limit)
     gone = delete(Delivery).where(Delivery.number.in_(old)).returning(Delivery.number)
     return len(session.execute(gone.execution_options(synchronize_session=False)).all())
 
@@ -177,7 +178,7 @@ def _judge(session: Session, settings: Settings, message: Message, outcome: Outc
         session.execute(webhook.where(Webhook.failing_since.is_not(None)).values(failing_since=None))
         return
     session.execute(webhook.where(Webhook.failing_since.is_(None)).values(failing_since=clock()))
-    too_long = Webhook.failing_since <= clock(-timedelta(days=settings.webhook_disable_days).total_seconds())
+    too_long = Webhook.failing_since <= clock(-settings.webhook_disable_days * DAY_S)
     disabled = session.execute(
         webhook.where(Webhook.disabled_at.is_(None), *(() if outcome.gone else (too_long,)))
         .values(disabled_at=clock(), disabled_why=GONE if outcome.gone else FAILING)
