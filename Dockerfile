@@ -23,11 +23,11 @@ COPY . .
 
 FROM source AS build-api
 RUN python -m venv /opt/ddservice \
-    && /opt/ddservice/bin/pip install --no-cache-dir --constraint constraints.txt '.[server,postgres,s3,oidc]'
+    && /opt/ddservice/bin/pip install --no-cache-dir --constraint constraints.txt '.[server,postgres,s3,oidc,optuna]'
 
 FROM source AS build-worker
 RUN python -m venv /opt/ddservice \
-    && /opt/ddservice/bin/pip install --no-cache-dir --constraint constraints.txt '.[worker,postgres,s3]'
+    && /opt/ddservice/bin/pip install --no-cache-dir --constraint constraints.txt '.[worker,postgres,s3,optuna,zoo]'
 
 FROM base AS api
 COPY --from=build-api /opt/ddservice /opt/ddservice

@@ -7,17 +7,19 @@ import signal
 import sys
 from types import FrameType
 
-import uvicorn
-from fastapi import FastAPI
-from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
+from ddcore.machine.imports import uncollected
 
-from app.core.filesystems import write_privately
-from app.core.logging import configure
-from app.core.server_protocol import prompt_protocol
-from app.core.settings import Settings, explain
-from app.main import create_app, prepare
-from app.migrate import SchemaError
+with uncollected():
+    import uvicorn
+    from fastapi import FastAPI
+
+    from app.core.filesystems import write_privately
+    from app.core.logging import configure
+    from app.core.programs import ending_plainly
+    from app.core.server_protocol import prompt_protocol
+    from app.core.settings import Settings
+    from app.main import create_app, prepare
+    from app.migrate import SchemaError
 
 
 class Server(uvicorn.Server):
@@ -39,21 +41,14 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         # The server raises the signal once more when it has stopped in good order, which is no failure.
         signal.signal(number, _leave)
-    try:
+    with ending_plainly(SchemaError):
         settings = Settings()
         configure(settings)
         app = create_app(settings)
         # Once more in the application's own start; here a refusal is one plain line.
         prepare(app)
-    except ValidationError as error:
-        sys.stderr.write(f"{explain(error)}\n")
-        return 2
-    except DBAPIError as error:
-        sys.stderr.write(f"the database cannot be used: {error.orig}\n")
-        return 1
-    except (SchemaError, OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    # All that is there stays: looking through it for garbage would hold every request up, and takes 0.6 s at the end.
+    gc.freeze()
     Server(server_settings(app, settings), app).run()
     return 0
 
@@ -79,5 +74,4 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    gc.freeze()  # All that is imported stays; looking through it for garbage takes 0.6 s at the end alone.
     sys.exit(main())

@@ -12,12 +12,11 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import DBAPIError
 
 from app.core.database import WRITE, Database
-from app.core.settings import Settings, explain
+from app.core.programs import ending_plainly
+from app.core.settings import Settings
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -119,20 +118,10 @@ def config(connection: Connection | None = None) -> Config:
 
 def main() -> int:
     """Upgrade the database that the settings name."""
-    try:
-        settings = Settings()
-        database = Database(settings)
+    with ending_plainly(SchemaError):
+        database = Database(Settings())
         upgrade(database)
         check(database)
-    except ValidationError as error:
-        sys.stderr.write(f"{explain(error)}\n")
-        return 2
-    except (SchemaError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    except DBAPIError as error:
-        sys.stderr.write(f"the database cannot be migrated: {error.orig}\n")
-        return 1
     sys.stdout.write("the database is up to date\n")
     return 0
 

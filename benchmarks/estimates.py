@@ -82,6 +82,9 @@ def main() -> None:
     parser.add_argument("jobs", nargs="*", metavar="JOB", help=f"some of: {', '.join(known)}; default: all")
     parser.add_argument("--data-root", type=Path, help="folder of the datasets, for CIFAR-10")
     arguments = parser.parse_args()
+    unknown = [name for name in arguments.jobs if name not in known]
+    if unknown:
+        parser.error(f"there is no job {', '.join(unknown)}; choose from {', '.join(known)}")
     path = RESULTS / "quality" / "estimates.json"
     with TemporaryDirectory(prefix="estimates-") as folder:
         service = Service(Path(folder), port=0, data_root=arguments.data_root, isolated=True)

@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from benchmarks import sweeps
 from benchmarks.forward import SHAPE
 from benchmarks.harness import Benchmark, Work, engine_ways
-from benchmarks.idc import CLASSES, IPC, decoded
-from benchmarks.random_run import random_run
+from benchmarks.sweeps import CLASSES, IPC, network_with, of_class
 from ddcore.augment import siamese
 from ddcore.machine.compute import Compute
 from ddcore.methods.ncfm import NCFM
 from ddcore.methods.shared.feature_matching import MatchingStep
-from ddcore.nets import Network, build
-from ddcore.pretrained.pairs import Pair
+from ddcore.nets import Network
+from ddcore.pretrained.pairs import Pair, pairs
 from ddcore.runtime.context import Run
 from ddcore.spec import NCFMConfig, parse
 
@@ -27,53 +27,31 @@ SPEC = parse({"dataset": "cifar10", "ipc": IPC, "method": CONFIG})
 
 def _method(compute: Compute) -> NCFM:
     """With a pair of random networks: what they have learned changes no time."""
-    run = random_run(SPEC, compute)
-    run.strategy = siamese.strategy_for(SPEC.augmentation, run.dataset.flip)
-    method = NCFM(CONFIG, run)
+    run = sweeps.run_of(SPEC, compute)
     initial, final = (run.functional.new(Generator(compute.device).manual_seed(seed)) for seed in (1, 2))
-    method._pairs._held[0] = Pair(initial, final)
-    return method
+    pairs(CONFIG.pairs, run).adopt(0, Pair(initial, final))
+    return NCFM(CONFIG, run)
 
 
 def _ours(compute: Compute) -> Work:
-    method = _method(compute)
-
-    def work() -> Sequence[Tensor]:
-        method.run.random.load_state({})
-        synthetic = method.start()
-        start = synthetic.stored.detach().clone()
-        synthetic.begin_step()
-        step = method.draw(0, synthetic)
-        loss = method.backward(step)["loss/base"]
-        synthetic.step()
-        misfit = method.advance(step)["loss/cross_entropy"]
-        pixel = torch.tensor(method.run.dataset.std, device=start.device).view(1, -1, 1, 1)
-        return [torch.stack([loss, misfit]), (synthetic.stored.detach() - start) * pixel]
-
-    return work
+    return sweeps.ours(_method(compute))
 
 
 def _published(compute: Compute) -> Work:
     """Class after class: decode, normalise, augment both sides, one loss and one optimiser step; then calibrate so."""
-    method, device = _method(compute), compute.device
+    method = _method(compute)
     run = method.run
-    real = run.dataset.normalize(run.dataset.train.images).to(device)
+    trained = pairs(CONFIG.pairs, run)[0].final
 
-    def work() -> Sequence[Tensor]:
-        run.random.load_state({})
-        synthetic = method.start()
-        step = method.draw(0, synthetic)
-        start = run.dataset.denormalize(synthetic.stored.detach())
-        pixels = start.clone().requires_grad_()
-        networks = [build(SPEC.network, SHAPE, CLASSES).to(device) for _ in range(2)]
-        for network, params in zip(networks, (step.params, method._trained), strict=True):
-            network.load_state_dict(params)
+    def loop(step: MatchingStep, real: Tensor, pixels: Tensor) -> Sequence[Tensor]:
         optimizer = torch.optim.AdamW([pixels], lr=CONFIG.lr_img, weight_decay=CONFIG.weight_decay)
-        loss = _match(step, run, real, pixels, networks[0], optimizer)
-        misfit = _calibrate(run, pixels, networks[1], optimizer)
-        return [torch.stack([loss, misfit]), pixels.detach().clamp(0, 1) - start]
+        loss = _match(step, run, real, pixels, network_with(step.params, run), optimizer)
+        misfit = _calibrate(run, pixels, network_with(trained, run), optimizer)
+        with torch.no_grad():
+            pixels.clamp_(0, 1)
+        return [loss, misfit]
 
-    return work
+    return sweeps.published(method, loop)
 
 
 def _match(
@@ -81,7 +59,7 @@ def _match(
 ) -> Tensor:
     noise, total = run.random.stream("method/frequencies"), torch.zeros((), device=pixels.device)
     for label, (rows, drawn) in enumerate(zip(step.rows, step.draws, strict=True)):
-        both = siamese.apply(drawn, torch.cat([real[rows], _decoded(run, pixels, label)]))
+        both = siamese.apply(drawn, torch.cat([real[rows], of_class(run, pixels, label)]))
         with torch.no_grad():
             target = F.normalize(network.features(both[: len(rows)]))
         own = F.normalize(network.features(both[len(rows) :]))
@@ -101,7 +79,7 @@ def _calibrate(run: Run, pixels: Tensor, network: Network, optimizer: torch.opti
     generator, total = run.random.host_stream("method/calibration"), torch.zeros((), device=pixels.device)
     for label in range(CLASSES):
         drawn = siamese.draw_stacked(run.strategy, None, SHAPE, generator)
-        logits = network(siamese.apply(drawn, _decoded(run, pixels, label)))
+        logits = network(siamese.apply(drawn, of_class(run, pixels, label)))
         loss = F.cross_entropy(logits, torch.full((len(logits),), label, device=pixels.device))
         _descend(loss, optimizer)
         total += loss.detach()
@@ -114,15 +92,11 @@ def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
 
 
-def _decoded(run: Run, pixels: Tensor, label: int) -> Tensor:
-    """Normalised images of a class."""
-    return run.dataset.normalize(decoded(pixels[label * IPC : (label + 1) * IPC]))
-
-
 BENCHMARKS = (
     Benchmark(
         "ncfm",
         "NCFM step, both sweeps, IPC 10, factor 2, 256 real images a class",
         lambda: engine_ways("published loop", _published, _ours, "bf16"),
+        target=4.0,
     ),
 )

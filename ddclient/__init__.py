@@ -17,12 +17,16 @@ from ddclient.errors import (
     DownloadError,
     JobFailedError,
     ProblemError,
+    ScoreFailedError,
     StudyFailedError,
     UnreachableError,
+    UnreadableAnswerError,
 )
 from ddclient.job import Job
 from ddclient.metrics import Metrics
 from ddclient.models import Alert, Artifact, DatasetDocument, Event, JobDocument, MetricPoint
+from ddclient.score import AsyncScore, Score
+from ddclient.score_models import Leaderboard, ScoreDocument
 from ddclient.study import Study
 from ddclient.study_models import StudyDocument
 
@@ -31,6 +35,7 @@ __all__ = [
     "Artifact",
     "AsyncClient",
     "AsyncJob",
+    "AsyncScore",
     "AsyncStudy",
     "BadInputError",
     "Bundle",
@@ -44,11 +49,16 @@ __all__ = [
     "Job",
     "JobDocument",
     "JobFailedError",
+    "Leaderboard",
     "MetricPoint",
     "Metrics",
     "ProblemError",
+    "Score",
+    "ScoreDocument",
+    "ScoreFailedError",
     "Study",
     "StudyDocument",
     "StudyFailedError",
     "UnreachableError",
+    "UnreadableAnswerError",
 ]

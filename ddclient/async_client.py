@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from ddclient.discovery import locate
 from ddclient.job import JobHandle
 from ddclient.metrics import Metrics
 from ddclient.models import Artifact, Event, JobDocument
+from ddclient.score import AsyncScore
 from ddclient.transport import AsyncTransport
 from ddcore.spec import JobSpec
 
@@ -76,6 +77,12 @@ class AsyncClient(AsyncStudyClient):
         if extends is not None:
             envelope["extends"] = extends if isinstance(extends, str) else extends.id
         return await self._handle(calls.submit(await self._with_images(spec, ingest), envelope, idempotency_key))
+
+    async def score(
+        self, file: str | os.PathLike[str], dataset: str, recipe: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncScore:
+        """Send a distilled set that others made and wait until it is scored; see :meth:`Client.score`."""
+        return await self.scores.add(file, dataset, recipe, **options)
 
     async def job(self, job_id: str) -> AsyncJob:
         """One job."""
@@ -185,10 +192,8 @@ class AsyncJob(JobHandle):
             JobFailedError: the job failed, expired or was cancelled.
             TimeoutError: the time is up; the job goes on.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.document.finished:
-            left = self._seconds_left(deadline, timeout)
-            self.document = await self.client.send(calls.news(self.document, left))
+        for seconds in self._until_ended(timeout):
+            self.document = await self.client.send(calls.news(self.document, seconds))
             if on_change is not None:
                 on_change(self.document)
         self._require_success()

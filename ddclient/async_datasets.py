@@ -45,7 +45,7 @@ class AsyncDatasets:
         with told(progress) as tell, ExitStack() as held:
             content = await asyncio.to_thread(held.enter_context, parcel.opened())
             document = await self._announced(parcel, content)
-            sent = await self._transport.upload(Upload(document, content, tell))
+            sent = await self._transport.upload(Upload(document, set_calls.one(str(document.id)), content, tell))
             dataset = AsyncDataset(self._transport, sent)
             return await dataset.wait(tell=tell) if wait else dataset
 
@@ -107,7 +107,7 @@ class AsyncDataset(DatasetHandle):
             BadInputError: bytes of its upload are missing.
             TimeoutError: the time is up.
         """
-        for pause in self._pauses(timeout, tell):
+        for pause in self._waits(timeout, tell):
             await asyncio.sleep(pause)
             await self.refresh()
         return self

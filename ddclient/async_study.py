@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -86,10 +85,8 @@ class AsyncStudy(StudyHandle):
             StudyFailedError: the study failed or was cancelled.
             TimeoutError: the time is up; the study goes on.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.document.finished:
-            left = self._seconds_left(deadline, timeout)
-            self.document = await self.client.send(study_calls.news(self.document, left))
+        for seconds in self._until_ended(timeout):
+            self.document = await self.client.send(study_calls.news(self.document, seconds))
             if on_change is not None:
                 on_change(self.document)
         self._require_success()

@@ -10,11 +10,13 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from json import JSONDecodeError
 from typing import Any, Generic, TypeVar
 
 import httpx
+from pydantic import ValidationError
 
-from ddclient.errors import BadInputError
+from ddclient.errors import BadInputError, UnreadableAnswerError
 from ddclient.models import Alert, Artifact, Event, JobDocument, MetricPoint, Series
 from ddcore.spec import JobSpec
 from ddcore.spec.errors import pointer
@@ -48,6 +50,23 @@ class Call(Generic[T_co]):
     query: Mapping[str, Any] = field(default_factory=dict)
     json: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def understood(self, answer: httpx.Response) -> T_co:
+        """What an answer of success means.
+
+        Raises:
+            UnreadableAnswerError: it is not what this version of the client expects.
+        """
+        try:
+            return self.read(answer)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        except KeyError as error:
+            reason = f"{error} is missing"
+        except JSONDecodeError:
+            reason = f"it is no JSON but {answer.headers.get('Content-Type', 'of no type')}"
+        raise UnreadableAnswerError(f"{self.method} {self.path}", reason)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ Exit status: 0 the job succeeded (or the command did), 1 it failed or expired, 2
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from ddclient.commands import (
     list_jobs,
     records,
     score,
+    scores,
     service,
     studies,
     system,
@@ -57,7 +59,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     service, auto, jobs, list_jobs, checking, changes, compare, records, studies, datasets, catalog, keys, team,
-    webhooks, engine, score, system,
+    webhooks, engine, score, scores, system,
 )  # fmt: skip
 for module in COMMANDS:
     module.register(app)
@@ -84,16 +86,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: words after ``ddctl``. Default: those of the process.
     """
+    gc.freeze()  # All that is imported stays; looking through it for garbage takes a quarter of a short command.
     given = list(sys.argv[1:] if arguments is None else arguments)
     raise SystemExit(invoke(given))
 
 
 def invoke(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status; every error comes out as text, or JSON under ``--json``."""
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # the reader of our output has gone (`ddctl list | head`); what is left must not be flushed at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """The same, where somebody reads the output.
+
+    Raises:
+        BrokenPipeError: nobody does any more.
+    """
     as_json = "--json" in arguments
     try:
         status = app(list(arguments), prog_name="ddctl", standalone_mode=False)
-        sys.stdout.flush()
         return status if isinstance(status, int) else Exit.SUCCEEDED
     except TyperException as error:
         return _report({"code": "usage", "message": spelling.message(error)}, Exit.BAD_INPUT, as_json=as_json)
@@ -108,9 +126,7 @@ def invoke(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _report({"code": "interrupted", "message": "interrupted"}, Exit.DETACHED, as_json=as_json)
     except BrokenPipeError:
-        # the reader of our output has gone (`ddctl list | head`); what is left must not be flushed at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.FAILED
+        raise
     except OSError as error:
         return _report({"code": "os_error", "message": str(error)}, Exit.FAILED, as_json=as_json)
     except Exception as error:

@@ -19,6 +19,7 @@ from ddclient.job import Job, Jobs
 from ddclient.menus import Menus
 from ddclient.metrics import Metrics
 from ddclient.models import Alert, Event, JobDocument
+from ddclient.score import Score
 from ddclient.study_client import StudyClient
 from ddclient.teams import Teams
 from ddclient.transport import Transport
@@ -132,6 +133,16 @@ class Client(Files, Menus, StudyClient, Teams, Webhooks):
         if extends is not None:
             envelope["extends"] = extends if isinstance(extends, str) else extends.id
         return self._handle(calls.submit(self._with_images(spec, ingest), envelope, idempotency_key))
+
+    def score(
+        self, file: str | os.PathLike[str], dataset: str, recipe: Mapping[str, Any] | None = None, **options: Any
+    ) -> Score:
+        """Send a distilled set that others made and wait until it is scored; see :meth:`Scores.add`.
+
+        Raises:
+            ScoreFailedError: it could not be scored.
+        """
+        return self.scores.add(file, dataset, recipe, **options)
 
     def validate(self, spec: Mapping[str, Any] | JobSpec) -> dict[str, Any]:
         """Check a job without submitting it.

@@ -55,10 +55,10 @@ class Spread(Document):
 
 
 class KindOfJob(Document):
-    """Jobs that differ in the seed only."""
+    """Jobs that differ in the seed only; ``made_by`` is the method with its regularisers (``dm + cmi 2000``)."""
 
     label: str
-    recipe: str
+    made_by: str
     dataset: str
     ipc: int
     job_ids: tuple[str, ...]
@@ -95,6 +95,7 @@ class Comparison(Document):
     kinds: tuple[KindOfJob, ...]
     differences: tuple[DifferingField, ...]
     curves: tuple[Curve, ...]
+    recipes: int = 1
     link: str
 
 

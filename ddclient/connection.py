@@ -13,6 +13,7 @@ from ddclient import images
 from ddclient.async_datasets import AsyncDatasets
 from ddclient.calls import Call, Page
 from ddclient.datasets import Datasets
+from ddclient.scores import AsyncScores, Scores
 from ddclient.transport import AsyncTransport, Transport
 from ddcore.spec import JobSpec
 
@@ -27,6 +28,8 @@ class Connection:
         self._transport = transport
         self.datasets = Datasets(transport)
         """Images of the user's own: sent, listed, fetched, removed."""
+        self.scores = Scores(transport)
+        """Sets that others made: sent to be scored, listed, ranked, deleted."""
 
     def pages(self, call: Call[Page[T]] | None) -> Iterator[T]:
         """The entries of a list, fetched page by page."""
@@ -48,6 +51,8 @@ class AsyncConnection:
         self._transport = transport
         self.datasets = AsyncDatasets(transport)
         """Images of the user's own: sent, listed, removed."""
+        self.scores = AsyncScores(transport)
+        """Sets that others made: sent to be scored, listed, ranked, deleted."""
 
     async def send(self, call: Call[T]) -> T:
         """Make any call of :mod:`ddclient.calls`, such as ``calls.menu("methods")``."""

@@ -10,6 +10,7 @@ from typing import Any
 from ddclient import bundle, set_calls
 from ddclient.bundle import Remote
 from ddclient.errors import BadInputError, DatasetFailedError
+from ddclient.handle import Awaited
 from ddclient.models import DatasetDocument
 from ddclient.options import options_of
 from ddclient.progress import nothing
@@ -17,18 +18,12 @@ from ddclient.transport import Transport
 from ddclient.uploads import Tell
 from ddcore.spec.ingest import DatasetReport
 
-FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 2.0
 
-
-class DatasetHandle:
+class DatasetHandle(Awaited):
     """One dataset: its document as last read."""
 
     def __init__(self, document: DatasetDocument) -> None:
         self.document = document
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.reference} {self.state}>"
 
     @property
     def id(self) -> str:
@@ -60,11 +55,20 @@ class DatasetHandle:
         return self.document.state
 
     @property
+    def finished(self) -> bool:
+        """Whether it stays in its state by itself, as last read."""
+        return self.document.finished
+
+    @property
+    def _how_far(self) -> tuple[str, str]:
+        return self.reference, self.state
+
+    @property
     def exact(self) -> str:
         """A reference that no other set shares."""
         return self.reference if self.document.version is not None else f"{self.id} ({self.state})"
 
-    def _pauses(self, timeout: float | None, tell: Tell) -> Iterator[float]:
+    def _waits(self, timeout: float | None, tell: Tell) -> Iterator[float]:
         """Seconds to wait before the document is read again, until it says that the set is finished.
 
         Raises:
@@ -72,16 +76,11 @@ class DatasetHandle:
             BadInputError: bytes of its upload are missing.
             TimeoutError: the time is up.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause = FIRST_PAUSE_S
-        while not self.document.finished:
+        for pause in self._pauses(timeout):
             if not self.document.complete:
                 raise BadInputError(f"{self.reference} is not complete; send it with `datasets.add` before waiting")
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"{self.reference} is still {self.state} after {timeout:g} seconds")
             self._tell(tell)
             yield pause
-            pause = min(pause * 1.5, LONGEST_PAUSE_S)
         self._tell(tell)
         if self.state != "ready":
             failure = self.document.error
@@ -116,7 +115,7 @@ class Dataset(DatasetHandle):
             BadInputError: bytes of its upload are missing.
             TimeoutError: the time is up.
         """
-        for pause in self._pauses(timeout, tell):
+        for pause in self._waits(timeout, tell):
             time.sleep(pause)
             self.refresh()
         return self

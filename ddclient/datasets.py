@@ -62,7 +62,8 @@ class Datasets:
         parcel = Parcel.of(images, name, test, classes, options)
         with told(progress) as tell, parcel.opened() as content:
             document = self._announced(parcel, content)
-            dataset = Dataset(self._transport, self._transport.upload(Upload(document, content, tell)))
+            upload = Upload(document, set_calls.one(str(document.id)), content, tell)
+            dataset = Dataset(self._transport, self._transport.upload(upload))
             return dataset.wait(tell=tell) if wait else dataset
 
     def list(self, name: str | None = None) -> Iterator[Dataset]:

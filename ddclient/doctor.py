@@ -8,8 +8,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,15 +17,18 @@ from typing import Any, Literal
 from ddclient.client import Client
 from ddclient.discovery import home, locate
 from ddclient.errors import ClientError
+from ddclient.own_modules import run_module
 from ddcore.spec import DATASETS, broken_offers, discovery
 from ddcore.spec.local_sets import STORED_FACTS
 from ddcore.version import __version__
 
-PACKAGES = ("torch", "torchvision", "numpy", "fastapi", "sqlalchemy", "celery", "kombu", "redis", "psycopg", "pydantic")
+PACKAGES = (
+    "torch", "torchvision", "timm", "numpy", "fastapi", "sqlalchemy", "celery", "kombu", "redis", "psycopg", "pydantic",
+)  # fmt: skip
 LOW_DISK = 5 * 10**9
 PROBE_S = 60
 PROBE = "app.system.probe"
-"""Looks at the service's own parts, in a process of its own: the client never imports the service."""
+"""Looks at the service's own parts."""
 
 Verdict = Literal["ok", "warning", "error"]
 
@@ -155,9 +156,7 @@ def _counted(splits: dict[str, int]) -> str:
 
 def _parts() -> list[Finding]:
     """Settings, database, broker and store, as the service itself finds them."""
-    answer = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-m", PROBE], capture_output=True, text=True, timeout=PROBE_S, check=False
-    )
+    answer = run_module(PROBE, timeout_s=PROBE_S)
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines() or ["no reason given"]
         reason = lines[-1] if "ModuleNotFoundError" in lines[-1] else "\n".join(lines[-6:])

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Any, ClassVar
 
 from ddcore.spec import Problem
+from ddcore.version import __version__
 
 
 class Exit(IntEnum):
@@ -64,6 +65,23 @@ class UnreachableError(ClientError):
     def exit_code(self) -> int:
         """Status that ``ddctl`` ends with."""
         return Exit.UNREACHABLE
+
+
+class UnreadableAnswerError(ClientError):
+    """An answer of success that is not what this version of the client expects.
+
+    Args:
+        request: the method and path of what was asked.
+        reason: what was not as expected.
+    """
+
+    code = "unreadable_answer"
+
+    def __init__(self, request: str, reason: str) -> None:
+        super().__init__(
+            f"the answer to {request} was not understood ({reason}): something else than the service answers at this "
+            f"address, or it has another version than this client, {__version__}; `curl ADDRESS/healthz` tells which"
+        )
 
 
 class DownloadError(ClientError):
@@ -137,6 +155,31 @@ class DatasetFailedError(ClientError):
         return super().as_dict() | {"dataset_id": self.dataset_id}
 
 
+class ScoreFailedError(ClientError):
+    """A set that others made, which could not be scored.
+
+    Attributes:
+        score_id: the score, ``score_…``.
+        status: ``failed``, ``cancelled`` or ``expired``.
+        reason: what the service says.
+    """
+
+    code = "score_failed"
+
+    def __init__(self, score_id: str, status: str, reason: str | None) -> None:
+        self.score_id, self.status, self.reason = score_id, status, reason
+        super().__init__(f"{score_id} is {status}{f': {reason}' if reason else ''}")
+
+    @property
+    def exit_code(self) -> int:
+        """Status that ``ddctl`` ends with."""
+        return Exit.CANCELLED if self.status == "cancelled" else Exit.FAILED
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as ``--json`` prints it."""
+        return super().as_dict() | {"score_id": self.score_id}
+
+
 class ProblemError(ClientError):
     """The service refused a request and said why (RFC 9457).
 
@@ -162,6 +205,14 @@ class ProblemError(ClientError):
             for item in document.get("errors") or ()
         )
         super().__init__(self._text())
+
+    @property
+    def rate_limited(self) -> bool:
+        """Whether somebody asked too often, which passes by itself; the service's other 429 is a quota, which does not.
+
+        A proxy before the service says it without a code.
+        """
+        return self.status == 429 and self.problem_code in {"rate_limited", "http_429"}
 
     def _text(self) -> str:
         title = str(self.document.get("title") or f"HTTP {self.status}")

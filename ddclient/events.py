@@ -13,7 +13,7 @@ from ddclient import sse
 from ddclient.errors import ProblemError
 from ddclient.models import Event
 from ddclient.sse import Message
-from ddclient.transport import RETRIED_STATUSES, AsyncTransport, Transport
+from ddclient.transport import AsyncTransport, Transport, may_pass
 
 SILENCE_S = 45.0
 """Three missed pings of the service mean that the connection is dead."""
@@ -64,14 +64,19 @@ class Follower:
         """Seconds to wait before the next connection, after one broke off.
 
         Raises:
-            ProblemError: the service refused for good.
+            ProblemError: the service refused for good, or for more than a minute because of a rate limit.
             UnreachableError: it stayed away for a minute.
         """
-        if isinstance(reason, ProblemError) and reason.status not in RETRIED_STATUSES:
+        if isinstance(reason, ProblemError) and not may_pass(reason):
             raise reason
         now = time.monotonic()
         self._away_since = now if self._away_since is None else self._away_since
-        if now - self._away_since > PATIENCE_S:
+        patient = now - self._away_since <= PATIENCE_S
+        if isinstance(reason, ProblemError) and reason.rate_limited:
+            if not patient:
+                raise reason
+            return reason.retry_after or PAUSE_S
+        if not patient:
             raise self._connection.unreachable(reason) from reason
         return PAUSE_S
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ddclient.comparison import Band, Bands, Comparison, Curve, KindOfJob
 from ddclient.errors import BadInputError
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 FORMATS = ("svg", "png", "pdf")
 WIDTH, HEIGHT = 4.2, 3.1
 """Inches of a panel."""
+LINE_HEIGHT, LEGEND_COLUMNS = 0.18, 2
+"""Inches of a line of a legend, and how many entries stand in it."""
 RANDOM, BEST_CORESET = "random real images", "best coreset"
-CAPTION = "Curves: mean over seeds; bands: ± one standard deviation over seeds (none with one seed)."
+CAPTION = "Curves: mean over seeds; bands: ± one standard deviation (none with one seed)."
 Panel = Callable[["Axes"], None]
+Place = Literal["outside upper left", "outside lower left"]
 Price = Callable[[KindOfJob], float | None]
 PRICES: Sequence[tuple[str, Price]] = (
     ("Images per class", lambda kind: kind.ipc),
@@ -56,7 +59,8 @@ def draw(comparison: Comparison, curves: Sequence[Bands], path: Path) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    panels = _panels(comparison, curves)
+    over_steps, at_the_end = _over_steps(comparison, curves), _at_the_end(comparison)
+    panels = [*over_steps, *at_the_end]
     if not panels:
         raise BadInputError("there is nothing to plot: none of the jobs has readings that compare, or a score")
     # Names of datasets are text, never formulas; text in SVG stays text; equal data give equal files.
@@ -72,21 +76,27 @@ def draw(comparison: Comparison, curves: Sequence[Bands], path: Path) -> None:
     ):
         columns = min(len(panels), 2)
         rows = -(-len(panels) // columns)
-        figure = Figure(figsize=(columns * WIDTH, rows * HEIGHT + 0.4), layout="constrained")
+        figure = Figure(layout="constrained")
         places = list(figure.subplots(rows, columns, squeeze=False).flat)
         for panel, place in zip(panels, places, strict=False):
             panel(place)
         for place in places[len(panels) :]:
             place.set_axis_off()
-        _legend(figure)
+        # Outside of the panels: what covers no point in one may still cover the deviation of a point.
+        lines = _legend(figure, places[: len(over_steps)], "outside upper left")
+        lines += _legend(figure, places[len(over_steps) : len(panels)], "outside lower left", CAPTION)
+        figure.set_size_inches(columns * WIDTH, rows * HEIGHT + (1 + lines) * LINE_HEIGHT)
         figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
 
 
-def _panels(comparison: Comparison, curves: Sequence[Bands]) -> list[Panel]:
+def _over_steps(comparison: Comparison, curves: Sequence[Bands]) -> list[Panel]:
     by_key = {bands.key: bands for bands in curves if any(band.step_min for band in bands.bands)}
-    over_steps = [_curve(curve, by_key[curve.key].bands) for curve in comparison.curves if curve.key in by_key]
+    return [_curve(curve, by_key[curve.key].bands) for curve in comparison.curves if curve.key in by_key]
+
+
+def _at_the_end(comparison: Comparison) -> list[Panel]:
     scored = [kind for kind in comparison.kinds if kind.accuracy]
-    return [*over_steps, *(_scores(scored, title, price) for title, price in PRICES if _differ(scored, price))]
+    return [_scores(scored, title, price) for title, price in PRICES if _differ(scored, price)]
 
 
 def _differ(kinds: Sequence[KindOfJob], price: Price) -> bool:
@@ -121,20 +131,21 @@ def _band(axes: Axes, band: Band) -> None:
 
 
 def _scores(kinds: Sequence[KindOfJob], title: str, price: Price) -> Panel:
-    """Accuracy at the end against what it costs, a line for each recipe and dataset."""
+    """Accuracy at the end against what it costs, a line for each method with its regularisers, and dataset."""
 
     def draw(axes: Axes) -> None:
         lines: dict[str, list[tuple[float, float, float]]] = {}
         coresets: dict[str, list[tuple[float, float]]] = {}
         for kind in kinds:
-            paid, name = price(kind), f"{kind.recipe}, {kind.dataset}"
+            paid, name = price(kind), _name(kind)
             if kind.accuracy and paid is not None:
                 lines.setdefault(name, []).append((paid, kind.accuracy.mean, kind.accuracy.std))
                 if kind.best_coreset:
                     coresets.setdefault(name, []).append((paid, kind.best_coreset.mean))
-        for number, (name, points) in enumerate(lines.items()):
+        names = list(dict.fromkeys(map(_name, kinds)))
+        for name, points in lines.items():
             x, mean, std = zip(*sorted(points), strict=True)
-            color = f"C{number % 10}"
+            color = f"C{names.index(name) % 10}"
             axes.errorbar(x, mean, std, label=name, color=color, marker="o", markersize=3.5, capsize=2, linewidth=1.2)
             for place, score in coresets.get(name, ()):
                 axes.plot(place, score, color=color, marker="D", markersize=4.5, fillstyle="none", linestyle="none")
@@ -143,16 +154,24 @@ def _scores(kinds: Sequence[KindOfJob], title: str, price: Price) -> Panel:
         axes.set_title("Accuracy at the end", fontsize=9, loc="left")
         axes.set_xlabel(title)
         axes.set_ylabel("%")
-        axes.legend(frameon=False, fontsize=7)
 
     return draw
 
 
-def _legend(figure: Figure) -> None:
-    """One legend for all panels that have none of their own."""
+def _name(kind: KindOfJob) -> str:
+    """The line that a kind is on, the same in each panel."""
+    return f"{kind.made_by}, {kind.dataset}"
+
+
+def _legend(figure: Figure, panels: Sequence[Axes], place: Place, caption: str | None = None) -> int:
+    """One legend for some panels, outside of all of them, below a caption; how many lines it has."""
     entries: dict[str, Artist] = {}
-    for axes in figure.axes:
-        if axes.get_legend() is None:
-            entries |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(entries.values(), entries, loc="outside upper left", ncols=2, frameon=False, fontsize=8)
-    figure.supxlabel(CAPTION, fontsize=7, color="0.35")
+    for axes in panels:
+        entries |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if entries or caption is not None:
+        legend = figure.legend(
+            entries.values(), entries, loc=place, ncols=LEGEND_COLUMNS, frameon=False, fontsize=8, title=caption,
+            title_fontsize=7, alignment="left",
+        )  # fmt: skip
+        legend.get_title().set_color("0.35")
+    return -(-len(entries) // LEGEND_COLUMNS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -76,13 +75,13 @@ class Job(JobHandle):
             JobFailedError: the job failed, expired or was cancelled.
             TimeoutError: the time is up.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        waits = self._until_ended(timeout)
         if progress:
             from ddclient.live import watch
 
             watch(self, timeout=timeout)
-        while not self.document.finished:
-            self.document = self.client.next_document(self, self._seconds_left(deadline, timeout))
+        for seconds in waits:
+            self.document = self.client.next_document(self, seconds)
             if on_change is not None:
                 on_change(self.document)
         self._require_success()

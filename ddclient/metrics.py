@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ddclient.errors import ClientError
+from ddclient.frames import frame
 from ddclient.models import MetricPoint, Series
 
 if TYPE_CHECKING:
@@ -43,9 +43,4 @@ class Metrics(dict[str, Series]):
         Raises:
             ClientError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ClientError(f"a table of pandas needs `pip install pandas` ({error.name} is missing)") from error
-        table = pandas.DataFrame(list(self.rows()), columns=list(COLUMNS))
-        return table.astype(dict.fromkeys(("min", "max", "mean", "last"), "float64"))
+        return frame(self.rows(), COLUMNS).astype(dict.fromkeys(("min", "max", "mean", "last"), "float64"))

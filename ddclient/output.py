@@ -17,7 +17,8 @@ from rich.table import Table
 from ddclient.errors import Exit
 from ddclient.live import duration
 from ddclient.models import JobDocument
-from ddcore.spec.differences import verdicts, worst
+from ddcore.spec.differences import scored_controls, verdicts, worst
+from ddcore.spec.naming import method_with_regularizers
 from ddcore.spec.results import Lineage, Results
 from ddcore.spec.words import size
 from ddcore.spec.worth import in_words
@@ -94,10 +95,7 @@ def summary(spec: Mapping[str, Any]) -> str:
     >>> summary({"dataset": "digits", "ipc": 2, "method": {"name": "dm"}, "regularizers": [{"name": "cmi"}]})
     'digits, 2 images a class, dm + cmi'
     """
-    method = spec.get("method")
-    name = method.get("name", "?") if isinstance(method, Mapping) else method
-    terms = [str(name), *(str(term["name"]) for term in spec.get("regularizers") or ())]
-    return f"{spec.get('dataset')}, {spec.get('ipc')} images a class, {' + '.join(terms)}"
+    return f"{spec.get('dataset')}, {spec.get('ipc')} images a class, {method_with_regularizers(spec)}"
 
 
 def accuracy(results: Results | None, runtime_s: float | None = None) -> str:
@@ -119,8 +117,8 @@ def accuracy(results: Results | None, runtime_s: float | None = None) -> str:
         return "not scored"
     scored = results.accuracy
     parts = [f"{scored.mean:.1f} % ± {scored.std:.1f} over {scored.networks} networks"]
-    controls = {name: found for name, found in results.controls.items() if found}
-    parts += [f"{_CONTROLS.get(name, name)}: {found.mean:.1f} % ± {found.std:.1f}" for name, found in controls.items()]
+    controls = scored_controls(results).items()
+    parts += [f"{_CONTROLS.get(name, name)}: {found.mean:.1f} % ± {found.std:.1f}" for name, found in controls]
     parts += [f"the set {text}" for text in verdicts(results)]
     parts += [] if results.bytes is None else [size_of_set(results)]
     parts += [] if runtime_s is None else [f"{duration(runtime_s)} of running"]
@@ -152,7 +150,10 @@ def architectures(results: Results) -> list[str]:
         f"{_architecture(entry.network)}: "
         + ", ".join(
             f"{name}{found.mean:.1f} % ± {found.std:.1f}"
-            for name, found in (("", entry.accuracy), *((f"{key} ", value) for key, value in entry.controls.items()))
+            for name, found in (
+                ("", entry.accuracy),
+                *((f"{key} ", value) for key, value in scored_controls(entry).items()),
+            )
             if found is not None
         )
         for entry in results.architectures

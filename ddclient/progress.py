@@ -1,4 +1,4 @@
-"""How far a set is, on a terminal: a bar; nothing where nobody looks."""
+"""How far a set or a score is, on a terminal: a bar; nothing where nobody looks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ _WORDS = {
     "sending": "sending",
     "queued": "waiting for a worker",
     "ingesting": "taking in",
+    "loading": "loading the dataset",
+    "reading": "reading the file",
+    "pretraining": "training a teacher",
+    "evaluating": "training networks",
+    "finalizing": "writing",
     "paused": "paused",
     "cancelling": "stopping",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ddclient import study_tables
 from ddclient.calls import Call, Page
 from ddclient.errors import ClientError, StudyFailedError
+from ddclient.frames import frame
 from ddclient.handle import Handle
 from ddclient.job import SHOWN
 from ddclient.study_models import StudyDocument, Trial, Winner
@@ -44,11 +44,7 @@ class StudyHandle(Handle[StudyDocument]):
         Raises:
             ClientError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ClientError(f"a table of pandas needs `pip install pandas` ({error.name} is missing)") from error
-        return pandas.DataFrame([row(trial) for trial in self.trials])
+        return frame(row(trial) for trial in self.trials)
 
     def _winning_job(self) -> str:
         if self.winner is None:
@@ -119,11 +115,11 @@ class Study(StudyHandle):
             StudyFailedError: the study failed or was cancelled.
             TimeoutError: the time is up.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        waits = self._until_ended(timeout)
         if progress:
             self.watch(timeout)
-        while not self.finished:
-            self.document = self.client.next_study(self.document, self._seconds_left(deadline, timeout))
+        for seconds in waits:
+            self.document = self.client.next_study(self.document, seconds)
             if on_change is not None:
                 on_change(self.document)
         self._require_success()

@@ -21,13 +21,14 @@ from tenacity import (
 from ddclient.calls import Call
 from ddclient.discovery import Endpoint, is_loopback
 from ddclient.errors import ProblemError, UnreachableError
-from ddclient.models import DatasetDocument
-from ddclient.uploads import Attempt, Piece, Upload, carried, carried_async
+from ddclient.uploads import Attempt, D, Piece, Upload, carried, carried_async
 from ddcore.version import __version__
 
-RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+RETRIED_STATUSES = frozenset({502, 503, 504})
 ATTEMPTS = 4
 LONGEST_PAUSE_S = 5.0
+LONGEST_RATE_LIMIT_S = 60.0
+"""A rate limit that lasts longer is not waited for. The service's are of a minute."""
 
 SEND_TIMEOUT_S = 120.0
 """The service may take this long to store what was sent."""
@@ -97,6 +98,7 @@ class Transport(_Connection):
         Raises:
             ProblemError: the service refused.
             UnreachableError: the service does not answer.
+            UnreadableAnswerError: its answer is not understood.
         """
         return self.send(Call(method, path, lambda answer: answer, query or {}, json, headers or {}))
 
@@ -106,23 +108,24 @@ class Transport(_Connection):
         Raises:
             ProblemError: the service refused.
             UnreachableError: the service does not answer.
+            UnreadableAnswerError: its answer is not understood.
         """
 
         def once() -> httpx.Response:
             return _accepted(self._http.request(call.method, call.path, **_content(call)))
 
         if _repeatable(call):
-            return call.read(self.persist(once))
+            return call.understood(self.persist(once))
         with self._readable_failures():
-            return call.read(once())
+            return call.understood(once())
 
     def get(self, path: str, **query: Any) -> Any:
         """The JSON document at ``path``."""
-        return self.request("GET", path, query=query).json()
+        return self.send(Call("GET", path, _document, query))
 
     def post(self, path: str, json: object = None) -> Any:
         """The JSON document that posting ``json`` to ``path`` answers."""
-        return self.request("POST", path, json={} if json is None else json).json()
+        return self.send(Call("POST", path, _document, json={} if json is None else json))
 
     def persist(self, send: Callable[[], T]) -> T:
         """Call ``send`` until it returns; for what may be done more than once.
@@ -134,8 +137,8 @@ class Transport(_Connection):
         with self._readable_failures():
             return Retrying(**_patience())(send)
 
-    def upload(self, upload: Upload) -> DatasetDocument:
-        """Send the bytes of a set, going on where the connection broke; the set as it is afterwards.
+    def upload(self, upload: Upload[D]) -> D:
+        """Send the bytes of a file, going on where the connection broke; the document as it is afterwards.
 
         Raises:
             BadInputError: a file changed meanwhile.
@@ -144,7 +147,7 @@ class Transport(_Connection):
         """
         return carried(upload.run(), lambda attempt: self.persist(lambda: carried(attempt(), self._send_part)))
 
-    def _send_part(self, part: Call[DatasetDocument] | Piece) -> DatasetDocument:
+    def _send_part(self, part: Call[D] | Piece[D]) -> D:
         if isinstance(part, Call):
             return self.send(part)
 
@@ -154,7 +157,8 @@ class Transport(_Connection):
                 chunk.sent()
 
         options = _sending(self._http)
-        return _stored(self._http.put(part.path, content=body(), headers=part.headers(), timeout=options))
+        answer = self._http.put(part.path, content=body(), headers=part.headers(), timeout=options)
+        return part.upload.ask.understood(_accepted(answer))
 
     @contextmanager
     def stream(
@@ -195,27 +199,27 @@ class AsyncTransport(_Connection):
             return _accepted(await self._http.request(call.method, call.path, **_content(call)))
 
         if _repeatable(call):
-            return call.read(await self.persist(once))
+            return call.understood(await self.persist(once))
         with self._readable_failures():
-            return call.read(await once())
+            return call.understood(await once())
 
     async def persist(self, send: Callable[[], Awaitable[T]]) -> T:
         """Await ``send`` until it returns; see :meth:`Transport.persist`."""
         with self._readable_failures():
             return await AsyncRetrying(**_patience())(send)
 
-    async def upload(self, upload: Upload) -> DatasetDocument:
-        """Send the bytes of a set; see :meth:`Transport.upload`. Files are read in another thread."""
+    async def upload(self, upload: Upload[D]) -> D:
+        """Send the bytes of a file; see :meth:`Transport.upload`. Files are read in another thread."""
 
-        async def attempted(attempt: Attempt) -> DatasetDocument:
-            async def once() -> DatasetDocument:
+        async def attempted(attempt: Attempt[D]) -> D:
+            async def once() -> D:
                 return await carried_async(attempt(), self._send_part)
 
             return await self.persist(once)
 
         return await carried_async(upload.run(), attempted)
 
-    async def _send_part(self, part: Call[DatasetDocument] | Piece) -> DatasetDocument:
+    async def _send_part(self, part: Call[D] | Piece[D]) -> D:
         if isinstance(part, Call):
             return await self.send(part)
 
@@ -225,7 +229,8 @@ class AsyncTransport(_Connection):
                 chunk.sent()
 
         headers = await asyncio.to_thread(part.headers)
-        return _stored(await self._http.put(part.path, content=body(), headers=headers, timeout=_sending(self._http)))
+        answer = await self._http.put(part.path, content=body(), headers=headers, timeout=_sending(self._http))
+        return part.upload.ask.understood(_accepted(answer))
 
     @asynccontextmanager
     async def stream(
@@ -254,8 +259,8 @@ def _sending(http: httpx.Client | httpx.AsyncClient) -> httpx.Timeout:
     return httpx.Timeout(http.timeout.connect, read=SEND_TIMEOUT_S, write=SEND_TIMEOUT_S)
 
 
-def _stored(answer: httpx.Response) -> DatasetDocument:
-    return DatasetDocument.model_validate(_accepted(answer).json())
+def _document(answer: httpx.Response) -> Any:
+    return answer.json()
 
 
 def _accepted(answer: httpx.Response) -> httpx.Response:
@@ -274,7 +279,7 @@ def _repeatable(call: Call[Any]) -> bool:
 
 def _patience() -> dict[str, Any]:
     return {
-        "retry": retry_if_exception(_may_pass), "stop": stop_after_attempt(ATTEMPTS), "wait": _pause, "reraise": True,
+        "retry": retry_if_exception(may_pass), "stop": stop_after_attempt(ATTEMPTS), "wait": _pause, "reraise": True,
     }  # fmt: skip
 
 
@@ -287,10 +292,12 @@ def _query(query: Query | None) -> dict[str, Any] | None:
     return {name: value for name, value in query.items() if value is not None} if query else None
 
 
-def _may_pass(error: BaseException) -> bool:
+def may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed in a while."""
     if isinstance(error, ProblemError):
         in_progress = error.status == 409 and error.retry_after is not None
-        return error.status in RETRIED_STATUSES or in_progress
+        bearable = error.rate_limited and (error.retry_after or 0) <= LONGEST_RATE_LIMIT_S
+        return error.status in RETRIED_STATUSES or in_progress or bearable
     return isinstance(error, httpx.TransportError)
 
 
@@ -300,5 +307,6 @@ _backoff = wait_exponential(multiplier=0.2, max=LONGEST_PAUSE_S) + wait_random(0
 def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome is not None else None
     if isinstance(error, ProblemError) and error.retry_after is not None:
-        return min(error.retry_after, LONGEST_PAUSE_S)
+        # Whoever comes back before a rate limit is over is refused again.
+        return error.retry_after if error.rate_limited else min(error.retry_after, LONGEST_PAUSE_S)
     return _backoff(state)

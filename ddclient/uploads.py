@@ -10,15 +10,28 @@ import base64
 import hashlib
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
-from ddclient import set_calls
 from ddclient.calls import Call
 from ddclient.errors import ProblemError
-from ddclient.models import DatasetDocument
+from ddclient.models import UploadState
 from ddclient.packing import Content
 
+
+class Receiving(Protocol):
+    """A document of something whose file is sent."""
+
+    @property
+    def upload(self) -> UploadState | None:
+        """What has come of the file."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether no byte of it is missing."""
+
+
 T = TypeVar("T")
+D = TypeVar("D", bound=Receiving)
 W = TypeVar("W")
 F = TypeVar("F")
 
@@ -30,14 +43,14 @@ _CHUNK = 1 << 20
 
 Tell = Callable[[str, int, int | None], None]
 """Told what is going on (``sending``, ``queued``, ``ingesting``, …), how far it is, and of how much, where known."""
-Requests = Generator["Call[DatasetDocument] | Piece", DatasetDocument, DatasetDocument]
-"""Requests one after the other; each is answered by the set as it is afterwards."""
-Attempt = Callable[[], Requests]
+Requests = Generator["Call[D] | Piece[D]", D, D]
+"""Requests one after the other; each is answered by the document as it is afterwards."""
+Attempt = Callable[[], Requests[D]]
 """Requests that may be made again from their beginning when the connection fails."""
 
 
 @dataclass(frozen=True)
-class Piece:
+class Piece(Generic[D]):
     """Some bytes of the content, to be sent in one request.
 
     Attributes:
@@ -46,14 +59,14 @@ class Piece:
         end: behind the last byte; ``start`` where all bytes are there and only that is to be said.
     """
 
-    upload: Upload
+    upload: Upload[D]
     start: int
     end: int
 
     @property
     def path(self) -> str:
         """Where it goes."""
-        return f"/v1/datasets/{self.upload.document.id}/content"
+        return f"{self.upload.ask.path}/content"
 
     def headers(self) -> dict[str, str]:
         """What goes with the bytes; with the last ones the digest, for which the whole content may have to be read."""
@@ -68,17 +81,17 @@ class Piece:
             found["Repr-Digest"] = f"sha-256=:{base64.b64encode(self.upload.digest_to(total)).decode()}:"
         return found
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self) -> Iterator[Chunk[D]]:
         """What to read and send one after the other."""
         for start in range(self.start, self.end, _CHUNK):
             yield Chunk(self.upload, start, min(_CHUNK, self.end - start))
 
 
 @dataclass(frozen=True)
-class Chunk:
+class Chunk(Generic[D]):
     """Bytes that are in memory together."""
 
-    upload: Upload
+    upload: Upload[D]
     start: int
     size: int
 
@@ -95,26 +108,27 @@ class Chunk:
         self.upload.tell("sending", self.start + self.size, self.upload.content.size)
 
 
-class Upload:
-    """Sends the bytes of a set that was announced.
+class Upload(Generic[D]):
+    """Sends the bytes of something that was announced.
 
     Each piece is a request of its own. After a failure the service is asked how many bytes it has; it may have stored
     what it never confirmed. The SHA-256 of all bytes is sent with the last piece.
 
     Args:
-        document: the set as it was announced, or as an earlier attempt left it.
+        document: it as it was announced, or as an earlier attempt left it.
+        ask: reads it again; its bytes go to ``content`` below that address.
         content: its bytes.
         tell: told how many bytes have been sent.
     """
 
-    def __init__(self, document: DatasetDocument, content: Content, tell: Tell) -> None:
-        self.document, self.content, self.tell = document, content, tell
+    def __init__(self, document: D, ask: Call[D], content: Content, tell: Tell) -> None:
+        self.document, self.ask, self.content, self.tell = document, ask, content, tell
         self._at = document.upload.received if document.upload else 0
         self._certain = True
         self._digest, self._digested = hashlib.sha256(), 0
 
-    def run(self) -> Generator[Attempt, DatasetDocument, DatasetDocument]:
-        """What sends the bytes that are missing; returns the set as it is afterwards.
+    def run(self) -> Generator[Attempt[D], D, D]:
+        """What sends the bytes that are missing; returns the document as it is afterwards.
 
         A :class:`ProblemError` that ended an attempt has to be thrown in.
 
@@ -155,13 +169,13 @@ class Upload:
             self.read(self._digested, min(_CHUNK, end - self._digested))
         return self._digest.digest()
 
-    def _ask(self) -> Requests:
-        document = yield set_calls.one(str(self.document.id))
+    def _ask(self) -> Requests[D]:
+        document = yield self.ask
         self._at = document.upload.received if document.upload else 0
         self._certain = True
         return document
 
-    def _send_next(self) -> Requests:
+    def _send_next(self) -> Requests[D]:
         """Send one piece, or say that all are there."""
         if not self._certain:
             document = yield from self._ask()

@@ -10,28 +10,31 @@ import sys
 import threading
 from typing import Any
 
-from celery import Celery, signals
-from pydantic import ValidationError
+from ddcore.machine.imports import uncollected
 
-from app import migrate
-from app.core import broker
-from app.core import logging as log
-from app.core.database import Database
-from app.core.filesystems import write_privately
-from app.core.ids import new_id
-from app.core.security import load_signer
-from app.core.settings import Settings, explain
-from app.core.storage import open_store
-from app.migrate import SchemaError
-from app.queue import outbox
-from worker import celery_app, sweep
-from worker.attendance import Attendance, detect_device_class
-from worker.data_root import DataRootWatch
-from worker.database_gate import await_database
-from worker.draining import Drain
-from worker.reconciler import Reconciler
-from worker.tasks import CLASS_VARIABLE, WORKER_VARIABLE
-from worker.webhooks import Sender
+with uncollected():
+    from celery import Celery, signals
+    from pydantic import ValidationError
+
+    from app import migrate
+    from app.core import broker
+    from app.core import logging as log
+    from app.core.database import Database
+    from app.core.filesystems import write_privately
+    from app.core.ids import new_id
+    from app.core.security import Signer, load_signer
+    from app.core.settings import Settings, explain
+    from app.core.storage import open_store
+    from app.migrate import SchemaError
+    from app.queue import outbox
+    from worker import celery_app, sweep
+    from worker.attendance import Attendance, detect_device_class
+    from worker.data_root import DataRootWatch
+    from worker.database_gate import await_database
+    from worker.draining import Drain
+    from worker.reconciler import Reconciler
+    from worker.tasks import CLASS_VARIABLE, WORKER_VARIABLE
+    from worker.webhooks import Sender
 
 _log = logging.getLogger("worker")
 
@@ -52,6 +55,8 @@ class Main:
         self.drain = Drain(settings.home, self.worker_id)
         self.ended = threading.Event()
         self.attendance = Attendance(settings, self.database, self.worker_id, self.name, self.device_class)
+        self._signer: Signer | None = None
+        """Of webhooks, where the reconciler runs in this process."""
 
     def run(self) -> int:
         """Work until SIGTERM; returns the exit code."""
@@ -71,6 +76,8 @@ class Main:
 
     def _enter(self) -> None:
         migrate.check(self.database)
+        if self.settings.reconciler == "embedded":
+            self._signer = load_signer(self.settings)
         sweep.remove_finished(self.settings.runs_dir, self.database)
         self.attendance.register()
 
@@ -92,10 +99,10 @@ class Main:
         threading.Thread(target=self.attendance.run, args=(self.ended,), name="attendance", daemon=True).start()
         watch = DataRootWatch(self.settings, self.database)
         threading.Thread(target=watch.run, args=(self.ended,), name="data-root", daemon=True).start()
-        if self.settings.reconciler == "embedded":
+        if self._signer is not None:
             reconciler = Reconciler(self.settings, self.database, open_store(self.settings))
             threading.Thread(target=reconciler.run, args=(self.ended,), name="reconciler", daemon=True).start()
-            sender = Sender(self.settings, self.database, load_signer(self.settings))
+            sender = Sender(self.settings, self.database, self._signer)
             threading.Thread(target=sender.run, args=(self.ended,), name="webhooks", daemon=True).start()
         # Whatever was queued while nobody was there rang at no door.
         outbox.ring(self.settings, [self.device_class])

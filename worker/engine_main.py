@@ -2,7 +2,8 @@
 
 Started by the supervisor as ``python -m worker.engine_main --run-dir DIR --pipe-fd N``. The run folder
 holds ``spec.json``; checkpoints, snapshots and the bundle (``out/``) are written there. What it prints goes into the
-job's log. Where datasets and caches are comes from ``DD_DATA_ROOT`` and ``DD_CACHE_DIR``.
+job's log. Where datasets, caches and weights of others are comes from ``DD_DATA_ROOT``, ``DD_CACHE_DIR`` and
+``DD_BACKBONES_DIR``.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
-    _limit_memory(writer)
+    limit_memory(writer)
     callback = PipeCallback(writer, run_dir, stop)
     _log.info("ddcore %s runs %s", __version__, run_dir.parent.name)
     callback.on_phase("loading", None)
@@ -145,8 +146,9 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
 
     try:
         result = engine.run(
-            spec, run_dir / "out", run_dir=run_dir, data_root=_folder("DD_DATA_ROOT"), cache=_folder("DD_CACHE_DIR"),
-            parent=_parent(run_dir), callback=callback, hold_at=_hold_at(run_dir),
+            spec, run_dir / "out", run_dir=run_dir, data_root=folder_of("DD_DATA_ROOT"),
+            cache=folder_of("DD_CACHE_DIR"), backbones=folder_of("DD_BACKBONES_DIR"), parent=_parent(run_dir),
+            callback=callback, hold_at=_hold_at(run_dir),
         )  # fmt: skip
     except Held as held:
         writer.send(protocol.Held(step=held.step))
@@ -159,7 +161,7 @@ def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:
     )
 
 
-def _limit_memory(writer: FrameWriter) -> None:
+def limit_memory(writer: FrameWriter) -> None:
     """Have the process end by itself before it takes the machine's memory from others.
 
     It is not a limit of the system (``RLIMIT_AS``), which counts addresses: CUDA reserves more of them than there is
@@ -183,7 +185,8 @@ def _parent(run_dir: Path) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _folder(variable: str) -> Path | None:
+def folder_of(variable: str) -> Path | None:
+    """The folder that an environment variable names."""
     value = os.environ.get(variable)
     return Path(value) if value else None
 

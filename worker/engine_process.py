@@ -58,6 +58,7 @@ def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, s
     variables |= {
         "DD_DATA_ROOT": str(settings.data_root),
         "DD_CACHE_DIR": str(settings.cache_dir),
+        "DD_BACKBONES_DIR": str(settings.backbones_dir),
         "PYTHONUNBUFFERED": "1",
         PARENT_VARIABLE: str(os.getpid()),
     }

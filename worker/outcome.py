@@ -8,7 +8,7 @@ from enum import Enum
 
 from app.queue.retries import Failure
 from worker import protocol
-from worker.protocol import Done, Failed, Held, Last, TakenIn
+from worker.protocol import Failed, Finish, Held, Last
 
 
 class Reason(Enum):
@@ -27,7 +27,7 @@ class Reason(Enum):
 class Finished:
     """What was asked for is there."""
 
-    done: Done | TakenIn
+    done: Finish
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def outcome(exit_code: int, last: Last | None, reason: Reason | None) -> Outcome
         last: the final frame, if one came.
         reason: why it was asked to stop, if it was.
     """
-    if exit_code == protocol.EXIT_DONE and isinstance(last, Done | TakenIn):
+    if exit_code == protocol.EXIT_DONE and isinstance(last, Finish):
         return Finished(last)
     if exit_code == protocol.EXIT_PREEMPTED and isinstance(last, Held):
         return Stopped(Reason.HOLD)

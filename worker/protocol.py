@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -31,9 +31,12 @@ FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
 HOLD_AT = "hold_at"
 """In the run folder of a job that is to be held: file with the number of steps, in decimal."""
 UPLOAD, SHELF, SAMPLES = "upload", "shelf", "samples.png"
-"""In the run folder of a job that takes a set in: folder of the upload, folder of the set, picture beside the set."""
+"""In the run folder of a job that takes a set in: folder of the upload, folder of the set, picture beside the set.
+The first is in that of a score, too."""
 PARENT = "parent"
 """In the run folder of a job that extends another one: folder of that one's bundle."""
+READ = "read"
+"""In the run folder of a score: folder of the set as plain tensors."""
 FACTS = "facts.json"
 """In the run folder of a look at the data root: what the files hold."""
 
@@ -144,6 +147,14 @@ class TakenIn(_Frame):
     identity: str = Field(pattern=r"^ds_[0-9a-f]{20}$")
 
 
+class Scored(_Frame):
+    """A set that others made is scored; ``spec`` is the job that scores alike."""
+
+    type: Literal["scored"] = "scored"
+    results: Results
+    spec: dict[str, Any]
+
+
 class Held(_Frame):
     """The run stopped where it was to be held; its last checkpoint is of that step."""
 
@@ -161,7 +172,9 @@ class Failed(_Frame):
 
 
 _OnTheWay = PhaseStarted | Planned | Progress | Metrics | Snapshot | CheckpointSaved | Resumed | Log
-Last = Done | TakenIn | Held | Failed
+Finish = Done | TakenIn | Scored
+"""Frames that say that what was asked for is there."""
+Last = Finish | Held | Failed
 """Frames after which none comes."""
 Frame = _OnTheWay | Last
 
@@ -237,7 +250,7 @@ class FrameWriter:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._lock = threading.Lock()
 
     def send(self, frame: Frame) -> None:
@@ -250,4 +263,4 @@ class FrameWriter:
         data = memoryview(encode(frame))
         with self._lock:
             while data:
-                data = data[os.write(self._descriptor, data) :]
+                data = data[os.write(self.descriptor, data) :]

@@ -25,7 +25,7 @@ from app.core import logging as log
 from app.core.database import Database
 from app.core.filesystems import write_privately
 from app.core.ids import new_id
-from app.core.security import load_signer
+from app.core.security import Signer, load_signer
 from app.core.settings import Settings, explain
 from app.core.storage import ArtifactStore, StorageError, open_store
 from app.datasets import ingests
@@ -34,11 +34,13 @@ from app.metrics import thinning
 from app.migrate import SchemaError
 from app.models.fleet import RECONCILING
 from app.queue import endings, fleet, leases, outbox, purging
+from app.scores import repository as scores
 from app.studies import repository as studies
 from app.studies.progress import advance
 from app.webhooks.deliveries import drop_old as drop_old_messages
 from worker.database_gate import await_database
 from worker.faults import fault_point
+from worker.outages import Outages
 from worker.webhooks import Sender
 
 _PUBLISH_S = 2.0
@@ -75,6 +77,7 @@ class Reconciler:
         self._database = database
         self._store = store
         self._id = new_id("rec")
+        self._outages = Outages(settings)
         self._collect_at = time.monotonic() + _COLLECT_S
         self._prune_at = time.monotonic() + _PRUNE_S
         self._thinning = self._thinnings(settings.keep_details_days)
@@ -110,12 +113,16 @@ class Reconciler:
 
     def _leads(self) -> bool:
         lease_s = max(self._settings.reconcile_s * _MISSED_ROUNDS, 1.0)
-        with self._database.write() as session:
+        with self._outages.watch(), self._database.write() as session:
             return fleet.lead(session, RECONCILING, self._id, lease_s)
 
     def _recover(self) -> None:
+        """Take jobs away from workers that are gone."""
         with self._database.read() as session:
             lapsed = endings.lapsed(session)
+        if lapsed and self._outages.excuse:
+            _log.info("%s leases are over that nobody could renew; their workers have time to do so", len(lapsed))
+            return
         for job_id, fence in lapsed:
             with self._database.write() as session:
                 verdict = endings.recover(session, job_id, fence)
@@ -174,6 +181,7 @@ class Reconciler:
         self._collect_at = time.monotonic() + _COLLECT_S
         with self._database.write() as session:
             expired = ingests.expire_uploads(session, self._settings.upload_keep_s)
+            expired += scores.expire_uploads(session, self._settings.upload_keep_s)
         self._let_go()
         with self._database.write() as session:
             deleted = artifacts.collect(session, self._store)
@@ -256,8 +264,10 @@ def main() -> int:
         log.configure(settings)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         database = Database(settings)
-        await_database(partial(migrate.check, database), ended)
-        sending = threading.Thread(target=Sender(settings, database, load_signer(settings)).run, args=(ended,))
+        signer = await_database(partial(_enter, settings, database), ended)
+        if signer is None:
+            return 0
+        sending = threading.Thread(target=Sender(settings, database, signer).run, args=(ended,))
         sending.start()
         Reconciler(settings, database, open_store(settings)).run(ended)
         sending.join()
@@ -268,6 +278,11 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0
+
+
+def _enter(settings: Settings, database: Database) -> Signer:
+    migrate.check(database)
+    return load_signer(settings)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""A queue of frames that never blocks the engine: what does not fit in memory waits in a file."""
+"""A queue of frames that never blocks the engine: what should not be in memory waits in a file."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
+from io import FileIO
 from pathlib import Path
-from typing import IO
 
+from ddcore.machine.space import is_full
 from worker.protocol import HEADER, Frame, decode, encode
 
 
@@ -14,7 +16,8 @@ class SpooledQueue:
     """First in, first out, between the thread that reads the pipe and the one that writes the database.
 
     The engine must not stand still because the database does: beyond ``limit`` frames the queue goes on in
-    a file, which is emptied in order and then started afresh.
+    a file, which is emptied in order and then started afresh. While the disk of that is full it goes on in memory after
+    all, which is not for long: an engine that cannot write either ends by itself, or is ended with its lease.
 
     Args:
         path: the file, created only when needed.
@@ -25,40 +28,57 @@ class SpooledQueue:
         self._path = path
         self._limit = limit
         self._memory: deque[Frame] = deque()
-        self._file: IO[bytes] | None = None
+        self._beyond: deque[Frame] = deque()
+        """What came after all that is in the file, and found no room there."""
+        self._file: FileIO | None = None
         self._spooled = 0
         self._read_at = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._memory) + self._spooled
+            return len(self._memory) + self._spooled + len(self._beyond)
 
     def put(self, frame: Frame) -> None:
         """Append a frame."""
         with self._lock:
-            if self._spooled == 0 and len(self._memory) < self._limit:
+            if not self._spooled and not self._beyond and len(self._memory) < self._limit:
                 self._memory.append(frame)
-                return
-            if self._file is None:
-                self._file = self._path.open("w+b")
-            self._file.seek(0, 2)
-            self._file.write(encode(frame))
-            self._spooled += 1
+            elif self._beyond or not self._spool(encode(frame)):
+                self._beyond.append(frame)
 
     def take(self, count: int) -> list[Frame]:
         """Remove and return up to ``count`` of the oldest frames; none if there are none."""
         with self._lock:
             if not self._memory and self._spooled:
                 self._refill()
+            if not self._spooled:
+                self._memory += self._beyond
+                self._beyond.clear()
             return [self._memory.popleft() for _ in range(min(count, len(self._memory)))]
 
     def close(self) -> None:
         """Forget everything and remove the file."""
         with self._lock:
             self._memory.clear()
+            self._beyond.clear()
             self._spooled = 0
             self._drop_file()
+
+    def _spool(self, data: bytes) -> bool:
+        """Append to the file; ``False``, and nothing is, where its disk is full."""
+        try:
+            if self._file is None:
+                self._file = self._path.open("w+b", buffering=0)
+            end = self._file.seek(0, os.SEEK_END)
+            if self._file.write(data) == len(data):
+                self._spooled += 1
+                return True
+            self._file.truncate(end)
+        except OSError as error:
+            if not is_full(error):
+                raise
+        return False
 
     def _refill(self) -> None:
         file = self._file

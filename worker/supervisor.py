@@ -22,13 +22,14 @@ from app.queue.retries import Failure
 from ddcore.machine import space
 from worker.engine_process import EngineProcess
 from worker.faults import fault_point
+from worker.kinds import work_of
 from worker.lease import LeaseKeeper
 from worker.log_book import LogBook
 from worker.outcome import Finished, Outcome, Reason, Stopped, outcome
 from worker.protocol import Frame, Last, PhaseStarted
 from worker.run_folder import RunFolder
 from worker.sink import LeaseLostError, Sink
-from worker.work import Ending, UnfitError, work_of
+from worker.work import Ending, UnfitError
 
 BATCH = 500
 """Frames written in one transaction at most."""
@@ -40,7 +41,7 @@ _RETRY_S = 1.0
 _PREPARE_PATIENCE_S = 30.0
 
 PATIENCE_S = 600.0
-"""Seconds for which a store or a disk that does not work is waited for; a database is, as long as the lease lasts."""
+"""Seconds for which a store or a disk that does not work is waited for; a database is, as long as it takes."""
 
 DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeoutError)
 TRANSIENT = (*DATABASE_ERRORS, StorageError, OSError)
@@ -197,12 +198,12 @@ class _Attempt:
         """Whether what takes long may go on.
 
         Raises:
-            LeaseLostError: somebody else has the job, or may have it by now.
-            _AskedToStop: the user or the worker wants an end.
+            LeaseLostError: somebody else has the job.
+            _AskedToStop: the user or the worker wants an end, or somebody else may have the job by now.
         """
-        if self._keeper.over:
+        if self._keeper.lost:
             raise LeaseLostError(self._claim.job_id)
-        reason = self._wanted(time.monotonic())
+        reason = Reason.LEASE if self._keeper.over else self._wanted(time.monotonic())
         if reason is not None:
             raise _AskedToStop(reason)
 
@@ -367,8 +368,11 @@ class _Attempt:
     def _persist(self, act: Callable[[], None], patience_s: float | None = None) -> None:
         """Do something that needs database and store, again and again until it works.
 
+        The database is waited for beyond the lease: what is written carries the fence, so that it counts only where
+        nobody has taken the job away meanwhile, and nobody could while the database was away or its disk full.
+
         Raises:
-            LeaseLostError: the lease ended before it worked.
+            LeaseLostError: somebody else has the job; or may have it, and the worker is to shut down.
             StorageError, OSError: it did not work for ``patience_s`` (default: ``PATIENCE_S``) seconds.
         """
         impatient_at = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
@@ -377,7 +381,7 @@ class _Attempt:
                 act()
                 return
             except TRANSIENT as error:
-                if self._keeper.over:
+                if self._keeper.lost or (self._keeper.over and self._draining()):
                     raise LeaseLostError(self._claim.job_id) from error
                 if not isinstance(error, DATABASE_ERRORS) and time.monotonic() >= impatient_at:
                     raise

@@ -22,16 +22,16 @@ from app.core.settings import Settings
 from app.core.storage import ArtifactStore, Blob, BlobMissingError, ChecksumMismatchError, fetch, iter_verified
 from app.costs import repository as costs
 from app.datasets import ingests
-from app.models.states import Kind
 from app.queue import endings
 from app.queue.leases import Claim
 from app.queue.retries import Failure
+from app.uploads.repository import StoredFile
 from ddcore.machine.cache import note_use
 from ddcore.machine.space import free, is_full
 from ddcore.spec import parse
 from ddcore.spec.local_sets import report_in
 from worker import results
-from worker.protocol import PARENT, SAMPLES, SHELF, UPLOAD, Done, TakenIn
+from worker.protocol import PARENT, SAMPLES, SHELF, UPLOAD, Done, Finish, TakenIn
 from worker.run_folder import RunFolder
 
 Proceed = Callable[[], None]
@@ -72,7 +72,7 @@ class Work(Protocol):
         """
         ...
 
-    def collect(self, folder: RunFolder, done: Done | TakenIn, *, cancelled: bool) -> Ending:
+    def collect(self, folder: RunFolder, done: Finish, *, cancelled: bool) -> Ending:
         """Store what the child process left.
 
         Args:
@@ -93,58 +93,33 @@ class Work(Protocol):
         ...
 
 
-def work_of(claimed: Claim, settings: Settings, database: Database, store: ArtifactStore) -> Work:
-    """The work that a claim is about."""
-    kind = Ingest if claimed.kind is Kind.INGEST else Distillation
-    return kind(claimed, settings, database, store)
+class Base:
+    """What every kind of work knows."""
 
-
-class _Base:
     def __init__(self, claimed: Claim, settings: Settings, database: Database, store: ArtifactStore) -> None:
         self._claim, self._settings, self._database, self._store = claimed, settings, database, store
         self._begun = time.monotonic()
 
 
-class Distillation(_Base):
-    """A set is distilled; a user's own is brought into the cache first, where the engine finds it by its content."""
+class OwnSet(Base):
+    """The user's own set that a job is on, where it is on one."""
 
     @property
-    def module(self) -> str:
-        """The engine."""
-        return self._settings.engine_module
+    def named(self) -> str:
+        """What the engine calls the dataset of the job: its content, or the name that it has.
 
-    def spec(self) -> Mapping[str, Any]:
-        """The specification, with the set's content for its name."""
-        found = self._own_set
-        return self._claim.spec if found is None else {**self._claim.spec, "dataset": found.content_id}
+        Raises:
+            UnfitError: it was deleted.
+        """
+        return str(self._claim.spec["dataset"]) if self._found is None else self._found.content_id
 
-    def fetch(self, folder: RunFolder, proceed: Proceed) -> None:
-        """Bring here the bundle that the job extends; and the user's own set into the cache, unless it is there."""
-        if self._claim.spec.get("extends") is not None:
-            self._fetch_parent(folder)
-        self._fetch_own_set(proceed)
+    def fetch(self, proceed: Proceed) -> None:
+        """Bring it into the cache, where the engine finds it by its content, unless it is there.
 
-    def _fetch_parent(self, folder: RunFolder) -> None:
-        extended = self._claim.spec["extends"]
-        with self._database.read() as session:
-            found = artifacts.latest(session, self._claim.tenant_id, self._claim.job_id, PARENT_BUNDLE)
-            blob = None if found is None else content_of(found)
-        if blob is None:
-            message = f"the bundle of {extended} that this job extends is gone; submit it again on another job"
-            raise UnfitError(Failure("parent_deleted", message, retryable=False))
-        packed = folder.path / f"{PARENT}.zip"
-        with _space_or_unfit("the bundle that the job extends", blob.size, folder.path):
-            try:
-                fetch(self._store, blob, packed)
-                with zipfile.ZipFile(packed) as archive:
-                    archive.extractall(folder.parent)
-            except (BlobMissingError, ChecksumMismatchError, zipfile.BadZipFile) as error:
-                message = f"the stored bundle of {extended} that this job extends is damaged; run that job again"
-                raise UnfitError(Failure("parent_damaged", message, retryable=False)) from error
-        packed.unlink()
-
-    def _fetch_own_set(self, proceed: Proceed) -> None:
-        found = self._own_set
+        Raises:
+            UnfitError: it was deleted or is damaged, or the disk is full.
+        """
+        found = self._found
         if found is None:
             return
         shelf = self._settings.cache_dir / "datasets"
@@ -168,7 +143,56 @@ class Distillation(_Base):
             finally:
                 shutil.rmtree(writing, ignore_errors=True)
 
-    def collect(self, folder: RunFolder, done: Done | TakenIn, *, cancelled: bool) -> Ending:
+    @cached_property
+    def _found(self) -> ingests.StoredFiles | None:
+        if self._claim.dataset_id is None:
+            return None
+        with self._database.read() as session:
+            found = ingests.files_of(session, self._claim.dataset_id)
+        if found is None:
+            message = f"the set {self._claim.spec['dataset']} was deleted; name another"
+            raise UnfitError(Failure("dataset_deleted", message, retryable=False))
+        return found
+
+
+class Distillation(Base):
+    """A set is distilled; a user's own is brought into the cache first, where the engine finds it by its content."""
+
+    @property
+    def module(self) -> str:
+        """The engine."""
+        return self._settings.engine_module
+
+    def spec(self) -> Mapping[str, Any]:
+        """The specification, with the set's content for its name."""
+        return {**self._claim.spec, "dataset": self._own_set.named}
+
+    def fetch(self, folder: RunFolder, proceed: Proceed) -> None:
+        """Bring here the bundle that the job extends; and the user's own set into the cache, unless it is there."""
+        if self._claim.spec.get("extends") is not None:
+            self._fetch_parent(folder)
+        self._own_set.fetch(proceed)
+
+    def _fetch_parent(self, folder: RunFolder) -> None:
+        extended = self._claim.spec["extends"]
+        with self._database.read() as session:
+            found = artifacts.latest(session, self._claim.tenant_id, self._claim.job_id, PARENT_BUNDLE)
+            blob = None if found is None else content_of(found)
+        if blob is None:
+            message = f"the bundle of {extended} that this job extends is gone; submit it again on another job"
+            raise UnfitError(Failure("parent_deleted", message, retryable=False))
+        packed = folder.path / f"{PARENT}.zip"
+        with _space_or_unfit("the bundle that the job extends", blob.size, folder.path):
+            try:
+                fetch(self._store, blob, packed)
+                with zipfile.ZipFile(packed) as archive:
+                    archive.extractall(folder.parent)
+            except (BlobMissingError, ChecksumMismatchError, zipfile.BadZipFile) as error:
+                message = f"the stored bundle of {extended} that this job extends is damaged; run that job again"
+                raise UnfitError(Failure("parent_damaged", message, retryable=False)) from error
+        packed.unlink()
+
+    def collect(self, folder: RunFolder, done: Finish, *, cancelled: bool) -> Ending:
         """Store the bundle's files."""
         if not isinstance(done, Done):
             raise UnfitError(Failure("incomplete_bundle", "the engine took a set in instead", retryable=False))
@@ -195,18 +219,11 @@ class Distillation(_Base):
         """Nothing."""
 
     @cached_property
-    def _own_set(self) -> ingests.StoredFiles | None:
-        if self._claim.dataset_id is None:
-            return None
-        with self._database.read() as session:
-            found = ingests.files_of(session, self._claim.dataset_id)
-        if found is None:
-            message = f"the set {self._claim.spec['dataset']} was deleted; name another"
-            raise UnfitError(Failure("dataset_deleted", message, retryable=False))
-        return found
+    def _own_set(self) -> OwnSet:
+        return OwnSet(self._claim, self._settings, self._database, self._store)
 
 
-class Ingest(_Base):
+class Ingest(Base):
     """A user's own images are taken in as a set."""
 
     @property
@@ -225,24 +242,9 @@ class Ingest(_Base):
 
     def fetch(self, folder: RunFolder, proceed: Proceed) -> None:
         """Put the upload together from its parts, and check that it is what was sent."""
-        upload = self._upload()
-        target = folder.path / UPLOAD / upload.file
-        with _space_or_unfit("the upload", sum(part.size for part in upload.parts), folder.path):
-            target.parent.mkdir(mode=0o700)
-            digest = hashlib.sha256()
-            with target.open("wb") as file:
-                for chunk in self._bytes(upload.parts):
-                    proceed()
-                    digest.update(chunk)
-                    file.write(chunk)
-        if upload.sha256 not in (None, digest.hexdigest()):
-            message = (
-                f"the SHA-256 of what was sent is {digest.hexdigest()}, not {upload.sha256} as was announced; send the "
-                "file again as a new set"
-            )
-            raise UnfitError(Failure("digest_mismatch", message, retryable=False))
+        put_together(self._store, self._upload().content, folder, proceed)
 
-    def collect(self, folder: RunFolder, done: Done | TakenIn, *, cancelled: bool) -> Ending:  # noqa: ARG002
+    def collect(self, folder: RunFolder, done: Finish, *, cancelled: bool) -> Ending:  # noqa: ARG002 - as all kinds
         """Store the set's files, and the picture of its samples."""
         entry = folder.path / SHELF / (done.identity if isinstance(done, TakenIn) else "")
         report = report_in(entry)
@@ -284,17 +286,41 @@ class Ingest(_Base):
     def _upload(self) -> ingests.StoredUpload:
         with self._database.read() as session:
             found = ingests.upload_of(session, self._settings, self._dataset_id)
-        if found is None or not found.parts:
+        if found is None or not found.content.parts:
             raise UnfitError(Failure("dataset_deleted", "its upload was deleted; send it again", retryable=False))
         return found
 
-    def _bytes(self, parts: Iterable[Blob]) -> Iterator[bytes]:
-        for blob in parts:
-            try:
-                yield from iter_verified(self._store, blob)
-            except (BlobMissingError, ChecksumMismatchError) as error:
-                message = "a stored part of the upload is damaged; send it again as a new set"
-                raise UnfitError(Failure("upload_damaged", message, retryable=False)) from error
+
+def put_together(store: ArtifactStore, upload: StoredFile, folder: RunFolder, proceed: Proceed) -> None:
+    """Put an upload together from its parts in a run folder, and check that it is what was sent.
+
+    Raises:
+        UnfitError: it is not, a part is damaged, or the disk is full.
+    """
+    target = folder.path / UPLOAD / upload.file
+    with _space_or_unfit("the upload", sum(part.size for part in upload.parts), folder.path):
+        target.parent.mkdir(mode=0o700)
+        digest = hashlib.sha256()
+        with target.open("wb") as file:
+            for chunk in _bytes(store, upload.parts):
+                proceed()
+                digest.update(chunk)
+                file.write(chunk)
+    if upload.sha256 not in (None, digest.hexdigest()):
+        message = (
+            f"the SHA-256 of what was sent is {digest.hexdigest()}, not {upload.sha256} as was announced; announce and "
+            "send the file again"
+        )
+        raise UnfitError(Failure("digest_mismatch", message, retryable=False))
+
+
+def _bytes(store: ArtifactStore, parts: Iterable[Blob]) -> Iterator[bytes]:
+    for blob in parts:
+        try:
+            yield from iter_verified(store, blob)
+        except (BlobMissingError, ChecksumMismatchError) as error:
+            message = "a stored part of the upload is damaged; announce and send the file again"
+            raise UnfitError(Failure("upload_damaged", message, retryable=False)) from error
 
 
 def _is_whole(entry: Path, files: Mapping[str, Blob]) -> bool:

@@ -15,6 +15,7 @@ from app.models.artifacts import Artifact, Blob
 from app.models.datasets import DatasetFile, DatasetPart
 from app.models.jobs import Job
 from app.models.logs import LogPart
+from app.models.scores import ScorePart
 
 READY, DELETED = "ready", "deleted"
 
@@ -100,7 +101,8 @@ def discard(session: Session, artifact_ids: Sequence[str]) -> None:
 def unused(session: Session, grace_s: float, limit: int) -> Sequence[str]:
     """Digests of content that nothing has pointed to for ``grace_s`` seconds.
 
-    What points are visible artifacts of existing jobs, their logs, and the files and uploads of users' own sets.
+    What points are visible artifacts of existing jobs, their logs, the files and uploads of users' own sets, and
+    the uploads of scores.
     """
     in_artifacts = exists().where(
         Artifact.sha256 == Blob.sha256,
@@ -108,7 +110,8 @@ def unused(session: Session, grace_s: float, limit: int) -> Sequence[str]:
         Artifact.job_id == Job.id,
         Job.deleted_at.is_(None),
     )
-    in_sets = or_(exists().where(DatasetFile.sha256 == Blob.sha256), exists().where(DatasetPart.sha256 == Blob.sha256))
+    sets_and_uploads = (DatasetFile, DatasetPart, ScorePart)
+    in_sets = or_(*(exists().where(holds.sha256 == Blob.sha256) for holds in sets_and_uploads))
     in_logs = exists().where(LogPart.sha256 == Blob.sha256)
     idle = (Blob.created_at < clock(-grace_s), ~in_artifacts, ~in_sets, ~in_logs)
     statement = select(Blob.sha256).where(*idle).limit(limit)

@@ -7,9 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ddcore.spec.recipe import recipe_of
+
 Spec = Mapping[str, Any]
 
 SEED = "seed"
+_ON_THE_WAY = ("epochs", "on", "validation", "held_out")
+"""Fields of ``evaluation.during`` that accuracies on the way depend on, beside those of the recipe."""
 _FIRST = ("dataset", "ipc")
 """Fields that tell kinds apart before any other, after the method and its regularisers."""
 
@@ -57,7 +61,7 @@ def labels(specs: Sequence[Spec]) -> list[str]:
     >>> labels([dm, dm | {"ipc": 10}, dm | {"regularizers": [{"name": "cmi", "weight": 2000.0}]}])
     ['dm, ipc 1', 'dm, ipc 10', 'dm + cmi 2000, ipc 1']
     """
-    texts = [[recipe(spec)] for spec in specs]
+    texts = [[made_by(spec)] for spec in specs]
     for field in _telling(specs):
         told = [(*text, _text(field, position)) for position, text in enumerate(texts)]
         if len(set(told)) > len({tuple(text) for text in texts}):
@@ -66,10 +70,10 @@ def labels(specs: Sequence[Spec]) -> list[str]:
     return [", ".join(word for word in text if word) for text in texts]
 
 
-def recipe(spec: Spec) -> str:
+def made_by(spec: Spec) -> str:
     """The method with its regularisers, each with its strength.
 
-    >>> recipe({"method": {"name": "dm"}, "regularizers": [{"name": "mim", "relative": 1.0, "weight": None}]})
+    >>> made_by({"method": {"name": "dm"}, "regularizers": [{"name": "mim", "relative": 1.0, "weight": None}]})
     'dm + mim 1× gradient'
     """
     terms = [f"{term['name']} {strength(term)}" for term in spec.get("regularizers", ())]
@@ -101,7 +105,7 @@ def _only_in_some(specs: Sequence[Spec]) -> Iterator[Difference]:
 
 
 def _telling(specs: Sequence[Spec]) -> list[Difference]:
-    """Differences in the order in which they are worth naming; the recipe is named already."""
+    """Differences in the order in which they are worth naming; the method and its regularisers are named already."""
     said = ("method.name", SEED)
     found = [field for field in differences(specs) if field.path not in said]
     return sorted(found, key=lambda field: _FIRST.index(field.path) if field.path in _FIRST else len(_FIRST))
@@ -121,3 +125,9 @@ def _differs(values: Mapping[int, Any]) -> bool:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def recipe_on_the_way(spec: Spec) -> tuple[Any, ...]:
+    """How networks are trained and tested on the way: accuracies of two jobs compare where it is the same."""
+    during = spec["evaluation"].get("during") or {}
+    return (recipe_of(spec, None).key, *(during.get(field) for field in _ON_THE_WAY))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from app.compare.bands import spread
-from app.compare.differences import recipe
+from app.compare.differences import made_by
 from app.compare.schemas import ComparedJob, KindOfJob, NamedScore, Spread
 from app.jobs.documents import ran_s
 from app.models.jobs import Job
 from app.models.states import State
+from ddcore.spec.differences import scored_controls
 from ddcore.spec.evaluation import BEST_CORESET
 from ddcore.spec.results import ArchitectureScores, Results, Score
 
@@ -62,7 +63,7 @@ def together(jobs: Sequence[ComparedJob], label: str, spec: Mapping[str, object]
     coresets = [job.best_coreset.score if job.best_coreset else None for job in jobs]
     return KindOfJob(
         label=label,
-        recipe=recipe(spec),
+        made_by=made_by(spec),
         dataset=jobs[0].dataset,
         ipc=jobs[0].ipc,
         job_ids=[job.id for job in jobs],
@@ -108,7 +109,7 @@ def _best_coreset(scores: ArchitectureScores) -> NamedScore | None:
     if chosen is not None:
         return NamedScore(name=chosen.rule or BEST_CORESET, score=chosen)
     subsets = [
-        NamedScore(name=name, score=score) for name, score in scores.controls.items() if score and name != WHOLE_SET
+        NamedScore(name=name, score=score) for name, score in scored_controls(scores).items() if name != WHOLE_SET
     ]
     return max(subsets, key=lambda found: found.score.mean, default=None)
 

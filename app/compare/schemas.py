@@ -60,7 +60,7 @@ class KindOfJob(BaseModel):
     """Jobs that differ in the seed only, and what came of them together."""
 
     label: str = Field(examples=["dm + cmi 2000, ipc 10"], description="What tells it from the other kinds.")
-    recipe: str = Field(examples=["dm + cmi 2000"], description="Method and regularisers.")
+    made_by: str = Field(examples=["dm + cmi 2000"], description="Method and regularisers, with their strengths.")
     dataset: str
     ipc: int
     job_ids: list[str]
@@ -89,7 +89,7 @@ class Curve(BaseModel):
     note: str | None = Field(description="Why it does not compare, or what to heed.")
     random: Number = Field(
         description="The same of random real images, mean over jobs; null where there is none, or where jobs differ in "
-        "dataset or images per class."
+        "dataset, images per class or recipe."
     )
     best_coreset: Number = Field(description="The same of the best coreset, likewise.")
 
@@ -102,6 +102,9 @@ class Comparison(BaseModel):
     kinds: list[KindOfJob]
     differences: list[DifferingField] = Field(description="Empty where all specifications are the same.")
     curves: list[Curve]
+    recipes: int = Field(
+        description="By how many recipes the jobs train the networks that score them. Accuracies compare within one."
+    )
     link: str = Field(description="The page that shows it.")
 
 

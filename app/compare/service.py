@@ -13,6 +13,7 @@ from app.compare.bands import Point, band, spread
 from app.compare.probes import Verdict, probe_of, verdict
 from app.compare.schemas import Band, Bands, ComparedJob, Comparison, Curve, DifferingField
 from app.core.errors import InvalidParameter, NotFound
+from app.jobs.specifications import as_declared
 from app.metrics import queries
 from app.metrics.service import Window
 from app.models.jobs import Job
@@ -27,6 +28,7 @@ from ddcore.spec.readings import (
     PROBED,
     known,
 )
+from ddcore.spec.recipe import recipe_of
 
 CURVES = (*ACCURACY_DURING.values(), *EVERY_JOB)
 """Metrics that a comparison offers as curves, where a job reports them."""
@@ -48,7 +50,7 @@ class Compared:
     @cached_property
     def labels(self) -> list[str]:
         """What each kind is called."""
-        return differences.labels([self.jobs[first].spec for first, *_ in self.kinds])
+        return differences.labels([as_declared(self.jobs[first].spec) for first, *_ in self.kinds])
 
     @cached_property
     def series(self) -> dict[str, list[queries.Series]]:
@@ -61,7 +63,7 @@ class Compared:
         """Everything but the curves' points."""
         ids = [job.id for job in self.jobs]
         jobs = self._outcomes()
-        found = differences.differences([job.spec for job in self.jobs])
+        found = differences.differences([as_declared(job.spec) for job in self.jobs])
         return Comparison(
             jobs=jobs,
             kinds=[
@@ -73,6 +75,7 @@ class Compared:
                 for one in found
             ],
             curves=[self._curve(key) for key in CURVES if self._reporting(key)],
+            recipes=len({recipe_of(job.spec, None).key for job in self.jobs}),
             link=f"/compare?ids={','.join(ids)}",
         )
 
@@ -90,11 +93,13 @@ class Compared:
         reporting = self._reporting(key)
         if key in PROBED:
             return verdict([probe_of(job.spec, job.results) for job in reporting])
-        if key.partition("/")[0] == LOSS and len({differences.recipe(job.spec) for job in reporting}) > 1:
+        if key.partition("/")[0] == LOSS and len({differences.made_by(job.spec) for job in reporting}) > 1:
             reason = "each method and regulariser has a loss of its own: compare how they fall, not their levels"
             return Verdict("unknown", reason)
         if len({job.dataset for job in reporting}) > 1:
             return Verdict("unknown", "the jobs are on different datasets")
+        if key in ACCURACY_DURING.values() and len({differences.recipe_on_the_way(job.spec) for job in reporting}) > 1:
+            return Verdict("unknown", "the networks are trained or tested in several ways, which move accuracies too")
         return Verdict("same")
 
     def _outcomes(self) -> list[ComparedJob]:
@@ -125,7 +130,7 @@ class Compared:
     def _of_real(self, key: str) -> float | None:
         """Accuracy on the way of real images, where it is the same question for all jobs."""
         jobs = self._reporting(key)
-        if len({(job.dataset, job.spec["ipc"]) for job in jobs}) != 1:
+        if len({(job.dataset, job.spec["ipc"], differences.recipe_on_the_way(job.spec)) for job in jobs}) != 1:
             return None
         last = [one.last for job in jobs for one in self.series[job.id] if one.name == key]
         return spread([value for value in last if value is not None])[0]
@@ -162,7 +167,7 @@ def of_jobs(session: Session, tenant: str, ids: Sequence[str]) -> Compared:
 def title(job: Job) -> str:
     """What to call a job among others: its name, else what it is."""
     return (
-        job.name or f"{differences.recipe(job.spec)} on {job.dataset}, ipc {job.spec['ipc']}, seed {job.spec['seed']}"
+        job.name or f"{differences.made_by(job.spec)} on {job.dataset}, ipc {job.spec['ipc']}, seed {job.spec['seed']}"
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ BUSY_TIMEOUT_MS = 10_000
 SILENCE_MS = 8_000
 """How long a writer may say nothing: less than others wait, so that they need not give up."""
 WRITE = "dd_write"
+_DISK_FULL = "53100"
+"""As PostgreSQL says it."""
 _PATIENCE = text(
     "SELECT set_config('lock_timeout', :busy, true), set_config('idle_in_transaction_session_timeout', :silence, true)"
 )
@@ -42,6 +46,7 @@ class Database:
         self.engine = _engine(settings)
         self._readers = self.engine.execution_options(**_reading(self.engine))
         self._writers = self.engine.execution_options(**{WRITE: True})
+        self._turns = _WriteTurns() if self.engine.dialect.name == "sqlite" else None
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -55,13 +60,43 @@ class Database:
 
         On PostgreSQL a process that is stopped, or whose machine is gone, in the middle of a transaction loses its
         locks after ``SILENCE_MS``. SQLite has no such means: everybody waits until that process goes on or ends.
+
+        Raises:
+            OperationalError: others write for longer than ``BUSY_TIMEOUT_MS``.
         """
-        with Session(self._writers, expire_on_commit=False) as session, session.begin():
+        turn: AbstractContextManager[None] = nullcontext() if self._turns is None else self._turns.one()
+        with turn, Session(self._writers, expire_on_commit=False) as session, session.begin():
             yield session
 
     def dispose(self) -> None:
         """Close every idle connection."""
         self.engine.dispose()
+
+
+class _WriteTurns:
+    """Lets the threads of a process write to SQLite one after the other.
+
+    SQLite has one writer at a time in any case. One that finds the file locked looks again after pauses of up to a
+    tenth of a second, and whoever asks in between goes first; here the next one begins when the one before it ends.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold the turn until the block ends.
+
+        Raises:
+            OperationalError: it did not come in ``BUSY_TIMEOUT_MS``.
+        """
+        if not self._lock.acquire(timeout=BUSY_TIMEOUT_MS / 1000):
+            busy = sqlite3.OperationalError("database is locked by another thread of this process")
+            raise OperationalError("BEGIN IMMEDIATE", None, busy)
+        try:
+            yield
+        finally:
+            self._lock.release()
 
 
 def _reading(engine: Engine) -> dict[str, Any]:
@@ -74,6 +109,15 @@ def _reading(engine: Engine) -> dict[str, Any]:
 def now(session: Session) -> datetime:
     """The time by the database's clock, in UTC to the millisecond."""
     return session.execute(select(clock())).scalar_one()
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error of a database says that its disk is full."""
+    cause = getattr(error, "orig", None)
+    return (
+        getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        or getattr(cause, "sqlstate", None) == _DISK_FULL
+    )
 
 
 def _engine(settings: Settings) -> Engine:

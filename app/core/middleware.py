@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core import errors
+from app.core import errors, turns
 from app.core.matching import has_route
 from app.core.problems import document
 from app.core.rates import STATE as RATES
@@ -59,6 +59,7 @@ class RequestContext:
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
+                turns.leave()
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
@@ -84,6 +85,7 @@ class RequestContext:
             failure = errors.InternalError("the service failed on this request; its log says why")
             await document(failure, request_id)(scope, receive, send_with_headers)
         finally:
+            turns.leave()
             if scope["path"] not in QUIET:
                 seconds = round(time.perf_counter() - started, 4)
                 log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)

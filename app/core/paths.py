@@ -25,4 +25,5 @@ register_url_convertor("identifier", _Identifier())
 JobId = Annotated[str, Path(pattern=JOB_ID, description="A job's identifier, `job_…`.")]
 ArtifactId = Annotated[str, Path(pattern=pattern("art"), description="An artifact's identifier, `art_…`.")]
 DatasetId = Annotated[str, Path(pattern=pattern("set"), description="Identifier of a user's own set, `set_…`.")]
+ScoreId = Annotated[str, Path(pattern=pattern("score"), description="A score's identifier, `score_…`.")]
 StudyId = Annotated[str, Path(pattern=pattern("study"), description="A study's identifier, `study_…`.")]

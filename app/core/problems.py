@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from app.core import errors
+from app.core.database import is_full
+from app.core.dependencies import settings_of
 from app.core.matching import has_route
 from ddcore.spec import Problem, SpecError
 from ddcore.spec.errors import echo, pointer
@@ -93,7 +95,7 @@ def document(error: errors.ServiceError, request_id: str) -> JSONResponse:
     return JSONResponse(body, error.status, headers=error.headers, media_type=MEDIA_TYPE)
 
 
-def _handle(request: Request, error: Exception) -> JSONResponse:
+async def _handle(request: Request, error: Exception) -> JSONResponse:
     problem = _problem(request, error)
     if problem.status >= 500:
         log.error("request failed", code=problem.code, reason=str(error))
@@ -110,6 +112,8 @@ def _problem(request: Request, error: Exception) -> errors.ServiceError:
             return _validation(request, error)
         case HTTPException():
             return _http(request, error)
+        case _ if is_full(error):
+            return errors.NoSpace("the disk of the database is full; send this again once there is room")
         case _:
             return errors.Unavailable("the database cannot be reached or is busy; try again shortly")
 
@@ -129,7 +133,7 @@ def _http(request: Request, error: HTTPException) -> errors.ServiceError:
             detail = f"{request.url.path} has no {request.method}; it has {allow}"
             return errors.MethodNotAllowed(detail, headers={"Allow": allow})
         case 413:
-            limit = request.app.state.settings.body_limit
+            limit = settings_of(request).body_limit
             return errors.BodyTooLarge(f"the body is larger than {limit} bytes", headers={"Connection": "close"})
         case 400:
             return errors.MalformedJson("the body cannot be read as JSON")

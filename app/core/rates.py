@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,10 +37,17 @@ SUBMISSION = re.compile(
     r"|/(jobs|studies)/new|/jobs/[^/]+/rerun"
 )
 """Paths whose POST makes work for a worker."""
-UPLOAD = re.compile(r"/v1/datasets/[^/]+/content")
-"""Paths whose PUT sends images."""
+UPLOAD = re.compile(r"/v1/(?:datasets|scores)/[^/]+/content")
+"""Paths whose PUT sends files."""
 STATE = "rates"
 """Where in the state of a request its answer's headers are kept."""
+PAUSE_S = 0.5
+"""How long somebody who asks too often waits for the refusal: a program that never pauses is slowed to two requests a
+second for each of its connections, and costs the others nothing meanwhile."""
+REFUSED_S = 1.0
+"""How long somebody who was refused is refused again without being counted."""
+REFUSED = 1000
+"""Refusals that are remembered at most; where there are more, everybody is counted again."""
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +72,19 @@ class Rate:
         return RateLimitItemPerMinute(self.most)
 
 
+@dataclass(frozen=True)
+class _Refusal:
+    """What somebody was told who asked too often, and until when it is told again."""
+
+    until: float
+    detail: str
+    headers: Mapping[str, str]
+
+    def error(self) -> RateLimited:
+        """The refusal, to be raised or answered."""
+        return RateLimited(self.detail, headers=self.headers)
+
+
 class Rates:
     """Counts what keys and addresses do.
 
@@ -81,6 +101,20 @@ class Rates:
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared = _in_redis(settings)
         self._rests_until = 0.0
+        self._refused: dict[tuple[str, str], _Refusal] = {}
+
+    @property
+    def blocks(self) -> bool:
+        """Whether counting asks Redis, which belongs into a thread."""
+        return self._shared is not None
+
+    def refused(self, who: str, method: str, path: str) -> RateLimited | None:
+        """The refusal that a key has just had and would have again; asks and counts nothing."""
+        return next(filter(None, (self._just_refused(rate, who) for rate in self._rates_of(method, path))), None)
+
+    def refused_for_failures(self, address: str) -> RateLimited | None:
+        """The refusal that a wrong key from an address has just had and would have again; asks and counts nothing."""
+        return self._just_refused(self._failures, address)
 
     def asked(self, who: str, method: str, path: str, state: MutableMapping[str, object]) -> None:
         """Count a request of a key.
@@ -94,12 +128,7 @@ class Rates:
         Raises:
             RateLimited: it asks too often; says for how long to wait.
         """
-        rates = [self._requests]
-        if method == "POST" and SUBMISSION.fullmatch(path):
-            rates.append(self._submissions)
-        elif method == "PUT" and UPLOAD.fullmatch(path):
-            rates.append(self._uploads)
-        for rate in rates:
+        for rate in self._rates_of(method, path):
             self._count(rate, who, state)
 
     def failed(self, address: str) -> None:
@@ -123,6 +152,17 @@ class Rates:
         within = ((RateLimitItemPerMinute(NOTED_OF_ADDRESS), address), (RateLimitItemPerHour(NOTED), "all"))
         return all(self._hit(item, "noted", who)[0] for item, who in within)
 
+    def _rates_of(self, method: str, path: str) -> Sequence[Rate]:
+        if method == "POST" and SUBMISSION.fullmatch(path):
+            return self._requests, self._submissions
+        if method == "PUT" and UPLOAD.fullmatch(path):
+            return self._requests, self._uploads
+        return (self._requests,)
+
+    def _just_refused(self, rate: Rate, who: str) -> RateLimited | None:
+        known = self._refused.get((rate.name, who))
+        return known.error() if known is not None and time.monotonic() < known.until else None
+
     def _count(self, rate: Rate, who: str, state: MutableMapping[str, object]) -> None:
         if not rate.most:
             return
@@ -134,10 +174,14 @@ class Rates:
         }
         state[STATE] = headers
         if not within:
-            raise RateLimited(
-                f"more than {rate.most} {rate.name} a minute; wait {left} s, or have the operator raise {rate.setting}",
-                headers={**headers, "Retry-After": str(left)},
+            detail = (
+                f"more than {rate.most} {rate.name} a minute; wait {left} s, or have the operator raise {rate.setting}"
             )
+            refusal = _Refusal(time.monotonic() + REFUSED_S, detail, {**headers, "Retry-After": str(left)})
+            if len(self._refused) >= REFUSED:
+                self._refused.clear()
+            self._refused[rate.name, who] = refusal
+            raise refusal.error()
 
     def _hit(self, item: RateLimitItem, name: str, who: str) -> tuple[bool, WindowStats]:
         shared = self._shared

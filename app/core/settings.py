@@ -69,6 +69,11 @@ class Settings(BaseSettings):
         default_factory=lambda data: data["home"] / "cache",
         description="Trained networks, decoded datasets and compiled code that jobs share.",
     )
+    backbones_dir: Path = Field(
+        default_factory=lambda data: data["home"] / "backbones",
+        description="Weights of networks that others trained (`.safetensors`), which jobs name. API and workers look "
+        "there.",
+    )
     cache_limit_gb: float = Field(
         100, ge=0, description="Gigabytes that a worker leaves in its cache after a job, the last hours' use apart."
     )
@@ -135,14 +140,14 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
 
-    upload_limit_gb: float = Field(50, gt=0, description="Largest upload of a user's own images, in gigabytes.")
+    upload_limit_gb: float = Field(50, gt=0, description="Largest upload, in gigabytes.")
     upload_keep_s: int = Field(
         604_800, ge=60, description="Seconds an upload is kept that is not complete or was not taken in."
     )
     dataset_quota_gb: float = Field(
         200, gt=0, description="Gigabytes that a tenant's own sets and uploads may have together."
     )
-    ingest_memory_gb: float = Field(8, gt=0, description="Memory that taking images in may use, in gigabytes.")
+    ingest_memory_gb: float = Field(8, gt=0, description="Memory that reading uploaded files may use, in gigabytes.")
     ingest_runtime_s: int = Field(21_600, ge=1, description="Seconds that taking images in may run.")
 
     require_if_match: bool = Field(
@@ -253,7 +258,7 @@ class Settings(BaseSettings):
             raise ValueError("each pause must be from 0 to 604800 seconds, such as 5,300,1800")
         return value
 
-    @field_validator("home", "data_root", "runs_dir", "cache_dir")
+    @field_validator("home", "data_root", "runs_dir", "cache_dir", "backbones_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()

@@ -1,15 +1,28 @@
-"""Turns: whoever sends many costly requests at once waits for itself, and nobody else does."""
+"""Turns: whoever sends many requests at once waits for itself, and lets those go first who send fewer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from functools import partial
 from weakref import WeakValueDictionary
+
+LONGEST_S = 0.025
+"""How long a costly request lets others go first, at most."""
+GAP_S = 0.005
+"""Somebody who has just been answered is taken to ask on: only when they have not, in this time, are they gone."""
+_LOOK_S = 0.002
+
+_leaving: ContextVar[Callable[[], None] | None] = ContextVar("leaving", default=None)
+_manners: ContextVar[_Manners | None] = ContextVar("manners", default=None)
 
 
 class Turns:
-    """One costly request of each key at a time, in each process.
+    """One costly request of each tenant, or of whomever else it is counted by, at a time in each process.
 
     A submission takes tens of milliseconds of the interpreter, which answers one request at a time whatever the number
     of threads. Of one that sends many, all but one wait here, where they cost nothing.
@@ -26,3 +39,81 @@ class Turns:
             lock = self._locks[who] = asyncio.Lock()
         async with lock:
             yield
+
+
+class Crowd:
+    """Who is being served in this process.
+
+    While one of several threads computes, the others wait for the interpreter. So a costly request of somebody who has
+    many under way stands still, between its transactions, while somebody is served who has fewer.
+
+    Args:
+        clock: seconds that only go forward.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._under_way: Counter[str] = Counter()
+        self._seen_at: dict[str, float] = {}
+
+    def enter(self, who: str) -> None:
+        """Count the request of this context as one of ``who``, until :func:`leave`; in the event loop alone."""
+        self._under_way[who] += 1
+        self._seen_at[who] = self._clock()
+        _leaving.set(partial(self._leave, [who]))
+
+    async def begin_costly(self, who: str) -> None:
+        """Let those be served who go first; :func:`give_way` does so later on in the request of this context."""
+        manners = _Manners(self, who)
+        while manners.waits():
+            await asyncio.sleep(_LOOK_S)
+        _manners.set(manners)
+
+    def goes_first(self, who: str) -> bool:
+        """Whether somebody else is being served who has fewer requests under way than ``who``."""
+        now, mine = self._clock(), self._under_way[who]
+        return any(
+            max(self._under_way[other], 1) < mine
+            for other, at in list(self._seen_at.items())
+            if other != who and (self._under_way[other] or now - at < GAP_S)
+        )
+
+    def _leave(self, here: list[str]) -> None:
+        # Several contexts of one request may know it: a stream is sent by a task of its own.
+        while here:
+            who = here.pop()
+            self._under_way[who] -= 1
+            self._seen_at[who] = self._clock()
+
+
+class _Manners:
+    """How long one costly request has let others go first, where it stands."""
+
+    def __init__(self, crowd: Crowd, who: str) -> None:
+        self._crowd, self._who = crowd, who
+        self.stop()
+
+    def stop(self) -> None:
+        """Come to the next place at which it can stand still."""
+        self._looks = round(LONGEST_S / _LOOK_S)
+
+    def waits(self) -> bool:
+        """Whether to look again in a moment."""
+        self._looks -= 1
+        return self._looks >= 0 and self._crowd.goes_first(self._who)
+
+
+def give_way() -> None:
+    """Let others go first, if this is a costly request; to be called in its thread while it holds no transaction."""
+    manners = _manners.get()
+    if manners is not None:
+        manners.stop()
+        while manners.waits():
+            time.sleep(_LOOK_S)
+
+
+def leave() -> None:
+    """Count the request of this context no longer: it is answered, or waits for something that is not our work."""
+    leaving = _leaving.get()
+    if leaving is not None:
+        leaving()

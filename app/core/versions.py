@@ -9,6 +9,7 @@ import anyio
 from fastapi import Header, Query, Response
 from starlette.concurrency import run_in_threadpool
 
+from app.core.turns import leave
 from app.core.versioned import Versioned
 
 LOOK_EVERY_S = 0.5
@@ -36,6 +37,7 @@ async def changed(read: Callable[[], D], known: int | None, wait: float) -> D:
         left = deadline - anyio.current_time()
         if document.version != known or left <= 0:
             return document
+        leave()  # whoever waits for a change is in nobody's way, nor anybody in theirs
         await anyio.sleep(min(LOOK_EVERY_S, left))
 
 

@@ -58,7 +58,7 @@ class CurveView:
 
 @dataclass(frozen=True)
 class PriceView:
-    """Accuracy against one price, a line for each recipe and dataset."""
+    """Accuracy against one price, a line for each method with its regularisers, and dataset."""
 
     title: str
     drawing: Drawing
@@ -160,7 +160,7 @@ def _against(kinds: Sequence[KindOfJob], price: Callable[[KindOfJob], float | No
     for kind in kinds:
         paid = price(kind)
         if paid is not None and kind.accuracy is not None:
-            name = f"{kind.recipe}, {kind.dataset}" if several else kind.recipe
+            name = f"{kind.made_by}, {kind.dataset}" if several else kind.made_by
             lines.setdefault(name, []).append((paid, kind))
     by_price = [(name, sorted(points, key=lambda point: point[0])) for name, points in lines.items()]
     return [_scores(name, points, position) for position, (name, points) in enumerate(by_price)]

@@ -25,8 +25,8 @@ from app.dashboard.set_views import SetView
 from app.datasets.schemas import DatasetDocument, DatasetState
 from app.datasets.transactions import DatasetTransactions
 from app.events import queries as events
+from app.jobs.lookup import JobLookup
 from app.jobs.schemas import JobDocument
-from app.jobs.service import JobService
 from app.jobs.transactions import JobTransactions
 from app.keys.principals import OptionalPrincipal
 from app.logs.service import LogReader
@@ -41,7 +41,9 @@ FIRST_IPC = 10
 Verb = Literal["ingest", "distil", "delete"]
 
 
-def page_sets(principal: OptionalPrincipal, database: DatabaseDep, settings: SettingsDep) -> DatasetTransactions | None:
+async def page_sets(
+    principal: OptionalPrincipal, database: DatabaseDep, settings: SettingsDep
+) -> DatasetTransactions | None:
     """The sets that a page may show; ``None`` where nobody is logged in."""
     return None if principal is None else DatasetTransactions(principal, database, settings)
 
@@ -109,7 +111,7 @@ def _apply(sets: DatasetTransactions, dataset_id: str, verb: Verb, sent: Mapping
             jobs = JobTransactions(sets.principal, sets.database, sets.settings)
             chosen = {name: text if name == "method" else number(text) for name, text in _chosen(sent).items()}
             body = {"dataset": sets.get(dataset_id).reference, **chosen}
-            return f"/jobs/{jobs.submit(lambda service: service.read(body)).id}"
+            return f"/jobs/{jobs.submit(lambda reader: reader.read(body)).id}"
         case "delete":
             with sets.write() as service:
                 service.delete(dataset_id)
@@ -134,7 +136,7 @@ def _page(
         report = service.report(dataset_id) if document.state is DatasetState.READY else None
         job, last_seq = None, 0
         if document.job is not None:
-            job = JobService(service.session, sets.principal, sets.settings).get(document.job.id)
+            job = JobLookup(service.session, sets.principal).get(document.job.id)
             newest = events.newest(service.session, sets.principal.tenant_id, job.id, 1)
             last_seq = next((event.seq for event in newest), 0)
     wanted = _wanted(document, sent if verb == "distil" else None)

@@ -45,9 +45,9 @@ class Bars:
         return ROW * len(self.rows)
 
 
-def bars(comparison: ArchitectureView) -> Bars:
+def bars(scored: ArchitectureView) -> Bars:
     """The distilled set's accuracy above those of its controls."""
-    scores = [comparison.distilled, *comparison.controls]
+    scores = [scored.distilled, *scored.controls]
     return Bars([_bar(score, row, "control" if row else "distilled") for row, score in enumerate(scores)])
 
 

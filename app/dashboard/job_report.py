@@ -19,6 +19,7 @@ from app.dashboard import audit_views, content
 from app.dashboard.drawing import bars, sparkline
 from app.dashboard.rendering import templates
 from app.dashboard.views import JobView
+from app.jobs.specifications import as_declared
 from app.metrics import queries as metrics
 from app.models.artifacts import Artifact
 from app.models.states import Kind
@@ -77,12 +78,12 @@ def html(store: ArtifactStore, view: JobView, found: content.Content, drawn: Seq
         view=view,
         job=view.job,
         style=_style(),
-        charts_of=[(comparison, bars(comparison)) for comparison in view.comparisons],
+        charts_of=[(one, bars(one)) for one in view.architectures],
         curves=drawn,
         preview=_inline(store, preview),
         audit=audit,
         neighbours=_inline(store, audit.picture if audit else None),
-        specification=json.dumps(view.job.spec, indent=2, ensure_ascii=False),
+        specification=json.dumps(as_declared(view.job.spec), indent=2, ensure_ascii=False),
         origin=content.origin(store, found.manifest),
     )  # fmt: skip
 

@@ -27,10 +27,11 @@ from app.dashboard.rendering import (
 )
 from app.dashboard.views import view
 from app.dashboard.visitors import PageJobs
+from app.datasets.repository import DatasetRepository
 from app.jobs.schemas import CancelRequest
-from app.jobs.service import JobService
 from app.jobs.sorting import Sort
 from app.jobs.transactions import JobTransactions
+from app.jobs.verbs import JobVerbs
 from app.models.states import State
 from ddcore.spec import DATASETS, METHODS
 
@@ -103,10 +104,10 @@ def act_on_several(jobs: PageJobs, sent: Sent) -> Response:
 def _page(request: Request, jobs: JobTransactions, signer: SignerDep, listing: Listing, cursor: str | None) -> Response:
     filters, by = listing.filters, Sort.read(listing.sort)
     cursors = Cursors(signer, {**vars(filters), "sort": str(by), "tenant": jobs.principal.tenant_id, "page": "list"})
-    with jobs.read() as service:
-        page = service.page(filters, by, cursors, cursor, PAGE)
-        names = service.names.sets.ready_names()
-        own = of_jobs(service.session, jobs.principal, page.data)
+    with jobs.read() as lookup:
+        page = lookup.page(filters, by, cursors, cursor, PAGE)
+        names = DatasetRepository(lookup.session, jobs.principal).ready_names()
+        own = of_jobs(lookup.session, jobs.principal, page.data)
     return render(
         "jobs.html",
         here="jobs",
@@ -135,13 +136,13 @@ def _check(verb: str, chosen: list[str]) -> None:
 
 def _refusal(jobs: JobTransactions, verb: str, job_id: str) -> ServiceError | None:
     """Act on one job, in a transaction of its own; why it cannot be, if it cannot."""
-    verbs: dict[str, Callable[[JobService], object]] = {
-        "cancel": lambda service: service.cancel(job_id, CancelRequest(reason="dashboard")),
-        "delete": lambda service: service.delete(job_id),
+    actions: dict[str, Callable[[JobVerbs], object]] = {
+        "cancel": lambda verbs: verbs.cancel(job_id, CancelRequest(reason="dashboard")),
+        "delete": lambda verbs: verbs.delete(job_id),
     }
     try:
-        with jobs.write() as service:
-            verbs[verb](service)
+        with jobs.write() as verbs:
+            actions[verb](verbs)
     except ServiceError as error:
         return error
     return None

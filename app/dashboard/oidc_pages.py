@@ -9,11 +9,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.core.database import Database
+from app.core.dependencies import database_of, rates_of, settings_of, signer_of
 from app.core.errors import NotFound, RateLimited
-from app.core.rates import Rates
-from app.core.security import Signer
-from app.core.settings import Settings
 from app.dashboard.rendering import HEADERS, SameOrigin, base_url, error_page, fields, local_path, render
 from app.keys.principals import address
 from app.keys.routes import note_refusal, start_session
@@ -38,7 +35,7 @@ CHOICE_COOKIE = "dd_oidc_choice"
 @router.get(PATH)
 async def begin(request: Request, next: str = "/") -> Response:
     """Go to the provider."""
-    provider, signer, onward = _provider(request), _signer(request), local_path(next)
+    provider, signer, onward = _provider(request), signer_of(request), local_path(next)
     attempt = attempts.begin(onward)
     secrets = {
         "state": attempt.state(signer),
@@ -60,12 +57,12 @@ async def begin(request: Request, next: str = "/") -> Response:
 
 async def finish(request: Request) -> Response:
     """Come back from the provider, who may add parameters to the address that nobody here knows."""
-    provider, rates = _provider(request), _rates(request)
+    provider, rates = _provider(request), rates_of(request)
     onward = "/"
     try:
         rates.signing_in(address(request))
         attempt = attempts.resume(
-            _signer(request), request.cookies.get(ATTEMPT_COOKIE), request.query_params.get("state", "")
+            signer_of(request), request.cookies.get(ATTEMPT_COOKIE), request.query_params.get("state", "")
         )
         onward = attempt.onward
         await run_in_threadpool(_use_up, request, attempt)
@@ -92,7 +89,7 @@ async def choose(request: Request) -> Response:
     wanted = (await fields(request)).get("member", "")
     onward = "/"
     try:
-        choice = attempts.open_choice(_signer(request), request.cookies.get(CHOICE_COOKIE))
+        choice = attempts.open_choice(signer_of(request), request.cookies.get(CHOICE_COOKIE))
         onward = choice.onward
         key_id = await run_in_threadpool(_sign_in_as, request, choice, wanted)
     except Refused as refused:
@@ -108,7 +105,7 @@ async def _identify(request: Request, provider: Provider, attempt: Attempt) -> I
     Raises:
         Refused: they declined, or the provider does not say so in a way that can be trusted.
     """
-    said, signer = request.query_params, _signer(request)
+    said, signer = request.query_params, signer_of(request)
     if said.get("iss", provider.issuer) != provider.issuer:
         detail = "this answer is of another provider than that of this service; sign in again"
         raise Refused(Reason.STATE, detail)
@@ -138,19 +135,25 @@ def _declined(error: str) -> Refused:
 
 
 def _use_up(request: Request, attempt: Attempt) -> None:
-    with _database(request).write() as session:
+    with database_of(request).write() as session:
         attempts.use_up(session, attempt.id, attempt.until)
 
 
 def _members(request: Request, identity: Identity) -> Sequence[Found]:
-    with _database(request).read() as session:
-        return service.members_of(session, identity, _settings(request).oidc_contact)
+    with database_of(request).read() as session:
+        return service.members_of(session, identity, settings_of(request).oidc_contact)
 
 
 def _sign_in(request: Request, identity: Identity, chosen: Found) -> str:
-    with _database(request).write() as session:
+    with database_of(request).write() as session:
         return service.sign_in(
-            session, _signer(request), _settings(request), identity, chosen, address(request), request.state.request_id
+            session,
+            signer_of(request),
+            settings_of(request),
+            identity,
+            chosen,
+            address(request),
+            request.state.request_id,
         )
 
 
@@ -164,14 +167,14 @@ def _sign_in_as(request: Request, choice: Choice, wanted: str) -> str:
     if found is None:
         detail = "you can no longer sign in for this tenant; sign in again"
         raise Refused(Reason.NO_MEMBER, detail, who=choice.identity.who)
-    with _database(request).write() as session:
+    with database_of(request).write() as session:
         attempts.use_up(session, choice.id, choice.until)
     return _sign_in(request, choice.identity, found)
 
 
 def _choice_page(request: Request, identity: Identity, onward: str, found: Sequence[Found]) -> Response:
     response = render("oidc_choice.html", here="", principal=None, found=found)
-    sealed = attempts.seal_choice(_signer(request), attempts.choose(identity, onward))
+    sealed = attempts.seal_choice(signer_of(request), attempts.choose(identity, onward))
     response.set_cookie(
         CHOICE_COOKIE, sealed, max_age=attempts.LIFETIME_S, path=PATH, httponly=True,
         secure=request.url.scheme == "https", samesite="strict",
@@ -182,14 +185,14 @@ def _choice_page(request: Request, identity: Identity, onward: str, found: Seque
 
 def _signed_in(request: Request, key_id: str, onward: str) -> Response:
     response = render("oidc_done.html", here="", principal=None, onward=onward)
-    start_session(response, request, _signer(request), _settings(request), key_id)
+    start_session(response, request, signer_of(request), settings_of(request), key_id)
     _end_attempt(response)
     return response
 
 
 def _refuse(request: Request, refused: Refused, onward: str) -> Response:
     for tenant in dict.fromkeys(refused.tenants or (DEFAULT_TENANT,)):
-        note_refusal(request, _database(request), tenant, by="oidc", reason=str(refused.reason), **refused.who)
+        note_refusal(request, database_of(request), tenant, by="oidc", reason=str(refused.reason), **refused.who)
     response = _refusal_page(refused, onward)
     if refused.reason is not Reason.STATE:
         # Else a link that somebody was made to follow would end the sign-in that they are about to finish.
@@ -217,23 +220,3 @@ def _provider(request: Request) -> Provider:
     if provider is None:
         raise NotFound("this service has no login provider (DD_OIDC_ISSUER); sign in with an API key")
     return provider
-
-
-def _database(request: Request) -> Database:
-    found: Database = request.app.state.database
-    return found
-
-
-def _settings(request: Request) -> Settings:
-    found: Settings = request.app.state.settings
-    return found
-
-
-def _signer(request: Request) -> Signer:
-    found: Signer = request.app.state.signer
-    return found
-
-
-def _rates(request: Request) -> Rates:
-    found: Rates = request.app.state.rates
-    return found

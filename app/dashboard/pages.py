@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.artifacts.downloads import StoreDep
 from app.core.database import Database
-from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
+from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep, rates_of
 from app.core.errors import Forbidden, NotFound, RateLimited, ServiceError
 from app.core.paths import JobId
 from app.core.security import Principal, Scope
@@ -25,6 +25,7 @@ from app.dashboard import (
     gallery,
     list_pages,
     oidc_pages,
+    score_pages,
     snippets,
     static_files,
     study_pages,
@@ -50,12 +51,14 @@ from app.dashboard.rendering import (
 from app.dashboard.views import view
 from app.dashboard.visitors import PageJobs
 from app.jobs.schemas import CancelRequest, JobDocument, RetryRequest
-from app.jobs.service import JobService
+from app.jobs.specifications import as_declared
+from app.jobs.verbs import JobVerbs
 from app.keys.principals import OptionalPrincipal, address
 from app.keys.routes import note_refusal, start_session
 from app.keys.service import DEFAULT_TENANT, claimed, note_login
 from app.logs.service import LogReader
 from app.models.states import Kind
+from app.scores import repository as scores
 from app.system import repository as system
 from app.system.routes import WorkerId, want
 
@@ -67,6 +70,7 @@ router.include_router(list_pages.router)
 router.include_router(study_submit_pages.router)
 router.include_router(study_pages.router)
 router.include_router(compare_pages.router)
+router.include_router(score_pages.router)
 router.include_router(team_pages.router)
 router.include_router(webhook_pages.router)
 router.include_router(oidc_pages.router)
@@ -116,16 +120,19 @@ def job_page(
     """One job."""
     if jobs is None:
         return login_page(f"/jobs/{job_id}")
-    with jobs.read() as service:
+    with jobs.read() as lookup:
         try:
-            job = service.get(job_id)
+            job = lookup.get(job_id)
         except NotFound as error:
             return error_page(error, jobs.principal)
         if job.kind is Kind.INGEST:
             return RedirectResponse(f"/datasets/{job.dataset_id}", 303)
-        shown = view(job, of_jobs(service.session, jobs.principal, [job]).get(job.dataset_id))
-        found = content.of_job(service.session, jobs.principal.tenant_id, shown)
-        children = service.children(job_id, SHOWN_CHILDREN)
+        if job.kind is Kind.SCORE:
+            found_score = scores.of_job(lookup.session, job_id)
+            return RedirectResponse("/leaderboard" if found_score is None else f"/scores/{found_score.id}", 303)
+        shown = view(job, of_jobs(lookup.session, jobs.principal, [job]).get(job.dataset_id))
+        found = content.of_job(lookup.session, jobs.principal.tenant_id, shown)
+        children = lookup.children(job_id, SHOWN_CHILDREN)
     return render(
         "job.html",
         here="jobs",
@@ -139,8 +146,8 @@ def job_page(
         gallery=gallery.of_sheet(store, next(reversed(found.pictures), None)),
         lines=content.last_lines(LogReader(jobs.database, store, job_id)),
         audit=audit_views.of_job(store, job, found.downloads),
-        charts_of=[(comparison, bars(comparison)) for comparison in shown.comparisons],
-        specification=json.dumps(job.spec, indent=2, ensure_ascii=False),
+        charts_of=[(one, bars(one)) for one in shown.architectures],
+        specification=json.dumps(as_declared(job.spec), indent=2, ensure_ascii=False),
         departures=snippets.departures(job),
         commands=snippets.again(snippets.submission(job), base_url(request)),
         loading={"PyTorch": snippets.load(job), "Hugging Face datasets": snippets.load_datasets()},
@@ -158,7 +165,7 @@ def act(
         return login_page(f"/jobs/{job_id}")
     try:
         check_writer(jobs.principal, "jobs")
-        jobs.act(lambda service: _apply(service, job_id, verb))
+        jobs.act(lambda verbs: _apply(verbs, job_id, verb))
     except ServiceError as error:
         return error_page(error, jobs.principal, f"/jobs/{job_id}", "Back to the job")
     return RedirectResponse(f"/jobs/{job_id}", 303)
@@ -210,7 +217,7 @@ async def login(request: Request, database: DatabaseDep, settings: SettingsDep, 
     if found is None or found.key_id is None:
         await run_in_threadpool(_note_refusal, request, database, text)
         try:
-            request.app.state.rates.failed(address(request))
+            rates_of(request).failed(address(request))
         except RateLimited as limited:
             return login_page(onward, limited.detail)
         return login_page(onward, "This key is wrong, expired or revoked.")
@@ -232,13 +239,13 @@ def _note_refusal(request: Request, database: Database, text: str) -> None:
     note_refusal(request, database, tenant, by="key", reason="wrong, expired or revoked", key=named)
 
 
-def _apply(jobs: JobService, job_id: str, verb: Verb) -> JobDocument:
+def _apply(verbs: JobVerbs, job_id: str, verb: Verb) -> JobDocument:
     match verb:
         case "cancel" | "keep":
-            return jobs.cancel(job_id, CancelRequest(keep_result=verb == "keep", reason="dashboard"))
+            return verbs.cancel(job_id, CancelRequest(keep_result=verb == "keep", reason="dashboard"))
         case "pause":
-            return jobs.pause(job_id)
+            return verbs.pause(job_id)
         case "resume":
-            return jobs.resume(job_id)
+            return verbs.resume(job_id)
         case "retry":
-            return jobs.retry(job_id, RetryRequest())
+            return verbs.retry(job_id, RetryRequest())

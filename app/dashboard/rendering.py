@@ -96,7 +96,7 @@ def error_page(
     return render("error.html", error.status, here="", principal=principal, error=error, back=back, words=words)
 
 
-def same_origin(request: Request) -> None:
+async def same_origin(request: Request) -> None:
     """Refuse a form that another site's page has sent.
 
     Raises:

@@ -24,11 +24,11 @@ def get_report(job_id: JobId, jobs: JobsToRead, store: StoreDep) -> HTMLResponse
     It has accuracy beside the controls, curves, images and their real neighbours, specification and provenance.
     """
     tenant = jobs.principal.tenant_id
-    with jobs.read() as service:
-        job = service.get(job_id)
-        shown = view(job, of_jobs(service.session, jobs.principal, [job]).get(job.dataset_id))
+    with jobs.read() as lookup:
+        job = lookup.get(job_id)
+        shown = view(job, of_jobs(lookup.session, jobs.principal, [job]).get(job.dataset_id))
         job_report.check(shown)
-        found = content.of_job(service.session, tenant, shown)
-        drawn = job_report.curves(service.session, tenant, job_id)
+        found = content.of_job(lookup.session, tenant, shown)
+        drawn = job_report.curves(lookup.session, tenant, job_id)
     headers = {"Content-Disposition": f'attachment; filename="{job_id}.html"', "Cache-Control": "private, no-cache"}
     return HTMLResponse(job_report.html(store, shown, found, drawn), headers=headers)

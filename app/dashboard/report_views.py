@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ddcore.spec.ingest import DatasetReport, Duplicates
+from ddcore.spec.ingest import DatasetReport, Duplicates, SplitReport
 
 _MODES = {
     "1": "black and white",
@@ -26,6 +26,8 @@ _FITS = {
     "pad": "black bars were added",
     "stretch": "they were stretched",
 }
+_SPLITS = {"train": "Training", "test": "Scoring"}
+"""What a split is for, in the order of the columns."""
 _CHANNELS = {1: ("Grey",), 3: ("Red", "Green", "Blue")}
 _REPETITIONS = (
     ("within_classes", "near_within_classes", "Training images that equal another of their class"),
@@ -68,15 +70,21 @@ class ReportView:
     report: DatasetReport
 
     @property
+    def splits(self) -> Mapping[str, SplitReport]:
+        """Images of each split by what it is for, training first."""
+        known = self.report.splits
+        return {title: known[name] for name, title in _SPLITS.items() if name in known}
+
+    @property
     def classes(self) -> list[ClassRow]:
         """Each class with its images in every split."""
-        splits = self.report.splits.values()
+        splits = self.splits.values()
         return [ClassRow(name, [split.per_class.get(name, 0) for split in splits]) for name in self.report.classes]
 
     @property
     def pixels(self) -> list[tuple[str, str, int]]:
-        """Kinds of pixels as they are stored: name, meaning, images."""
-        return [(mode, _MODES.get(mode, ""), count) for mode, count in self.report.modes.items()]
+        """Kinds of pixels as they are stored, the most frequent first: name, meaning, images."""
+        return [(mode, _MODES.get(mode, ""), count) for mode, count in _most_frequent(self.report.modes)]
 
     @property
     def more_sizes(self) -> int:
@@ -106,7 +114,7 @@ class ReportView:
         counts = [
             ("images that cannot be decoded", len(self.report.unreadable)),
             ("images without a label", self.report.unlabelled),
-            *self.report.ignored.items(),
+            *_most_frequent(self.report.ignored),
         ]
         return [(kind, count) for kind, count in counts if count]
 
@@ -124,3 +132,8 @@ class ReportView:
         constant = self.report.constant_channels
         pairs = zip(names, self.report.mean, self.report.std, strict=True)
         return [Channel(name, mean, std, number in constant) for number, (name, mean, std) in enumerate(pairs)]
+
+
+def _most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The largest number first, equal ones by name."""
+    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))

@@ -101,6 +101,22 @@ def python(body: Mapping[str, Any]) -> str:
     )
 
 
+def score(base_url: str) -> dict[str, str]:
+    """Have a set that others made scored, from a shell and from Python.
+
+    Args:
+        base_url: where the service answers.
+    """
+    return {
+        "ddctl": f"DD_URL={base_url} ddctl score set.npz --dataset cifar10 --protocol dm",
+        "Python": (
+            "from ddclient import Client\n\n"
+            'score = Client().score("set.npz", "cifar10", {"evaluation": {"protocol": "dm"}})\n'
+            "print(score.results.accuracy)"
+        ),
+    }
+
+
 def load(job: JobDocument) -> str:
     """Fetch the bundle and train on it."""
     return (

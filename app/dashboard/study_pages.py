@@ -25,7 +25,7 @@ PAGE = 50
 Verb = Literal["pause", "resume", "cancel", "delete"]
 
 
-def page_studies(
+async def page_studies(
     principal: OptionalPrincipal, database: DatabaseDep, settings: SettingsDep
 ) -> StudyTransactions | None:
     """The studies that a page may show; ``None`` where nobody is logged in."""
@@ -89,8 +89,8 @@ def study_page(
         columns={name: one for name, one in COLUMNS.items() if name != "objective" or not shown.by_accuracy},
         sorted_by=lambda column: study_views.sorted_by(column, sort),
         next_sort=lambda column: study_views.next_sort(column, sort),
-        specification=json.dumps(study.spec, indent=2, ensure_ascii=False),
-        commands=snippets.study(study.spec, base_url(request)),
+        specification=json.dumps(shown.request, indent=2, ensure_ascii=False),
+        commands=snippets.study(shown.request, base_url(request)),
     )
 
 

@@ -19,8 +19,9 @@ from app.dashboard.rendering import SameOrigin, base_url, check_writer, error_pa
 from app.dashboard.study_form.draft import StudyDraft, from_form, from_request
 from app.dashboard.study_pages import PageStudies
 from app.dashboard.submit_pages import KEY_LIMIT, Told
+from app.datasets.repository import DatasetRepository
 from app.jobs import idempotency
-from app.jobs.service import JobService
+from app.keys.principals import Turn
 from app.studies import planning
 from app.studies.schemas import StudyValidation
 from app.studies.transactions import StudyTransactions
@@ -78,7 +79,7 @@ def form_page(
     return _page(request, studies, draft, _new_key())
 
 
-@router.post("/studies/new", dependencies=[SameOrigin])
+@router.post("/studies/new", dependencies=[SameOrigin, Turn])
 def send(request: Request, studies: PageStudies, sent: Sent) -> Response:
     """Begin the study that the form says; or show it again, with what is wrong with it and what it would cost."""
     if studies is None:
@@ -142,7 +143,7 @@ def _page(
         told = Told("Not begun", ["What was wrong is no longer so. Submit the form again."], "info")
     job, beside = draft.job_fields(judgement.faults), draft.study_fields(judgement.faults)
     with studies.read() as service:
-        own = JobService(service.session, studies.principal, studies.settings).names.sets.ready_names()
+        own = DatasetRepository(service.session, studies.principal).ready_names()
     return render(
         "study_submit.html",
         status,

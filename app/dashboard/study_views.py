@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.core.ordering import ordered_like
 from app.dashboard.job_list import Column
 from app.dashboard.rung_drawing import Course, Fate, Level, RungDrawing, draw_rungs
 from app.dashboard.wording import spread
 from app.models.states import STUDY_TERMINAL, TrialState
-from app.studies.schemas import RungDocument, RungScore, StudyDocument, TrialDocument
+from app.studies.schemas import RungDocument, RungScore, StudyDocument, StudyRequest, TrialDocument, in_order
+from ddcore.spec import JobSpec
 from ddcore.spec.ranges import write_values
 
 MINUTE_S = 60
@@ -97,6 +99,13 @@ class StudyView:
         return base
 
     @property
+    def request(self) -> dict[str, Any]:
+        """What was asked for, with its fields in the order in which they are declared."""
+        pattern = {**dict.fromkeys(StudyRequest.model_fields), "base": dict.fromkeys(JobSpec.model_fields)}
+        ordered: dict[str, Any] = ordered_like(self.study.spec, pattern)
+        return ordered
+
+    @property
     def dataset(self) -> str:
         """Name of the dataset."""
         return str(self.base.get("dataset", "?"))
@@ -104,7 +113,8 @@ class StudyView:
     @property
     def space(self) -> Sequence[tuple[str, str]]:
         """The space: path and values in one line."""
-        return [(path, write_values(values)) for path, values in self.study.spec["space"].items()]
+        space = self.study.spec["space"]
+        return [(path, write_values(space[path])) for path in in_order(space)]
 
     @property
     def searched(self) -> str:

@@ -21,9 +21,11 @@ from app.dashboard.job_form.presets import Search
 from app.dashboard.rendering import SameOrigin, base_url, check_writer, error_page, fields, login_page, render
 from app.dashboard.set_views import shape_words
 from app.dashboard.visitors import PageJobs
+from app.datasets.repository import DatasetRepository
 from app.jobs import idempotency
 from app.jobs.schemas import Envelope
 from app.jobs.transactions import JobTransactions
+from app.keys.principals import Turn
 from ddcore.spec import DATASETS, JobSpec
 from ddcore.spec.local_sets import names_in
 
@@ -87,7 +89,7 @@ def form_page(
     return _page(request, jobs, draft, new_key(), search=search, preset=preset)
 
 
-@router.post("/jobs/new", dependencies=[SameOrigin])
+@router.post("/jobs/new", dependencies=[SameOrigin, Turn])
 def send(request: Request, jobs: PageJobs, sent: Sent) -> Response:
     """Submit what the form says; or show it again, with what is wrong with it and what it would cost."""
     if jobs is None:
@@ -109,7 +111,7 @@ def send(request: Request, jobs: PageJobs, sent: Sent) -> Response:
         return _page(request, jobs, draft, key, Told(error.title, [error.detail]), error.status)
 
 
-@router.post("/jobs/{job_id}/rerun", dependencies=[SameOrigin])
+@router.post("/jobs/{job_id}/rerun", dependencies=[SameOrigin, Turn])
 def rerun(job_id: JobId, jobs: PageJobs, sent: Sent) -> Response:
     """Make the result of a job once more, and show the new job."""
     if jobs is None:
@@ -118,7 +120,7 @@ def rerun(job_id: JobId, jobs: PageJobs, sent: Sent) -> Response:
     digest = idempotency.request_digest(f"rerun {job_id}", {})
     try:
         check_writer(jobs.principal, "jobs")
-        made = jobs.create(lambda service: service.again(job_id), f"form-{key}", digest, job_id)
+        made = jobs.create(lambda reader: reader.again(job_id), f"form-{key}", digest, job_id)
     except ServiceError as error:
         return error_page(error, jobs.principal, f"/jobs/{job_id}", "Back to the job")
     return RedirectResponse(f"/jobs/{idempotency.identifier(made)}", 303)
@@ -142,7 +144,7 @@ def _submitted(jobs: JobTransactions, draft: Draft, key: str) -> str:
     body = draft.body
     parent = jobs.get(draft.clone).id if draft.clone else None
     digest = idempotency.request_digest(f"form {draft.clone}", body)
-    made = jobs.create(lambda service: service.read(body), f"form-{key}", digest, parent)
+    made = jobs.create(lambda reader: reader.read(body), f"form-{key}", digest, parent)
     return idempotency.identifier(made)
 
 
@@ -162,8 +164,8 @@ def _page(
     if submitted and judgement.faults.none and judgement.over is None:
         told = Told("Not submitted", ["What was wrong is no longer so. Submit the form again."], "info")
     form = draft.fields(judgement.faults, judgement.known)
-    with jobs.read() as service:
-        own = service.names.sets.ready_names()
+    with jobs.read() as lookup:
+        own = DatasetRepository(lookup.session, jobs.principal).ready_names()
     return render(
         "submit.html",
         status,

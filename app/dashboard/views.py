@@ -12,7 +12,7 @@ from app.dashboard.wording import duration, number
 from app.jobs.schemas import JobDocument, PhaseAhead
 from app.models.states import TERMINAL
 from ddcore.spec import DATASETS, METHODS
-from ddcore.spec.differences import differences, verdict, worst
+from ddcore.spec.differences import differences, scored_controls, verdict, worst
 from ddcore.spec.evaluation import BEST_CORESET
 from ddcore.spec.readings import LOSS, LOSS_TOTAL, PROBED, Reading, catalogue
 from ddcore.spec.results import ArchitectureScores, Lineage, Score
@@ -219,21 +219,21 @@ class JobView:
         return max(((self.job.finished_at or self.now) - self.job.started_at).total_seconds(), 0.0)
 
     @property
-    def comparisons(self) -> list[ArchitectureView]:
+    def architectures(self) -> list[ArchitectureView]:
         """Its scores, one entry for each architecture."""
         entries = self.job.results.by_architecture if self.job.results else ()
-        return [_comparison(entry, entry.accuracy) for entry in entries if entry.accuracy]
+        return [_architecture(entry, entry.accuracy) for entry in entries if entry.accuracy]
 
     @property
     def score(self) -> ArchitectureView | None:
         """Its score with the first architecture."""
-        return next(iter(self.comparisons), None)
+        return next(iter(self.architectures), None)
 
     @property
     def worst(self) -> ArchitectureView | None:
         """Its score with the architecture that learns least from it, where there are several."""
         found = worst(self.job.results) if self.job.results else None
-        return None if found is None or found.accuracy is None else _comparison(found, found.accuracy)
+        return None if found is None or found.accuracy is None else _architecture(found, found.accuracy)
 
     @property
     def classes_apart(self) -> bool:
@@ -314,8 +314,8 @@ def _phase(ahead: PhaseAhead, now: str | None) -> PhaseRow:
     return PhaseRow(PHASES[ahead.phase], begun if ahead.done or ahead.phase == now else "to come", left)
 
 
-def _comparison(entry: ArchitectureScores, accuracy: Score) -> ArchitectureView:
-    controls = [_named(name, found) for name, found in entry.controls.items() if found]
+def _architecture(entry: ArchitectureScores, accuracy: Score) -> ArchitectureView:
+    controls = [_named(name, found) for name, found in scored_controls(entry).items()]
     found = [
         Verdict(verdict(name, one), "up" if one.verdict == "above" else "down")
         for name, one in differences(entry).items()

@@ -11,7 +11,9 @@ from app.jobs.transactions import JobTransactions
 from app.keys.principals import OptionalPrincipal
 
 
-def page_jobs(principal: OptionalPrincipal, database: DatabaseDep, settings: SettingsDep) -> JobTransactions | None:
+async def page_jobs(
+    principal: OptionalPrincipal, database: DatabaseDep, settings: SettingsDep
+) -> JobTransactions | None:
     """The jobs that a page may show; ``None`` where nobody is logged in."""
     return None if principal is None else JobTransactions(principal, database, settings)
 

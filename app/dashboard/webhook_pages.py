@@ -29,7 +29,7 @@ LIST = "/team/webhooks"
 SHOWN = 50
 
 
-def _visitor(
+async def _visitor(
     principal: OptionalPrincipal, database: DatabaseDep, settings: SettingsDep, signer: SignerDep
 ) -> WebhookTransactions | None:
     return None if principal is None else WebhookTransactions(principal, database, settings, signer)

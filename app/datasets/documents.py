@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from app.datasets.found import Found
-from app.datasets.schemas import DatasetDocument, DatasetError, DatasetState, IngestDocument, UploadDocument
+from app.datasets.schemas import DatasetDocument, DatasetError, DatasetState, IngestDocument
 from app.models.datasets import Dataset
 from app.models.jobs import Job
 from app.models.states import State
+from app.uploads.schemas import UploadDocument
 from ddcore.spec import DATASETS, DatasetFacts
 from ddcore.spec.ingest import IngestOptions
 from ddcore.spec.local_sets import facts_of, names_in

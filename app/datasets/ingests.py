@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -14,9 +14,11 @@ from app.core.settings import Settings
 from app.core.storage import Blob
 from app.datasets import repository
 from app.datasets.documents import as_json
-from app.datasets.quota import quota_of
-from app.models.datasets import Dataset, DatasetFile
+from app.models.datasets import Dataset, DatasetFile, DatasetPart
 from app.models.keys import Tenant
+from app.uploads import repository as uploads
+from app.uploads.quota import bytes_stored, quota_of
+from app.uploads.repository import StoredFile
 from ddcore.spec.ingest import DatasetReport
 
 
@@ -25,15 +27,11 @@ class StoredUpload:
     """An upload that is complete.
 
     Attributes:
-        file: its name.
-        sha256: its digest, where it is known.
-        parts: its pieces in the store, in their order.
+        content: its file.
         room: bytes that the set made of it may have.
     """
 
-    file: str
-    sha256: str | None
-    parts: Sequence[Blob]
+    content: StoredFile
     room: int
 
 
@@ -55,8 +53,8 @@ def upload_of(session: Session, settings: Settings, dataset_id: str) -> StoredUp
     dataset = _living(session, dataset_id)
     if dataset is None:
         return None
-    parts = [Blob(part.sha256, part.size) for part in repository.parts_of(session, dataset_id)]
-    return StoredUpload(dataset.file, dataset.sha256, parts, _room(session, settings, dataset.tenant_id))
+    content = uploads.stored(session, dataset, DatasetPart)
+    return StoredUpload(content, _room(session, settings, dataset.tenant_id))
 
 
 def files_of(session: Session, dataset_id: str) -> StoredFiles | None:
@@ -90,7 +88,7 @@ def complete(
     for name, blob in files.items():
         keep(session, blob.sha256, blob.size)
         session.add(DatasetFile(dataset_id=dataset_id, name=name, sha256=blob.sha256, size=blob.size))
-    repository.drop_parts(session, dataset_id)
+    uploads.drop_parts(session, DatasetPart, dataset_id)
     dataset.version = (newest or 0) + 1
     dataset.content_id = report.id
     dataset.report = report.model_dump(mode="json")
@@ -103,7 +101,7 @@ def complete(
 
 def expire_uploads(session: Session, keep_s: float) -> int:
     """Delete sets whose upload stayed incomplete, or was not taken in, for ``keep_s`` seconds; how many."""
-    found = repository.stale(session, keep_s)
+    found = uploads.stale(session, Dataset, keep_s)
     for dataset_id in found:
         repository.bury(session, dataset_id)
     return len(found)
@@ -118,7 +116,4 @@ def _living(session: Session, dataset_id: str, *, lock: bool = False) -> Dataset
 def _room(session: Session, settings: Settings, tenant_id: str) -> int:
     tenant = session.execute(select(Tenant).where(Tenant.id == tenant_id)).scalar_one()
     # The upload goes when the set is there, so it does not count twice.
-    stored = select(func.coalesce(func.sum(Dataset.stored), 0)).where(
-        Dataset.tenant_id == tenant_id, Dataset.deleted_at.is_(None)
-    )
-    return max(0, quota_of(tenant, settings) - int(session.execute(stored).scalar_one()))
+    return max(0, quota_of(tenant, settings) - bytes_stored(session, tenant_id))

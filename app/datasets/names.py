@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from app.core.errors import Invalid
+from app.core.security import Principal
+from app.core.settings import Settings
 from app.datasets import found
 from app.datasets.documents import facts, reference, state_of
 from app.datasets.found import Found
@@ -29,9 +33,16 @@ class Names:
 
     sets: DatasetRepository
     data_root: Path
+    backbones: Path
+    """Folder of the weights that a job can name."""
     _own: dict[str, Dataset | None] = field(default_factory=dict, init=False, repr=False)
     _found: dict[str, Found] = field(default_factory=dict, init=False, repr=False)
     """What was asked for already: a submission is checked against its set, and then looks it up."""
+
+    @classmethod
+    def of(cls, session: Session, principal: Principal, settings: Settings) -> Names:
+        """Those of a principal's jobs, by the folders of the settings."""
+        return cls(DatasetRepository(session, principal), settings.data_root, settings.backbones_dir)
 
     def own(self, name: str) -> Dataset | None:
         """The user's own set of a name, ready to be distilled."""
@@ -104,7 +115,7 @@ class Names:
         return Problem("/dataset", "unknown_dataset", detail)
 
     def _why_not(self, announced: Dataset) -> str:
-        job = self.sets.ingests([announced]).get(announced.job_id or "")
+        job = self.sets.jobs([announced]).get(announced.job_id or "")
         state = state_of(announced, job)
         if state is DatasetState.FAILED and job is not None and job.error is not None:
             return f"{announced.name} could not be taken in: {job.error['message']}"

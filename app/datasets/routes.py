@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from app.artifacts.downloads import FOREVER, ConditionsDep, Download, StoreDep, answers, serve
 from app.core.dependencies import SignerDep
@@ -26,8 +26,8 @@ from app.core.problems import responses
 from app.core.storage import Blob
 from app.datasets.schemas import DatasetDocument, DatasetState, IngestRequest, NewDataset
 from app.datasets.transactions import DatasetsToRead, DatasetsToWrite
-from app.datasets.uploads import Receiver, digest_of, span_of
 from app.keys.principals import ArtifactReader
+from app.uploads.receiving import BODY, ContentRange, Receiver, ReprDigest, digest_of, span_of
 from ddcore.spec.ingest import DatasetReport
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -37,8 +37,6 @@ UPLOAD: dict[int | str, dict[str, Any]] = {
     200: {"model": DatasetDocument, "description": "The bytes were taken, and more are missing."},
     **responses(InvalidParameter, NotFound, UploadConflict, DatasetTooLarge, NoSpace, Unavailable),
 }
-BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {
-    "type": "string", "format": "binary"}}}}}  # fmt: skip
 
 
 @router.get("", responses=responses(InvalidCursor))
@@ -80,12 +78,8 @@ async def put_content(
     response: Response,
     sets: DatasetsToWrite,
     store: StoreDep,
-    content_range: Annotated[
-        str | None, Header(description="`bytes 0-999/5000`: what of the file is sent. Without it: all of it.")
-    ] = None,
-    repr_digest: Annotated[
-        str | None, Header(description="`sha-256=:…:` of the whole file (RFC 9530); checked before it is taken in.")
-    ] = None,
+    content_range: ContentRange = None,
+    repr_digest: ReprDigest = None,
 ) -> DatasetDocument:
     """Send the file, or the part of it that comes next.
 

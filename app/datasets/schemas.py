@@ -9,14 +9,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StringConstraints, field_validator
 
 from app.core.closed import Closed
+from app.uploads.schemas import Announcement, UploadDocument
 from ddcore.spec.ingest import IngestOptions
 
 # Spelled out, as \w is any script's letters here but ASCII alone to most readers of a JSON schema.
 _LETTERS = r"\p{L}\p{M}\p{Nd}_"
 SetName = Annotated[str, StringConstraints(pattern=rf"^[{_LETTERS}][{_LETTERS}.-]{{0,99}}$")]
-LONGEST_FILE = 255
-"""Bytes of a file's name, as file systems have it."""
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class DatasetState(StrEnum):
@@ -40,18 +38,10 @@ class DatasetState(StrEnum):
     """It lies in the data root, and no job can use it; ``error`` says why."""
 
 
-class NewDataset(Closed):
+class NewDataset(Announcement):
     """The announcement of an upload."""
 
     name: SetName = Field(description="What jobs call it: letters, digits and . _ -; a known name gets a new version.")
-    file: str = Field(
-        min_length=1,
-        max_length=255,
-        description="Name of the file that will be sent. Its ending matters where the content does not tell.",
-        examples=["photos.zip", "train.parquet"],
-    )
-    size: int | None = Field(None, ge=1, description="Bytes of the file, where they are known.")
-    sha256: Sha256 | None = Field(None, description="Digest of the file, where it is known.")
     options: IngestOptions = Field(IngestOptions(), description="How the images are taken in.")
 
     @field_validator("name")
@@ -61,29 +51,11 @@ class NewDataset(Closed):
             raise ValueError("names that begin with ds_ or set_ are identities; choose another")
         return name
 
-    @field_validator("file")
-    @classmethod
-    def _no_path(cls, name: str) -> str:
-        if "/" in name or "\0" in name or name in (".", ".."):
-            raise ValueError("give the name of the file alone, without folders")
-        if len(name.encode()) > LONGEST_FILE or not name.isprintable():
-            raise ValueError(f"the name of a file is text of at most {LONGEST_FILE} bytes; rename it")
-        return name
-
 
 class IngestRequest(Closed):
     """How to take an upload in once more."""
 
     options: IngestOptions = Field(IngestOptions(), description="How the images are taken in.")
-
-
-class UploadDocument(BaseModel):
-    """What has come of the bytes of a set."""
-
-    file: str
-    size: int | None = Field(description="Bytes in all, where known.")
-    received: int = Field(description="Bytes that are stored; an upload that was cut goes on here.")
-    kept: bool = Field(description="Whether they can be taken in once more.")
 
 
 class IngestDocument(BaseModel):

@@ -1,8 +1,8 @@
 """Alerts: what a user should hear of without watching, once for each rule and job or study.
 
 An alert is an event ``job.alert`` whose data name the ``rule`` and the numbers that it was decided by. That a job has
-ended is an event already, and is listed as the rule ``finished``. An alert about a study is an event of one of its
-jobs, and its data name the study.
+ended is an event already, and is listed as the rule ``finished``, but for cancelled jobs of a study. An alert about a
+study is an event of one of its jobs, and its data name the study.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, cast, get_args
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, exists, not_, or_, select
 from sqlalchemy.orm import Session
 
 from app.events import repository
 from app.events.names import ALERT, STATE_CHANGED, Rule
 from app.events.repository import Level
 from app.models.events import Event
-from app.models.states import TERMINAL
+from app.models.jobs import Job
+from app.models.states import TERMINAL, State
 
 Listed = Literal[Rule, "finished"]
 """What :func:`since` lists."""
@@ -54,7 +55,10 @@ def record(
 def since(session: Session, tenant: str, moment: datetime, rules: Sequence[str], limit: int) -> Sequence[Event]:
     """The last ``limit`` alerts of a tenant recorded at ``moment`` or later, of some rules, in order of time."""
     named = and_(Event.type == ALERT, Event.data["rule"].as_string().in_(rules))
-    ended = and_(Event.type == STATE_CHANGED, Event.data["to"].as_string().in_(sorted(TERMINAL)))
+    to = Event.data["to"].as_string()
+    # A study cancels nearly all of its jobs; what has come of them is told once, by its own alert.
+    of_study = exists().where(Job.id == Event.job_id, Job.study_id.is_not(None))
+    ended = and_(Event.type == STATE_CHANGED, to.in_(sorted(TERMINAL)), not_(and_(to == State.CANCELLED, of_study)))
     wanted = or_(named, ended) if FINISHED in rules else named
     statement = select(Event).where(Event.tenant_id == tenant, Event.at >= moment, wanted)
     newest_first = statement.order_by(Event.at.desc(), Event.id.desc()).limit(limit)

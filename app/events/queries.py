@@ -68,6 +68,26 @@ def since(session: Session, tenant: str, moment: datetime, limit: int) -> Sequen
     return session.execute(newest_first).scalars().all()[::-1]
 
 
+def moments(session: Session, tenant: str, moment: datetime, limit: int) -> dict[str, datetime]:
+    """Identifiers of the same events, and when each was recorded, newest first."""
+    statement = select(Event.id, Event.at).where(Event.tenant_id == tenant, Event.at >= moment)
+    return {
+        row.id: row.at for row in session.execute(statement.order_by(Event.at.desc(), Event.id.desc()).limit(limit))
+    }
+
+
+def unseen(session: Session, tenant: str, moment: datetime, seen: Collection[str], limit: int) -> Sequence[Event]:
+    """Those of the same events that are not among ``seen``, in order of time.
+
+    The others are not loaded: a tenant that is busy has hundreds of them, all of them known.
+    """
+    new = [id for id in moments(session, tenant, moment, limit) if id not in seen]
+    if not new:
+        return ()
+    statement = select(Event).where(Event.tenant_id == tenant, Event.id.in_(new))
+    return session.execute(statement.order_by(Event.at, Event.id)).scalars().all()
+
+
 def recorded_at(session: Session, tenant: str, event_id: str) -> datetime | None:
     """When a tenant's event was recorded, or ``None`` where it has no such event."""
     mine = (Event.id == event_id, Event.tenant_id == tenant)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Header, Query, Request
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.core.dependencies import DatabaseDep
 from app.core.errors import InvalidParameter, NotFound, RateLimited
 from app.core.problems import responses
 from app.events import queries
 from app.events.schemas import EventPage, Level, document
+from app.events.sse import RESPONSE, EventStream
 from app.events.stream import Start, Tailer
 from app.keys.ownership import OwnJob
 from app.keys.principals import JobReader, StreamPlace
@@ -35,7 +34,7 @@ async def get_tailer(request: Request) -> Tailer:
 TailerDep = Annotated[Tailer, Depends(get_tailer)]
 
 
-def after_seq(header: LastEventId = None, query: LastEventIdQuery = None) -> int:
+async def after_seq(header: LastEventId = None, query: LastEventIdQuery = None) -> int:
     """Number of the last event that the client has; 0 for none.
 
     Raises:
@@ -87,9 +86,10 @@ def list_events(
 
 @router.get(
     "/jobs/{job_id}/events:stream",
-    response_class=EventSourceResponse,
+    status_code=200,
+    response_class=EventStream,
     dependencies=[StreamPlace],
-    responses=responses(InvalidParameter, NotFound, RateLimited),
+    responses={**RESPONSE, **responses(InvalidParameter, NotFound, RateLimited)},
 )
 async def stream_job_events(
     job_id: OwnJob,
@@ -99,21 +99,20 @@ async def stream_job_events(
     progress: Annotated[
         bool, Query(description="Also send a message `progress`, without `id`, when the job document has changed.")
     ] = False,
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """Follow a job: every event since `Last-Event-ID`, then new ones, then one message `end` once the job has ended."""
-    async for message in tailer.job(principal.tenant_id, job_id, after, progress=progress):
-        yield message
+    return EventStream(tailer.job(principal.tenant_id, job_id, after, progress=progress))
 
 
 @router.get(
     "/events:stream",
-    response_class=EventSourceResponse,
+    status_code=200,
+    response_class=EventStream,
     dependencies=[StreamPlace],
-    responses=responses(RateLimited),
+    responses={**RESPONSE, **responses(RateLimited)},
 )
 async def stream_events(
     principal: JobReader, tailer: TailerDep, start: Annotated[Start, Depends(stream_start)]
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """Follow all jobs: new events as they come; one may come twice around a reconnection, which its `id` tells."""
-    async for message in tailer.tenant(principal.tenant_id, start):
-        yield message
+    return EventStream(tailer.tenant(principal.tenant_id, start))

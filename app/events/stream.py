@@ -9,14 +9,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, MutableMapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
-from fastapi.sse import ServerSentEvent
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -25,6 +33,7 @@ from app.core.ids import made_at
 from app.events import queries
 from app.events.repository import PROGRESS
 from app.events.schemas import document
+from app.events.sse import Batch, Item
 from app.models.events import Event
 from app.models.states import TERMINAL
 
@@ -36,21 +45,10 @@ REPLAY = 1000
 LIVE = 10_000
 OVERLAP = timedelta(seconds=10)
 """An event may be recorded this long before its transaction becomes visible."""
-RETRY_MS = 1000
-"""How long a browser waits before it connects again."""
+PING_S = 15.0
+"""Silence after which something is sent all the same, lest a proxy ends the connection."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Item:
-    """One message for clients: an event, or a remark that is not kept (``progress``, ``end``)."""
-
-    kind: str
-    data: str
-    seq: int = 0
-    id: str = ""
-    droppable: bool = False
 
 
 class Client:
@@ -89,22 +87,29 @@ class Client:
         self._progress = None
         self._ready.set()
 
-    async def items(self) -> AsyncIterator[Item]:
-        """What was offered, until the client is closed or an item of the kind ``end`` has come."""
-        while True:
-            await self._ready.wait()
-            if self._items:
-                item = self._items.popleft()
-                yield item
-                if item.kind == "end":
-                    return
-            elif self._progress is not None:
-                item, self._progress = self._progress, None
-                yield item
-            elif self.closed:
-                return
-            else:
-                self._ready.clear()
+    async def batches(self, ping_s: float = PING_S) -> AsyncIterator[Batch]:
+        """What was offered, all that waits at a time, until the client is closed or an item ``end`` has come.
+
+        Args:
+            ping_s: seconds without an item after which an empty batch comes.
+        """
+        ended = False
+        while not ended:
+            try:
+                async with asyncio.timeout(ping_s):
+                    await self._ready.wait()
+            except TimeoutError:
+                yield ()
+                continue
+            self._ready.clear()
+            batch = list(self._items)
+            self._items.clear()
+            ended = self.closed or any(item.kind == "end" for item in batch)
+            if self._progress is not None and not ended:
+                batch.append(self._progress)
+            self._progress = None
+            if batch:
+                yield batch
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ class Tailer:
 
     async def job(
         self, tenant: str, job_id: str, after_seq: int, *, progress: bool = False
-    ) -> AsyncGenerator[ServerSentEvent, None]:
+    ) -> AsyncGenerator[Batch, None]:
         """A job's events after ``after_seq``, then new ones, until the job has ended.
 
         Args:
@@ -178,18 +183,18 @@ class Tailer:
             progress: also say, unkept, how the job stands: as soon as it is followed, since a client may have read
                 it just before, and whenever anything about it has changed.
         """
-        yield ServerSentEvent(retry=RETRY_MS)
         client = Client()
         await self._join_job(job_id, client)
+
+        def wanted(item: Item) -> bool:
+            return item.seq > after_seq if item.kind == "event" else progress or item.kind == "end"
+
         try:
-            async for event in self._backlog(tenant, job_id, after_seq):
-                after_seq = event.seq
-                yield _message(_item(event))
-            async for item in client.items():
-                if item.kind == "event" and item.seq <= after_seq:
-                    continue
-                if item.kind != "progress" or progress:
-                    yield _message(item)
+            async for page in self._backlog(tenant, job_id, after_seq):
+                after_seq = page[-1].seq
+                yield page
+            async for batch in _only(wanted, client.batches()):
+                yield batch
         finally:
             self._leave(self._jobs, job_id, client)
 
@@ -210,21 +215,20 @@ class Tailer:
             recent = queries.since(session, tenant, moment - OVERLAP, LIVE)
         return Start(moment, frozenset(event.id for event in recent))
 
-    async def tenant(self, tenant: str, start: Start) -> AsyncGenerator[ServerSentEvent, None]:
+    async def tenant(self, tenant: str, start: Start) -> AsyncGenerator[Batch, None]:
         """New events of all of a tenant's jobs, from ``start`` on.
 
         Events of different jobs have no common order, so one may come twice after a reconnection; its ``id`` tells.
         """
-        yield ServerSentEvent(retry=RETRY_MS)
-        client, known = Client(), set(start.known)
+        client = Client()
         await self._join_tenant(tenant, client)
         try:
-            for event in await asyncio.to_thread(self._since, tenant, start):
-                known.add(event.id)
-                yield _message(_item(event), event.id)
-            async for item in client.items():
-                if item.id not in known:
-                    yield _message(item, item.id)
+            before = await asyncio.to_thread(self._since, tenant, start)
+            known = start.known.union(item.id for item in before)
+            if before:
+                yield before
+            async for batch in _only(lambda item: item.id not in known, client.batches()):
+                yield batch
         finally:
             self._leave(self._tenants, tenant, client)
 
@@ -272,7 +276,7 @@ class Tailer:
 
     async def _look(self) -> None:
         jobs = {job_id: followed.cursor for job_id, followed in self._jobs.items()}
-        tenants = {tenant: followed.moment for tenant, followed in self._tenants.items()}
+        tenants = {tenant: (followed.moment, followed.seen) for tenant, followed in self._tenants.items()}
         try:
             news = await asyncio.to_thread(self._read, jobs, tenants)
         except (DBAPIError, PoolTimeoutError) as error:
@@ -289,7 +293,7 @@ class Tailer:
                 continue
             for event in news.events.get(job_id, ()):
                 followed.cursor = event.seq
-                _offer(followed.clients, _item(event))
+                _offer(followed.clients, _of_job(event))
             state = news.states.get(job_id)
             if state is not None:
                 # All up to there was read; the newest of it may have been removed since.
@@ -310,39 +314,36 @@ class Tailer:
                 if event.id not in followed.seen:
                     followed.seen[event.id] = event.at
                     followed.moment = max(followed.moment, event.at)
-                    _offer(followed.clients, _item(event))
+                    _offer(followed.clients, _of_tenant(event))
             horizon = followed.moment - OVERLAP
             followed.seen = {key: at for key, at in followed.seen.items() if at >= horizon}
 
-    async def _backlog(self, tenant: str, job_id: str, after_seq: int) -> AsyncIterator[Event]:
-        while True:
-            page = await asyncio.to_thread(self._page, tenant, job_id, after_seq)
-            for event in page:
-                after_seq = event.seq
-                yield event
-            if len(page) < PAGE:
-                return
+    async def _backlog(self, tenant: str, job_id: str, after_seq: int) -> AsyncIterator[Batch]:
+        page: Batch = await asyncio.to_thread(self._page, tenant, job_id, after_seq)
+        while page:
+            yield page
+            page = await asyncio.to_thread(self._page, tenant, job_id, page[-1].seq) if len(page) == PAGE else ()
 
-    def _page(self, tenant: str, job_id: str, after_seq: int) -> Sequence[Event]:
+    def _page(self, tenant: str, job_id: str, after_seq: int) -> Batch:
         with self._database.read() as session:
-            return queries.of_job(session, tenant, job_id, after_seq=after_seq, limit=PAGE)
+            found = queries.of_job(session, tenant, job_id, after_seq=after_seq, limit=PAGE)
+        return [_of_job(event) for event in found]
 
-    def _since(self, tenant: str, start: Start) -> Sequence[Event]:
+    def _since(self, tenant: str, start: Start) -> Batch:
         with self._database.read() as session:
             events = queries.since(session, tenant, start.moment - OVERLAP, REPLAY)
-        return [event for event in events if event.id not in start.known]
+        return [_of_tenant(event) for event in events if event.id not in start.known]
 
     def _present(self, tenant: str) -> _FollowedTenant:
         with self._database.read() as session:
             moment = now(session)
-            recent = queries.since(session, tenant, moment - OVERLAP, LIVE)
-        return _FollowedTenant(moment, {event.id: event.at for event in recent})
+            return _FollowedTenant(moment, queries.moments(session, tenant, moment - OVERLAP, LIVE))
 
     def _read_states(self, job_ids: Sequence[str]) -> dict[str, queries.JobState]:
         with self._database.read() as session:
             return queries.states(session, job_ids)
 
-    def _read(self, jobs: dict[str, int], tenants: dict[str, datetime]) -> _News:
+    def _read(self, jobs: Mapping[str, int], tenants: Mapping[str, tuple[datetime, Collection[str]]]) -> _News:
         with self._database.read() as session:
             states = queries.states(session, list(jobs)) if jobs else {}
             events = {
@@ -351,9 +352,18 @@ class Tailer:
                 if state.event_seq > jobs[job_id]
             }
             of_tenants = {
-                tenant: queries.since(session, tenant, moment - OVERLAP, LIVE) for tenant, moment in tenants.items()
+                tenant: queries.unseen(session, tenant, moment - OVERLAP, seen, LIVE)
+                for tenant, (moment, seen) in tenants.items()
             }
         return _News(states, events, of_tenants)
+
+
+async def _only(wanted: Callable[[Item], bool], batches: AsyncIterator[Batch]) -> AsyncIterator[Batch]:
+    """Batches without what is not wanted; one that was empty before stays one."""
+    async for batch in batches:
+        left = [item for item in batch if wanted(item)]
+        if left or not batch:
+            yield left
 
 
 def _offer(clients: Iterable[Client], item: Item) -> None:
@@ -361,16 +371,17 @@ def _offer(clients: Iterable[Client], item: Item) -> None:
         client.offer(item)
 
 
-def _item(event: Event) -> Item:
-    text = document(event).model_dump_json()
-    return Item("event", text, event.seq, event.id, droppable=event.type == PROGRESS)
+def _of_job(event: Event) -> Item:
+    return _item(event, str(event.seq))
+
+
+def _of_tenant(event: Event) -> Item:
+    return _item(event, event.id)
+
+
+def _item(event: Event, id: str) -> Item:
+    return Item("event", document(event).model_dump_json(), event.seq, id, droppable=event.type == PROGRESS)
 
 
 def _changed(state: queries.JobState) -> Item:
     return Item("progress", json.dumps({"job_id": state.id, "status": state.status, "version": state.version}))
-
-
-def _message(item: Item, id: str | None = None) -> ServerSentEvent:
-    if item.kind == "event":
-        return ServerSentEvent(raw_data=item.data, id=id or str(item.seq))
-    return ServerSentEvent(raw_data=item.data, event=item.kind)

@@ -11,7 +11,7 @@ from typing import Any
 from app.events.names import ALERT, RULES, STATE_CHANGED
 from app.models.states import Kind, State
 
-_SUBJECTS = {Kind.DISTILLATION: "job", Kind.INGEST: "ingest"}
+_SUBJECTS = {Kind.DISTILLATION: "job", Kind.INGEST: "ingest", Kind.SCORE: "score"}
 _BESIDE_STATES = {"job.created": "created", "attempt.lost": "attempt_lost", "job.warning": "warning"}
 TEST = "webhook.test"
 """Told on request alone, whatever is subscribed to."""

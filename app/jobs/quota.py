@@ -88,6 +88,11 @@ def work_bound(tenant: Tenant, settings: Settings) -> float | None:
     return tenant.max_work_hours or settings.max_work_hours or None
 
 
+def work_of(session: Session, principal: Principal, settings: Settings) -> Work:
+    """The work that the tenant of a principal has unfinished, and may have."""
+    return Work.of(session, keys.tenant(session, principal), settings)
+
+
 def check(session: Session, principal: Principal, settings: Settings, asked: Asked) -> None:
     """Refuse what is more than the tenant may have; locked, its quota is counted by one transaction at a time.
 

@@ -84,21 +84,20 @@ def submit(
     key: IdempotencyHeader = None,
 ) -> Response:
     """Submit a job."""
-    return _create(jobs, key, "submit", body, lambda service: service.read(body))
+    return _create(jobs, key, "submit", body, lambda reader: reader.read(body))
 
 
 @router.post(":validate", response_model=Validation, responses=responses(Invalid, QuotaExceeded), dependencies=[Turn])
 def validate(body: Submitted, jobs: JobsToRead) -> Validation:
     """Check a submission, and say what it would do and cost; nothing is queued."""
-    with jobs.read() as service:
-        return service.validate(service.read(body))
+    return jobs.validate(body)
 
 
 @router.get("", response_model=Page[JobDocument], responses=responses(InvalidParameter, InvalidCursor))
 def list_jobs(
     jobs: JobsToRead,
     signer: SignerDep,
-    kind: Annotated[Kind, Query(description="Jobs that distil, or those that take users' own sets in.")] = (
+    kind: Annotated[Kind, Query(description="Jobs that distil, take users' own sets in, or score others' sets.")] = (
         Kind.DISTILLATION
     ),
     status: Annotated[str | None, Query(description="One or more states, separated by commas.")] = None,
@@ -137,8 +136,8 @@ def list_jobs(
         created_before=created_before,
     )
     cursors = Cursors(signer, {**vars(filters), "sort": str(by), "tenant": jobs.principal.tenant_id})
-    with jobs.read() as service:
-        return service.page(filters, by, cursors, cursor, limit)
+    with jobs.read() as lookup:
+        return lookup.page(filters, by, cursors, cursor, limit)
 
 
 @router.get(
@@ -161,8 +160,8 @@ async def get_job(
 @router.get("/{job_id}/checkpoints", responses=responses(NotFound))
 def list_checkpoints(job_id: JobId, jobs: JobsToRead) -> Page[CheckpointDocument]:
     """List the saved states of a job, newest first: what it goes on from when it is resumed, retried or extended."""
-    with jobs.read() as service:
-        return Page[CheckpointDocument](data=service.checkpoints(job_id))
+    with jobs.read() as lookup:
+        return Page[CheckpointDocument](data=lookup.checkpoints(job_id))
 
 
 @router.patch(
@@ -182,16 +181,16 @@ def amend(
             "this service changes a job only if `If-Match` names its ETag (DD_REQUIRE_IF_MATCH), so that nobody undoes "
             "what another has just changed; read it, and send the ETag"
         )
-    with jobs.write() as service:
-        document = service.amend(job_id, body, _version(if_match))
+    with jobs.write() as verbs:
+        document = verbs.amend(job_id, body, _version(if_match))
     return answer(document)
 
 
 @router.delete("/{job_id:identifier}", status_code=204, responses=responses(NotFound, IllegalTransition))
 def delete(job_id: JobId, jobs: JobsToWrite) -> None:
     """Delete a job that has ended, with its files."""
-    with jobs.write() as service:
-        service.delete(job_id)
+    with jobs.write() as verbs:
+        verbs.delete(job_id)
 
 
 @router.post(
@@ -206,20 +205,20 @@ def cancel(
     body: CancelRequest | None = None,
 ) -> Response:
     """Cancel a job, keeping the images made so far if asked to. 202 while its worker still has to stop."""
-    document = jobs.act(lambda service: service.cancel(job_id, body or CancelRequest()))
+    document = jobs.act(lambda verbs: verbs.cancel(job_id, body or CancelRequest()))
     return answer(document, 200 if document.status is State.CANCELLED else 202)
 
 
 @router.post("/{job_id}:pause", status_code=202, response_model=JobDocument, responses=REFUSALS)
 def pause(job_id: JobId, jobs: JobsToWrite) -> Response:
     """Pause a job: it saves its state and frees its worker."""
-    return answer(jobs.act(lambda service: service.pause(job_id)), 202)
+    return answer(jobs.act(lambda verbs: verbs.pause(job_id)), 202)
 
 
 @router.post("/{job_id}:resume", status_code=202, response_model=JobDocument, responses=REFUSALS)
 def resume(job_id: JobId, jobs: JobsToWrite) -> Response:
     """Resume a paused job from its checkpoint."""
-    return answer(jobs.act(lambda service: service.resume(job_id)), 202)
+    return answer(jobs.act(lambda verbs: verbs.resume(job_id)), 202)
 
 
 @router.post(
@@ -230,7 +229,7 @@ def resume(job_id: JobId, jobs: JobsToWrite) -> Response:
 )
 def retry(job_id: JobId, jobs: JobsToWrite, body: RetryRequest | None = None) -> Response:
     """Try a failed or expired job again, from its last good checkpoint unless told otherwise."""
-    return answer(jobs.act(lambda service: service.retry(job_id, body or RetryRequest())), 202)
+    return answer(jobs.act(lambda verbs: verbs.retry(job_id, body or RetryRequest())), 202)
 
 
 @router.post(
@@ -249,7 +248,7 @@ def clone(
     """Submit a copy of a job, with changes."""
     overrides = body.overrides if body else {}
     return _create(
-        jobs, key, f"clone {job_id}", overrides, lambda service: service.copy(job_id, overrides), parent_id=job_id
+        jobs, key, f"clone {job_id}", overrides, lambda reader: reader.copy(job_id, overrides), parent_id=job_id
     )
 
 
@@ -262,7 +261,7 @@ def clone(
 )
 def rerun(job_id: JobId, jobs: JobsToWrite, key: IdempotencyHeader = None) -> Response:
     """Make the result of an ended job once more, as a new job with the same specification, seed, set and limits."""
-    return _create(jobs, key, f"rerun {job_id}", {}, lambda service: service.again(job_id), parent_id=job_id)
+    return _create(jobs, key, f"rerun {job_id}", {}, lambda reader: reader.again(job_id), parent_id=job_id)
 
 
 @router.post(
@@ -275,7 +274,7 @@ def rerun(job_id: JobId, jobs: JobsToWrite, key: IdempotencyHeader = None) -> Re
 def extend(job_id: JobId, jobs: JobsToWrite, body: ExtendRequest, key: IdempotencyHeader = None) -> Response:
     """Submit a job that goes on where a finished one has ended, by so many more steps."""
     return _create(
-        jobs, key, f"extend {job_id}", body.model_dump(), lambda service: service.longer(job_id, body), parent_id=job_id
+        jobs, key, f"extend {job_id}", body.model_dump(), lambda reader: reader.longer(job_id, body), parent_id=job_id
     )
 
 

@@ -159,8 +159,11 @@ class JobDocument(BaseModel):
 
     id: str
     object: Literal["job"] = "job"
-    kind: Kind = Field(Kind.DISTILLATION, description="What it does: distil a set, or take a user's own images in.")
-    dataset_id: str | None = Field(None, description="The user's own set that it distils or takes in, `set_…`.")
+    kind: Kind = Field(
+        Kind.DISTILLATION,
+        description="What it does: distil a set, take a user's own images in, or score a set of others.",
+    )
+    dataset_id: str | None = Field(None, description="The user's own set that it is about, `set_…`.")
     name: str | None
     status: State
     phase: str | None = Field(description="validating, loading, pretraining, distilling, evaluating or finalizing.")

@@ -19,7 +19,9 @@ from app.jobs.schemas import Envelope
 from app.models.jobs import Job
 from app.models.states import State
 from ddcore.spec import DatasetFacts, JobSpec, Problem, SpecError, parse
+from ddcore.spec.backbones import USUAL_PARAMETERS, USUAL_SIDE
 from ddcore.spec.errors import problems
+from ddcore.spec.weight_files import backbones_of, completed
 
 MAX_SPEC_BYTES = 64 * 1024
 AUTO = "auto"
@@ -40,10 +42,11 @@ def read(body: Mapping[str, Any], names: Names) -> Submission:
     """Read a submission in either spelling of the specification, or as a preset with overrides.
 
     A user's own set is pinned: ``photos`` becomes ``photos@2``, so that a job, its copies and its retries see one set.
+    So are the weights that it names, by their hash.
 
     Args:
         body: of the request.
-        names: the datasets that it can name.
+        names: the datasets and weights that it can name.
 
     Raises:
         Invalid: with every fault of the specification and of what stands beside it.
@@ -72,7 +75,7 @@ def read(body: Mapping[str, Any], names: Names) -> Submission:
         )
         raise Invalid([*found, Problem("/method", "needs_a_study", detail)])
     try:
-        spec = parse(rest, names.certain_facts)
+        spec = completed(parse(rest, names.certain_facts), names.backbones)
         own = names.check(spec.dataset)
         if own is not None:
             spec, dataset_id = spec.model_copy(update={"dataset": reference(own)}), own.id
@@ -193,12 +196,24 @@ def warnings(spec: JobSpec, facts: DatasetFacts | None) -> list[str]:
         found.append("no control is scored: the accuracy will stand alone, without that of random real images")
     if spec.extends is not None:
         found.append("the estimate is of all classes; those that stay as they are take no steps, so expect less")
+    found += _cost_of_backbones(spec)
     found += _cost_of_the_full_set(spec, facts)
     if facts is None:
         found.append(f"the images of `{spec.dataset}` are checked by the worker, when the job runs")
     elif not facts.flip and "flip" in spec.augmentation.split("_"):
         found.append(f"`augmentation` mirrors images, which changes the class of some in {spec.dataset}")
     return found
+
+
+def _cost_of_backbones(spec: JobSpec) -> list[str]:
+    """What the estimate takes a network of timm for, whose operations only the engine could count."""
+    known = {backbone.weights: backbone for _, backbone in backbones_of(spec) if backbone.timm is not None}
+    return [
+        f"the operations of timm's `{backbone.timm}` are not known before it runs: the estimate counts each of its "
+        f"{backbone.parameters or USUAL_PARAMETERS:,} parameters once for every square of 16 x 16 pixels"
+        + ("" if backbone.size is not None else f" of images of {USUAL_SIDE} x {USUAL_SIDE} (give `size` for others)")
+        for backbone in known.values()
+    ]
 
 
 def _cost_of_the_full_set(spec: JobSpec, facts: DatasetFacts | None) -> list[str]:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends
 
 from app.core.database import Database
 from app.core.dependencies import DatabaseDep, SettingsDep
+from app.core.errors import QuotaExceeded
 from app.core.security import Principal
 from app.core.settings import Settings
+from app.core.turns import give_way
 from app.jobs import idempotency
+from app.jobs.admission import Admission, Admitted
 from app.jobs.extensions import Longer
-from app.jobs.schemas import JobDocument
-from app.jobs.service import Admitted, JobService
+from app.jobs.lookup import JobLookup
+from app.jobs.reading import SubmissionReader
+from app.jobs.schemas import JobDocument, Validation
 from app.jobs.submission import Submission
+from app.jobs.submitting import Submitter
+from app.jobs.verbs import JobVerbs
 from app.keys.principals import JobReader, JobWriter
 from app.models.states import State
 from app.queue import outbox
 
-Action = Callable[[JobService], JobDocument]
-Wanted = Callable[[JobService], Submission | Longer]
-"""What a job is to be made of, such as ``lambda jobs: jobs.read(body)``."""
+Action = Callable[[JobVerbs], JobDocument]
+Wanted = Callable[[SubmissionReader], Submission | Longer]
+"""What a job is to be made of, such as ``lambda reader: reader.read(body)``."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +42,16 @@ class JobTransactions:
     settings: Settings
 
     @contextmanager
-    def read(self) -> Iterator[JobService]:
+    def read(self) -> Iterator[JobLookup]:
         """A transaction that changes nothing."""
         with self.database.read() as session:
-            yield JobService(session, self.principal, self.settings)
+            yield JobLookup(session, self.principal)
 
     @contextmanager
-    def write(self) -> Iterator[JobService]:
+    def write(self) -> Iterator[JobVerbs]:
         """A transaction that ends with the block, all of it or nothing."""
         with self.database.write() as session:
-            yield JobService(session, self.principal, self.settings)
+            yield JobVerbs(session, self.principal, self.settings)
 
     def get(self, job_id: str) -> JobDocument:
         """One job.
@@ -53,13 +59,32 @@ class JobTransactions:
         Raises:
             NotFound: there is no such job.
         """
-        with self.read() as jobs:
-            return jobs.get(job_id)
+        with self.read() as lookup:
+            return lookup.get(job_id)
+
+    def validate(self, body: Mapping[str, Any]) -> Validation:
+        """Read a submission, and say what it would become; see :meth:`Admission.validate`.
+
+        Raises:
+            Invalid: it cannot be made, or does not fit what it may take.
+            QuotaExceeded: the tenant would have more work unfinished than it may have.
+        """
+        with self._judging() as (reader, admission):
+            return admission.validate(reader.read(body))
+
+    def foresee(self, body: Mapping[str, Any]) -> tuple[Validation, QuotaExceeded | None]:
+        """The same where the quota has no room for it; see :meth:`Admission.foresee`.
+
+        Raises:
+            Invalid: it cannot be made, or does not fit what it may take.
+        """
+        with self._judging() as (reader, admission):
+            return admission.foresee(reader.read(body))
 
     def act(self, action: Action) -> JobDocument:
         """Do something with a job, and wake a worker where it is queued then."""
-        with self.write() as jobs:
-            document = action(jobs)
+        with self.write() as verbs:
+            document = action(verbs)
         if document.status is State.QUEUED:
             self.wake()
         return document
@@ -72,7 +97,11 @@ class JobTransactions:
             QuotaExceeded: there are as many unfinished ones as there may be.
         """
         admitted = self._admitted(wanted)
-        return self.act(lambda jobs: jobs.submit(admitted))
+        give_way()
+        with self.database.write() as session:
+            document = Submitter(session, self.principal, self.settings).submit(admitted)
+        self.wake()
+        return document
 
     def create(
         self,
@@ -101,12 +130,13 @@ class JobTransactions:
         if first is not None:
             return first
         admitted = self._admitted(wanted)
+        give_way()
         with self.database.write() as session:
             if key is not None:
                 first = idempotency.begin(session, self.principal, key, digest, self.settings.idempotency_s)
                 if first is not None:
                     return first
-            document = JobService(session, self.principal, self.settings).submit(admitted, parent_id)
+            document = Submitter(session, self.principal, self.settings).submit(admitted, parent_id)
             if key is not None:
                 idempotency.finish(session, self.principal, key, idempotency.remembered(document))
         self.wake()
@@ -119,19 +149,27 @@ class JobTransactions:
 
     def _admitted(self, wanted: Wanted) -> Admitted:
         """What was found to fit, without holding up those who write."""
-        with self.read() as jobs:
-            return jobs.admit(wanted(jobs))
+        with self._judging() as (reader, admission):
+            return admission.admit(wanted(reader))
+
+    @contextmanager
+    def _judging(self) -> Iterator[tuple[SubmissionReader, Admission]]:
+        """A transaction in which a submission is read and judged."""
+        with self.database.read() as session:
+            reader = SubmissionReader(session, self.principal, self.settings)
+            yield reader, Admission(session, self.principal, self.settings)
 
     def wake(self) -> None:
         """Ring the doorbells that are due."""
+        give_way()
         outbox.publish_pending(self.database, self.settings, limit_s=self.settings.publish_limit_s)
 
 
-def _reader(principal: JobReader, database: DatabaseDep, settings: SettingsDep) -> JobTransactions:
+async def _reader(principal: JobReader, database: DatabaseDep, settings: SettingsDep) -> JobTransactions:
     return JobTransactions(principal, database, settings)
 
 
-def _writer(principal: JobWriter, database: DatabaseDep, settings: SettingsDep) -> JobTransactions:
+async def _writer(principal: JobWriter, database: DatabaseDep, settings: SettingsDep) -> JobTransactions:
     return JobTransactions(principal, database, settings)
 
 

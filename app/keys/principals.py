@@ -7,15 +7,17 @@ from dataclasses import replace
 from typing import Annotated
 from urllib.parse import urlsplit
 
+import anyio
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
-from app.core.errors import Forbidden, Unauthenticated
-from app.core.rates import Rates, Streams
+from app.core.dependencies import rates_of, settings_of
+from app.core.errors import Forbidden, RateLimited, Unauthenticated
+from app.core.rates import PAUSE_S, Rates, Streams
 from app.core.row_security import act_for
-from app.core.security import Principal, Scope
-from app.core.turns import Turns
+from app.core.security import Principal, Scope, key_id
+from app.core.turns import Crowd, Turns
 from app.keys.service import ANYBODY, Keyring
 
 SESSION_COOKIE = "dd_session"
@@ -39,25 +41,36 @@ async def optional_principal(
         Forbidden: a session is used from another site's page.
         RateLimited: the key asks too often, or too many wrong ones came from this address.
     """
-    found = await run_in_threadpool(_recognised, request, bearer, header, cookie)
-    # Here and not in the thread, whose context ends with it.
+    try:
+        found = await _found(request, bearer.credentials if bearer else header, cookie)
+    except Unauthenticated:
+        await _counted(request, lambda rates: rates.failed(address(request)))
+        raise
+    if found is not None:
+        who, asked = found.key_id or address(request), (request.method, request.url.path)
+        await _counted(request, lambda rates: rates.asked(who, *asked, request.scope["state"]))
+        found = replace(found, address=address(request), request_id=request.state.request_id)
+        crowd: Crowd = request.app.state.crowd
+        crowd.enter(found.tenant_id)
     act_for(None if found is None or found.may(Scope.OPERATOR) else found.tenant_id)
     return found
 
 
-def _recognised(
-    request: Request, bearer: HTTPAuthorizationCredentials | None, header: str | None, cookie: str | None
-) -> Principal | None:
-    rates: Rates = request.app.state.rates
+async def _counted(request: Request, count: Callable[[Rates], None]) -> None:
+    """Count something, at once where nobody has to be asked for it: a thread costs more than counting.
+
+    Raises:
+        RateLimited: it is too often; after a pause.
+    """
+    rates = rates_of(request)
     try:
-        found = _found(request, bearer, header, cookie)
-    except Unauthenticated:
-        rates.failed(address(request))
+        if rates.blocks:
+            await run_in_threadpool(count, rates)
+        else:
+            count(rates)
+    except RateLimited:
+        await anyio.sleep(PAUSE_S)
         raise
-    if found is None:
-        return None
-    rates.asked(found.key_id or address(request), request.method, request.url.path, request.scope["state"])
-    return replace(found, address=address(request), request_id=request.state.request_id)
 
 
 def address(request: Request) -> str:
@@ -65,23 +78,40 @@ def address(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-def _found(
-    request: Request, bearer: HTTPAuthorizationCredentials | None, header: str | None, cookie: str | None
-) -> Principal | None:
-    if not request.app.state.settings.auth:
+async def _found(request: Request, text: str | None, cookie: str | None) -> Principal | None:
+    if not settings_of(request).auth:
         _check_origin(request, required=False)
         return ANYBODY
-    keyring: Keyring = request.app.state.keyring
-    text = bearer.credentials if bearer else header
     if text is not None:
-        found = keyring.by_key(text)
+        found = await _by_key(request, text)
         if found is None:
             raise Unauthenticated("the API key is wrong, expired or revoked")
         return found
-    found = keyring.by_session(cookie) if cookie else None
+    keyring: Keyring = request.app.state.keyring
+    found = await run_in_threadpool(keyring.by_session, cookie) if cookie else None
     if found is not None:
         _check_origin(request, required=True)
     return found
+
+
+async def _by_key(request: Request, text: str) -> Principal | None:
+    """Whom a key speaks for, in the event loop where the database need not be asked.
+
+    Of keys that were never right here, an address has one looked up at a time: somebody who guesses keys that are well
+    formed takes one thread, however many connections they open, and delays no key that has worked.
+    """
+    keyring: Keyring = request.app.state.keyring
+    identifier = key_id(text)
+    if identifier is None:
+        return None
+    found = keyring.remembered(text)
+    if found is not None:
+        return found
+    if keyring.knows(identifier):
+        return await run_in_threadpool(keyring.by_key, text)
+    guesses: Turns = request.app.state.guesses
+    async with guesses.of(address(request)):
+        return await run_in_threadpool(keyring.by_key, text)
 
 
 async def principal(found: Annotated[Principal | None, Depends(optional_principal)]) -> Principal:
@@ -138,10 +168,18 @@ async def stream_place(request: Request, found: Annotated[Principal, Depends(pri
         yield
 
 
-async def turn(request: Request, found: Annotated[Principal, Depends(principal)]) -> AsyncIterator[None]:
-    """Let a key have one costly request at a time; the others wait until it is answered."""
+async def turn(
+    request: Request, found: Annotated[Principal | None, Depends(optional_principal)]
+) -> AsyncIterator[None]:
+    """Let a tenant have one costly request at a time, which lets those go first who have fewer under way."""
+    if found is None:
+        yield  # the route refuses strangers, at once
+        return
     turns: Turns = request.app.state.turns
-    async with turns.of(found.key_id or address(request)):
+    crowd: Crowd = request.app.state.crowd
+    who = address(request) if found.key_id is None else found.tenant_id
+    async with turns.of(who):
+        await crowd.begin_costly(found.tenant_id)
         yield
 
 

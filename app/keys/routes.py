@@ -9,11 +9,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import RedirectResponse
 
 from app.core.database import Database
-from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep
+from app.core.dependencies import DatabaseDep, SettingsDep, SignerDep, rates_of
 from app.core.errors import Invalid, LastAdminKey, NotFound, Unauthenticated
 from app.core.pagination import Page
 from app.core.problems import responses
-from app.core.rates import Rates
 from app.core.security import Signer, seal_session
 from app.core.settings import Settings
 from app.keys import repository, service
@@ -122,8 +121,7 @@ def login(
         key_id = service.use_login_token(session, signer, token, address(request))
     if key_id is None:
         note_refusal(request, database, DEFAULT_TENANT, by="link", reason="used already, or too old")
-        rates: Rates = request.app.state.rates
-        rates.failed(address(request))
+        rates_of(request).failed(address(request))
         raise Unauthenticated(
             "this login link was used already, or is too old; `ddctl up` prints one, and "
             "`POST /v1/login-links` makes another"
@@ -159,8 +157,7 @@ def start_session(response: Response, request: Request, signer: Signer, settings
 def note_refusal(request: Request, database: Database, tenant_id: str, **details: Any) -> None:
     """Have the audit trail tell of a refused login, unless it tells of too many already; the log tells of each."""
     log.warning("login refused", address=address(request), tenant=tenant_id, **details)
-    rates: Rates = request.app.state.rates
-    if rates.worth_noting(address(request)):
+    if rates_of(request).worth_noting(address(request)):
         with database.write() as session:
             service.note_refusal(session, tenant_id, address(request), request.state.request_id, **details)
 

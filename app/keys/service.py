@@ -52,10 +52,16 @@ class Keyring:
     def by_key(self, text: str) -> Principal | None:
         """Whom the API key ``text`` speaks for, if it is one and still works."""
         identifier = key_id(text)
-        known = self._find(identifier) if identifier else None
-        if known is None or not self._signer.matches("api-key", text, known.digest):
-            return None
-        return known.principal
+        return self._spoken_for(text, self._find(identifier) if identifier else None)
+
+    def remembered(self, text: str) -> Principal | None:
+        """The same, where it was found out a moment ago; never asks the database."""
+        identifier = key_id(text)
+        return self._spoken_for(text, self._trusted(identifier) if identifier else None)
+
+    def knows(self, identifier: str) -> bool:
+        """Whether a key of that identifier has worked, and nothing is known of its end."""
+        return identifier in self._known
 
     def by_session(self, cookie: str) -> Principal | None:
         """Whom a session cookie speaks for; it ends with the key that it was made for."""
@@ -103,9 +109,18 @@ class Keyring:
             self._running[session_id] = time.monotonic() + REMEMBER_S
         return ended
 
-    def _find(self, identifier: str) -> _Known | None:
+    def _spoken_for(self, text: str, known: _Known | None) -> Principal | None:
+        if known is None or not self._signer.matches("api-key", text, known.digest):
+            return None
+        return known.principal
+
+    def _trusted(self, identifier: str) -> _Known | None:
         known = self._known.get(identifier)
-        if known is not None and time.monotonic() < known.until:
+        return known if known is not None and time.monotonic() < known.until else None
+
+    def _find(self, identifier: str) -> _Known | None:
+        known = self._trusted(identifier)
+        if known is not None:
             return known
         with self._database.read() as session:
             key = repository.usable(session, identifier)

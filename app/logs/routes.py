@@ -34,7 +34,7 @@ _LOG: dict[int | str, dict[str, Any]] = {
 }
 
 
-def log_reader(job_id: OwnJob, database: DatabaseDep, store: StoreDep) -> LogReader:
+async def log_reader(job_id: OwnJob, database: DatabaseDep, store: StoreDep) -> LogReader:
     """The log of one of the principal's jobs."""
     return LogReader(database, store, job_id)
 

@@ -14,8 +14,6 @@ from app.metrics.summaries import LEVELS, spans, summarise
 from app.models.jobs import Job
 from app.models.metrics import MetricKey, MetricLast, MetricPoint
 
-_COARSE = 2 ** LEVELS[0]
-
 
 @dataclass(frozen=True)
 class Series:
@@ -113,18 +111,18 @@ def reduced_together(session: Session, series: Sequence[Series], low: int, high:
     high = min(high, max((one.last_step for one in series), default=0))
     if low > high:
         return [Reduced([], 0, 1, True) for _ in series]
-    if any(one.thinned for one in series):
-        low, high = low // _COARSE * _COARSE, high // _COARSE * _COARSE + _COARSE - 1
-        width, level = bucket_width(low, high, max_rows)
-        width, level = (-(-width // _COARSE) * _COARSE, max(level, LEVELS[0]))
-        return _in_buckets(session, series, low, high, width, level)
-    single = [session.execute(_each(one, low, high).limit(max_rows + 1)).all() for one in series]
-    if all(len(rows) <= max_rows for rows in single):
-        return [Reduced(rows, 0, 1, True) for rows in single]
-    return _in_buckets(session, series, low, high, *bucket_width(low, high, max_rows))
+    finest = LEVELS[0] if any(one.thinned for one in series) else 0
+    if finest == 0:
+        single = [session.execute(_each(one, low, high).limit(max_rows + 1)).all() for one in series]
+        if all(len(rows) <= max_rows for rows in single):
+            return [Reduced(rows, 0, 1, True) for rows in single]
+    low, high = low >> finest << finest, ((high >> finest) + 1 << finest) - 1
+    width, level = bucket_width(low, high, max_rows, finest)
+    summarised = [session.execute(_summarised(one, low, high, width, level)).all() for one in series]
+    return [Reduced(rows, level, width, False) for rows in summarised]
 
 
-def bucket_width(low: int, high: int, max_rows: int) -> tuple[int, int]:
+def bucket_width(low: int, high: int, max_rows: int, finest: int = 0) -> tuple[int, int]:
     """Steps of a bucket, and the level of the summaries it is made from.
 
     Buckets begin at multiples of their width, so that summaries lie wholly inside them.
@@ -133,26 +131,20 @@ def bucket_width(low: int, high: int, max_rows: int) -> tuple[int, int]:
         low: first step.
         high: last step.
         max_rows: how many buckets may cover them; at least 2.
+        finest: the least level that there is everything of.
 
-    >>> bucket_width(0, 999, 500)
-    (3, 0)
+    >>> bucket_width(0, 999, 500), bucket_width(0, 999, 500, LEVELS[0])
+    ((3, 0), (64, 6))
     >>> bucket_width(0, 999_999, 500)
     (2048, 6)
     >>> bucket_width(0, 9_999_999, 500)
     (20480, 12)
     """
     steps = high - low + 1
-    level = next((level for level in reversed(LEVELS) if steps >> level >= max_rows), 0)
+    level = next((level for level in reversed(LEVELS) if steps >> level >= max_rows), finest)
     # One bucket fewer than allowed, because the first and the last may stick out of the range.
     width = -(-steps // (max_rows - 1))
     return -(-width >> level) << level, level
-
-
-def _in_buckets(
-    session: Session, series: Sequence[Series], low: int, high: int, width: int, level: int
-) -> list[Reduced]:
-    summarised = [session.execute(_summarised(one, low, high, width, level)).all() for one in series]
-    return [Reduced(rows, level, width, False) for rows in summarised]
 
 
 def _each(series: Series, low: int, high: int) -> Select[*tuple[Any, ...]]:

@@ -5,8 +5,22 @@ from __future__ import annotations
 from sqlalchemy import MetaData
 
 from app.core.tables import Base
-from app.models import artifacts, audit, costs, datasets, events, fleet, jobs, keys, logs, metrics, studies, webhooks
+from app.models import (
+    artifacts,
+    audit,
+    costs,
+    datasets,
+    events,
+    fleet,
+    jobs,
+    keys,
+    logs,
+    metrics,
+    scores,
+    studies,
+    webhooks,
+)
 
-TABLES = (artifacts, audit, costs, datasets, events, fleet, jobs, keys, logs, metrics, studies, webhooks)
+TABLES = (artifacts, audit, costs, datasets, events, fleet, jobs, keys, logs, metrics, scores, studies, webhooks)
 
 metadata: MetaData = Base.metadata

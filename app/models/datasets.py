@@ -10,14 +10,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.tables import Base, Id, Json, Timestamp, clock
 from app.models.artifacts import Blob
-from app.models.keys import Tenant
+from app.models.uploads import Part, Upload
 
 
-class Dataset(Base):
+class Dataset(Upload, Base):
     """One version of a user's own set, from its announcement on.
 
     Where it is in its life is not kept here: bytes are missing until ``received`` reaches ``size``, its newest ingest
-    is the job ``job_id``, and it can be distilled once it has a ``content_id``.
+    is the job ``job_id``, and it can be distilled once it has a ``content_id``. The version of a deleted one stays
+    taken.
     """
 
     __tablename__ = "datasets"
@@ -35,23 +36,11 @@ class Dataset(Base):
         ),
     )
 
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(Id, ForeignKey(Tenant.id))
     name: Mapped[str] = mapped_column(String(100))
     version: Mapped[int | None]
     """1, 2, … among the sets of this name that were taken in; none is ever given twice."""
-    file: Mapped[str] = mapped_column(String(255))
-    """Name of the uploaded file, whose ending says what it is."""
     options: Mapped[dict[str, Any]] = mapped_column(Json)
     """:class:`ddcore.spec.ingest.IngestOptions` as JSON."""
-    size: Mapped[int | None] = mapped_column(BigInteger)
-    """Bytes of the upload, once they are known."""
-    sha256: Mapped[str | None] = mapped_column(String(64))
-    """Digest of the upload, where the client has told it."""
-    received: Mapped[int] = mapped_column(BigInteger, default=0)
-    """Bytes that are stored, from the first one on."""
-    job_id: Mapped[str | None] = mapped_column(Id)
-    """The newest job that takes it in."""
     content_id: Mapped[str | None] = mapped_column(String(40))
     """``ds_…``: identity of its content, as the engine knows it."""
     report: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
@@ -60,24 +49,18 @@ class Dataset(Base):
     """What lists, forms and estimates need of the report, so that a list need not read every report."""
     stored: Mapped[int] = mapped_column(BigInteger, default=0)
     """Bytes of its files."""
-    created_at: Mapped[datetime] = mapped_column(Timestamp, default=clock())
-    updated_at: Mapped[datetime] = mapped_column(Timestamp, default=clock(), onupdate=clock())
     ready_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    deleted_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    """Tombstone: its version stays taken; its content is collected later."""
 
 
-class DatasetPart(Base):
+class DatasetPart(Part, Base):
     """A piece of an upload; kept until the set is taken in, so that it can be taken in otherwise."""
 
     __tablename__ = "dataset_parts"
     __table_args__ = (Index(None, "sha256"),)
 
-    dataset_id: Mapped[str] = mapped_column(Id, ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True)
-    start: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    """Its first byte's place in the upload."""
-    sha256: Mapped[str] = mapped_column(String(64), ForeignKey(Blob.sha256))
-    size: Mapped[int] = mapped_column(BigInteger)
+    owner_id: Mapped[str] = mapped_column(
+        "dataset_id", Id, ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True
+    )
 
 
 class DatasetFile(Base):

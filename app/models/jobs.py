@@ -72,13 +72,14 @@ class Job(Base):
     kind: Mapped[str] = mapped_column(String(16), default=Kind.DISTILLATION, server_default=Kind.DISTILLATION)
     """What a worker does with it, see :class:`app.models.states.Kind`."""
     dataset_id: Mapped[str | None] = mapped_column(Id)
-    """The user's own set that it distils or takes in; ``None`` for a set that workers know by its name."""
+    """The user's own set that it distils, takes in or scores on; ``None`` for a set that workers know by its name."""
     name: Mapped[str | None] = mapped_column(String(200))
     labels: Mapped[dict[str, str]] = mapped_column(Json)
     priority: Mapped[int]
     """0 to 9; higher runs first."""
     spec: Mapped[dict[str, Any]] = mapped_column(Json)
-    """The normalised :class:`ddcore.spec.JobSpec`; of an ingest, ``name``, ``file`` and ``options``."""
+    """The normalised :class:`ddcore.spec.JobSpec`; of an ingest, ``name``, ``file`` and ``options``; of
+    a score, what :class:`app.models.scores.Score` has as ``request``, ``dataset`` and ``file``."""
     dataset: Mapped[str] = mapped_column(String(200))
     method: Mapped[str] = mapped_column(String(100))
     device_class: Mapped[str] = mapped_column(String(16))

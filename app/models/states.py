@@ -11,6 +11,8 @@ class Kind(StrEnum):
     DISTILLATION = "distillation"
     INGEST = "ingest"
     """A user's own images are taken in as a set."""
+    SCORE = "score"
+    """A set that others made is scored."""
 
 
 class State(StrEnum):

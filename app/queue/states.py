@@ -69,7 +69,7 @@ def allowed(state: State, actor: Actor) -> frozenset[State]:
 def actions(
     state: State, kind: Kind = Kind.DISTILLATION, *, extendable: bool = True, in_study: bool = False
 ) -> list[str]:
-    """Verbs that a user can apply to a job in ``state``; one that takes a set in comes and goes with the set.
+    """Verbs that a user can apply to a job in ``state``; one that takes in or scores a set comes and goes with it.
 
     Args:
         state: of the job.
@@ -81,13 +81,13 @@ def actions(
     ['cancel', 'resume', 'clone']
     >>> actions(State.SUCCEEDED)
     ['extend', 'rerun', 'clone', 'delete']
-    >>> actions(State.FAILED, Kind.INGEST)
-    ['retry']
+    >>> actions(State.FAILED, Kind.INGEST), actions(State.SUCCEEDED, Kind.SCORE)
+    (['retry'], [])
     >>> actions(State.PAUSED, in_study=True)
     ['cancel', 'clone']
     """
     verbs = [verb for verb, moves in VERBS.items() if state in moves]
-    if kind is Kind.INGEST:
+    if kind is not Kind.DISTILLATION:
         return verbs
     if in_study:
         verbs = [verb for verb in verbs if verb == "cancel"]

@@ -112,7 +112,7 @@ def work_left(session: Session, tenant_id: str) -> float:
     jobs are left early. Taking a set in counts nothing: bytes bound it.
     """
     left = func.coalesce(Job.expected_s, Job.max_runtime_s) - _seconds_run()
-    alone = (Job.kind == Kind.DISTILLATION, Job.study_id.is_(None), Job.status.in_(_NEEDING))
+    alone = (Job.kind != Kind.INGEST, Job.study_id.is_(None), Job.status.in_(_NEEDING))
     positive = func.sum(case((left > 0, left), else_=0.0))
     jobs = select(positive).where(Job.tenant_id == tenant_id, Job.deleted_at.is_(None), *alone)
     return float(session.execute(jobs).scalar_one() or 0.0) + _left_of_studies(session, tenant_id)

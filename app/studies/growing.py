@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 
 from app.core.security import Principal, Scope
 from app.core.settings import Settings
+from app.datasets.names import Names
 from app.jobs.assessment import Assessor
-from app.jobs.service import JobService
+from app.jobs.submitting import Submitter
 from app.models.jobs import Job
 from app.models.studies import Study, Trial
 from app.studies import proposals, trials
@@ -48,10 +49,10 @@ def grow(
     Returns:
         Whether any was added: none where Optuna proposes no job any more that is new.
     """
-    service = JobService(session, Principal(study.tenant_id, None, frozenset(Scope)), settings)
+    principal = Principal(study.tenant_id, None, frozenset(Scope))
     # The version of a user's own set that the first trials have, even where there is a newer one.
     pinned = request.model_copy(update={"base": {**request.base, "dataset": jobs[0][0].dataset}})
-    names = service.names
+    names = Names.of(session, principal, settings)
     # What workers offer changes while a study goes on, and what it tries must not: no room is asked for.
     planner = Planner(pinned, names, Assessor(session, settings, names), check_room=False)
     tried = [Tried(trial.values, _objective(trial)) for trial in made]
@@ -65,7 +66,8 @@ def grow(
     if not plan.trials:
         return False
     study.version += 1
-    trials.add(session, service, study.id, plan, first=len(made), asked=None)
+    submitter = Submitter(session, principal, settings)
+    trials.add(session, submitter, study.id, plan, first=len(made), asked=None)
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
@@ -149,7 +150,16 @@ class StudyRequest(Closed):
         """Read ranges here, so that a fault names its path and not every way in which it could be meant."""
         if not isinstance(space, dict):
             raise ValueError('`space` is an object of values by path, such as {"ipc": [1, 10]}')
-        return {path: _read_values(path, values) for path, values in space.items()}
+        return {path: _read_values(path, space[path]) for path in in_order(space)}
+
+
+def in_order(space: Iterable[str]) -> list[str]:
+    """The paths of a space in one order, since PostgreSQL forgets that of keys: what a trial does first, then by path.
+
+    >>> in_order(["method.lr_img", "ipc", "method"])
+    ['method', 'ipc', 'method.lr_img']
+    """
+    return sorted(space, key=lambda path: (path not in ("method", "preset"), path))
 
 
 _AS_PATH = re.compile(_PATH)

@@ -13,10 +13,11 @@ from app.core.ids import new_id
 from app.core.pagination import Cursors, Page
 from app.core.security import Principal
 from app.core.settings import Settings
-from app.jobs import idempotency
+from app.datasets.names import Names
+from app.jobs import idempotency, quota
 from app.jobs.assessment import Assessor
 from app.jobs.repository import JobRepository
-from app.jobs.service import JobService
+from app.jobs.submitting import Submitter
 from app.keys import audit
 from app.logs import repository as logs
 from app.models.states import StudyState
@@ -42,10 +43,6 @@ class StudyService:
     @property
     def _studies(self) -> StudyRepository:
         return StudyRepository(self.session, self.principal)
-
-    @property
-    def _jobs(self) -> JobService:
-        return JobService(self.session, self.principal, self.settings)
 
     def get(self, study_id: str) -> StudyDocument:
         """One study.
@@ -74,7 +71,7 @@ class StudyService:
         Raises:
             Invalid: it cannot be a study: with every reason.
         """
-        names = self._jobs.names
+        names = Names.of(self.session, self.principal, self.settings)
         return Planner(request, names, Assessor(self.session, self.settings, names)).plan()
 
     def validate(self, plan: Plan) -> StudyValidation:
@@ -90,7 +87,7 @@ class StudyService:
 
     def over(self, plan: Plan) -> QuotaExceeded | None:
         """Why the quota has no room for the work of a study, if it has none."""
-        return self._jobs.work.refusal(work.asked(plan, self.settings))
+        return quota.work_of(self.session, self.principal, self.settings).refusal(work.asked(plan, self.settings))
 
     def foresee(self, plan: Plan) -> StudyValidation:
         """What a request would become, whatever the quota says."""
@@ -137,7 +134,8 @@ class StudyService:
         )
         self.session.add(study)
         self.session.flush()
-        trials.add(self.session, self._jobs, study.id, plan, first=0, asked=asked)
+        submitter = Submitter(self.session, self.principal, self.settings)
+        trials.add(self.session, submitter, study.id, plan, first=0, asked=asked)
         audit.record(self.session, self.principal, "study.submit", study.id, trials=len(plan.trials))
         advance(self.session, study.id, self.settings)
         return self.get(study.id)

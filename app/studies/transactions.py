@@ -13,6 +13,7 @@ from app.core.database import Database
 from app.core.dependencies import DatabaseDep, SettingsDep
 from app.core.security import Principal
 from app.core.settings import Settings
+from app.core.turns import give_way
 from app.jobs import idempotency
 from app.keys.principals import JobReader, JobWriter
 from app.queue import outbox
@@ -77,6 +78,7 @@ class StudyTransactions:
             if first is not None:
                 return first
             plan = wanted(studies)
+        give_way()
         with self.write() as studies:
             if key is not None:
                 first = idempotency.begin(studies.session, self.principal, key, digest, self.settings.idempotency_s)
@@ -90,14 +92,15 @@ class StudyTransactions:
 
     def wake(self) -> None:
         """Ring the doorbells that are due."""
+        give_way()
         outbox.publish_pending(self.database, self.settings, limit_s=self.settings.publish_limit_s)
 
 
-def _reader(principal: JobReader, database: DatabaseDep, settings: SettingsDep) -> StudyTransactions:
+async def _reader(principal: JobReader, database: DatabaseDep, settings: SettingsDep) -> StudyTransactions:
     return StudyTransactions(principal, database, settings)
 
 
-def _writer(principal: JobWriter, database: DatabaseDep, settings: SettingsDep) -> StudyTransactions:
+async def _writer(principal: JobWriter, database: DatabaseDep, settings: SettingsDep) -> StudyTransactions:
     return StudyTransactions(principal, database, settings)
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from sqlalchemy.orm import Session
 
 from app.jobs.quota import Asked
-from app.jobs.service import JobService, StudyPlace
 from app.jobs.submission import Submission
+from app.jobs.submitting import StudyPlace, Submitter
 from app.models.states import TrialState
 from app.models.studies import Trial
 from app.studies.forecast import as_json
@@ -19,12 +19,12 @@ from app.studies.schemas import StudyRequest
 _LONGEST_NAME = 200
 
 
-def add(session: Session, jobs: JobService, study_id: str, plan: Plan, *, first: int, asked: Asked | None) -> None:
+def add(session: Session, submitter: Submitter, study_id: str, plan: Plan, *, first: int, asked: Asked | None) -> None:
     """Add the trials of a plan to a study, and queue their jobs.
 
     Args:
         session: a ``write()`` session.
-        jobs: of the study's tenant.
+        submitter: of the study's tenant.
         study_id: the study.
         plan: at least one trial.
         first: index of the first of them.
@@ -43,7 +43,7 @@ def add(session: Session, jobs: JobService, study_id: str, plan: Plan, *, first:
     for index, trial in numbered:
         requests += _requests(trial, plan.request)
         places += [StudyPlace(study_id, index, plan.holds(trial)[0])] * len(trial.requests)
-    jobs.submit_of_study(requests, places, asked)
+    submitter.submit_of_study(requests, places, asked)
 
 
 def _trial(study_id: str, index: int, trial: PlannedTrial) -> Trial:

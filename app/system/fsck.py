@@ -11,30 +11,29 @@ import sys
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from pydantic import ValidationError
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app import migrate
 from app.artifacts.repository import READY
 from app.core.database import Database
-from app.core.settings import Settings, explain
+from app.core.programs import ending_plainly
+from app.core.settings import Settings
 from app.core.storage import (
     ArtifactStore,
     Blob,
     BlobMissingError,
     ChecksumMismatchError,
     LocalStore,
-    StorageError,
     iter_verified,
     open_store,
 )
 from app.models.artifacts import Artifact
 from app.models.artifacts import Blob as BlobRow
-from app.models.datasets import Dataset, DatasetFile
+from app.models.datasets import Dataset, DatasetFile, DatasetPart
 from app.models.jobs import Job
 from app.models.logs import LogPart
+from app.models.scores import ScorePart
 
 _AT_ONCE = 1000
 DAMAGED = 3
@@ -112,6 +111,9 @@ def _needed_by(session: Session, sha256: str) -> Iterator[str]:
     files = select(Dataset.id, DatasetFile.name).join(Dataset, Dataset.id == DatasetFile.dataset_id)
     for dataset_id, name in session.execute(files.where(DatasetFile.sha256 == sha256)):
         yield f"{dataset_id} {name}"
+    for part in (DatasetPart, ScorePart):
+        for owner in session.scalars(select(part.owner_id).where(part.sha256 == sha256)):
+            yield f"{owner} upload"
     for job_id in session.scalars(select(LogPart.job_id).where(LogPart.sha256 == sha256)):
         yield f"{job_id} log"
 
@@ -121,6 +123,8 @@ def _remedy(needed_by: tuple[str, ...]) -> str:
         return "nothing: no job and no set needs it any more"
     if any(of.startswith("set_") for of in needed_by):
         return "upload the images of the set again, or restore the file from a backup"
+    if any(of.startswith("score_") for of in needed_by):
+        return "delete the score and send its file again"
     if all(of.endswith(" checkpoint") for of in needed_by):
         return "nothing: the job goes on from an earlier checkpoint, or from its start"
     jobs = sorted({of.partition(" ")[0] for of in needed_by if of.startswith("job_")})
@@ -133,29 +137,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m app.system.fsck", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print each fault as JSON")
     as_json: bool = parser.parse_args(arguments).json
-    found = []
+    with ending_plainly(migrate.SchemaError):
+        return _report(Settings(), as_json=as_json)
+
+
+def _report(settings: Settings, *, as_json: bool) -> int:
+    database, bad = Database(settings), 0
     try:
-        settings = Settings()
-        database = Database(settings)
-        try:
-            migrate.check(database)
-            for fault in check(database, open_store(settings)):
-                found.append(fault)
-                of = ", ".join(fault.of) or "nothing"
-                text = f"{fault.kind} {fault.sha256}, needed by {of}: {fault.remedy}"
-                sys.stdout.write(f"{json.dumps(fault._asdict()) if as_json else text}\n")
-        finally:
-            database.dispose()
-    except ValidationError as error:
-        sys.stderr.write(f"{explain(error)}\n")
-        return 2
-    except (DBAPIError, StorageError) as error:
-        sys.stderr.write(f"the database or the store cannot be used: {error}\n")
-        return 1
-    except (migrate.SchemaError, OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    bad = sum(fault.kind != "unused" for fault in found)
+        migrate.check(database)
+        for fault in check(database, open_store(settings)):
+            bad += fault.kind != "unused"
+            of = ", ".join(fault.of) or "nothing"
+            text = f"{fault.kind} {fault.sha256}, needed by {of}: {fault.remedy}"
+            sys.stdout.write(f"{json.dumps(fault._asdict()) if as_json else text}\n")
+    finally:
+        database.dispose()
     sys.stderr.write(f"{bad} contents are damaged or missing\n" if bad else "everything that is needed is there\n")
     return DAMAGED if bad else 0
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
-
 from app import migrate
 from app.core.database import Database
+from app.core.programs import ending_plainly
 from app.core.security import Scope, load_signer
-from app.core.settings import Settings, explain
+from app.core.settings import Settings
 from app.keys import repository, service
 
 
@@ -23,18 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m app.system.recover_key", description=__doc__)
     parser.add_argument("--tenant", default=service.DEFAULT_TENANT, help="Whose key it is.")
     tenant_id: str = parser.parse_args(arguments).tenant
-    try:
-        key = make(Settings(), tenant_id)
-    except ValidationError as error:
-        sys.stderr.write(f"{explain(error)}\n")
-        return 2
-    except DBAPIError as error:
-        sys.stderr.write(f"the database cannot be used: {error.orig}\n")
-        return 1
-    except (migrate.SchemaError, LookupError, OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    sys.stdout.write(f"{key}\n")
+
+    with ending_plainly(migrate.SchemaError, LookupError):
+        sys.stdout.write(f"{make(Settings(), tenant_id)}\n")
     return 0
 
 

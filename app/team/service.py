@@ -13,8 +13,6 @@ from app.core.ids import new_id
 from app.core.pagination import Cursors
 from app.core.security import KeyText, Principal, Scope, Signer
 from app.core.settings import Settings
-from app.datasets.quota import quota_of
-from app.datasets.repository import DatasetRepository
 from app.jobs import quota
 from app.keys import audit
 from app.keys import repository as keys
@@ -25,6 +23,7 @@ from app.queue import usage
 from app.team import repository
 from app.team.repository import AuditFilters
 from app.team.schemas import Amount, MemberChange, NewMember, NewTenant, TenantChange, Usage
+from app.uploads.quota import bytes_used, quota_of
 from ddcore.spec import Problem
 
 NEVER_NULL = ("name", "weight")
@@ -206,6 +205,6 @@ def usage_of(session: Session, settings: Settings, principal: Principal) -> Usag
         running_jobs=Amount(used=repository.running_jobs(session, tenant.id), limit=tenant.max_running),
         unfinished_jobs=Amount(used=keys.unfinished_jobs(session, principal), limit=queued),
         work_hours=Amount(used=usage.work_left(session, tenant.id) / 3600, limit=quota.work_bound(tenant, settings)),
-        dataset_bytes=Amount(used=DatasetRepository(session, principal).bytes_used(), limit=quota_of(tenant, settings)),
+        dataset_bytes=Amount(used=bytes_used(session, principal.tenant_id), limit=quota_of(tenant, settings)),
         artifact_bytes=repository.artifact_bytes(session, tenant.id),
     )

@@ -20,6 +20,8 @@ from app.jobs.repository import JobRepository
 from app.models.events import Event
 from app.models.states import Kind
 from app.models.webhooks import Delivery
+from app.scores import repository as scores
+from app.scores.service import ScoreService
 from app.studies.documents import documents as study_documents
 from app.studies.repository import StudyRepository
 
@@ -27,7 +29,7 @@ from app.studies.repository import StudyRepository
 def compose(session: Session, settings: Settings, delivery: Delivery) -> str:
     """The body of a message: JSON with ``type``, ``timestamp`` and ``data`` (Standard Webhooks 1.0).
 
-    Job, study and set are as they are now, which is never before the event; null where they are deleted since.
+    Job, study, set and score are as they are now, which is never before the event; null where they are deleted since.
     """
     data = _test(delivery) if delivery.job_id is None else _data(session, settings, delivery, delivery.job_id)
     message = {"type": delivery.event, "timestamp": delivery.created_at.isoformat(), "data": data}
@@ -49,12 +51,14 @@ def _data(session: Session, settings: Settings, delivery: Delivery, job_id: str)
     taken_in = None if job is None or job.kind != Kind.INGEST else job.dataset_id
     known = taken_in is not None and DatasetRepository(session, owner).get(taken_in) is not None
     dataset = DatasetService(session, owner, settings).get(taken_in) if taken_in and known else None
+    score = scores.of_job(session, job_id) if job is not None and job.kind == Kind.SCORE else None
     return {
         "job_id": job_id,
         "event": None if event is None else _json(event_document(event)),
         "job": None if job is None else _json(job_documents(jobs, [job])[0]),
         "study": None if study is None else _json(study_documents(session, [study])[0]),
         "dataset": None if dataset is None else _json(dataset),
+        "score": None if score is None else _json(ScoreService(session, owner, settings).get(score.id)),
     }
 
 

@@ -33,7 +33,9 @@ WebhookId = Annotated[str, Path(pattern=pattern("whk"))]
 DeliveryId = Annotated[str, Path(pattern=pattern("dlv"))]
 
 
-def _of_admin(principal: Admin, database: DatabaseDep, settings: SettingsDep, signer: SignerDep) -> WebhookTransactions:
+async def _of_admin(
+    principal: Admin, database: DatabaseDep, settings: SettingsDep, signer: SignerDep
+) -> WebhookTransactions:
     return WebhookTransactions(principal, database, settings, signer)
 
 

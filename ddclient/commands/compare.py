@@ -99,7 +99,10 @@ def _kinds(found: Comparison) -> Table:
 
 
 def _notes(found: Comparison) -> list[Text]:
-    return [Text(f"{curve.title}: {curve.note}") for curve in found.curves if curve.note]
+    notes = [Text(f"{curve.title}: {curve.note}") for curve in found.curves if curve.note]
+    if found.recipes > 1:
+        notes.append(Text(f"accuracies are those of {found.recipes} recipes of evaluation, and compare within one"))
+    return notes
 
 
 def _table(*names: str) -> Table:

@@ -14,6 +14,7 @@ from rich.table import Table
 from ddclient import discovery, output
 from ddclient.commands.data_root import DataRoot as Here
 from ddclient.commands.data_root import typed
+from ddclient.commands.groups import add_group
 from ddclient.commands.ingest_options import (
     Channels,
     DropEmptyClasses,
@@ -38,7 +39,6 @@ from ddclient.commands.service_sets import Service
 from ddclient.commands.shelves import Shelf
 from ddclient.commands.this_machine import DataRoot, data_folder, import_engine
 from ddclient.output import JsonOption
-from ddclient.spelling import Verbs
 from ddcore.spec.ingest import DatasetReport
 from ddcore.spec.local_sets import usual_name
 
@@ -165,14 +165,12 @@ def export(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(cls=Verbs, help="Images of your own: take them in, look at them.", no_args_is_help=True)
-    group.command()(add)
-    group.command()(ingest)
-    group.command("list")(list_)
-    group.command()(show)
-    group.command("rm")(remove)
-    group.command()(export)
-    app.add_typer(group, name="datasets")
+    add_group(
+        app,
+        "datasets",
+        "Images of your own: take them in, look at them.",
+        {"add": add, "ingest": ingest, "list": list_, "show": show, "rm": remove, "export": export},
+    )
 
 
 def _shelf(*, local: bool, data_root: Path | None) -> Shelf:

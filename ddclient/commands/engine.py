@@ -13,7 +13,7 @@ from ddclient import output, submission
 from ddclient.bundle import Bundle
 from ddclient.commands import ingest_options as own
 from ddclient.commands.jobs import Ipc, Iterations, Method, Preset, Reg, Seed, Set
-from ddclient.commands.this_machine import DataRoot, data_folder, import_engine
+from ddclient.commands.this_machine import DataRoot, backbones_folder, data_folder, import_engine
 from ddclient.discovery import home
 from ddclient.errors import BadInputError, Exit
 from ddclient.live import RunView, classes_of, display
@@ -22,6 +22,7 @@ from ddcore.spec import DATASETS, check_dataset_name, parse
 from ddcore.spec.ingest import DatasetReport, IngestOptions
 from ddcore.spec.local_sets import certain_facts_of, names_in, places_of, usual_name
 from ddcore.spec.results import Results
+from ddcore.spec.weight_files import completed
 
 
 def run(
@@ -75,6 +76,7 @@ def run(
     )  # fmt: skip
     if report is None:
         check_dataset_name(spec.dataset, names_in(folder))
+    spec = completed(spec, backbones_folder())
     engine = import_engine("ddcore.engine")
     from ddclient.local import EngineView, run_folder, stop_on_signals
     from ddcore.errors import Interrupted
@@ -92,6 +94,7 @@ def run(
                     run_dir=checkpoints,
                     data_root=folder,
                     cache=home() / "cache",
+                    backbones=backbones_folder(),
                     parent=extends,
                     callback=callback,
                 )
@@ -140,6 +143,7 @@ def train_on(
             repeats=repeats,
             data_root=data_folder(data_root),
             cache=home() / "cache",
+            backbones=backbones_folder(),
             callback=EngineView(RunView(str(bundle)), screen),
         )
     text = f"accuracy  {output.accuracy(results)}\nreported  {output.accuracy(reported)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 from ddclient import estimates, output, submission
 from ddclient.client import Client
 from ddclient.commands import ingest_options as own
+from ddclient.commands.acting import act
 from ddclient.commands.sending import reference_of
 from ddclient.errors import BadInputError, Exit
 from ddclient.formats import Format
@@ -152,17 +153,17 @@ def cancel(
     as_json: JsonOption = False,
 ) -> None:
     """Stop a job for good."""
-    _act(lambda client: client.cancel(job_id, keep_result=keep_result, reason=reason), as_json=as_json)
+    act(lambda client: client.cancel(job_id, keep_result=keep_result, reason=reason), as_json=as_json)
 
 
 def pause(job_id: JobId, as_json: JsonOption = False) -> None:
     """Save a job's state and free its worker."""
-    _act(lambda client: client.pause(job_id), as_json=as_json)
+    act(lambda client: client.pause(job_id), as_json=as_json)
 
 
 def resume(job_id: JobId, as_json: JsonOption = False) -> None:
     """Queue a paused job again, from its checkpoint."""
-    _act(lambda client: client.resume(job_id), as_json=as_json)
+    act(lambda client: client.resume(job_id), as_json=as_json)
 
 
 def retry(
@@ -171,7 +172,7 @@ def retry(
     as_json: JsonOption = False,
 ) -> None:
     """Queue a failed or expired job again."""
-    _act(lambda client: client.retry(job_id, from_scratch=from_scratch), as_json=as_json)
+    act(lambda client: client.retry(job_id, from_scratch=from_scratch), as_json=as_json)
 
 
 def events(
@@ -197,12 +198,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     for command in (submit, watch, get, report, cancel, pause, resume, retry, events):
         app.command()(command)
-
-
-def _act(action: Callable[[Client], Job], *, as_json: bool) -> None:
-    with Client() as client:
-        document = action(client).document
-        output.emit(document, f"{document.id} {document.status}", as_json=as_json)
 
 
 def _follow(job: Job, *, as_json: bool, out: Path | None = None) -> None:

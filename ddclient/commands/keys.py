@@ -10,10 +10,10 @@ from rich.table import Table
 
 from ddclient import output
 from ddclient.client import Client
+from ddclient.commands.groups import add_group
 from ddclient.commands.this_machine import run_service_module
 from ddclient.errors import BadInputError
 from ddclient.output import JsonOption
-from ddclient.spelling import Verbs
 from ddcore.spec import did_you_mean
 
 RECOVER = "app.system.recover_key"
@@ -91,8 +91,9 @@ def recover(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(cls=Verbs, help="API keys: list, make, rotate, revoke, recover.", no_args_is_help=True)
-    group.command("list")(list_)
-    for command in (create, rotate, revoke, recover):
-        group.command()(command)
-    app.add_typer(group, name="keys")
+    add_group(
+        app,
+        "keys",
+        "API keys: list, make, rotate, revoke, recover.",
+        {"list": list_, "create": create, "rotate": rotate, "revoke": revoke, "recover": recover},
+    )

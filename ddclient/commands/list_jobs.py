@@ -25,7 +25,7 @@ def list_(
     status: Annotated[list[str] | None, typer.Option(help="Only jobs in this status; repeatable.")] = None,
     method: Annotated[str | None, typer.Option(help="Only jobs of this method.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only jobs on this dataset.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="Only jobs with this label, name:value; repeatable.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Only jobs with this label, name=value; repeatable.")] = None,
     search: Annotated[
         str | None, typer.Option(help="Only jobs with these words in name, id, dataset, method or labels.")
     ] = None,
@@ -40,13 +40,22 @@ def list_(
     """List jobs, newest first unless sorted otherwise."""
     names = _chosen(columns)
     with Client() as client:
-        found = client.jobs(status=status, method=method, dataset=dataset, label=label, search=search, sort=sort)
+        found = client.jobs(
+            status=status, method=method, dataset=dataset, label=list(map(_asked, label or ())) or None,
+            search=search, sort=sort,
+        )  # fmt: skip
         jobs = [job.document for job in islice(found, limit)]
     table = Table(*(_heading(name) for name in names), box=None, pad_edge=False)
     now = datetime.now(UTC)
     for job in jobs:
         table.add_row(*(COLUMNS[name](job, now) for name in names))
     output.emit(jobs, table if jobs else "no jobs", as_json=as_json)
+
+
+def _asked(label: str) -> str:
+    """A label as the service is asked for it: ``name:value`` for ``name=value``, as labels are given to jobs."""
+    name, equals, value = label.partition("=")
+    return f"{name}:{value}" if equals and ":" not in name else label
 
 
 def _chosen(columns: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""``ddctl score``: a distilled set that others made, scored in this process; torch is loaded here only."""
+"""``ddctl score``: a distilled set that others made, scored by a service or else in this process.
+
+Torch is loaded only in the second case.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
-from ddclient import output, submission
+from ddclient import discovery, output, submission
 from ddclient.commands.jobs import Seed, Set
-from ddclient.commands.this_machine import DataRoot, data_folder, import_engine
+from ddclient.commands.scores import Wanted, send, text_of, understood
+from ddclient.commands.this_machine import DataRoot, backbones_folder, data_folder, import_engine
 from ddclient.discovery import home
 from ddclient.live import RunView, display
 from ddclient.output import JsonOption
 from ddcore.spec import check_dataset_name
 from ddcore.spec.local_sets import names_in
-from ddcore.spec.results import Origin, Results
+from ddcore.spec.results import Results
 
 
 class Values(StrEnum):
@@ -55,36 +59,59 @@ def score(
     ] = None,
     seed: Seed = None,
     set_: Set = None,
+    name: Annotated[str | None, typer.Option(help="What the service calls it.")] = None,
+    ipc: Annotated[
+        int | None, typer.Option(help="Images of each class, by which the service estimates the time.")
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the service.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="In this process, even where a service runs.")] = False,
     data_root: DataRoot = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder that receives the set as a bundle.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder that receives the set as a bundle; with --local.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a distilled set that others made, beside real images of the same number, without a service."""
+    """Score a distilled set that others made, beside real images: in the service, else on this machine."""
+    fields = _fields(protocol, network, control or (), worth=worth, seed=seed, settings=set_ or ())
+    units = None if values is None else values.value
+    if local or data_root is not None or out is not None or not discovery.is_named():
+        _here(file.expanduser(), dataset, fields, units, labels, data_root, out, as_json=as_json)
+    else:
+        wanted = Wanted(file.expanduser(), dataset, fields, units, labels, ipc, name)
+        send(wanted, detach=detach, as_json=as_json)
+
+
+def _here(
+    file: Path, dataset: str, fields: dict[str, Any], values: str | None, labels: Path | None,
+    data_root: Path | None, out: Path | None, *, as_json: bool,
+) -> None:  # fmt: skip
+    """Score in this process."""
     folder = data_folder(data_root)
     check_dataset_name(dataset, names_in(folder))
-    fields = _fields(protocol, network, control or (), worth=worth, seed=seed, settings=set_ or ())
     library = import_engine("ddcore.bundle")
     from ddclient.local import EngineView
 
     with display() as screen:
         view = EngineView(RunView(str(file)), screen)
         scored = library.score(
-            file.expanduser(),
+            file,
             dataset,
             fields,
-            values=None if values is None else values.value,
+            values=values,
             labels=labels,
             out=out,
             data_root=folder,
             cache=home() / "cache",
+            backbones=backbones_folder(),
             callback=view,
         )
         view.finish()
     results: Results = scored.results
     if not as_json:
-        output.note(_understood(results.origin))
+        output.note(understood(results))
     document = {"results": results, "spec": scored.spec, "out": None if out is None else str(out)}
-    output.emit(document, _text(results, out), as_json=as_json)
+    lines = [text_of(results)] + ([] if out is None else [f"bundle    {out}"])
+    output.emit(document, "\n".join(lines), as_json=as_json)
 
 
 def _fields(
@@ -102,19 +129,6 @@ def _fields(
     evaluation |= {"worth": {}} if worth else {}
     start = {"evaluation": evaluation} | ({} if network is None else {"network": network})
     return submission.build(start=start, seed=seed, settings=settings, usual_method=None)
-
-
-def _understood(origin: Origin | None) -> str:
-    """How the file was read, in a line."""
-    return "" if origin is None else f"{origin.file}, {origin.layout}: {'; '.join(origin.remarks)}"
-
-
-def _text(results: Results, out: Path | None) -> str:
-    """The scores as those of a job, then each architecture where there are several."""
-    lines = [f"accuracy  {output.accuracy(results)}"]
-    lines += [f"network   {text}" for text in output.architectures(results)]
-    lines += [] if out is None else [f"bundle    {out}"]
-    return "\n".join(lines)
 
 
 def register(app: typer.Typer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,13 +12,14 @@ from rich.table import Table
 from ddclient import output, study_request, study_text, submission
 from ddclient.client import Client
 from ddclient.commands import ingest_options as own
+from ddclient.commands.acting import act
+from ddclient.commands.groups import add_group
 from ddclient.commands.jobs import Dataset, Ipc, Iterations, Method, Preset, Reg, Set
 from ddclient.commands.sending import reference_of
 from ddclient.commands.study_following import follow
 from ddclient.errors import BadInputError
 from ddclient.images import is_path
 from ddclient.output import JsonOption
-from ddclient.study import Study
 from ddcore.spec.ingest import IngestOptions
 
 StudyId = Annotated[str, typer.Argument(metavar="ID", help="Identifier of the study, study_….", show_default=False)]
@@ -160,17 +160,17 @@ def show(
 
 def pause(study_id: StudyId, as_json: JsonOption = False) -> None:
     """Have the jobs of a study save their state and free their workers."""
-    _act(lambda client: client.act_on_study(study_id, "pause"), as_json=as_json)
+    act(lambda client: client.act_on_study(study_id, "pause"), as_json=as_json)
 
 
 def resume(study_id: StudyId, as_json: JsonOption = False) -> None:
     """Go on with a paused study."""
-    _act(lambda client: client.act_on_study(study_id, "resume"), as_json=as_json)
+    act(lambda client: client.act_on_study(study_id, "resume"), as_json=as_json)
 
 
 def cancel(study_id: StudyId, as_json: JsonOption = False) -> None:
     """Stop a study and its jobs for good."""
-    _act(lambda client: client.act_on_study(study_id, "cancel"), as_json=as_json)
+    act(lambda client: client.act_on_study(study_id, "cancel"), as_json=as_json)
 
 
 def delete(
@@ -213,14 +213,19 @@ def send_images(client: Client, request: dict[str, Any], ingest: IngestOptions, 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(help="Searches for the job that does best.", no_args_is_help=True)
-    for command in (create, validate, watch, show, pause, resume, cancel, delete):
-        group.command()(command)
-    group.command("list")(list_)
-    app.add_typer(group, name="study")
-
-
-def _act(action: Callable[[Client], Study], *, as_json: bool) -> None:
-    with Client() as client:
-        document = action(client).document
-        output.emit(document, f"{document.id} {document.status}", as_json=as_json)
+    add_group(
+        app,
+        "study",
+        "Searches for the job that does best.",
+        {
+            "create": create,
+            "validate": validate,
+            "watch": watch,
+            "show": show,
+            "pause": pause,
+            "resume": resume,
+            "cancel": cancel,
+            "delete": delete,
+            "list": list_,
+        },
+    )

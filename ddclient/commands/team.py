@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any
@@ -12,10 +12,10 @@ from rich.table import Table
 
 from ddclient import output
 from ddclient.client import Client
+from ddclient.commands.groups import add_group
 from ddclient.commands.records import span
 from ddclient.errors import BadInputError
 from ddclient.output import JsonOption
-from ddclient.spelling import Verbs
 
 TenantArgument = Annotated[str, typer.Argument(metavar="ID", help="Identifier of the tenant.", show_default=False)]
 MemberArgument = Annotated[str, typer.Argument(metavar="ID", help="Identifier, mem_….", show_default=False)]
@@ -205,26 +205,23 @@ def _something(fields: Mapping[str, Any]) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    tenants = typer.Typer(cls=Verbs, help="Tenants: make, list, show, change; for operators.", no_args_is_help=True)
-    of_tenants: Mapping[str, Callable[..., None]] = {
-        "create": create_tenant,
-        "list": list_tenants,
-        "show": show_tenant,
-        "set": set_tenant,
-    }
-    for name, command in of_tenants.items():
-        tenants.command(name)(command)
-    members = typer.Typer(cls=Verbs, help="Members: add, list, show, change, remove.", no_args_is_help=True)
-    of_members: Mapping[str, Callable[..., None]] = {
-        "add": add_member,
-        "list": list_members,
-        "show": show_member,
-        "set": set_member,
-        "rm": remove_member,
-    }
-    for name, command in of_members.items():
-        members.command(name)(command)
-    app.add_typer(tenants, name="tenants")
-    app.add_typer(members, name="members")
+    add_group(
+        app,
+        "tenants",
+        "Tenants: make, list, show, change; for operators.",
+        {"create": create_tenant, "list": list_tenants, "show": show_tenant, "set": set_tenant},
+    )
+    add_group(
+        app,
+        "members",
+        "Members: add, list, show, change, remove.",
+        {
+            "add": add_member,
+            "list": list_members,
+            "show": show_member,
+            "set": set_member,
+            "rm": remove_member,
+        },
+    )
     app.command()(audit)
     app.command()(usage)

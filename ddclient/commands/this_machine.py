@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 
 from ddclient.discovery import home
 from ddclient.errors import ClientError
+from ddclient.own_modules import run_module
 from ddcore.machine import torch_messages
 
 NEEDS_ENGINE = "this command needs the engine: pip install 'ddservice[engine]' (missing: {name})"
@@ -24,10 +24,16 @@ def data_folder(given: Path | None) -> Path:
     return Path(configured).expanduser() if configured else home() / "data"
 
 
+def backbones_folder() -> Path:
+    """Where weights of networks that others trained are: ``DD_BACKBONES_DIR``, else in the state folder."""
+    configured = os.environ.get("DD_BACKBONES_DIR")
+    return Path(configured).expanduser() if configured else home() / "backbones"
+
+
 def run_service_module(
     module: str, *arguments: str, fine: tuple[int, ...] = (0,), otherwise: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a module of the service in a process of its own: the client never imports the service.
+    """Run a module of the service, as :func:`run_module` does, and say why it failed where it did.
 
     Args:
         module: its full name.
@@ -38,8 +44,7 @@ def run_service_module(
     Raises:
         ClientError: it failed; says why.
     """
-    command = [sys.executable, "-m", module, *arguments]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
+    answer = run_module(module, *arguments)
     if answer.returncode not in fine:
         raise ClientError(f"{otherwise}: {answer.stderr.strip() or 'no reason given'}")
     return answer

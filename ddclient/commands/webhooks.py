@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import Annotated, Any
 
@@ -13,9 +13,9 @@ from rich.table import Table
 
 from ddclient import output
 from ddclient.client import Client
+from ddclient.commands.groups import add_group
 from ddclient.errors import BadInputError, Exit
 from ddclient.output import JsonOption
-from ddclient.spelling import Verbs
 
 WebhookArgument = Annotated[str, typer.Argument(metavar="ID", help="Identifier, whk_….", show_default=False)]
 DeliveryArgument = Annotated[
@@ -168,19 +168,20 @@ def _facts(document: Mapping[str, Any]) -> Table:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(cls=Verbs, help="Webhooks: who is told what happens; for admins.", no_args_is_help=True)
-    commands: Mapping[str, Callable[..., None]] = {
-        "create": create,
-        "list": list_,
-        "show": show,
-        "set": set_,
-        "rm": remove,
-        "rotate": rotate,
-        "test": try_,
-        "deliveries": deliveries,
-        "delivery": delivery,
-        "redeliver": redeliver,
-    }
-    for name, command in commands.items():
-        group.command(name)(command)
-    app.add_typer(group, name="webhooks")
+    add_group(
+        app,
+        "webhooks",
+        "Webhooks: who is told what happens; for admins.",
+        {
+            "create": create,
+            "list": list_,
+            "show": show,
+            "set": set_,
+            "rm": remove,
+            "rotate": rotate,
+            "test": try_,
+            "deliveries": deliveries,
+            "delivery": delivery,
+            "redeliver": redeliver,
+        },
+    )

@@ -8,9 +8,11 @@ from typing import Any
 
 from ddcore.bundle.content import Distilled
 from ddcore.spec import METHODS
-from ddcore.spec.differences import RULE_NAMES, verdicts
+from ddcore.spec.differences import RULE_NAMES, scored_controls, verdicts
 from ddcore.spec.results import (
     ArchitectureScores,
+    BackboneReport,
+    LabelsReport,
     Lineage,
     Origin,
     Results,
@@ -167,13 +169,13 @@ def _accuracy(results: Results) -> str:
     if results.accuracy is None:
         return "Not scored."
     rows = [("distilled (this set)", results.accuracy)]
-    rows += [(_control(name, found), found) for name, found in results.controls.items() if found]
+    rows += [(_control(name, found), found) for name, found in scored_controls(results).items()]
     table = "\n".join(f"| {name} | {row.mean:.2f} | {row.std:.2f} | {row.networks} |" for name, row in rows)
     protocol = results.protocol or TrainingProtocol()
     labels = _LABELS.get(protocol.labels or "", "")
     turns = f" for each of its {len(protocol.stages.lr)} stages in turn" if protocol.stages else ""
     beside = (_best(results.accuracy.best), _architectures(results.architectures), _scores(results.scores))
-    more = "".join((_teacher(results.teacher, protocol.trains), *beside))
+    more = "".join((_teacher(results.teacher, protocol.trains), _backbone(results.backbone), *beside))
     learner = f"fresh {_network(results.network)}"
     if protocol.trains == "head":
         learner = f"fresh linear classifier on the features of a frozen {_network(results.network)}"
@@ -206,6 +208,18 @@ The teacher is a {_network(teacher.network)} that was trained on all real images
 Without it the images do not give these figures: all rows {role}."""
 
 
+def _backbone(backbone: BackboneReport | None) -> str:
+    """Whose features were classified, and that they are not here."""
+    if backbone is None:
+        return ""
+    which = f"`{backbone.timm}` of timm" if backbone.timm else _network(backbone.network or {})
+    return f"""
+
+The backbone is a {which} that others trained, `{backbone.weights}.safetensors` with the SHA-256
+`{backbone.sha256}`. This bundle does not hold it, and without it the images do not give these
+figures: all rows classify its features."""
+
+
 def _control(name: str, found: Score) -> str:
     if name == "full":
         return f"all {found.images:,} real images, {found.epochs} epochs"
@@ -220,8 +234,10 @@ def _verdicts(results: Results) -> str:
     rounded = "" if eight_bit is None else f"\nRounded to 8 bits it reaches {eight_bit.mean:.2f} ± {eight_bit.std:.2f}."
     teacher = None if results.teacher is None else results.teacher.bytes
     beside = "" if teacher is None else f", and its teacher {size(teacher)} (`teacher.safetensors`)"
-    labels = None if results.labels is None else results.labels.bytes
-    beside += "" if labels is None else f", and its labels {size(labels)} (`labels.safetensors`)"
+    labels = results.labels or LabelsReport()
+    if labels.bytes is not None:
+        kept = "" if labels.top is None else f", the {labels.top} highest logits of each image"
+        beside += f", and its labels {size(labels.bytes)} (`labels.safetensors`{kept})"
     size_of = [] if results.bytes is None else [f"takes {size(results.bytes)} (`distilled.safetensors`){beside}"]
     found = [*verdicts(results), *size_of, *([] if results.worth is None else [in_words(results.worth)])]
     said = "".join(f"\nThe set {text}." for text in found)
@@ -241,7 +257,7 @@ def _architectures(entries: Sequence[ArchitectureScores]) -> str:
     """A column for every set and a row for every architecture, where there are several."""
     if not entries:
         return ""
-    names = [name for name, found in entries[0].controls.items() if found]
+    names = list(scored_controls(entries[0]))
     rows = "\n".join(
         f"| {_network(entry.network)} | "
         + " | ".join(

@@ -16,7 +16,7 @@ from ddcore.runtime.checkpoint import versions
 from ddcore.spec import JobSpec
 from ddcore.spec.results import Results
 from ddcore.synthetic.stages import Stages
-from ddcore.training.stored_labels import StoredLabels
+from ddcore.training.stored_labels import StoredLabels, layout
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,6 @@ class Distilled:
         if (self.epoch_labels is not None) != (scoring.labels == "stored"):
             found = "are missing" if self.epoch_labels is None else "are there"
             raise ValueError(f"the job has `evaluation.labels`: '{scoring.labels}', but labels of epochs {found}")
-        if self.epoch_labels is not None:
-            _require(
-                self.epoch_labels.logits, "labels of epochs", torch.float16, (scoring.labelled_epochs, count, classes)
-            )
         if self.stages is not None:
             _require(self.stages.of_images, "stages", torch.int64, (count,))
             if len(self.stages.rates) != len(self.stages) or int(self.stages.of_images.max()) >= len(self.stages):
@@ -141,6 +137,26 @@ class Distilled:
             raise ValueError("images hold values that are NaN or infinite")
         if count == 0 or not 0 <= int(self.labels.min()) <= int(self.labels.max()) < classes:
             raise ValueError(f"labels must lie in 0 to {classes - 1}, and there must be some")
+        if self.epoch_labels is not None:
+            self._require_labels(self.epoch_labels)
+
+    def _require_labels(self, found: StoredLabels) -> None:
+        """Raise unless the labels of epochs are those that the job asks for."""
+        scoring, tensors = self.spec.evaluation, found.tensors()
+        asked = layout(
+            epochs=scoring.labelled_epochs,
+            images=len(self.images),
+            classes=len(self.dataset.classes),
+            top=scoring.stored_top,
+        )
+        if tensors.keys() != asked.keys():
+            raise ValueError(f"labels of epochs must be the tensors {', '.join(asked)}, got {', '.join(tensors)}")
+        for name, (dtype, shape) in asked.items():
+            _require(tensors[name], f"{name} of the labels of epochs", dtype, shape)
+        if found.others is not None:
+            lowest, highest = found.others.classes.aminmax()
+            if not 0 <= int(lowest) <= int(highest) < found.others.count:
+                raise ValueError(f"labels of epochs must be of classes 0 to {found.others.count - 1}")
 
     def training_images(self) -> Tensor:
         """The images in normalised units, float32: exactly what networks are to be trained on."""

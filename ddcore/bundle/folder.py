@@ -60,8 +60,9 @@ def write(out: Path, content: Distilled) -> Distilled:
         report = content.results.teacher or TeacherReport()
         sizes["teacher"] = report.model_copy(update={"bytes": len(files[TEACHER])})
     if content.epoch_labels is not None:
-        files[LABELS] = save_safetensors({"logits": content.epoch_labels.logits.contiguous()})
-        sizes["labels"] = LabelsReport(epochs=len(content.epoch_labels.logits), bytes=len(files[LABELS]))
+        parts = content.epoch_labels.tensors()
+        files[LABELS] = save_safetensors({name: tensor.contiguous() for name, tensor in parts.items()})
+        sizes["labels"] = _labels_report(content.epoch_labels, len(files[LABELS]))
     content = replace(content, results=content.results.model_copy(update=sizes))
     files |= {
         PARQUET: _parquet(content),
@@ -193,7 +194,14 @@ def _whitening(tensors: Mapping[str, Tensor]) -> Whitening | None:
 
 def _epoch_labels(tensors: Mapping[str, Tensor], manifest: Manifest) -> StoredLabels | None:
     stored = manifest.recipe.stored_labels
-    return None if stored is None else StoredLabels(tensors["logits"], stored.seed)
+    if stored is None:
+        return None
+    return StoredLabels.of_tensors(tensors, classes=len(manifest.classes), seed=stored.seed)
+
+
+def _labels_report(labels: StoredLabels, size: int) -> LabelsReport:
+    report = LabelsReport(epochs=labels.epochs, bytes=size)
+    return report if labels.top is None else report.model_copy(update={"top": labels.top})
 
 
 def _stages(tensors: Mapping[str, Tensor], manifest: Manifest) -> Stages | None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ddcore.augment.training import strategy_of
 from ddcore.bundle.content import DatasetReference, Distilled
+from ddcore.spec.evaluation import EvaluationConfig
 from ddcore.spec.results import Results
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -85,16 +86,33 @@ class Teacher(_Part):
     mode: str = Field(description="What its batch normalisation takes: running statistics (`eval`), or of the batch.")
 
 
+class Backbone(_Part):
+    """The network under a head that others trained; this bundle does not hold it."""
+
+    weights: str = Field(description="What its file was called, without `.safetensors`.")
+    sha256: str | None = Field(description="Of that file.")
+    network: dict[str, Any] | None = Field(description="Its architecture; null for one of timm.")
+    timm: str | None = Field(description="Its name in timm; null for an architecture of ddservice.")
+    shape: tuple[int, int, int] | None = Field(
+        description="Channels, height and width of the images that it sees: others are resized (bilinear, antialiased)."
+    )
+    mean: tuple[float, ...] | None = Field(description="It sees (image - mean) / std, per channel, in pixel units.")
+    std: tuple[float, ...] | None
+
+
 class LabelsOfEpochs(_Part):
     """A teacher's logits of every batch of some epochs, after it was augmented and mixed."""
 
     file: str = Field(
-        description="`logits`, (epochs, images, classes): in the order in which an epoch takes the images; `files` has "
-        "the SHA-256."
+        description="`logits`, (epochs, images, classes), in the order in which an epoch takes the images. Where only "
+        "the highest are stored: `logits` and `classes`, (epochs, images, top), and `rest`, (epochs, images). `files` "
+        "has the SHA-256."
     )
     epochs: int = Field(description="Trainings of more epochs begin with the first again.")
-    dtype: str
+    dtype: str = Field(description="Of `logits` and `rest`.")
     seed: int = Field(description="From which shuffling, augmentation and mixing of each epoch follow.")
+    top: int | None = Field(None, description="How many logits of each image are stored; null for all.")
+    reading: str | None = Field(None, description="How the tensors are read; null in older bundles, which store all.")
 
 
 class Recipe(_Part):
@@ -122,11 +140,12 @@ class Recipe(_Part):
         None, description="With `online` labels, what is minimised: `kl`, at the temperature, or `mse_logits`."
     )
     teacher: Teacher | None = Field(None, description="Who gives `online` labels, and the features under a `head`.")
+    backbone: Backbone | None = Field(None, description="Whose features are under a `head`, where no `teacher` is.")
     stored_labels: LabelsOfEpochs | None = Field(None, description="`stored` labels.")
     trains: str = Field(
         "network",
-        description="`network`: all parameters, from scratch. `head`: a fresh classifier on the features of `teacher`, "
-        "in evaluation mode, whose other parameters stay as they are.",
+        description="`network`: all parameters, from scratch. `head`: a fresh classifier on the features of `teacher` "
+        "or `backbone`, in evaluation mode, whose other parameters stay as they are.",
     )
 
 
@@ -235,6 +254,7 @@ def _recipe(content: Distilled) -> Recipe:
         label_loss=evaluation.label_loss if evaluation.labels_batches else None,
         stored_labels=_stored_labels(content),
         teacher=_teacher(content),
+        backbone=_backbone(content),
         trains=evaluation.trains,
     )
 
@@ -243,7 +263,35 @@ def _stored_labels(content: Distilled) -> LabelsOfEpochs | None:
     found = content.epoch_labels
     if found is None:
         return None
-    return LabelsOfEpochs(file="labels.safetensors", epochs=len(found.logits), dtype="float16", seed=found.seed)
+    return LabelsOfEpochs(
+        file="labels.safetensors",
+        epochs=found.epochs,
+        dtype="float16",
+        seed=found.seed,
+        top=found.top,
+        reading=_reading(content.spec.evaluation),
+    )
+
+
+def _reading(evaluation: EvaluationConfig) -> str:
+    """How the labels of epochs are read, for whoever has no other description."""
+    if evaluation.stored_top is None:
+        return "`logits[e, i, c]` is the logit of class c, of the image that epoch e takes as number i; all from 0."
+    rest = "the mean of their logits, which has the least squared error"
+    if evaluation.label_loss == "kl":
+        rest = (
+            f"such that softmax(logits / {evaluation.temperature:g}) gives the stored classes the probabilities of the "
+            "teacher and all others equal ones, at this temperature alone"
+        )
+    return (
+        "`logits[e, i, j]` is the logit of class `classes[e, i, j]`, of the image that epoch e takes as number i; all "
+        f"from 0, and the highest logit first. Every other class has the logit `rest[e, i]`: {rest}."
+    )
+
+
+def _backbone(content: Distilled) -> Backbone | None:
+    found = content.results.backbone
+    return None if found is None else Backbone.model_validate(found.model_dump(mode="json"))
 
 
 def _teacher(content: Distilled) -> Teacher | None:

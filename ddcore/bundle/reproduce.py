@@ -11,9 +11,11 @@ from ddcore.bundle.content import Distilled
 from ddcore.bundle.folder import read
 from ddcore.data import sources
 from ddcore.data.dataset import Dataset
+from ddcore.errors import DataError
 from ddcore.runtime.callback import Callback
-from ddcore.spec import EvaluationConfig
+from ddcore.spec import EvaluationConfig, SpecError
 from ddcore.spec.results import Results
+from ddcore.spec.weight_files import VARIABLE, filled, folder_of_backbones
 
 if TYPE_CHECKING:
     from ddcore.machine.compute import Compute
@@ -26,6 +28,7 @@ def train_on(
     repeats: int | None = None,
     data_root: Path | None = None,
     cache: Path | None = None,
+    backbones: Path | None = None,
     callback: Callback | None = None,
 ) -> Results:
     """Train fresh networks on a bundle by its own recipe, and score them on the test set it was made for.
@@ -39,13 +42,16 @@ def train_on(
             a job where it was not scored. Fewer networks are the first of those.
         data_root: folder of named datasets; default: the environment variable ``DD_DATA_ROOT``.
         cache: folder for decoded datasets and compiled code.
+        backbones: folder of the weights of networks that others trained, which no bundle holds; default: the
+            environment variable ``DD_BACKBONES_DIR``.
         callback: told of progress.
 
     Returns:
         Accuracy in percent, controls and recipe, without steps and probe.
 
     Raises:
-        DataError: the bundle is damaged, or the dataset is absent or not the one it was made from.
+        DataError: the bundle is damaged, or the dataset, or the backbone under its classifiers, is absent or not the
+            one it was made from.
     """
     from ddcore.evaluation.evaluation import Evaluation
 
@@ -54,9 +60,11 @@ def train_on(
     observer.on_phase("loading", None)
     asked = content.spec.evaluation
     default = EvaluationConfig.model_fields["repeats"].default
-    evaluation = Evaluation(
-        _same_run(content, repeats or asked.repeats or default, data_root=data_root, cache=cache, callback=observer)
-    )
+    folder = folder_of_backbones(backbones)
+    _check_backbone(content, folder)
+    count = repeats or asked.repeats or default
+    run = _same_run(content, count, data_root=data_root, cache=cache, backbones=folder, callback=observer)
+    evaluation = Evaluation(run)
     evaluation.prepare(None if content.teacher is None else dict(content.teacher))
     results = evaluation.score(
         content.training_images(),
@@ -70,8 +78,33 @@ def train_on(
     return results if origin is None else results.model_copy(update={"origin": origin})
 
 
+def _check_backbone(content: Distilled, folder: Path | None) -> None:
+    """Say what the bundle needs and does not hold.
+
+    Raises:
+        DataError: the file of weights is not there, or another one.
+    """
+    backbone = content.spec.evaluation.backbone
+    if backbone is None:
+        return
+    try:
+        filled(backbone, folder, "/evaluation/backbone")
+    except SpecError as error:
+        raise DataError(
+            f"this set is scored by linear classifiers on the features of a backbone that the bundle does not hold: "
+            f"{backbone.weights}.safetensors, SHA-256 {backbone.sha256}. Put that file into the folder that {VARIABLE} "
+            f"names ({error.problems[0].detail})"
+        ) from error
+
+
 def _same_run(
-    content: Distilled, repeats: int, *, data_root: Path | None, cache: Path | None, callback: Callback
+    content: Distilled,
+    repeats: int,
+    *,
+    data_root: Path | None,
+    cache: Path | None,
+    backbones: Path | None,
+    callback: Callback,
 ) -> Run:
     """The circumstances of the run that made a bundle, for so many networks to be scored in."""
     from ddcore.runtime.assembly import assemble
@@ -80,7 +113,7 @@ def _same_run(
     spec = content.spec.model_copy(update={"evaluation": evaluation})
     dataset = replace(_same_dataset(content, data_root, cache), whitening=content.whitening)
     compute = _same_compute(content, cache, callback)
-    return assemble(spec, dataset, compute, cache=cache, callback=callback)
+    return assemble(spec, dataset, compute, cache=cache, backbones=backbones, callback=callback)
 
 
 def _same_dataset(content: Distilled, data_root: Path | None, cache: Path | None) -> Dataset:

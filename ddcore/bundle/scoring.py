@@ -15,22 +15,20 @@ from ddcore.bundle.reproduce import data_root_of
 from ddcore.data import sources
 from ddcore.data.sampling import check_class_sizes
 from ddcore.data.whitening import whitened
+from ddcore.errors import Interrupted
 from ddcore.machine.compute import Compute
-from ddcore.runtime.assembly import assemble
+from ddcore.runtime.assembly import assemble, choose_compute
 from ddcore.runtime.callback import Callback
-from ddcore.spec import JobSpec, Problem, SpecError, parse
+from ddcore.spec import JobSpec
 from ddcore.spec.cost import Cost
 from ddcore.spec.results import Origin, Results
+from ddcore.spec.scoring import check_fields, job_of
+from ddcore.spec.weight_files import completed, folder_of_backbones
 from ddcore.spec.work import DataSizes
 
 if TYPE_CHECKING:
     from ddcore.data.dataset import Dataset
     from ddcore.evaluation.evaluation import Evaluation
-
-FIELDS = ("network", "evaluation", "augmentation", "whitening", "seed", "precision", "compile", "device")
-"""Fields of a job that decide how a set is scored; the others say how one is made."""
-METHOD = "random"
-"""The method of the job that a scored set is written with: nothing was distilled here, and this one takes no steps."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,7 @@ def score(
     out: Path | None = None,
     data_root: Path | None = None,
     cache: Path | None = None,
+    backbones: Path | None = None,
     callback: Callback | None = None,
 ) -> Scored:
     """Train fresh networks on a distilled set of others, and on real images beside it, under one recipe.
@@ -63,12 +62,14 @@ def score(
     Args:
         place: a ``.pt``, ``.npz``, ``.safetensors`` or parquet file, or a folder or archive of images by class.
         dataset: name of the dataset that was distilled.
-        fields: of a job specification, some of :data:`FIELDS`. Default: those of a job.
+        fields: of a job specification, some of :data:`ddcore.spec.scoring.FIELDS`. Default: those of a job.
         values: units of the pixels. Default: by their range, where that tells.
         labels: ``.pt`` file of the labels, for a ``.pt`` file of images.
         out: folder that receives the set as a bundle.
         data_root: folder of named datasets; default: the environment variable ``DD_DATA_ROOT``.
         cache: folder shared by jobs for decoded datasets, teachers and compiled code.
+        backbones: folder of the weights of networks that others trained; default: the environment variable
+            ``DD_BACKBONES_DIR``.
         callback: told of progress.
 
     Raises:
@@ -77,86 +78,81 @@ def score(
         ConfigurationError: the set cannot be scored so on this dataset or machine.
         DivergedError: a network's loss became NaN or infinite.
     """
-    from ddcore.evaluation.evaluation import Evaluation
-
-    asked = fields or {}
-    _check_fields(asked)
-    observer = callback or Callback()
+    asked, observer = fields or {}, callback or Callback()
+    check_fields(asked)
     observer.on_phase("loading", None)
+    real = real_images(dataset, data_root, cache)
+    made = foreign.read(Path(place), real, values, labels)
+    return score_read(made, real, asked, out=out, cache=cache, backbones=backbones, callback=observer)
+
+
+def real_images(dataset: str, data_root: Path | None, cache: Path | None) -> Dataset:
+    """The dataset that a set stands for.
+
+    Args:
+        dataset: its name.
+        data_root: folder of named datasets; default: the environment variable ``DD_DATA_ROOT``.
+        cache: folder shared by jobs.
+
+    Raises:
+        DataError: it cannot be read, or is unfit.
+    """
     real = sources.load(dataset, data_root_of(data_root), cache)
     check_class_sizes(real)
-    made = foreign.read(Path(place), real, values, labels)
-    spec = _job(real, made, asked)
+    return real
+
+
+def score_read(
+    made: Foreign,
+    real: Dataset,
+    fields: Mapping[str, Any],
+    *,
+    out: Path | None = None,
+    cache: Path | None = None,
+    backbones: Path | None = None,
+    callback: Callback | None = None,
+) -> Scored:
+    """Score a set that has been read; see :func:`score`.
+
+    Args:
+        made: the set.
+        real: the dataset that it fits.
+        fields: of a job specification.
+        out: folder that receives the set as a bundle.
+        cache: folder shared by jobs.
+        backbones: see :func:`score`.
+        callback: told of progress.
+
+    Raises:
+        SpecError: a field is wrong, or none of those that decide a score.
+        ConfigurationError: the set cannot be scored so on this dataset or machine.
+        DivergedError: a network's loss became NaN or infinite.
+        Interrupted: the callback asked for an end.
+    """
+    from ddcore.evaluation.evaluation import Evaluation
+    from ddcore.evaluation.full_scores import FullScores
+
+    observer = callback or Callback()
+
+    def check_stop() -> None:
+        if observer.should_stop() is not None:
+            raise Interrupted(0, None)  # a score keeps no state: it begins anew
+
+    soft = made.soft_labels is not None
+    spec = job_of(real.name, made.ipc, fields, lambda _: real.facts, own_labels=soft).knowing(real.facts)
+    folder = folder_of_backbones(backbones)
+    spec = completed(spec, folder)
     seen = whitened(real, cache) if spec.whitening else real
-    compute = _compute(spec, seen, cache, observer)
-    evaluation = Evaluation(assemble(spec, seen, compute, cache=cache, callback=observer))
+    cost = Cost(spec, DataSizes(seen.shape, seen.class_counts, len(seen.test)))
+    compute = choose_compute(spec, cost, cache, observer)
+    run = assemble(spec, seen, compute, cache=cache, backbones=folder, callback=observer, check_stop=check_stop)
+    evaluation = Evaluation(run, FullScores(run))
     evaluation.prepare()
     content = _scored(_labelled(spec, seen, made, compute, evaluation), evaluation, made.understood(seen))
     if out is not None:
         observer.on_phase("finalizing", None)
         content = write(out, content)
     return Scored(content.results, spec)
-
-
-def _check_fields(fields: Mapping[str, Any]) -> None:
-    """Refuse fields that a score does not depend on."""
-    idle = [name for name in fields if name not in FIELDS]
-    if idle:
-        detail = (
-            f"`{idle[0]}` says how a set is made, but this one is only scored; leave it out (allowed: "
-            f"{', '.join(FIELDS)})"
-        )
-        raise SpecError([Problem(f"/{idle[0]}", "nothing_is_made", detail)])
-
-
-def _job(real: Dataset, made: Foreign, fields: Mapping[str, Any]) -> JobSpec:
-    """The job that keeps as many real images, scored as the set is."""
-    body = {"dataset": real.name, "ipc": made.ipc, "method": METHOD, **fields}
-    try:
-        spec = parse(body, lambda _: real.facts)
-    except SpecError as error:
-        raise SpecError([_of_others(problem) for problem in error.problems]) from error
-    faults = []
-    if spec.evaluation.repeats == 0:
-        detail = "`repeats` is 0, so nothing would be scored; choose 1 to 100"
-        faults.append(Problem("/evaluation/repeats", "nothing_to_score", detail))
-    if spec.evaluation.audit:
-        detail = "`audit` is true, but a set of others is not compared with the real images; leave it out"
-        faults.append(Problem("/evaluation/audit", "no_audit", detail))
-    if made.soft_labels is not None and spec.evaluation.labels_batches:
-        detail = (
-            f"`labels` is '{spec.evaluation.labels}', but the set has labels of its own, which its images are to be "
-            "learned with; use 'hard' or 'soft', which decide on the labels of the real images, or another protocol"
-        )
-        faults.append(Problem("/evaluation/labels", "labels_of_the_set", detail))
-    if faults:
-        raise SpecError(faults)
-    return spec.knowing(real.facts)
-
-
-def _of_others(problem: Problem) -> Problem:
-    """What is wrong with the fields, where it is said otherwise of a set that no job made."""
-    if problem.code != "no_learned_learning_rate":
-        return problem
-    detail = (
-        "`lr` is null, the learning rate that the set learned, which its file does not say; give `evaluation.lr` as "
-        "its authors publish it (0.01 is usual)"
-    )
-    return Problem(problem.pointer, problem.code, detail)
-
-
-def _compute(spec: JobSpec, dataset: Dataset, cache: Path | None, callback: Callback) -> Compute:
-    """Where and how networks are trained, chosen by the work of scoring."""
-    cost = Cost(spec, DataSizes(dataset.shape, dataset.class_counts, len(dataset.test)))
-    return Compute.choose(
-        spec.device,
-        spec.precision,
-        spec.compile,
-        expected_images_forwarded=cost.passes_without_looks,
-        macs_per_image=cost.macs_per_image,
-        cache=cache,
-        log=callback.on_log,
-    )
 
 
 def _labelled(spec: JobSpec, dataset: Dataset, made: Foreign, compute: Compute, evaluation: Evaluation) -> Distilled:

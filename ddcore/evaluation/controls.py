@@ -14,12 +14,14 @@ from ddcore.data.sampling import ClassSampler
 from ddcore.evaluation.coresets import Coresets
 from ddcore.formulas import selection
 from ddcore.nets.functional import Params
+from ddcore.pretrained.backbones import backbone_of
+from ddcore.pretrained.frozen import Frozen
 from ddcore.pretrained.teachers import Teacher
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import TrainingCondition
 from ddcore.spec.evaluation import CANDIDATES, SUBSET
-from ddcore.spec.results import TeacherReport
+from ddcore.spec.results import BackboneReport, TeacherReport
 from ddcore.synthetic.stages import Stages
 from ddcore.training.trainer import Labeller
 
@@ -57,19 +59,29 @@ class Controls:
 
     Args:
         run: dataset, images a class, and the evaluation that says which controls there are.
+
+    Raises:
+        ConfigurationError: the backbone that it names does not fit its weights or the images.
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._config = run.spec.evaluation
+        # Looked at now, so that one that does not fit is refused before anything is trained.
+        self._backbone = None if self._config.backbone is None else backbone_of(self._config.backbone, run)
 
     @cached_property
     def _teacher(self) -> Teacher:
         return Teacher(self._config.teacher, self._run)
 
+    @property
+    def _frozen(self) -> Frozen:
+        """Whose features classifiers are put on, and by which rules choose: the teacher, or a backbone."""
+        return self._teacher if self._backbone is None else self._backbone
+
     @cached_property
     def _coresets(self) -> Coresets:
-        return Coresets(self._run, self._teacher)
+        return Coresets(self._run, self._frozen)
 
     @cached_property
     def validation(self) -> tuple[Tensor, Tensor]:
@@ -83,34 +95,43 @@ class Controls:
         Args:
             validation: int64 training rows that none may keep, in the place of the usual ones.
         """
-        found = self._coresets if validation is None else Coresets(self._run, self._teacher, validation)
+        found = self._coresets if validation is None else Coresets(self._run, self._frozen, validation)
         yield from (_taken(self._run.dataset, rows) for rows in found.rows.values())
 
     def prepare(self, teacher: Params | None = None) -> None:
-        """Train the teacher, if anything asked for takes one.
+        """Train the teacher, or read the backbone, if anything asked for takes one.
 
         Args:
             teacher: that was trained before, as a bundle keeps it; none is trained then.
 
         Raises:
             DataError: that one does not fit.
+            ConfigurationError: the weights of the backbone are no finite numbers, or have changed meanwhile.
         """
+        generator = Generator().manual_seed(stream_seed(self._run.spec.seed, "evaluation/teacher"))
+        if self._backbone is not None:
+            self._backbone.prepare(generator)
         if not self._config.needs_teacher:
             return
         if teacher is not None:
             self._teacher.adopt(teacher)
             return
         # Not a stream of the run: an evaluation that is resumed must find the same teacher.
-        self._teacher.prepare(Generator().manual_seed(stream_seed(self._run.spec.seed, "evaluation/teacher")))
+        self._teacher.prepare(generator)
         if self._config.keeps_teacher:
             self._teacher.halve()
 
     @property
     def frozen(self) -> Params:
-        """What no network that is scored learns: all of the teacher but its classifier, where that alone is learned."""
+        """What no network that is scored learns: all but the classifier of the frozen one, where that alone learns."""
         if self._config.trains != "head":
             return {}
-        return {name: value for name, value in self._teacher.params.items() if not name.startswith("classifier.")}
+        return {name: value for name, value in self._frozen.params.items() if not name.startswith("classifier.")}
+
+    @property
+    def backbone_report(self) -> BackboneReport | None:
+        """What the backbone is, where there is one; nobody can train on the set as it was scored without it."""
+        return None if self._backbone is None else self._backbone.report
 
     @property
     def labeller(self) -> Labeller | None:
@@ -172,7 +193,7 @@ class Controls:
     def _herding_rows(self) -> Tensor:
         """Chosen by :func:`ddcore.formulas.selection.herding`; a class with too few gives all it has."""
         ipc = self._run.spec.ipc
-        return self._teacher.select(lambda features: selection.herding(features, min(ipc, len(features))))
+        return self._frozen.select(lambda features: selection.herding(features, min(ipc, len(features))))
 
 
 def random_subset(dataset: Dataset, ipc: int, generator: Generator) -> tuple[Tensor, Tensor]:

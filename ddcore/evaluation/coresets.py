@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from ddcore.data.dataset import Dataset
 from ddcore.formulas import selection
-from ddcore.pretrained.teachers import Teacher
+from ddcore.pretrained.frozen import Frozen
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec.evaluation import VALIDATION, Rule
@@ -28,14 +28,14 @@ class Coresets:
 
     Args:
         run: dataset, images a class and seed of the job.
-        teacher: by whose features the rules choose; prepared when they do.
+        teacher: by whose features the rules choose; ready when they do.
         validation: int64 training rows to be tested on; by default a share of each class.
 
     Attributes:
         validation: likewise.
     """
 
-    def __init__(self, run: Run, teacher: Teacher, validation: Tensor | None = None) -> None:
+    def __init__(self, run: Run, teacher: Frozen, validation: Tensor | None = None) -> None:
         self._run = run
         self._teacher = teacher
         drawn = validation_rows(run.dataset, VALIDATION, self._generator("validation"))

@@ -14,7 +14,6 @@ from statistics import fmean, stdev
 import torch
 from torch import Generator, Tensor
 
-from ddcore.augment.training import augmenter_of, strategy_of
 from ddcore.data.dataset import ImageSet
 from ddcore.evaluation.controls import random_subset
 from ddcore.evaluation.coresets import validation_rows
@@ -25,7 +24,7 @@ from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import DuringConfig
 from ddcore.spec.readings import ACCURACY_CORESET, ACCURACY_DURING, ACCURACY_RANDOM, deviation_of
 from ddcore.synthetic.set import SyntheticSet
-from ddcore.training.recipes import recipe_of, scheduled
+from ddcore.training.recipes import recipe_of_job, scheduled
 from ddcore.training.trainer import Recipe, accuracy, train
 
 _BEST = "best/"
@@ -146,10 +145,7 @@ class During:
         return readings
 
     def _recipe(self, learning_rate: float | None) -> Recipe:
-        config, spec = self._run.spec.evaluation, self._run.spec
-        strategy = strategy_of(config, spec.augmentation, self._run.dataset.flip)
-        recipe = recipe_of(config, strategy, augmenter_of(config, self._run.dataset), learning_rate)
-        return scheduled(recipe, config, self._config.epochs)
+        return scheduled(recipe_of_job(self._run, learning_rate), self._run.spec.evaluation, self._config.epochs)
 
     def _accuracies(
         self, stream: str, images: Tensor, labels: Tensor, learned_labels: Tensor | None, recipe: Recipe
@@ -164,7 +160,7 @@ class During:
         tested, expected = self._tested
         for number in range(self._config.networks):
             generator = self._generator(f"{stream}/{number}")
-            params = self._evaluation.fresh(self._functional, generator)
+            params = self._evaluation.network_scorer.fresh(self._functional, generator)
             train(
                 self._functional,
                 params,

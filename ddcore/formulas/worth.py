@@ -37,8 +37,10 @@ def worth(accuracies: Sequence[float], curve: Sequence[tuple[int, Sequence[float
     """Invert the learning curve of random subsets at the accuracy of a set.
 
     The curve is the isotonic regression of the mean accuracies, linear in the logarithm of the images between them. The
-    interval holds 95 % of the inverses of curves and accuracies that are redrawn, normally about their means with their
-    standard errors. The deviation of one network is pooled over the sizes, since each has few.
+    interval holds 95 % of the inverses of curves and accuracies that are redrawn about their means. The deviation of a
+    network is pooled over the sizes, since each has few. As it is known from few networks itself, every redraw has one
+    of its own: that of a sample of ν degrees of freedom, times the root of ν over a draw of χ² with ν, as Student's t
+    has it (the Behrens-Fisher interval, which is on the wide side where there are few networks).
 
     Args:
         accuracies: percent, of networks trained on the set.
@@ -55,12 +57,12 @@ def worth(accuracies: Sequence[float], curve: Sequence[tuple[int, Sequence[float
     if not len(sizes) or (np.diff(sizes) <= 0).any() or min(len(values) for _, values in curve) < 2:
         raise ValueError("a curve takes rising sizes with at least two networks each")
     means = np.array([fmean(values) for _, values in curve])
-    pooled = math.sqrt(fmean(stdev(values) ** 2 for _, values in curve))
-    errors = np.array([pooled / math.sqrt(len(values)) for _, values in curve])
-    spread = stdev(accuracies) if len(accuracies) > 1 else pooled
+    counts = np.array([len(values) for _, values in curve])
     rng = np.random.default_rng(seed)
-    targets = rng.normal(fmean(accuracies), spread / math.sqrt(len(accuracies)), DRAWS)
-    redrawn = rng.normal(means, errors, (DRAWS, len(means)))
+    subsets = _deviations(rng, [values for _, values in curve])
+    networks = _deviations(rng, [accuracies]) if len(accuracies) > 1 else subsets
+    targets = rng.normal(fmean(accuracies), networks / math.sqrt(len(accuracies)))
+    redrawn = rng.normal(means, subsets[:, None] / np.sqrt(counts))
     found = np.sort([_inverse(sizes, *pair) for pair in zip(redrawn, targets, strict=True)])
     tail = round((1 - LEVEL) / 2 * DRAWS)
     point, low, high = (_inverse(sizes, means, fmean(accuracies)), found[tail], found[-1 - tail])
@@ -68,6 +70,13 @@ def worth(accuracies: Sequence[float], curve: Sequence[tuple[int, Sequence[float
     known = _known(point)
     ends = _known(min(low, sizes[-1])), _known(max(high, sizes[0]))
     return Worth(known, beyond if known is None else None, *ends)
+
+
+def _deviations(rng: np.random.Generator, samples: Sequence[Sequence[float]]) -> Numbers:
+    """Of one network, as probable as the pooled deviation of some samples has them; one for each redraw."""
+    freedom = sum(len(values) - 1 for values in samples)
+    squares = sum((len(values) - 1) * stdev(values) ** 2 for values in samples)
+    return np.sqrt(squares / rng.chisquare(freedom, DRAWS))
 
 
 def _inverse(sizes: Numbers, means: Numbers, accuracy: float) -> float:

@@ -19,6 +19,7 @@ from ddcore.methods.shared.student_training import (
     check_classes_per_step,
     drawn_classes,
     drawn_rows,
+    query_step,
     training_on,
 )
 from ddcore.registry import implements
@@ -65,7 +66,6 @@ class BPTT(Method[BPTTConfig, QueryStep]):
         rows = [drawn_rows(classes, size, config.batch_syn, generator) for _ in range(config.student_steps)]
         drawn = siamese.draw(run.strategy, None, run.dataset.shape, run.random.host_stream("method/augment"))
         real = run.sampler.draw_each(config.batch_real, run.random.host_stream("method/real"))
-        chosen = torch.cat([real[label] for label in classes])
         training = InnerSGD(
             self._gradients,
             training_on(rows, [drawn] * config.student_steps),
@@ -74,17 +74,7 @@ class BPTT(Method[BPTTConfig, QueryStep]):
             config.inner_momentum,
             window=config.window,
         )
-        return QueryStep(
-            index,
-            synthetic,
-            training,
-            run.functional.new(run.random.stream("method/network")),
-            synthetic.labels,
-            expert=None,
-            curvature=True,
-            real=siamese.apply(drawn, run.real_images(chosen)),
-            real_labels=run.dataset.train.labels[chosen].to(synthetic.device),
-        )
+        return query_step(run, index, synthetic, training, torch.cat([real[label] for label in classes]), drawn)
 
     @override
     def backward(self, step: QueryStep) -> Readings:

@@ -18,9 +18,8 @@ from typing_extensions import override
 from ddcore.augment import siamese
 from ddcore.formulas.feature_distances import paired_absolute
 from ddcore.methods.shared.confidence import drawn_candidates, surest, unsureness
-from ddcore.pretrained.teachers import Teacher
+from ddcore.methods.shared.taught import Taught
 from ddcore.registry import implements
-from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Method, Readings, Step
 from ddcore.spec import CIMConfig
 from ddcore.synthetic.residual import Residual
@@ -39,20 +38,12 @@ class PairedStep(Step):
 
 
 @implements(CIMConfig)
-class CIM(Method[CIMConfig, PairedStep]):
+class CIM(Taught[CIMConfig], Method[CIMConfig, PairedStep]):
     """AdamW on what is added to mosaics: each tile, enlarged, is to have the features of its image.
 
     Classes do not depend on each other, and AdamW takes each pixel for itself, so one step of all classes is what the
     released code does class by class. Graphs are those of a few classes at a time.
     """
-
-    def __init__(self, config: CIMConfig, run: Run) -> None:
-        super().__init__(config, run)
-        self._teacher = Teacher(config.teacher, run)
-
-    @override
-    def prepare(self) -> None:
-        self._teacher.prepare(self.run.random.host_stream("method/teacher"))
 
     @override
     def start(self) -> SyntheticSet:

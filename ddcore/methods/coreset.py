@@ -12,9 +12,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddcore.formulas import selection
-from ddcore.pretrained.teachers import Teacher
+from ddcore.methods.shared.taught import Taught
 from ddcore.registry import implements
-from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Producer
 from ddcore.spec import CoresetConfig, FeatureCoresetConfig, HerdingConfig, KCenterConfig, KMeansConfig, RandomConfig
 from ddcore.synthetic.initial import real_rows
@@ -45,20 +44,12 @@ class RandomSubset(Coreset[RandomConfig]):
         return real_rows(self.run.dataset.train, self.run.spec.ipc, self.run.random.host_stream("init"))
 
 
-class FeatureCoreset(Coreset[F]):
+class FeatureCoreset(Taught[F], Coreset[F]):
     """A rule on the features (the classifier's inputs) that one network, trained on the real images, gives a class."""
-
-    def __init__(self, config: F, run: Run) -> None:
-        super().__init__(config, run)
-        self._teacher = Teacher(config.teacher, run)
 
     @abstractmethod
     def select(self, features: Tensor) -> Tensor:
         """``ipc`` distinct rows, (ipc,) int64, of the features (N, F) of one class."""
-
-    @override
-    def prepare(self) -> None:
-        self._teacher.prepare(self.run.random.host_stream("method/teacher"))
 
     @override
     def rows(self) -> Tensor:

@@ -16,13 +16,19 @@ from typing_extensions import override
 
 from ddcore.augment.resized_crop import ResizedCrops
 from ddcore.formulas.linear_head import cosine_distance, head_gradient
-from ddcore.pretrained.teachers import Teacher
+from ddcore.methods.shared.taught import Taught
+from ddcore.pretrained.backbones import backbone_of
+from ddcore.pretrained.frozen import Frozen
 from ddcore.registry import implements
 from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Method, Readings, Step
+from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import LinearGradientConfig
 from ddcore.synthetic.pyramid import LearnedPyramid, Pyramid
 from ddcore.synthetic.set import SyntheticSet
+
+NOISE_BLOCK = 32
+"""Views whose noise is drawn at once, however many are in memory together: with another number it is other noise."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,19 @@ class Views:
     seed: int
 
     def of(self, images: Tensor, first: int) -> Tensor:
-        """The views of some images in a row, from a number on: the same whenever the same ones are asked for."""
+        """The views of some images in a row, from a number on: the same beside whichever others they are asked for."""
         cropped = self.crops[first : first + len(images)](images)
-        generator = Generator(images.device).manual_seed(self.seed + first)
-        noise = torch.randn(images.shape, generator=generator, device=images.device)
-        return cropped + self.deviation * noise
+        return cropped + self.deviation * self._noise(first, images)
+
+    def _noise(self, first: int, images: Tensor) -> Tensor:
+        """Standard normal numbers (n, C, H, W) of the views from ``first`` on, cut from whole blocks."""
+        blocks = range(first // NOISE_BLOCK, -(-(first + len(images)) // NOISE_BLOCK))
+        skipped = first - blocks.start * NOISE_BLOCK
+        return torch.cat([self._block(number, images) for number in blocks])[skipped : skipped + len(images)]
+
+    def _block(self, number: int, images: Tensor) -> Tensor:
+        generator = Generator(images.device).manual_seed(stream_seed(self.seed, f"noise/{number}"))
+        return torch.randn((NOISE_BLOCK, *images.shape[1:]), generator=generator, device=images.device)
 
 
 @dataclass(frozen=True)
@@ -65,8 +79,10 @@ class HeadStep(Step):
 
 
 @implements(LinearGradientConfig)
-class LinearGradient(Method[LinearGradientConfig, HeadStep]):
+class LinearGradient(Taught[LinearGradientConfig], Method[LinearGradientConfig, HeadStep]):
     """L = 1 - cos(g_real, g_syn), g the gradient of a random linear classifier on the features of a frozen network.
+
+    That is a teacher trained on the real images, or a backbone that others trained.
 
     The gradient is a plain function of the features, so L has a slope in each feature that needs no network. Where the
     views are too many for one graph, a first pass finds the features, and a second one takes their slopes to the images
@@ -75,11 +91,12 @@ class LinearGradient(Method[LinearGradientConfig, HeadStep]):
 
     def __init__(self, config: LinearGradientConfig, run: Run) -> None:
         super().__init__(config, run)
-        self._teacher = Teacher(config.teacher, run)
+        backbone = config.backbone
+        self._frozen: Frozen = self._teacher if backbone is None else backbone_of(backbone, run)
 
     @override
     def prepare(self) -> None:
-        self._teacher.prepare(self.run.random.host_stream("method/teacher"))
+        self._frozen.prepare(self.run.random.host_stream("method/teacher"))
 
     @override
     def start(self) -> SyntheticSet:
@@ -114,7 +131,7 @@ class LinearGradient(Method[LinearGradientConfig, HeadStep]):
 
     def _head(self) -> tuple[Tensor, Tensor]:
         classes, generator = len(self.run.dataset.classes), self.run.random.host_stream("method/head")
-        weight = torch.randn(classes, self._teacher.feature_count, generator=generator) * self.config.head_std
+        weight = torch.randn(classes, self._frozen.feature_count, generator=generator) * self.config.head_std
         return weight.to(self.run.compute.device), torch.zeros(classes, device=self.run.compute.device)
 
     def _views(self, count: int, stream: str) -> Views:
@@ -125,7 +142,7 @@ class LinearGradient(Method[LinearGradientConfig, HeadStep]):
     @override
     def backward(self, step: HeadStep) -> Readings:
         synthetic, target = step.synthetic, self._real_gradient(step)
-        groups = list(synthetic.class_groups(self._teacher.functional.graph_images // self.config.views))
+        groups = list(synthetic.class_groups(self._frozen.functional.graph_images // self.config.views))
         if len(groups) == 1:
             features = self._features(step, groups[0])
             loss, slopes = self._compare(step, features.detach(), target)
@@ -150,7 +167,7 @@ class LinearGradient(Method[LinearGradientConfig, HeadStep]):
         """Of the views of some classes: all views of an image, then those of the next."""
         images = step.synthetic.images_of(classes).repeat_interleave(self.config.views, dim=0)
         first = classes.start * step.synthetic.per_class * self.config.views
-        return self._teacher.features(step.synthetic_views.of(images, first))
+        return self._frozen.features(step.synthetic_views.of(images, first))
 
     def _count(self, synthetic: SyntheticSet, classes: range) -> int:
         return len(classes) * synthetic.per_class * self.config.views
@@ -163,6 +180,6 @@ class LinearGradient(Method[LinearGradientConfig, HeadStep]):
 
     def _real_features(self, step: HeadStep) -> Iterator[Tensor]:
         first = 0
-        for rows in step.rows.split(self._teacher.functional.graph_images):
-            yield self._teacher.features(step.real.of(self.run.real_images(rows), first))
+        for rows in step.rows.split(self._frozen.functional.graph_images):
+            yield self._frozen.features(step.real.of(self.run.real_images(rows), first))
             first += len(rows)

@@ -22,6 +22,7 @@ from ddcore.methods.shared.student_training import (
     check_classes_per_step,
     drawn_classes,
     drawn_rows,
+    query_step,
     training_on,
 )
 from ddcore.methods.shared.truncation import Bounds, Stages, Window, early_window, late_window
@@ -81,22 +82,11 @@ class RatBPTT(Method[RatBPTTConfig, QueryStep]):
         run = self.run
         window = self._window(synthetic)
         training = replace(self._training(window.end, synthetic, "method"), window=window.steps)
-        real = run.sampler.draw_each(self.config.batch_real, run.random.host_stream("method/real"))
-        chosen = torch.cat(real)
+        chosen = torch.cat(run.sampler.draw_each(self.config.batch_real, run.random.host_stream("method/real")))
         drawn = siamese.draw(
             run.strategy, len(chosen), run.dataset.shape, run.random.host_stream("method/augment_real")
         )
-        return QueryStep(
-            index,
-            synthetic,
-            training,
-            run.functional.new(run.random.stream("method/network")),
-            synthetic.training_labels,
-            expert=None,
-            curvature=True,
-            real=siamese.apply(drawn, run.real_images(chosen)),
-            real_labels=run.dataset.train.labels[chosen].to(synthetic.device),
-        )
+        return query_step(run, index, synthetic, training, chosen, drawn)
 
     @override
     def backward(self, step: QueryStep) -> Readings:

@@ -15,29 +15,19 @@ from typing_extensions import override
 
 from ddcore.methods.shared.confidence import drawn_candidates, surest, unsureness
 from ddcore.methods.shared.crops import random_crops
-from ddcore.pretrained.teachers import Teacher
+from ddcore.methods.shared.taught import Taught
 from ddcore.registry import implements
-from ddcore.runtime.context import Run
-from ddcore.runtime.objective import Producer
 from ddcore.spec import RDEDConfig
 from ddcore.synthetic.set import SyntheticSet
 
 
 @implements(RDEDConfig)
-class RDED(Producer[RDEDConfig]):
+class RDED(Taught[RDEDConfig]):
     """Of each class, the surest crop of each of ``candidates`` real images, and of these the surest, tile by tile.
 
     A tile shows a crop at the size of a tile; the teacher sees it as large, in the middle of an image of zeros. One
     class is in memory at a time.
     """
-
-    def __init__(self, config: RDEDConfig, run: Run) -> None:
-        super().__init__(config, run)
-        self._teacher = Teacher(config.teacher, run)
-
-    @override
-    def prepare(self) -> None:
-        self._teacher.prepare(self.run.random.host_stream("method/teacher"))
 
     @override
     def start(self) -> SyntheticSet:

@@ -21,9 +21,8 @@ from typing_extensions import override
 from ddcore.augment.resized_crop import ResizedCrop
 from ddcore.methods.shared.confidence import drawn_candidates, surest, unsureness
 from ddcore.methods.shared.crops import random_crops
-from ddcore.pretrained.teachers import Teacher
+from ddcore.methods.shared.taught import Taught
 from ddcore.registry import implements
-from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Method, Readings, Step
 from ddcore.spec import FADRMConfig, SRe2LConfig
 from ddcore.spec.methods.sre2l import RecoveringConfig
@@ -44,21 +43,12 @@ class RecoveringStep(Step):
     views: tuple[ResizedCrop, ...]
 
 
-class Recovering(Method[C, RecoveringStep]):
+class Recovering(Taught[C], Method[C, RecoveringStep]):
     """Adam on images, each of them in a batch with one image of each of many other classes.
 
     Batches do not depend on each other, and Adam takes each pixel for itself, so one step of all images is what the
     released code does batch by batch. One batch is in memory at a time.
     """
-
-    def __init__(self, config: C, run: Run) -> None:
-        super().__init__(config, run)
-        self._teachers = [Teacher(teacher, run) for teacher in config.all_teachers]
-
-    @override
-    def prepare(self) -> None:
-        for teacher in self._teachers:
-            teacher.prepare(self.run.random.host_stream("method/teacher"))
 
     @override
     def start(self) -> SyntheticSet:
@@ -85,7 +75,7 @@ class Recovering(Method[C, RecoveringStep]):
         run, ipc = self.run, self.run.spec.ipc
         generator, shape = run.random.host_stream("method/crops"), run.dataset.shape
         found = random_crops(images, (shape[1], shape[2]), self.config.smallest, generator)
-        ranked = surest(unsureness(self._teachers[0], found, label), len(found))
+        ranked = surest(unsureness(self._teacher, found, label), len(found))
         first = (len(found) - ipc) // 2
         return found[ranked[first : first + ipc]]
 

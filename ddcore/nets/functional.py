@@ -24,6 +24,9 @@ Params = dict[str, Tensor]
 
 Pass = Callable[[Params, Tensor], tuple[Tensor, ...]]
 
+Moments = dict[str, tuple[Tensor, Tensor]]
+"""Mean and biased variance (channels,) of what comes to a batch normalisation, by its name."""
+
 _GRANULARITY = 16
 
 
@@ -62,7 +65,7 @@ class Functional:
         self.names = tuple(name for name, _ in skeleton.named_parameters())
         self.convolutions = tuple(name for name, weight in skeleton.named_parameters() if weight.ndim == 4)
         self.per_sample = not any(isinstance(m, nn.BatchNorm2d) for m in skeleton.modules())
-        pixels = template.shape[1] * template.shape[2]
+        pixels = template.seen[1] * template.seen[2]
         self.piece = compute.piece_for(pixels, training=False)
         self.grad_piece = compute.piece_for(pixels, training=True)
         self.graph_images = compute.graph_for(pixels)
@@ -154,17 +157,12 @@ class Functional:
             (logits,), (features,), for ``taps`` (*blocks, features, logits), for ``levels`` those of
             :meth:`Network.levels`; float32, or float64 where everything passed is.
         """
-        with self.compute.autocast():
-            output = functional_call(self._templates[training], params, (x,), {"tap": tap})
-        if isinstance(output, Taps):
-            output = (*output.blocks, output.features, output.logits)
-        outputs = output if isinstance(output, tuple) else (output,)
-        return tuple(tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in outputs)
+        return self._through(self._templates[training], tap, params, x)
 
-    def with_moments(self, params: Params, x: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+    def with_moments(self, params: Params, x: Tensor) -> tuple[Tensor, Moments]:
         """Logits of one batch in evaluation mode, and the statistics of what comes to each batch normalisation.
 
-        The pass is not compiled, and its batch is never cut: the statistics are those of all its images.
+        The batch is never cut: the statistics are those of all its images.
 
         Args:
             params: as from :meth:`new`.
@@ -174,23 +172,36 @@ class Functional:
             (N, classes) logits, and by the name of the normalisation, in the order of the pass, the mean and the biased
             variance (channels,), float32 and differentiable.
         """
-        template = self._templates[False]
-        found: dict[str, tuple[Tensor, Tensor]] = {}
+        return self._pass_with_moments(params, x.contiguous(memory_format=self.compute.layout))
+
+    @cached_property
+    def _pass_with_moments(self) -> Callable[[Params, Tensor], tuple[Tensor, Moments]]:
+        template = copy.deepcopy(self._templates[False])
+        found: Moments = {}
 
         def note(name: str, maps: Tensor) -> None:
             found[name] = moments(maps.float() if maps.dtype == torch.bfloat16 else maps)
 
-        hooks = [
-            module.register_forward_pre_hook(lambda _, inputs, name=name: note(name, inputs[0]))
-            for name, module in template.named_modules()
-            if isinstance(module, nn.BatchNorm2d)
-        ]
-        try:
-            (logits,) = self.plain("logits", params, x.contiguous(memory_format=self.compute.layout), training=False)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return logits, found
+        for name, module in template.named_modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.register_forward_pre_hook(lambda _, inputs, name=name: note(name, inputs[0]))
+
+        def one_pass(params: Params, x: Tensor) -> tuple[Tensor, Moments]:
+            found.clear()
+            (logits,) = self._through(template, "logits", params, x)
+            statistics = dict(found)
+            found.clear()  # their graphs go with whoever has asked for them
+            return logits, statistics
+
+        return compile_for_each_shape(one_pass) if self.compute.compiled else one_pass
+
+    def _through(self, template: Network, tap: Tap, params: Params, x: Tensor) -> tuple[Tensor, ...]:
+        with self.compute.autocast():
+            output = functional_call(template, params, (x,), {"tap": tap})
+        if isinstance(output, Taps):
+            output = (*output.blocks, output.features, output.logits)
+        outputs = output if isinstance(output, tuple) else (output,)
+        return tuple(tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in outputs)
 
     def _run(self, tap: Tap, params: Params, x: Tensor, training: bool) -> tuple[Tensor, ...]:
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape or len(x) == 0:

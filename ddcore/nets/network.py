@@ -44,6 +44,7 @@ class Network(nn.Module, ABC):
 
     Attributes:
         shape: channels, height and width of the images it takes.
+        seen: shape in which its first layer sees them: the same, unless it resizes them.
         classes: number of logits.
         classifier: the linear layer from the F features to the logits.
     """
@@ -52,7 +53,7 @@ class Network(nn.Module, ABC):
 
     def __init__(self, shape: Shape, classes: int) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape = self.seen = shape
         self.classes = classes
 
     @abstractmethod

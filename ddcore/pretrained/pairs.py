@@ -71,6 +71,10 @@ class NetworkPairs(Pool):
             self._held[index] = self._train(index) if kept is None else _unpacked(kept)
         return self._held[index]
 
+    def adopt(self, index: int, pair: Pair) -> None:
+        """Take a pair of networks that there are already, in the place of training one."""
+        self._held[index] = pair
+
     @override
     def prepare(self) -> None:
         """Have every pair trained and in memory."""

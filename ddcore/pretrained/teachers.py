@@ -11,7 +11,7 @@ what does not fit into memory stays in the cache, and the teachers used last sta
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from ddcore.formulas.batch_statistics import distance_of_moments
 from ddcore.machine import capacity
 from ddcore.machine.capacity import format_bytes
 from ddcore.nets.functional import Functional, Params
+from ddcore.pretrained.frozen import Frozen
 from ddcore.pretrained.pool import Demand, Pool, shared
 from ddcore.pretrained.store import MEMORY_SHARE, NetworkStore
 from ddcore.runtime.checkpoint import Stateful
@@ -173,7 +174,7 @@ class TeacherPool(Pool):
         return kept
 
 
-class Teacher:
+class Teacher(Frozen):
     """One network of a pool, alone: in evaluation mode, and seeing images as they are.
 
     Args:
@@ -182,9 +183,10 @@ class Teacher:
     """
 
     def __init__(self, config: TeacherConfig, run: Run) -> None:
-        self._run = run
+        super().__init__(run)
         self._pool = teachers(config, run)
 
+    @override
     def prepare(self, generator: Generator) -> None:
         """Have the network trained: the one of the pool that a generator on the CPU decides on."""
         self._params = self._pool.draw_alone(generator)
@@ -265,30 +267,6 @@ class Teacher:
             params = {name: value if name in functional.names else value.clone() for name, value in params.items()}
         return functional.logits(params, images, training=mode == "train")
 
-    def select(self, rule: Callable[[Tensor], Tensor]) -> Tensor:
-        """Training rows that a rule keeps of every class.
-
-        Args:
-            rule: rows to keep, int64 (n,), of the features (N, F) float32 of the images of one class.
-
-        Returns:
-            int64, class-major, and in each class as the rule orders them.
-        """
-        return torch.cat([rows[rule(features)] for rows, features in self.features_by_class()])
-
-    def features_by_class(self, without: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Training rows of each class in turn, int64 (n,), with the features of their images, float32 (n, F).
-
-        Args:
-            without: int64 rows to leave out.
-        """
-        labels = self._run.dataset.train.labels.cpu().clone()
-        if without is not None:
-            labels[without] = -1
-        for label in range(len(self._run.dataset.classes)):
-            rows = (labels == label).nonzero().flatten()
-            yield rows, self._features(rows)
-
     @torch.no_grad()
     def probabilities(self, images: Tensor, temperature: float) -> Tensor:
         """Softmax of the logits over a temperature.
@@ -307,23 +285,9 @@ class Teacher:
         return F.softmax(torch.cat(logits) / temperature, dim=1)
 
     @property
+    @override
     def functional(self) -> Functional:
-        """Its architecture."""
         return self._pool.functional
-
-    @property
-    def feature_count(self) -> int:
-        """F, how many features it has."""
-        return self._params["classifier.weight"].shape[1]
-
-    @property
-    def params(self) -> Params:
-        """Its parameters and buffers, which nobody may change."""
-        return self._params
-
-    def features(self, images: Tensor) -> Tensor:
-        """Features (N, F) float32 of normalised images (N, C, H, W) as they are, differentiable to the images."""
-        return self._pool.functional.features(self._params, images, training=False)
 
     def unlikeness(self, images: Tensor, first_layer: float) -> tuple[Tensor, Tensor]:
         """Logits of a batch, and how far its statistics are from those of the real images.
@@ -341,9 +305,6 @@ class Teacher:
             for name, found in statistics.items()
         ]
         return logits, first_layer * distances[0] + torch.stack(distances[1:]).sum()
-
-    def _features(self, rows: Tensor) -> Tensor:
-        return self._run.real_features(self._params, rows, functional=self._pool.functional)
 
 
 class DrawnTeacher(Stateful):

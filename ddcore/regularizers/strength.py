@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ class WeightedTerm:
         calibration = torch.tensor([weight, self._steps, *self._norms.tolist()], dtype=torch.float64)
         return {**{f"term/{k}": v for k, v in self.regularizer.state().items()}, "calibration": calibration}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from saved tensors."""
         weight, steps, *norms = state["calibration"].tolist()
         self.weight = None if weight != weight else weight

@@ -18,6 +18,30 @@ from ddcore.runtime.callback import Callback
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import Randomness
 from ddcore.spec import JobSpec
+from ddcore.spec.cost import Cost
+
+
+def choose_compute(spec: JobSpec, cost: Cost, cache: Path | None, callback: Callback) -> Compute:
+    """Device, precision and compilation of a job, as it asks for them and its work is worth.
+
+    Args:
+        spec: what was asked for.
+        cost: its work.
+        cache: folder shared by jobs, for compiled code.
+        callback: told where less is done than was asked for.
+
+    Raises:
+        ConfigurationError: the device does not exist.
+    """
+    return Compute.choose(
+        spec.device,
+        spec.precision,
+        spec.compile,
+        expected_images_forwarded=cost.passes_without_looks,
+        macs_per_image=cost.macs_per_image,
+        cache=cache,
+        log=callback.on_log,
+    )
 
 
 def assemble(
@@ -26,6 +50,7 @@ def assemble(
     compute: Compute,
     *,
     cache: Path | None = None,
+    backbones: Path | None = None,
     callback: Callback | None = None,
     check_stop: Callable[[], None] = lambda: None,
     fresh: bool = True,
@@ -39,6 +64,7 @@ def assemble(
         dataset: real images.
         compute: device, precision and compilation.
         cache: folder shared by jobs; ``None`` keeps nothing.
+        backbones: folder of the weights of networks that others trained.
         callback: observer of the run; by default nobody observes it.
         check_stop: raises ``Interrupted`` when the run has been asked to stop; never, by default.
         fresh: whether the run begins, rather than going on after an interruption.
@@ -57,6 +83,7 @@ def assemble(
         random=Randomness(spec.seed, compute.device),
         sampler=ClassSampler(dataset.train.labels, classes, exclude=exclude),
         cache=cache,
+        backbones=backbones,
         callback=callback or Callback(),
         check_stop=check_stop,
         fresh=fresh,

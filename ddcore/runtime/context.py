@@ -58,6 +58,7 @@ class Run:
         cache: folder shared by jobs for what is trained once; ``None`` keeps nothing.
         callback: observer of the run.
         check_stop: raises ``Interrupted`` when the run has been asked to stop.
+        backbones: folder of the weights of networks that others trained; ``None`` where nobody has said.
         fresh: whether it begins; a run that goes on may find what it trained before its interruption.
     """
 
@@ -71,6 +72,7 @@ class Run:
     cache: Path | None
     callback: Callback
     check_stop: Callable[[], None]
+    backbones: Path | None = None
     fresh: bool = True
     real_batches: RealBatches = field(init=False)
     pretrained: dict[Hashable, Pretrained] = field(default_factory=dict)

@@ -284,6 +284,10 @@ class NetworkConfig(Component):
         """
         return self
 
+    def sees(self, shape: Shape) -> Shape:
+        """Channels, height and width of what its first layer takes of images of this shape; the same by default."""
+        return shape
+
     def layers(self, shape: Shape, classes: int) -> Sequence[Layer]:
         """What an image passes through, in order; for networks that do not say, three blocks of 128 channels.
 

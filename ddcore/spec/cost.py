@@ -1,7 +1,7 @@
 """What a job costs before it runs: images through networks, networks trained, operations, memory.
 
-There is one model. Every configuration class knows its own part; here they are put together. The estimate of a job
-and the choice whether to compile both read it. What is counted is told in
+There is one model. Every component knows its own part, and :mod:`ddcore.spec.scoring_cost` that of scoring; here they
+are put together. The estimate of a job and the choice whether to compile both read it. What is counted is told in
 :mod:`ddcore.spec.work`, and memory in :mod:`ddcore.spec.memory`. Nothing that an earlier job has left in the cache is
 taken off, and a run that adapts its work (``cafe``) is taken at the least of it.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -21,8 +21,10 @@ from ddcore.spec.during import MOST_LOOKS, SHARE_OF_JOB
 from ddcore.spec.job import JobSpec
 from ddcore.spec.memory import NUMBER, Batch, parameter_bytes
 from ddcore.spec.probe import PROBE_NETWORK, probe_images_trained_on, probe_training
+from ddcore.spec.scoring_cost import ScoringCost
 from ddcore.spec.speed import earns_compilation
 from ddcore.spec.teachers import TeacherConfig
+from ddcore.spec.weight_files import backbones_of
 from ddcore.spec.work import TRAINING, DataSizes, Load, Work
 
 if TYPE_CHECKING:
@@ -58,7 +60,11 @@ class Cost:
     def works(self) -> tuple[Work, ...]:
         """All images through networks, by phase and architecture."""
         made = _of_audit(self.job, self.data) if self.audited else ()
-        return (*self._without_looks, *_of_looks(self.job, self.data, self.looks), *made)
+        return (*self._without_looks, *self._scoring.on_the_way(self.looks), *made)
+
+    @cached_property
+    def _scoring(self) -> ScoringCost:
+        return ScoringCost(self.job, self.data)
 
     @cached_property
     def _without_looks(self) -> tuple[Work, ...]:
@@ -84,7 +90,7 @@ class Cost:
             return ()
         every = during.every
         if every is None:
-            first, second = (sum(w.passes for w in _of_looks(self.job, self.data, (0,) * n)) for n in (1, 2))
+            first, second = (sum(w.passes for w in self._scoring.on_the_way((0,) * n)) for n in (1, 2))
             one = second - first
             most = min(MOST_LOOKS, (SHARE_OF_JOB * self.passes_without_looks - (first - one)) / one)
             every = math.ceil(steps / max(1, int(most)))
@@ -174,10 +180,7 @@ def _of_job(job: JobSpec, data: DataSizes, made: DataSizes) -> Iterator[Work]:
     yield from _before(job, data)
     for load in job.method.loads(job, made):
         yield from _of_steps(job, load)
-    for network, passes in job.evaluation.looks(job, data):
-        yield Work("evaluating", network, passes)
-    for network, passes in job.evaluation.image_passes(job, data):
-        yield Work("evaluating", network, passes)
+    yield from ScoringCost(job, data).works()
 
 
 def _before(job: JobSpec, data: DataSizes) -> Iterator[Work]:
@@ -215,31 +218,11 @@ def _of_steps(job: JobSpec, load: Load) -> Iterator[Work]:
         yield Work("distilling", job.network, load.steps * load.data.drawn(batch_real))
 
 
-def _of_looks(job: JobSpec, data: DataSizes, looks: Sequence[int]) -> Iterator[Work]:
-    """Small networks on the images of some steps, and once on random real images and on those that rules keep."""
-    during = job.evaluation.during
-    if during is None or not looks:
-        return
-    images = data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
-    rules = 0 if during.at is not None else len(job.evaluation.candidates())
-    beside = 0 if during.at is not None else 1 + rules
-    trained = len(looks) * images + beside * data.classes * job.ipc
-    tested = (len(looks) + beside) * (data.test if during.on == "test" else data.validating(during.validation))
-    network = job.evaluation.architectures(job.network)[0]
-    seen = job.evaluation.passes(during.epochs) * trained
-    yield Work("distilling", network, during.networks * (job.evaluation.learning_passes * seen + tested))
-    if job.evaluation.labels_batches:
-        yield Work("distilling", job.evaluation.teacher.network, during.networks * seen)
-    if rules and during.on == "validation":
-        chosen_from = data.train - data.validating(during.validation)
-        yield Work("distilling", job.evaluation.teacher.network, chosen_from)
-
-
 def _of_probe(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Work]:
     """Its network, its sample, other real images to calibrate it, and a reading at every report."""
     sample = data.classes * data.probe_images
     others = _probe_others(data, kind)
-    images = data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
+    images = job.finished_images(data)
     training = TRAINING * probe_training(data).epochs * probe_images_trained_on(data)
     if kind == "teacher":
         yield Work("pretraining", PROBE_NETWORK, training, kept="probe")
@@ -255,22 +238,17 @@ def _probe_others(data: DataSizes, kind: ProbeKind) -> int:
 def _of_audit(job: JobSpec, data: DataSizes) -> Iterator[Work]:
     """All real images and the finished ones, once through the probe."""
     sample = sum(min(max(1, audit.REAL_IMAGES // data.classes), count) for count in data.counts)
-    yield Work("finalizing", PROBE_NETWORK, data.train + sample + _finished(job, data))
+    yield Work("finalizing", PROBE_NETWORK, data.train + sample + job.finished_images(data))
 
 
 def _flop_of_distances(job: JobSpec, data: DataSizes) -> float:
     """Operations of the distances in an audit: in pixels, and in features, which are no more numbers than pixels."""
-    compared = _finished(job, data) + max(audit.REAL_IMAGES, data.classes)
+    compared = job.finished_images(data) + max(audit.REAL_IMAGES, data.classes)
     return 2 * 2 * compared * data.train * math.prod(data.shape)
 
 
 def _flop(works: Iterable[Work], data: DataSizes) -> float:
     return sum(work.passes * work.network.flop(data.shape, data.classes) for work in works)
-
-
-def _finished(job: JobSpec, data: DataSizes) -> int:
-    """Images of the finished set."""
-    return data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
 
 
 def reports(steps: int, every: int) -> int:
@@ -288,7 +266,8 @@ def _batches(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Batch]:
         yield from job.method.batches(job, load)
         for term in job.regularizers:
             yield from term.batches(job, load)
-    yield from job.evaluation.batches(job, data)
+    scoring = ScoringCost(job, data)
+    yield from scoring.batches()
     teachers = [*pools(job), *([probe_training(data)] if kind == "teacher" else ())]
     for config in teachers:
         yield Batch(config.network, min(config.batch_size, data.train), 1, whole=True)
@@ -296,23 +275,24 @@ def _batches(job: JobSpec, data: DataSizes, kind: ProbeKind) -> Iterator[Batch]:
     looks: list[tuple[NetworkConfig, float]] = [
         (network, max(data.counts)) for network, _ in job.method.looks(job, data)
     ]
-    scoring = job.evaluation
-    looks += [(scoring.teacher.network, max(data.counts))] if scoring.chosen_from(data) else []
-    looks += [(scoring.teacher.network, scoring.labelled(job, data))] if scoring.needs_teacher else []
+    teacher = job.evaluation.frozen
+    looks += [(teacher, max(data.counts))] if scoring.chosen_from else []
+    looks += [(teacher, scoring.labelled)] if job.evaluation.needs_teacher else []
     if job.init == "k_means":
         looks.append((job.network, max(data.counts)))
     for network, passes in looks:
         yield Batch(network, min(_LOOKED_AT, int(passes)))
     yield Batch(PROBE_NETWORK, max(data.classes * data.probe_images, _probe_others(data, kind)))
-    yield Batch(PROBE_NETWORK, data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes))
+    yield Batch(PROBE_NETWORK, job.finished_images(data))
 
 
 def _held(job: JobSpec, data: DataSizes) -> int:
     """Bytes that are there all the time: the dataset, the synthetic set with its optimiser, and networks."""
     pixels = math.prod(data.shape)
-    images = data.classes * job.decoder.images_per_class(job.ipc, data.shape, data.classes)
+    images = job.finished_images(data)
     synthetic = NUMBER * pixels * (_OPTIMISER * data.classes * job.ipc + images)
     held = [(config.network, count) for config, count in pools(job).items()] + [(PROBE_NETWORK, 1)]
+    held += [(backbone, 1) for backbone in {backbone for _, backbone in backbones_of(job)}]
     held.append((job.network, max(job.method.networks_held(load) for load in job.method.loads(job, data))))
     networks = (count * parameter_bytes(network, data.shape, data.classes) for network, count in held)
     return _dataset(data) + synthetic + sum(networks)

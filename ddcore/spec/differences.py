@@ -12,9 +12,9 @@ CORESETS: Mapping[str, str] = {
     "herding": "real images chosen by herding",
     "best_coreset": "the best coreset",
 }
+"""Controls of the same size, which a distilled set has to beat, in words."""
 RULE_NAMES: Mapping[str, str] = {"herding": "herding", "k_means": "k-means", "k_center": "k-center"}
 """Rules that keep real images, in words."""
-"""Controls of the same size, which a distilled set has to beat, in words."""
 CLEAR = 2.0
 """Errors that a difference must have to count: about 95 % for a handful of networks."""
 
@@ -45,13 +45,24 @@ def difference(distilled: Score, control: Score) -> Difference:
     return Difference(points=points, error=error, verdict="above" if points > CLEAR * error else "unclear")
 
 
+def scored_controls(entry: ArchitectureScores) -> dict[str, Score]:
+    """The controls that were scored, in one order wherever the results were kept: those of the same size first.
+
+    >>> score = Score(mean=70, std=1.0, networks=2)
+    >>> list(scored_controls(ArchitectureScores(controls={"full": score, "herding": None, "random": score})))
+    ['random', 'full']
+    """
+    names = (*CORESETS, *sorted(entry.controls))
+    return {name: score for name in names if (score := entry.controls.get(name)) is not None}
+
+
 def differences(entry: ArchitectureScores) -> dict[str, Difference]:
-    """Of every control that a set has to beat, by name, in the order of the results; those of older results too."""
+    """Of every control that a set has to beat, by name, as :func:`scored_controls` has them; of older results too."""
     distilled = entry.accuracy
     if distilled is None:
         return {}
-    found = {name: score for name, score in entry.controls.items() if score is not None and name in CORESETS}
-    return {name: difference(distilled, score) for name, score in found.items()}
+    found = scored_controls(entry).items()
+    return {name: difference(distilled, score) for name, score in found if name in CORESETS}
 
 
 def verdict(control: str, found: Difference) -> str:

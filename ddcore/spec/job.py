@@ -24,7 +24,7 @@ from ddcore.spec.catalog import SpecModel
 from ddcore.spec.datasets import DATASETS, DatasetFacts
 from ddcore.spec.decoders import IdentityConfig
 from ddcore.spec.errors import Problem, SpecError, did_you_mean, problems
-from ddcore.spec.evaluation import EvaluationConfig
+from ddcore.spec.evaluation import EvaluationConfig, unscorable
 from ddcore.spec.living import classes_mixed
 from ddcore.spec.networks import ConvNetConfig
 from ddcore.spec.samplers import RandomSamplerConfig
@@ -135,6 +135,10 @@ class JobSpec(SpecModel):
         """Training images of each class that a step sees at the least: those of the first stage."""
         first, *later = self.method.shares(self.ipc)
         return first * self.decoder.views if later else self.images_per_class
+
+    def finished_images(self, data: DataSizes) -> int:
+        """Training images of all classes that come out of the decoder, on a dataset of these sizes."""
+        return data.classes * self.decoder.images_per_class(self.ipc, data.shape, data.classes)
 
     @model_validator(mode="before")
     @classmethod
@@ -274,7 +278,7 @@ def _impossible(spec: JobSpec, facts: DatasetFacts | None) -> list[Problem]:
             found.append(Problem(regularizer.pointer(spec), "nothing_to_regularise", detail))
     if spec.extends is not None:
         found += classes_mixed(spec)
-    return [*found, *spec.method.impossible(spec), *spec.evaluation.impossible(spec)]
+    return [*found, *spec.method.impossible(spec), *unscorable(spec)]
 
 
 def starts_from_more_than(spec: JobSpec, smallest: int) -> bool:

@@ -45,7 +45,7 @@ class Batch(NamedTuple):
     def bytes(self, shape: Shape, classes: int) -> int:
         """What they take: maps of those that pass at once, images and features of all, and gradients of parameters."""
         layers = self.network.layers(shape, classes)
-        at_once = self.images if self.whole else min(self.images, for_pixels(PIECE, shape))
+        at_once = self.images if self.whole else min(self.images, for_pixels(PIECE, self.network.sees(shape)))
         maps = at_once * _NUMBERS[self.derivatives](layers, math.prod(shape))
         beside = self.images * (_COPIES * math.prod(shape) + layers[-1].macs // layers[-1].outputs)
         gradients = _GRADIENTS[self.derivatives] + (self.whole and self.derivatives == 1)

@@ -219,9 +219,29 @@ PROTOCOLS: Mapping[str, Protocol] = {
     ),
 }
 
-ADAM: Mapping[str, Any] = {"lr": 0.003, "weight_decay": 0.0, "schedule": "constant"}
+_ADAM: Mapping[str, Any] = {"lr": 0.003, "weight_decay": 0.0, "schedule": "constant"}
 """What DC-bench's alternative optimiser comes with."""
-ADAMW: Mapping[str, Any] = {"lr": 0.001, "weight_decay": 0.01, "schedule": "constant"}
+_ADAMW: Mapping[str, Any] = {"lr": 0.001, "weight_decay": 0.01, "schedule": "constant"}
 """What AdamW comes with, as its authors have it."""
-ONLINE: Mapping[str, Any] = {"temperature": 20.0}
+_IN_BATCHES: Mapping[str, Any] = {"temperature": 20.0}
 """What labels of every batch come with, as in RDED."""
+
+
+def as_prescribed(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fields of an evaluation, those that are not given as its protocol has them.
+
+    Args:
+        given: fields as a job names them; of an unknown ``protocol`` they are returned as they are.
+
+    >>> as_prescribed({"protocol": "dc", "epochs": 7})
+    {'repeats': 20, 'augmentation': 'none', 'protocol': 'dc', 'epochs': 7}
+    """
+    name = given.get("protocol", "standard")
+    if not isinstance(name, str) or name not in PROTOCOLS:
+        return given
+    protocol: dict[str, Any] = dict(PROTOCOLS[name].fields)
+    if {**protocol, **given}.get("labels") in ("online", "stored"):
+        usual = {} if "optimizer" in given else {"optimizer": "adamw", **_ADAMW}
+        protocol = {**_IN_BATCHES, **usual, **protocol}
+    optimizer = {"adam": _ADAM, "adamw": _ADAMW}.get(str(given.get("optimizer")), {})
+    return {**protocol, **optimizer, **given}

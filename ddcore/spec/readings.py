@@ -128,8 +128,8 @@ for _reading in (
     ),
     Reading(
         name=LOSS_TOTAL,
-        title="All that is descended",
-        label="loss/total",
+        title="Loss with its weighted regularisers",
+        label="Total loss",
         better="lower",
         made_by="`loss` and each regulariser times its weight; absent without regularisers.",
     ),

@@ -167,10 +167,24 @@ class TeacherReport(Outcome):
     bytes: int | None = Field(None, description="Size of `teacher.safetensors`.")
 
 
+class BackboneReport(Outcome):
+    """A frozen network that others trained, on whose features classifiers were put; the bundle does not hold it."""
+
+    weights: str = Field(description="Name of its file in the folder of backbones, without `.safetensors`.")
+    sha256: str | None = Field(None, description="Of that file.")
+    network: dict[str, Any] | None = Field(None, description="Its architecture, where it is one of ours.")
+    timm: str | None = Field(None, description="Its name in timm, where it is not.")
+    shape: tuple[int, int, int] | None = Field(None, description="Channels, height and width of the images it saw.")
+    mean: tuple[float, ...] | None = Field(None, description="Of each channel, what it saw as 0, in pixel units.")
+    std: tuple[float, ...] | None = Field(None, description="Likewise, the distance from there that it saw as 1.")
+    features: int | None = Field(None, description="That it has of an image.")
+
+
 class LabelsReport(Outcome):
     """A teacher's labels of every batch of some epochs, in the place of the teacher."""
 
     epochs: int | None = Field(None, description="Whose batches were labelled.")
+    top: int | None = Field(None, description="How many of the highest logits of each image it has; absent for all.")
     bytes: int | None = Field(None, description="Size of `labels.safetensors`.")
 
 
@@ -292,6 +306,7 @@ class Results(Mapping[str, Any], ArchitectureScores):
         None, description="Size of `distilled.safetensors`, the images as they are delivered; null in older results."
     )
     teacher: TeacherReport | None = Field(None, description="That labelled every batch, where one did.")
+    backbone: BackboneReport | None = Field(None, description="Under the classifiers, where others trained it.")
     labels: LabelsReport | None = Field(None, description="Labels of epochs that the bundle holds, where it does.")
     epochs: int | None = Field(None, description="`evaluation.epochs`.")
     checkpoint: str | None = Field(None, description="Images of which moment were scored: `last` or `best`.")

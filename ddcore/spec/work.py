@@ -142,9 +142,16 @@ class DataSizes:
         left = tuple(count - taken for count, taken in zip(self.counts, held, strict=True))
         return replace(self, counts=left, held_out=held)
 
-    def at_once(self, images: int, of_class: int) -> int:
-        """Of so many images of all classes, those that a step takes together: whole classes, at least one."""
-        return min(images, max(of_class, for_pixels(GRAPH, self.shape)))
+    def at_once(self, images: int, of_class: int, network: NetworkConfig | None = None) -> int:
+        """Of so many images of all classes, those that a step takes together: whole classes, at least one.
+
+        Args:
+            images: of all classes.
+            of_class: of each.
+            network: that they go through, where it may see them in another size.
+        """
+        shape = self.shape if network is None else network.sees(self.shape)
+        return min(images, max(of_class, for_pixels(GRAPH, shape)))
 
     def scored(self, images: int) -> int:
         """Of so many images to be classified, those that are taken together."""

@@ -11,11 +11,8 @@ from torch.optim.adam import adam
 from typing_extensions import override
 
 from ddcore.synthetic import class_adamw
-from ddcore.synthetic.class_adamw import AdamW, Moving
+from ddcore.synthetic.class_adamw import EPSILON, FIRST, SECOND, AdamW, Moving
 from ddcore.synthetic.parameter import Learned
-
-BETAS = (0.9, 0.999)
-EPS = 1e-8
 
 
 class LearnedByMoments(Learned):
@@ -35,9 +32,17 @@ class LearnedByMoments(Learned):
     lr: float
 
     def __init__(self, start: Tensor, *, lr: float, taken: Tensor) -> None:
-        super().__init__(start, lr=lr, momentum=BETAS[0])
+        super().__init__(start, lr=lr, momentum=FIRST)
         self.square = torch.zeros_like(self.velocity)
         self.taken = taken
+
+    @torch.no_grad()
+    def follow(self, lr: float, betas: tuple[float, float] = (FIRST, SECOND)) -> None:
+        """Take one step of Adam along the gradient, where all parts of the tensor have taken as many."""
+        adam(
+            [self.value], [self.gradient], [self.velocity], [self.square], [], [self.taken], amsgrad=False,
+            beta1=betas[0], beta2=betas[1], lr=lr, weight_decay=0.0, eps=EPSILON, maximize=False,
+        )  # fmt: skip
 
     @override
     @torch.no_grad()
@@ -80,10 +85,7 @@ class LearnedByAdam(LearnedByMoments):
     @override
     @torch.no_grad()
     def step(self) -> None:
-        adam(
-            [self.value], [self.gradient], [self.velocity], [self.square], [], [self.taken], amsgrad=False,
-            beta1=BETAS[0], beta2=BETAS[1], lr=self.lr, weight_decay=0.0, eps=EPS, maximize=False,
-        )  # fmt: skip
+        self.follow(self.lr)
         if self.lowest is not None:
             self.value.clamp_(min=self.lowest)
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 from typing_extensions import override
 
-from ddcore.synthetic.adam import EPS, LearnedByMoments
+from ddcore.synthetic.adam import LearnedByMoments
 
 BETAS = (0.5, 0.9)
 
@@ -79,10 +78,7 @@ class Annealed(LearnedByMoments):
     @override
     @torch.no_grad()
     def step(self) -> None:
-        adam(
-            [self.value], [self.gradient], [self.velocity], [self.square], [], [self.taken], amsgrad=False,
-            beta1=BETAS[0], beta2=BETAS[1], lr=self.rate, weight_decay=0.0, eps=EPS, maximize=False,
-        )  # fmt: skip
+        self.follow(self.rate, BETAS)
         self.value.clamp_(self._lowest, self._highest)
         self.done += 1
         if self._rounds.ends(int(self.done)):

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 from typing_extensions import override
 
+from ddcore.synthetic.class_adamw import EPSILON, FIRST, SECOND
 from ddcore.synthetic.parameter import Learned
 
 
@@ -46,7 +47,7 @@ class Residual(Learned):
         """Follow the gradient."""
         adam(
             [self._added], [self.gradient * self._unit], [self._mean], [self._square], [], [self._steps],
-            amsgrad=False, beta1=0.9, beta2=0.999, lr=self._rate, weight_decay=self._weight_decay, eps=1e-8,
+            amsgrad=False, beta1=FIRST, beta2=SECOND, lr=self._rate, weight_decay=self._weight_decay, eps=EPSILON,
             maximize=False, decoupled_weight_decay=True,
         )  # fmt: skip
         self.value.copy_(self._origin + self._added * self._unit)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ddcore.augment.siamese import Strategy
-from ddcore.augment.training import Augmenter, siamese
+from ddcore.augment.training import Augmenter, augmenter_of, siamese, strategy_of
 from ddcore.errors import ConfigurationError
+from ddcore.runtime.context import Run
 from ddcore.spec import EvaluationConfig, Labels
 from ddcore.spec.results import LearningRateDrops, TrainingProtocol
 from ddcore.training.trainer import Recipe
@@ -54,6 +55,21 @@ def recipe_of(
         trains=config.trains,
     )
     return scheduled(recipe, config, config.epochs)
+
+
+def recipe_of_job(run: Run, learning_rate: float | None = None) -> Recipe:
+    """The training recipe of a job's evaluation, with the augmentation that suits its images.
+
+    Args:
+        run: dataset and specification of the job.
+        learning_rate: that the set learned, for an evaluation that uses it.
+
+    Raises:
+        ConfigurationError: it is to be used, and is not there.
+    """
+    config = run.spec.evaluation
+    strategy = strategy_of(config, run.spec.augmentation, run.dataset.flip)
+    return recipe_of(config, strategy, augmenter_of(config, run.dataset), learning_rate)
 
 
 def scheduled(recipe: Recipe, config: EvaluationConfig, epochs: int) -> Recipe:

@@ -13,6 +13,7 @@ from app.core.tables import clock
 from app.metrics import repository as metrics
 from app.models.artifacts import Artifact, Blob
 from app.models.datasets import Dataset, DatasetFile
+from app.models.scores import Score
 from app.models.studies import Study
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ def owned(api: Api, spec: dict[str, Any]) -> dict[str, str]:
                 version=1, content_id="ds_0123456789abcdef0123", report={}, stored=3,
             )
         )  # fmt: skip
+        score_id = "score_01m7wewc2pfn6v37mwaesxmpy7"
+        request: dict[str, Any] = {"recipe": {}, "values": None, "ipc": None, "envelope": {}}
+        session.add(
+            Score(id=score_id, tenant_id="default", file="set.npz", dataset="digits", request=request, received=0)
+        )
         study_id = "study_01m7wewc2pfn6v37mwaesxmpy7"
         session.add(
             Study(
@@ -90,6 +96,7 @@ def owned(api: Api, spec: dict[str, Any]) -> dict[str, str]:
         "webhook_id": webhook_id,
         "delivery_id": delivery_id,
         "dataset_id": dataset_id,
+        "score_id": score_id,
         "name": "samples.png",
         "member_id": member_id,
     }
@@ -143,7 +150,7 @@ def test_only_operators_see_tenants(api: Api, rival: Api) -> None:
 
 
 def test_lists_show_only_what_is_ones_own(api: Api, rival: Api, owned: dict[str, str]) -> None:
-    for path in ("/v1/jobs", "/v1/api-keys", "/v1/members", "/v1/webhooks", "/v1/audit"):
+    for path in ("/v1/jobs", "/v1/api-keys", "/v1/members", "/v1/webhooks", "/v1/scores", "/v1/audit"):
         mine = {item["id"] for item in api.get(path).json()["data"]}
         theirs = {item["id"] for item in rival.get(path).json()["data"]}
         assert not mine & theirs

@@ -107,7 +107,7 @@ def running(home: Path, **settings: object) -> Iterator[tuple[subprocess.Popen[b
         [sys.executable, "-m", "app"], env=environment(home, port=port, **settings), stderr=log, stdout=log
     )
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             deadline = time.monotonic() + 60
             while True:
                 try:
@@ -138,7 +138,7 @@ def test_serves_from_nothing_and_stops_cleanly_in_the_middle_of_a_stream(tmp_pat
             process.send_signal(signal.SIGTERM)
             for _ in lines:
                 pass
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
         assert time.monotonic() - started < 9
     log = (tmp_path / "log").read_text()
     assert "Traceback" not in log

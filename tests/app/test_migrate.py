@@ -112,7 +112,7 @@ class TestCommand:
     def test_unreachable_database_is_one_plain_line(self, tmp_path: Path) -> None:
         done = self.run(Settings(home=tmp_path), DD_DATABASE_URL="postgresql+psycopg://u@127.0.0.1:1/none")
         assert done.returncode == 1
-        assert done.stderr.startswith("the database cannot be migrated: ")
+        assert done.stderr.startswith("the database cannot be used: ")
         assert "Traceback" not in done.stderr
 
     def test_bad_setting_is_named(self, tmp_path: Path) -> None:

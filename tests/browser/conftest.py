@@ -85,7 +85,7 @@ def serving(home: Path, **environment: str) -> Iterator[Service]:
         database.dispose()
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -71,3 +71,21 @@ def test_a_finished_job_is_cloned_edited_and_followed_to_its_end(
     expect(page.locator("#result")).to_contain_text("90.0 ± 0.5 %")
     page.get_by_role("link", name=worker.job).click()
     expect(page.locator("h1")).to_have_text(worker.job[-6:])
+
+
+def test_what_is_scored_is_ranked(service: Service, worker: Worker, open_job: Callable[[], Page]) -> None:
+    worker.finish()
+    page = open_job()
+    page.get_by_role("link", name="Leaderboard").click()
+    expect(page.locator("h1")).to_have_text("Leaderboard")
+    row = page.locator("main tr").filter(has=page.locator(f'a[href="/jobs/{worker.job}"]'))
+    expect(row).to_contain_text("90.0 ± 0.5 %")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.goto(f"{service.url}/leaderboard?on=cifar100:1")
+    expect(page.locator("main")).to_contain_text("Nothing is scored so")
+    expect(page.locator("main")).to_contain_text("ddctl score set.npz --dataset cifar10")
+    page.get_by_role("combobox").select_option("digits:2")
+    page.get_by_role("button", name="Show").click()
+    row.get_by_role("link").click()
+    expect(page).to_have_url(f"{service.url}/jobs/{worker.job}")

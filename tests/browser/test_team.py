@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from ddclient import Client
 from ddclient.errors import ProblemError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from tests.browser.conftest import Service
 
 pytestmark = pytest.mark.browser
+LOOKS_AGAIN_S = 2
+"""After which the page of a message that is on its way loads itself anew."""
 
 
 @pytest.fixture
@@ -118,7 +121,16 @@ def webhook(page: Page, service: Service, receiver: Receiver) -> str:
     secret = page.get_by_label("the secret", exact=True).inner_text().strip()
     page.get_by_role("button", name="Send a test").click()
     expect(page.get_by_role("status")).to_contain_text("It is on its way")
+    # The page looks again by itself, which must not call back whoever waits for another one.
+    page.route(f"{service.url}/team", answered_late, times=1)
+    page.get_by_role("link", name="Team", exact=True).click()
+    expect(page).to_have_url(f"{service.url}/team")
     return secret
+
+
+def answered_late(route: Route) -> None:
+    time.sleep(1.5 * LOOKS_AGAIN_S)
+    route.continue_()
 
 
 def quota_is_said(page: Page, service: Service) -> None:

@@ -169,7 +169,17 @@ def main() -> int:
     die_with_parent()
     stop = StopRequest()
     stop.listen()
-    return Engine(options.run_dir, FrameWriter(options.pipe_fd), stop).run()
+    writer = FrameWriter(options.pipe_fd)
+    try:
+        return Engine(options.run_dir, writer, stop).run()
+    except BrokenPipeError:
+        return protocol.EXIT_FAILED
+    except OSError as error:
+        from worker.child import report  # takes longer than all the rest of this engine
+
+        code, failed = report(error)
+        writer.send(failed)
+        return code
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import redis
 from sqlalchemy import create_engine, make_url, select, text
+from sqlalchemy.orm import Session
 
 from app import migrate
 from app.artifacts import service as artifacts
@@ -29,9 +30,12 @@ from app.core.settings import Settings
 from app.core.storage import open_store
 from app.datasets.schemas import DatasetDocument, NewDataset
 from app.datasets.service import DatasetService
+from app.jobs.admission import Admission
+from app.jobs.reading import SubmissionReader
 from app.jobs.schemas import CancelRequest, Envelope, Limits
-from app.jobs.service import JobService
 from app.jobs.submission import Submission
+from app.jobs.submitting import Submitter
+from app.jobs.verbs import JobVerbs
 from app.logs.service import LogReader
 from app.models.artifacts import Artifact, Blob
 from app.models.events import Event
@@ -41,8 +45,10 @@ from app.models.keys import Tenant
 from app.models.metrics import MetricKey, MetricPoint
 from app.models.states import HELD, TERMINAL, Kind, State
 from app.queue import outbox
+from app.system.repository import is_reconciled
 from ddcore.spec import parse
 from ddcore.spec.ingest import IngestOptions
+from tests import migrated
 
 ROOT = Path(__file__).resolve().parents[2]
 TENANT = "ten_chaos"
@@ -76,12 +82,18 @@ class WorkerProcess:
         states = {state for group, state in _processes() if group == self.process.pid}
         return bool(states) and states <= {"T", "Z"}
 
+    def has_open(self, path: Path) -> bool:
+        """Whether its main process has a file open."""
+        with suppress(OSError):
+            return any(file.readlink() == path for file in Path(f"/proc/{self.process.pid}/fd").iterdir())
+        return False
+
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             self.signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
-    def terminate(self, timeout: float = 30) -> int:
+    def terminate(self, timeout: float = 60) -> int:
         """SIGTERM to the main process alone, as ``docker stop`` does."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
@@ -136,7 +148,7 @@ class Cluster:
 
     def locked(self) -> bool:
         """Whether somebody writes to the SQLite file at this moment."""
-        with closing(sqlite3.connect(self.home / "ddservice.sqlite3", timeout=0, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(self.home / migrated.NAME, timeout=0, isolation_level=None)) as connection:
             try:
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
@@ -148,22 +160,36 @@ class Cluster:
     def reconciler(self) -> WorkerProcess:
         return self.worker(module="worker.reconciler")
 
+    def reconciled(self) -> bool:
+        """Whether a reconciler is at work, which takes it seconds from its start."""
+        with self.database.read() as session:
+            return is_reconciled(session)
+
     def submit(
         self, seed: int = 1, iterations: int = 40, ring: bool = True, limits: Limits | None = None, **fields: Any
     ) -> str:
         spec = parse(
             {"dataset": "digits", "ipc": 1, "method": {"name": "dm", "iterations": iterations}, "seed": seed, **fields}
         )
-        with self.jobs() as jobs:
-            job_id = jobs.submit(jobs.admit(Submission(spec, Envelope(limits=limits or Limits())))).id
+        with self.database.write() as session:
+            job_id = self._queue(session, Submission(spec, Envelope(limits=limits or Limits())))
         if ring:
             outbox.publish_pending(self.database, self.settings)
         return job_id
 
-    @contextmanager
-    def jobs(self) -> Iterator[JobService]:
+    def submit_body(self, body: Mapping[str, Any]) -> str:
+        """A job by the body of a request, which may name the user's own sets; nobody is told of it."""
         with self.database.write() as session:
-            yield JobService(session, PRINCIPAL, self.settings)
+            return self._queue(session, SubmissionReader(session, PRINCIPAL, self.settings).read(body))
+
+    def _queue(self, session: Session, request: Submission) -> str:
+        admitted = Admission(session, PRINCIPAL, self.settings).admit(request)
+        return Submitter(session, PRINCIPAL, self.settings).submit(admitted).id
+
+    @contextmanager
+    def verbs(self) -> Iterator[JobVerbs]:
+        with self.database.write() as session:
+            yield JobVerbs(session, PRINCIPAL, self.settings)
 
     @contextmanager
     def sets(self) -> Iterator[DatasetService]:
@@ -208,23 +234,23 @@ class Cluster:
         return [path for place in places for path in files_below(place) if path.name not in kept]
 
     def cancel(self, job_id: str, *, keep_result: bool = False) -> None:
-        with self.jobs() as jobs:
-            jobs.cancel(job_id, CancelRequest(keep_result=keep_result))
+        with self.verbs() as verbs:
+            verbs.cancel(job_id, CancelRequest(keep_result=keep_result))
 
     def pause(self, job_id: str) -> None:
-        with self.jobs() as jobs:
-            jobs.pause(job_id)
+        with self.verbs() as verbs:
+            verbs.pause(job_id)
 
     def resume(self, job_id: str) -> None:
-        with self.jobs() as jobs:
-            jobs.resume(job_id)
+        with self.verbs() as verbs:
+            verbs.resume(job_id)
         outbox.publish_pending(self.database, self.settings)
 
     def job(self, job_id: str) -> Job:
         with self.database.read() as session:
             return session.execute(select(Job).where(Job.id == job_id)).scalar_one()
 
-    def wait(self, job_id: str, until: Callable[[Job], bool] | str, timeout: float = 40) -> Job:
+    def wait(self, job_id: str, until: Callable[[Job], bool] | str, timeout: float = 60) -> Job:
         """The job once it is as wanted; fails with everything that is known otherwise."""
         wanted = until if callable(until) else lambda job: job.status == until
         give_up_at = time.monotonic() + timeout
@@ -332,13 +358,13 @@ class Server:
         self.address = f"http://127.0.0.1:{self.port}"
         # One client for all requests, as each makes a context for TLS, which takes longer than the answer. No
         # connection is kept, since the server may be killed.
-        self.http = httpx.Client(base_url=self.address, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
+        self.http = httpx.Client(base_url=self.address, timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
         self.process: WorkerProcess
         self.start()
 
     def start(self) -> None:
         self.process = self._made.worker(module="app", DD_PORT=str(self.port), DD_AUTH="false")
-        eventually(self.answers, 60)
+        eventually(self.answers)
 
     def answers(self) -> bool:
         try:
@@ -352,7 +378,7 @@ def files_below(folder: Path) -> list[Path]:
     return [Path(inside, name) for inside, _, names in os.walk(folder) for name in names]
 
 
-def eventually(happens: Callable[[], bool], timeout: float = 20.0) -> None:
+def eventually(happens: Callable[[], bool], timeout: float = 60) -> None:
     """Wait until something is so."""
     give_up_at = time.monotonic() + timeout
     while not happens():
@@ -373,6 +399,8 @@ def cluster(
         variables["DD_BROKER_URL"] = broker_url
     fields: dict[str, Any] = {name.removeprefix("DD_").lower(): value for name, value in variables.items()}
     settings = Settings(**fields)
+    if settings.embedded:
+        migrated.put_into(home)
     database = Database(settings)
     with _MIGRATING:  # Alembic keeps its context in globals
         migrate.upgrade(database)

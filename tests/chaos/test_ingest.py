@@ -190,7 +190,7 @@ def test_a_content_length_that_is_wrong(embedded: Cluster) -> None:
     path = f"/v1/datasets/{announced.json()['id']}"
 
     def put(length: int, body: bytes, span: str, *, leave: bool) -> bytes:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
             head = (
                 f"PUT {path}/content HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n"
                 f"Content-Range: bytes {span}/100\r\n\r\n"
@@ -209,7 +209,7 @@ def test_a_content_length_that_is_wrong(embedded: Cluster) -> None:
     assert b"HTTP/1.1 400" in answer
     assert server.http.get(path).json()["upload"]["received"] == come + 10
     for length, status in (("-1", 400), ("many", 400)):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
             connection.sendall(
                 f"PUT {path}/content HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n".encode()
             )
@@ -232,12 +232,12 @@ def test_an_ingest_is_paused_and_goes_on(embedded: Cluster, content_id: str) -> 
 def test_a_set_is_deleted_while_it_is_taken_in(embedded: Cluster) -> None:
     set_id = embedded.upload(pictures())
     embedded.worker("ingest.1.progress:hang")
-    eventually(lambda: embedded.dataset(set_id).state == "ingesting", 60)
+    eventually(lambda: embedded.dataset(set_id).state == "ingesting")
     job = embedded.dataset(set_id).job
     assert job is not None
     with embedded.sets() as sets:
         sets.delete(set_id)
-    embedded.wait(job.id, "cancelled", 60)
+    embedded.wait(job.id, "cancelled")
     eventually(lambda: not files_below(embedded.home / "runs"))
     assert embedded.files_left() == []
     assert files_below(embedded.home / "artifacts" / "sha256") == []

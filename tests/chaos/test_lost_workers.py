@@ -200,6 +200,7 @@ def test_a_locked_database_outlasts_the_lease(embedded: Cluster) -> None:
         session.execute(text("SELECT 1"))  # the lock is taken with the first statement
         expect_no_engine(embedded, timeout=4)
     embedded.wait(job_id, "succeeded")
+    assert not events_of(embedded, job_id, "attempt.lost")
     assert_undisturbed(embedded, job_id, steps=250, seed=DEAF_SEED)
 
 
@@ -225,7 +226,7 @@ def test_two_workers_share_the_jobs_and_one_is_killed(production: Cluster) -> No
 @pytest.mark.redis
 def test_a_worker_dies_between_storing_and_finishing_on_postgres(production: Cluster) -> None:
     job_id = production.submit(iterations=STEPS)
-    production.worker("finish.stored:killgroup").process.wait(20)
+    production.worker("finish.stored:killgroup").process.wait(60)
     production.worker()
     production.wait(job_id, "succeeded")
     assert_undisturbed(production, job_id, steps=STEPS)

@@ -36,7 +36,7 @@ def terminate(worker: WorkerProcess) -> int:
 def terminate_all(worker: WorkerProcess) -> int:
     """As a service manager does that signals every process of a unit."""
     worker.signal(signal.SIGTERM)
-    return worker.process.wait(30)
+    return worker.process.wait(60)
 
 
 def terminate_twice(worker: WorkerProcess) -> int:

@@ -141,10 +141,10 @@ def test_everybody_is_killed_in_turn(production: Cluster) -> None:
     external = {"DD_RECONCILER": "external"}
     server = Server(production)
     headers = {"Idempotency-Key": "once"}
-    first = httpx.post(f"{server.address}/v1/studies", json=REQUEST, headers=headers, timeout=30)
+    first = httpx.post(f"{server.address}/v1/studies", json=REQUEST, headers=headers, timeout=60)
     server.process.kill()
     server.start()
-    again = httpx.post(f"{server.address}/v1/studies", json=REQUEST, headers=headers, timeout=30)
+    again = httpx.post(f"{server.address}/v1/studies", json=REQUEST, headers=headers, timeout=60)
     assert (first.status_code, again.status_code) == (201, 200)
     assert again.json()["id"] == first.json()["id"]
 
@@ -160,7 +160,7 @@ def test_everybody_is_killed_in_turn(production: Cluster) -> None:
 
     def look() -> StudyDocument:
         return StudyDocument.model_validate(
-            httpx.get(f"{server.address}{first.json()['links']['self']}", timeout=30).json()
+            httpx.get(f"{server.address}{first.json()['links']['self']}", timeout=60).json()
         )
 
     assert_same(production, until(production, look, lambda found: found.finished_at is not None))

@@ -50,7 +50,7 @@ def test_a_killed_sender_sends_exactly_what_was_recorded(made: Cluster, receiver
     with made.database.write() as session:  # Until then nobody may take what the killed one had taken.
         session.execute(update(Delivery).values(due_at=clock(-1)))
     made.reconciler()
-    eventually(over(made, webhook_id, "delivered", "delivered", "delivered"), 60)
+    eventually(over(made, webhook_id, "delivered", "delivered", "delivered"))
     recorded = {one.id: (one.payload or "").encode() for one in sent(made, webhook_id)}
     assert {one.id: one.body for one in receiver.received} == recorded
     assert all(one.body == recorded[one.id] for one in receiver.received)
@@ -66,7 +66,7 @@ def test_a_finished_job_is_told_with_its_results(made: Cluster, receiver: Receiv
         made.reconciler()
     job_id = made.submit(iterations=10)
     made.wait(job_id, "succeeded")
-    eventually(over(made, webhook_id, "delivered", "delivered"), 60)
+    eventually(over(made, webhook_id, "delivered", "delivered"))
     (told,) = [found for one in receiver.received if (found := one.verify(secret))["type"] == "job.succeeded"]
     assert told["data"]["job"]["id"] == job_id
     assert told["data"]["job"]["status"] == "succeeded"

@@ -82,7 +82,7 @@ class Machine:
             if process.poll() is None:
                 process.terminate()
         try:
-            return [process.wait(30) for process in self.running]
+            return [process.wait(60) for process in self.running]
         finally:
             for process in self.running:
                 if process.poll() is None:

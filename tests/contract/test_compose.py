@@ -40,9 +40,17 @@ def test_the_images_run_as_an_ordinary_user_and_the_api_has_no_torch() -> None:
     stages = {stage.split()[0]: stage for stage in re.split(r"^FROM .* AS ", text, flags=re.MULTILINE)[1:]}
     for target in ("api", "worker"):
         assert "USER 10001:10001" in stages[target]
-    assert "'.[server,postgres,s3,oidc]'" in stages["build-api"]
-    assert "'.[worker,postgres,s3]'" in stages["build-worker"]
+    assert "'.[server,postgres,s3,oidc,optuna]'" in stages["build-api"]
+    assert "'.[worker,postgres,s3,optuna,zoo]'" in stages["build-worker"]
     assert "HEALTHCHECK" in stages["api"]
+
+
+def test_whoever_plans_and_goes_on_with_studies_has_optuna() -> None:
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    for build in ("build-api", "build-worker"):
+        installed = re.search(r"'\.\[(.*)\]'", text.partition(f"AS {build}")[2])
+        assert installed is not None
+        assert "optuna" in installed[1].split(","), build
 
 
 def test_secrets_come_from_the_env_file_only() -> None:

@@ -19,7 +19,7 @@ from ddclient.errors import Exit
 from tests.contract.conftest import TINY, Live
 
 JOB, SET, STUDY = "/v1/jobs/{job_id}", "/v1/datasets/{dataset_id}", "/v1/studies/{study_id}"
-HOOK = "/v1/webhooks/{webhook_id}"
+HOOK, SCORE = "/v1/webhooks/{webhook_id}", "/v1/scores/{score_id}"
 COMMANDS: dict[str, tuple[str, ...]] = {
     "submit": ("post /v1/jobs",),
     "validate": ("post /v1/jobs:validate",),
@@ -53,6 +53,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "datasets ingest": (f"post {SET}:ingest",),
     "datasets export": (f"get {SET}/files", f"get {SET}/files/{{name}}"),
     "datasets rm": (f"delete {SET}",),
+    "score": ("post /v1/scores", f"put {SCORE}/content"),
+    "scores list": ("get /v1/scores",),
+    "scores show": (f"get {SCORE}",),
+    "scores cancel": (f"post {SCORE}:cancel",),
+    "scores delete": (f"delete {SCORE}",),
+    "leaderboard": ("get /v1/leaderboard",),
     "auto": ("post /v1/studies", "post /v1/studies:validate"),
     "study create": ("post /v1/studies", "post /v1/studies:validate"),
     "study validate": ("post /v1/studies:validate",),
@@ -107,7 +113,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Command: the operations of the API that it stands for."""
 ON_THIS_MACHINE = {
-    "up", "demo", "api", "worker", "migrate", "run", "train-on", "score", "version", "keys recover", "fsck",
+    "up", "demo", "api", "worker", "migrate", "run", "train-on", "version", "keys recover", "fsck",
 }  # fmt: skip
 """Commands that start the service, repair it, or do without one."""
 

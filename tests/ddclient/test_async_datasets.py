@@ -29,7 +29,7 @@ CONTENT = bytes(number * number % 251 for number in range(3500))
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ddclient.uploads.PIECE", 1000)
     monkeypatch.setattr("ddclient.uploads._CHUNK", 100)
-    monkeypatch.setattr("ddclient.dataset.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("ddclient.handle.FIRST_PAUSE_S", 0.0)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def ddctl(service: FakeService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def connect(**options: Any) -> Client:
         return Client("http://service.test", "dd_key", transport=httpx.MockTransport(service), **options)
 
-    for module in ("jobs", "list_jobs", "checking", "changes", "records", "catalog", "keys", "system"):
+    for module in ("acting", "jobs", "list_jobs", "checking", "changes", "records", "catalog", "keys", "system"):
         monkeypatch.setattr(f"ddclient.commands.{module}.Client", connect)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -185,14 +185,14 @@ def test_list_sorts_searches_and_prints_the_columns_that_are_asked_for(ddctl: Dd
         progress={"step": 50, "total_steps": 200}, **times,
     )  # fmt: skip
     service.on("GET", "/v1/jobs", {"data": [job], "next_cursor": None})
-    words = ("list", "--search", "sweep 9", "--sort=-gain", "--label", "team:a", "--label", "x:y")
+    words = ("list", "--search", "sweep 9", "--sort=-gain", "--label", "team=a", "--label", "x:y=z")
     status, out, err = ddctl(*words, "--columns", "status, gain,duration,progress,labels,method")
     assert (status, err) == (0, "")
     assert (
         out.split() == "status gain duration progress labels method succeeded +11.2 1 min 30 s 25 % team:a dm".split()
     )
     sent = service.requests[0].url.params
-    assert (sent["search"], sent["sort"], sent.get_list("label")) == ("sweep 9", "-gain", ["team:a", "x:y"])
+    assert (sent["search"], sent["sort"], sent.get_list("label")) == ("sweep 9", "-gain", ["team:a", "x:y=z"])
     status, _, err = ddctl("list", "--columns", "accuracyx")
     assert (status, "did you mean 'accuracy'?" in err) == (Exit.BAD_INPUT, True)
 
@@ -248,6 +248,7 @@ def test_events_are_printed_line_by_line_or_as_one_document(ddctl: Ddctl, servic
         ),
         ("metrik", Exit.BAD_INPUT, "did you mean 'metrics'?"),
         ("datasets ad", Exit.BAD_INPUT, "there is no command 'ad', did you mean 'add'?"),
+        ("study shw", Exit.BAD_INPUT, "there is no command 'shw', did you mean 'show'?"),
         ("list --colums x", Exit.BAD_INPUT, "there is no option '--colums', did you mean '--columns'?"),
         ("list --qqq", Exit.BAD_INPUT, "there is no option '--qqq'; `ddctl list --help` lists all"),
         ("list --limit 0", Exit.BAD_INPUT, "limit"),
@@ -288,7 +289,7 @@ def test_a_problem_document_is_passed_on(ddctl: Ddctl, service: FakeService) -> 
 
 
 def test_a_fault_of_ours_leaves_a_report_and_no_trace(ddctl: Ddctl, service: FakeService) -> None:
-    service.on("GET", PATH, httpx.Response(200, json={"unexpected": True}))
+    service.on("GET", PATH, RuntimeError("odd"))
     status, out, _ = ddctl("get", JOB_ID, "--json")
     error = json.loads(out)["error"]
     assert (status, error["code"]) == (Exit.FAILED, "internal")
@@ -369,10 +370,11 @@ def test_without_arguments_the_help_comes(ddctl: Ddctl) -> None:
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_that_goes_away_gets_no_trace(unbuffered: str) -> None:
+@pytest.mark.parametrize("words", ["version", "list --columns nope --json"])
+def test_a_reader_that_goes_away_gets_no_trace(words: str, unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "ddclient.cli", "version"]
+    command = [sys.executable, "-m", "ddclient.cli", *words.split()]
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, check=False)
     os.close(writing)

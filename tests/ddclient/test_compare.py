@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
@@ -42,7 +43,7 @@ def kind(label: str, ipc: int, jobs: Sequence[str], mean: float) -> Document:
     spread = {"mean": mean, "std": 0.5, "n": len(jobs), "over": "seeds"}
     return {
         "label": label,
-        "recipe": "dm",
+        "made_by": "dm",
         "dataset": "a $5 set",
         "ipc": ipc,
         "job_ids": jobs,
@@ -195,6 +196,39 @@ class TestFigure:
         figure._scores(found.kinds, *figure.PRICES[0])(prices)
         marks = [np.asarray(line.get_xydata()).tolist() for line in prices.lines if line.get_marker() == "D"]
         assert marks == [[[1.0, 55.5]], [[2.0, 65.0]], []]
+
+    def test_legends_and_the_caption_cover_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from matplotlib.container import ErrorbarContainer
+        from matplotlib.figure import Figure
+
+        drawn: list[Figure] = []
+        monkeypatch.setattr(Figure, "savefig", lambda found, *_, **__: drawn.append(found))
+        kinds = [
+            {**kind(f"{name}, ipc {ipc}", ipc, JOBS[:2], 20.0 + ipc), "made_by": name, "minutes": minutes}
+            for name, minutes in (("dm", None), ("dm + mim 1× gradient", 2.0), ("mtt", 3.0))
+            for ipc in (1, 10, 50)
+        ]
+        curves = [Bands.model_validate(bands_document("accuracy/validation"))]
+        for shown, sent in ((kinds, curves), (kinds, []), ([], curves)):
+            figure.draw(Comparison.model_validate({**COMPARISON, "kinds": shown}), sent, tmp_path / "a.svg")
+        for one in drawn:
+            one.draw_without_rendering()
+            legends = [legend.get_window_extent() for legend in one.legends]
+            panels = [axes.get_tightbbox() for axes in one.axes if axes.axison]
+            assert all(axes.get_legend() is None for axes in one.axes)
+            assert not any(legend.overlaps(panel) for legend in legends for panel in panels if panel)
+            assert not any(first.overlaps(second) for first, second in itertools.combinations(legends, 2))
+            assert all(one.bbox.x0 <= legend.x0 and legend.x1 <= one.bbox.x1 for legend in legends)
+        of_images, of_minutes = (
+            {
+                bars.get_label(): bars.lines[0].get_color()
+                for bars in axes.containers
+                if isinstance(bars, ErrorbarContainer)
+            }
+            for axes in drawn[0].axes
+            if axes.get_xlabel() in ("Images per class", "Minutes")
+        )
+        assert of_minutes.items() < of_images.items(), "one legend tells what both panels show"
 
     def test_nothing_to_plot(self, tmp_path: Path) -> None:
         empty = Comparison.model_validate({**COMPARISON, "kinds": [], "curves": []})

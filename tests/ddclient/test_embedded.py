@@ -183,7 +183,7 @@ def test_a_signal_stops_the_service_and_its_children(parts: Path, number: signal
     assert launcher.stdout is not None
     children = [int(pid) for pid in launcher.stdout.readline().split()]
     launcher.send_signal(number)
-    out, _ = launcher.communicate(timeout=20)
+    out, _ = launcher.communicate(timeout=60)
     assert (out, launcher.returncode, len(children)) == ("stopped\n", 0, 2)
     for pid in children:
         with pytest.raises(ProcessLookupError):

@@ -67,6 +67,29 @@ def test_a_job_that_is_not_there_is_refused_at_once(client: Client, service: Fak
     assert len(service.requests) == 1
 
 
+def test_a_rate_limit_is_waited_for_and_a_quota_is_not(
+    client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("ddclient.events.time.sleep", slept.append)
+    limited = httpx.Response(429, json={"code": "rate_limited"}, headers={"Retry-After": "7"})
+    service.on("GET", PATH, limited, stream(event(1), END), httpx.Response(429, json={"code": "quota_exceeded"}))
+    assert (read(client), slept) == ([1], [7.0])
+    with pytest.raises(ProblemError):
+        read(client)
+    assert slept == [7.0]
+
+
+def test_too_many_streams_are_told_as_such_in_the_end(
+    client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddclient.events.PATIENCE_S", -1.0)
+    detail = "20 event streams are open with this key"
+    service.on("GET", PATH, httpx.Response(429, json={"code": "rate_limited", "detail": detail}))
+    with pytest.raises(ProblemError, match=detail):
+        read(client)
+
+
 def test_patience_ends(client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ddclient.events.PATIENCE_S", 0.0)
     service.on("GET", PATH, httpx.ConnectError("refused"))

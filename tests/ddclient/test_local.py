@@ -17,7 +17,9 @@ from ddclient import cli
 from ddclient.errors import Exit
 from ddclient.live import RunView
 from ddclient.local import EngineView, stop_on_signals
+from ddcore.data import sources
 from ddcore.runtime.callback import Stop
+from tests.ddcore.weights import OURS, train_ours
 
 TINY = (
     "run", "digits", "--ipc", "1", "--iterations", "40", "--set", "network.width=8", "--set", "method.batch_real=8",
@@ -58,6 +60,28 @@ def test_a_run_leaves_a_bundle_that_train_on_reproduces(tmp_path: Path, capsys: 
     assert cli.invoke(["train-on", str(out), "--json"]) == Exit.SUCCEEDED
     again = last_json(capsys)
     assert again["results"]["accuracy"] == again["reported"]["accuracy"] == document["results"]["accuracy"]
+
+
+def test_a_set_on_a_backbone_needs_its_file_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the state folder, where nothing else is said; before a folder is made or anything is loaded."""
+    backbone = json.dumps({"weights": "ours", "network": OURS})
+    on_backbone = ("--set", "evaluation.protocol=linear_probe", "--set", f"evaluation.backbone={backbone}")
+    command = [*TINY, *SCORED, *on_backbone, "--out", str(tmp_path / "out"), "--json"]
+    assert cli.invoke(command) == Exit.BAD_INPUT
+    (fault,) = last_json(capsys)["error"]["errors"]
+    assert fault["pointer"] == "/evaluation/backbone/weights"
+    assert not list(tmp_path.glob("out*"))
+    folder = tmp_path / "home" / "backbones"
+    folder.parent.mkdir(exist_ok=True)
+    train_ours(sources.load("digits", None, None), folder, classes=10)
+    assert cli.invoke(command) == Exit.SUCCEEDED
+    document = last_json(capsys)
+    assert cli.invoke(["train-on", str(tmp_path / "out"), "--json"]) == Exit.SUCCEEDED
+    assert last_json(capsys)["results"]["accuracy"] == document["results"]["accuracy"]
+    (folder / "ours.safetensors").unlink()
+    assert cli.invoke(["train-on", str(tmp_path / "out"), "--json"]) == Exit.FAILED
+    message = last_json(capsys)["error"]["message"]
+    assert f"ours.safetensors, SHA-256 {document['results']['backbone']['sha256']}. Put that file into" in message
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

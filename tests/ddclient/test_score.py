@@ -100,7 +100,7 @@ def test_a_bundle_is_left_to_train_on(file: Path, tmp_path: Path, capsys: pytest
     document = scored(capsys, str(file), *SCORING, "--out", str(tmp_path / "out"))
     assert document["results"]["bytes"] > 0
     assert cli.invoke(["score", str(tmp_path / "out"), "--dataset", "digits"]) == Exit.FAILED
-    assert "ddctl train-on out" in capsys.readouterr().err
+    assert "is a bundle, which has its recipe; score it by `ddctl train-on`" in capsys.readouterr().err
     shutil.move(tmp_path / "out" / "distilled.safetensors", tmp_path / "set.safetensors")
     again = scored(capsys, str(tmp_path / "set.safetensors"), *SCORING)
     assert again["results"]["accuracy"] == document["results"]["accuracy"]

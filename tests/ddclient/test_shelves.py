@@ -34,7 +34,7 @@ def ddctl(
     (tmp_path / "here" / "photos" / "cats" / "1.png").write_bytes(b"pixels")
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("DD_URL", "http://service.test")
-    monkeypatch.setattr("ddclient.dataset.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("ddclient.handle.FIRST_PAUSE_S", 0.0)
     for module in ("jobs", "service_sets"):
         monkeypatch.setattr(f"ddclient.commands.{module}.Client", lambda: Client(None, "dd_key", transport=service))
 

@@ -26,7 +26,7 @@ def ddctl(service: FakeService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def connect(*_address: str, **options: Any) -> Client:
         return Client("http://service.test", "dd_key", transport=httpx.MockTransport(service), **options)
 
-    for module in ("studies", "auto"):
+    for module in ("acting", "studies", "auto"):
         monkeypatch.setattr(f"ddclient.commands.{module}.Client", connect)
     service.on("POST", "/v1/studies:validate", VALIDATION)
     service.on("POST", "/v1/studies", study_document())

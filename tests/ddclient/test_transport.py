@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import httpx
 import pytest
+from tenacity import Future, RetryCallState, Retrying
 
-from ddclient import Client, ProblemError, UnreachableError
-from ddclient.errors import Exit
+from ddclient import Client, ProblemError, UnreachableError, transport
+from ddclient.errors import Exit, UnreadableAnswerError
+from ddcore.version import __version__
 from tests.ddclient.conftest import JOB_ID, FakeService, job_document
 
 PATH = f"/v1/jobs/{JOB_ID}"
 DOWN = httpx.ConnectError("connection refused")
+pause = transport._pause  # before a fixture takes it away
 
 
 def test_a_read_is_tried_again_when_the_connection_fails(client: Client, service: FakeService) -> None:
@@ -44,6 +47,49 @@ def test_a_submission_waits_for_its_twin_in_progress(client: Client, service: Fa
     twin = httpx.Response(409, json={"code": "idempotency_in_progress"}, headers={"Retry-After": "1"})
     service.on("POST", "/v1/jobs", twin, job_document("queued"))
     assert client.distill("digits").status == "queued"
+
+
+def refusal(status: int, code: str | None, after: int | None) -> httpx.Response:
+    headers = {} if after is None else {"Retry-After": str(after)}
+    return httpx.Response(status, json={} if code is None else {"code": code}, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "after", "sent"),
+    [
+        (429, "rate_limited", 47, 4),
+        (429, None, 2, 4),
+        (429, None, None, 4),
+        (429, "rate_limited", 61, 1),
+        (429, "quota_exceeded", 30, 1),
+        (429, "quota_exceeded", None, 1),
+        (503, "unavailable", 5, 4),
+    ],
+)
+def test_only_what_passes_is_asked_again(
+    client: Client, service: FakeService, status: int, code: str | None, after: int | None, sent: int
+) -> None:
+    """Each answer to a submission, and how often it is sent."""
+    service.on("POST", "/v1/jobs", refusal(status, code, after))
+    with pytest.raises(ProblemError) as caught:
+        client.distill("digits")
+    assert (caught.value.status, len(service.requests)) == (status, sent)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "after", "seconds"),
+    [
+        (429, "rate_limited", 47, 47),
+        (429, None, 2, 2),
+        (503, "unavailable", 60, transport.LONGEST_PAUSE_S),
+        (409, "idempotency_in_progress", 1, 1),
+    ],
+)
+def test_a_rate_limit_is_waited_for_to_its_end(status: int, code: str | None, after: int, seconds: float) -> None:
+    state = RetryCallState(Retrying(), None, (), {})
+    state.outcome = Future(1)
+    state.outcome.set_exception(transport.problem(refusal(status, code, after)))
+    assert pause(state) == seconds
 
 
 def test_a_refusal_is_not_repeated(client: Client, service: FakeService) -> None:
@@ -94,3 +140,27 @@ def test_the_key_travels_as_a_bearer_token(client: Client, service: FakeService)
     service.on("GET", PATH, job_document())
     client.job(JOB_ID)
     assert service.requests[0].headers["Authorization"] == "Bearer dd_key"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (httpx.Response(200, html="<h1>Sign in</h1>"), "it is no JSON but text/html; charset=utf-8"),
+        (httpx.Response(200, json={**job_document(), "status": None}), "status: Input should be a valid string"),
+    ],
+)
+def test_an_answer_that_is_not_understood_is_no_fault_of_the_client(
+    client: Client, service: FakeService, answer: httpx.Response, reason: str
+) -> None:
+    """A proxy's page, or a service of another version."""
+    service.on("GET", PATH, answer)
+    with pytest.raises(UnreadableAnswerError) as caught:
+        client.job(JOB_ID)
+    assert str(caught.value).startswith(f"the answer to GET {PATH} was not understood ({reason}")
+    assert f"another version than this client, {__version__}" in str(caught.value)
+
+
+def test_so_is_one_without_what_is_read_of_it(client: Client, service: FakeService) -> None:
+    service.on("GET", f"{PATH}/artifacts", {"items": []})
+    with pytest.raises(UnreadableAnswerError, match=r"\('data' is missing\)"):
+        client.artifacts(JOB_ID)

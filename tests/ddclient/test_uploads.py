@@ -33,7 +33,7 @@ def service() -> DatasetsService:
 def client(service: DatasetsService, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setattr("ddclient.uploads.PIECE", PIECE)
     monkeypatch.setattr("ddclient.uploads._CHUNK", 100)
-    monkeypatch.setattr("ddclient.dataset.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("ddclient.handle.FIRST_PAUSE_S", 0.0)
     with Client("http://service.test", "dd_key", transport=service) as made:
         yield made
 

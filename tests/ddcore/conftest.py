@@ -17,6 +17,7 @@ from ddcore.machine.compute import Compute
 from ddcore.runtime.assembly import assemble
 from ddcore.runtime.context import Run
 from ddcore.spec import parse
+from ddcore.spec.weight_files import completed
 
 CPU = torch.device("cpu")
 
@@ -52,14 +53,17 @@ def blobs(*, classes: int = 3, per_class: int = 24, shape: tuple[int, int, int] 
 
 @pytest.fixture
 def make_run() -> Callable[..., Run]:
-    """Context of a run on blobs, with fields of the specification as keywords."""
+    """Context of a run on blobs, with fields of the specification as keywords, and a folder of backbones."""
 
-    def make(dataset: Dataset | None = None, compute: Compute | None = None, **fields: Any) -> Run:
+    def make(
+        dataset: Dataset | None = None, compute: Compute | None = None, backbones: Path | None = None, **fields: Any
+    ) -> Run:
         dataset = dataset or blobs()
         spec = parse(
             {"dataset": "blobs", "ipc": 2, "method": "dm", "network": {"name": "convnet", "width": 8}, **fields}
         )
-        return assemble(spec, dataset, compute or Compute(CPU))
+        spec = spec if backbones is None else completed(spec, backbones)
+        return assemble(spec, dataset, compute or Compute(CPU), backbones=backbones)
 
     return make
 

@@ -379,7 +379,7 @@ def test_compiled_passes_resume_exactly(tmp_path: Path, cache: Path) -> None:
         "evaluation": {"repeats": 0, "audit": False},
         "checkpoints": {"every": 3},
     }
-    spec = parse(job("dm", "cmi", **fields))
+    spec = parse(job("dm", **fields))
     whole, rest = Recorder(), Recorder()
     distil(spec, tmp_path / "whole", cache, whole)
     newest, halfway = list_checkpoints(tmp_path / "whole" / "run" / "checkpoints")

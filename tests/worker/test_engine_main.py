@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from ddcore.data import sources
 from ddcore.errors import ConfigurationError, DataError, DivergedError, OutOfMemoryError
 from ddcore.runtime.callback import Stop
 from ddcore.spec import Problem, SpecError
 from tests.chaos.harness import ROOT
+from tests.ddcore.weights import OURS, train_ours
 from worker import protocol
 from worker.child import report
 from worker.engine_guard import StopRequest
@@ -154,6 +156,20 @@ def test_a_missing_dataset_is_named_and_the_traceback_stays_in_the_log(tmp_path:
     assert "nowhere" in failed.message
     assert "Traceback" not in failed.message
     assert "Traceback" in log
+
+
+def test_weights_of_another_network_are_a_wrong_specification(tmp_path: Path) -> None:
+    train_ours(sources.load("digits", None, None), tmp_path / "backbones", classes=10)
+    backbone = {"weights": "ours", "network": {**OURS, "width": 8}}
+    spec = {"dataset": "digits", "ipc": 1, "method": {"name": "linear_gradient", "backbone": backbone}, "device": "cpu"}
+    code, frames, _ = engine(tmp_path / "run", spec, DD_BACKBONES_DIR=str(tmp_path / "backbones"))
+    assert code == protocol.EXIT_BAD_SPEC
+    failed = frames[-1]
+    assert isinstance(failed, protocol.Failed)
+    assert failed.code == "bad_configuration"
+    assert "ours.safetensors does not hold the weights of `convnet`" in failed.message
+    code, frames, _ = engine(tmp_path / "again", spec, DD_BACKBONES_DIR=str(tmp_path))
+    assert (code, frames[-1].type) == (protocol.EXIT_BAD_SPEC, "failed")
 
 
 def test_an_engine_whose_parent_is_gone_ends_at_once(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def test_an_engine_inherits_no_secret(desk: Desk) -> None:
     assert found == {
         "PATH": "/bin", "HOME": "/root", "CUDA_VISIBLE_DEVICES": "1", "OMP_NUM_THREADS": "3",
         "DD_DATA_ROOT": str(settings.data_root), "DD_CACHE_DIR": str(settings.cache_dir),
+        "DD_BACKBONES_DIR": str(settings.backbones_dir),
         "DD_PARENT_PID": str(os.getpid()), "PYTHONUNBUFFERED": "1",
         "DD_ENGINE_MEMORY_BYTES": "2000000000",
     }  # fmt: skip
@@ -123,6 +124,6 @@ while not engine.frames.take(1): time.sleep(0.01)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     variables = {**desk.cluster.variables, "PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
-    ended = subprocess.run([sys.executable, "-c", code], env=variables, cwd=ROOT, check=False, timeout=30)
+    ended = subprocess.run([sys.executable, "-c", code], env=variables, cwd=ROOT, check=False, timeout=60)
     assert ended.returncode == -9
-    wait(lambda: desk.cluster.engines() == [], timeout=5)
+    wait(lambda: desk.cluster.engines() == [], timeout=60)

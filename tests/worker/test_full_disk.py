@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,13 +14,16 @@ from sqlalchemy import update
 from app.core.storage import LocalStore
 from app.models.jobs import Job
 from app.queue.checkpoints import SavedCheckpoint
+from tests.chaos import disks
 from tests.chaos.harness import ROOT, Cluster
 from tests.worker.conftest import claim
 from worker import supervisor as module
+from worker.protocol import Log
 from worker.run_folder import RunFolder
+from worker.spool import SpooledQueue
 from worker.supervisor import Supervisor
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+pytestmark = pytest.mark.mount
 SIZE = 256 << 10
 WRITES = """
 import sys
@@ -47,15 +48,7 @@ sys.exit(child.run("writing_engine", act, sys.argv[1:]))
 def small() -> Iterator[Callable[[Path], None]]:
     """Puts a folder on a file system of 256 KiB."""
     with ExitStack() as mounted:
-
-        def mount(folder: Path) -> None:
-            folder.mkdir(parents=True, exist_ok=True)
-            made = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
-            if subprocess.run(made, capture_output=True, check=False).returncode:
-                pytest.skip("nothing can be mounted here")
-            mounted.callback(subprocess.run, ["umount", "-l", str(folder)], check=True)
-
-        yield mount
+        yield lambda folder: mounted.enter_context(disks.small(folder, SIZE))
 
 
 @pytest.fixture
@@ -86,6 +79,21 @@ def expect_waiting(job: Job, waits: int) -> str:
     assert job.error is not None
     assert (job.error["code"], job.error["retryable"], job.error["waits"]) == ("no_space", True, waits)
     return str(job.error["message"])
+
+
+def test_frames_that_find_no_room_wait_in_memory_in_their_order(tmp_path: Path) -> None:
+    frames = [Log(level="info", message=f"{number} {'x' * 3000}") for number in range(8)]
+    with disks.small(tmp_path / "tiny", 8192):
+        queue = SpooledQueue(tmp_path / "tiny" / "spool", limit=2)
+        for frame in frames[:7]:
+            queue.put(frame)
+        assert (len(queue), len(queue._memory), len(queue._beyond)) == (7, 2, 3)
+        taken = queue.take(1) + queue.take(2)
+        queue.put(frames[7])
+        while found := queue.take(2):
+            taken += found
+        assert taken == frames
+        assert len(queue) == 0
 
 
 def test_a_good_checkpoint_is_not_passed_over_for_want_of_room(

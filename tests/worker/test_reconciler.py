@@ -121,6 +121,26 @@ def test_a_database_that_is_away_is_waited_for(
     assert reconciler.round()
 
 
+def test_a_lease_that_nobody_could_renew_is_left_until_its_worker_had_time_to(
+    service: Cluster, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("update", {}, Exception("database or disk is full"))
+
+    job_id = service.submit(ring=False)
+    claim(service, lease_s=0.05)
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.reconciler.fleet.lead", fail)
+        assert not reconciler.round()
+    failed_at = time.monotonic()
+    while service.job(job_id).status == "running":
+        assert reconciler.round()
+        assert time.monotonic() - failed_at < 60
+        time.sleep(0.05)
+    assert time.monotonic() - failed_at >= service.settings.lease_s
+    assert service.job(job_id).failures == 1
+
+
 def test_it_goes_round_until_it_is_told_to_end(service: Cluster, reconciler: Reconciler) -> None:
     ended = threading.Event()
     thread = threading.Thread(target=reconciler.run, args=(ended,))

@@ -159,6 +159,46 @@ def test_a_database_that_is_away_for_a_moment_is_waited_for(
     assert_undisturbed(service, job.id, steps=10)
 
 
+class Outage:
+    """After the first write of an attempt none works for a while, heartbeats included."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: float | None = None
+        for name in ("hold", "heartbeat"):
+            monkeypatch.setattr(leases, name, self._beset(getattr(leases, name)))
+
+    def _beset(self, real: Any) -> Any:
+        def write(*arguments: Any) -> Any:
+            if self._until is None:
+                self._until = time.monotonic() + self._seconds
+            elif time.monotonic() < self._until:
+                raise OperationalError("update", {}, Exception("database or disk is full"))
+            return real(*arguments)
+
+        return write
+
+
+def test_a_worker_says_how_an_attempt_ended_after_an_outage_that_outlasts_the_lease(
+    service: Cluster, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Outage(monkeypatch, 1.5 * service.settings.lease_s)
+    job = run(service, supervisor)
+    assert (job.status, job.failures, job.attempt) == ("succeeded", 0, 1)
+    assert_undisturbed(service, job.id, steps=10)
+
+
+def test_a_worker_that_shuts_down_waits_for_no_database_beyond_the_lease(
+    service: Cluster, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Outage(monkeypatch, 3600)
+    supervisor.draining = lambda: True
+    begun = time.monotonic()
+    job = run(service, supervisor)
+    assert time.monotonic() - begun < 60
+    assert (job.status, job.fence, job.failures) == ("running", 1, 0)
+
+
 def test_a_job_that_was_taken_over_is_left_alone(service: Cluster, supervisor: Supervisor) -> None:
     job_id = service.submit(ring=False, iterations=10)
     claimed = claim(service, service.settings.lease_s)
@@ -184,7 +224,7 @@ def test_an_engine_that_takes_too_much_memory_ends_with_the_numbers(
 import time
 from worker import child, engine_main
 def greedy(run_dir, writer, stop):
-    engine_main._limit_memory(writer)
+    engine_main.limit_memory(writer)
     writer.send(Log(level="info", message=open("/proc/self/oom_score_adj").read()))
     held = []
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -204,22 +205,31 @@ def test_a_worker_waits_for_the_schema_and_then_says_what_is_wrong(tmp_path: Pat
     database.dispose()
 
 
-def test_a_worker_waits_for_a_busy_database() -> None:
-    answers = [OperationalError("BEGIN", None, Exception("database is locked")), None]
+BUSY = OperationalError("BEGIN", None, Exception("database is locked"))
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "pepper")
 
+
+@pytest.mark.parametrize("error", [BUSY, FULL])
+def test_a_worker_waits_for_a_busy_database_and_for_room(error: Exception) -> None:
+    faults = [error]
+
+    def enter() -> str:
+        if faults:
+            raise faults.pop()
+        return "entered"
+
+    assert await_database(enter, threading.Event()) == "entered"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(BUSY, r"does not answer \(OperationalError\)"), (FULL, "cannot be used: .*No space left on device: 'pepper'")],
+)
+def test_what_stays_so_is_given_up(error: Exception, said: str) -> None:
     def enter() -> None:
-        if error := answers.pop(0):
-            raise error
+        raise error
 
-    await_database(enter, threading.Event())
-    assert answers == []
-
-
-def test_a_database_that_stays_busy_is_given_up() -> None:
-    def enter() -> None:
-        raise OperationalError("BEGIN", None, Exception("database is locked"))
-
-    with pytest.raises(SchemaError, match=r"does not answer \(OperationalError\)"):
+    with pytest.raises(SchemaError, match=said):
         await_database(enter, threading.Event(), wait_s=0.1)
 
 
@@ -242,7 +252,7 @@ def test_celery_is_set_up_for_doorbells(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", ["worker", "worker.reconciler"])
 def test_wrong_settings_are_named_without_a_traceback(module: str, tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", module], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
+        [sys.executable, "-m", module], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
         env={"PATH": os.environ["PATH"], "DD_HOME": str(tmp_path), "DD_LEASE_S": "-3"},
     )  # fmt: skip
     assert ended.returncode == 2

@@ -15,6 +15,7 @@ from app.dashboard.job_form.fields import fields
 from app.dashboard.job_form.known import NOTHING, Known
 from app.dashboard.job_form.reading import read
 from app.dashboard.job_form.spelling import spell
+from app.datasets.names import Names
 from app.jobs.schemas import Envelope, JobDocument, Validation
 from app.jobs.transactions import JobTransactions
 from ddcore.spec import DatasetFacts, SpecError, all_presets, parse
@@ -81,12 +82,11 @@ def judged(draft: Draft, jobs: JobTransactions, *, sent: bool) -> Judgement:
     """
     body, name = draft.body, draft.values.get("dataset", "").strip()
     plain = plain_job(body)
-    with jobs.read() as service:
-        facts = service.names.facts(name) if name else None
+    with jobs.read() as lookup:
+        facts = Names.of(lookup.session, jobs.principal, jobs.settings).facts(name) if name else None
     try:
-        with jobs.read() as service:
-            validation, refused = service.foresee(service.read(body))
-            over = None if refused is None else refused.detail
+        validation, refused = jobs.foresee(body)
+        over = None if refused is None else refused.detail
     except Invalid as error:
         return Judgement(placed(error.problems, body, draft.paths, sent=sent), None, Known(plain, plain), facts)
     return Judgement(NO_FAULTS, validation, Known(validation.spec, plain), facts, over)

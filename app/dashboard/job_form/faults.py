@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from app.dashboard.job_form.schema import TERMS
@@ -47,11 +48,33 @@ def placed(problems: Sequence[Problem], body: Mapping[str, Any], paths: Sequence
         paths: of the fields on the form.
         sent: whether the user meant to be done, so that what is missing is a fault.
     """
-    beside: dict[str, list[str]] = {}
+    return placed_by(lambda pointer: path_of(pointer, body), problems, paths, sent=sent)
+
+
+def placed_by(
+    field_of: Callable[[str], str],
+    problems: Sequence[Problem],
+    paths: Sequence[str],
+    *,
+    sent: bool,
+    unread: Mapping[str, str] = MappingProxyType({}),
+) -> Faults:
+    """The same where something else says which field a problem is about.
+
+    Args:
+        field_of: the path of the field that a JSON pointer leads to.
+        problems: of the submission.
+        paths: of the fields on the form.
+        sent: whether the user meant to be done, so that what is missing is a fault.
+        unread: what is wrong with fields that no value could be read from, by their paths; none of these is missing.
+    """
+    beside = {path: [text] for path, text in unread.items()}
     elsewhere: list[str] = []
     missing: list[str] = []
     for problem in problems:
-        place = nearest_field(path_of(problem.pointer, body), paths)
+        place = nearest_field(field_of(problem.pointer), paths)
+        if problem.code == "missing" and place in unread:
+            continue
         if place and problem.code == "missing" and not sent:
             missing.append(place)
         elif place:

@@ -43,7 +43,11 @@ function announce(button, word) {
 
 // What is under way elsewhere, on a page that has nothing else to lose.
 const waiting = document.querySelector("[data-look-again]");
-if (waiting) setTimeout(() => location.reload(), 1000 * waiting.dataset.lookAgain);
+if (waiting) {
+  const look = setTimeout(() => location.reload(), 1000 * waiting.dataset.lookAgain);
+  // Whoever is on the way to another page would be called back.
+  addEventListener("beforeunload", () => clearTimeout(look));
+}
 
 const { job } = document.querySelector("[data-job]")?.dataset ?? {};
 const curvesRoot = document.querySelector("[data-curves]");

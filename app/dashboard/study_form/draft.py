@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from app.dashboard.job_form.draft import plain_job
-from app.dashboard.job_form.faults import NO_FAULTS, Faults, nearest_field, path_of
+from app.dashboard.job_form.faults import NO_FAULTS, Faults, path_of, placed_by
 from app.dashboard.job_form.field import Field
 from app.dashboard.job_form.fields import fields
 from app.dashboard.job_form.known import NOTHING, Known
@@ -92,20 +92,7 @@ class StudyDraft:
             sent: whether the user meant to be done, so that what is missing is a fault.
         """
         paths = [one.path for one in self.all_fields]
-        beside = {path: [text] for path, text in self.parted.unread.items()}
-        elsewhere: list[str] = []
-        missing: list[str] = []
-        for problem in problems:
-            place = nearest_field(self._path(problem.pointer), paths)
-            if problem.code == "missing" and place in self.parted.unread:
-                continue
-            if place and problem.code == "missing" and not sent:
-                missing.append(place)
-            elif place:
-                beside.setdefault(place, []).append(problem.detail)
-            else:
-                elsewhere.append(problem.detail)
-        return Faults(beside, elsewhere, missing)
+        return placed_by(self._path, problems, paths, sent=sent, unread=self.parted.unread)
 
     def _path(self, pointer: str) -> str:
         """The field that a JSON pointer into the request leads to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +12,17 @@ from torch import Tensor
 from ddcore.bundle.foreign import arrays, pictures, torch_files
 from ddcore.bundle.foreign.fitting import fitted
 from ddcore.bundle.foreign.found import Found
-from ddcore.bundle.foreign.values import Values, to_pixels, values_of
+from ddcore.bundle.foreign.likeness import Likeness
+from ddcore.bundle.foreign.values import to_pixels, values_of
 from ddcore.data.dataset import Dataset
 from ddcore.data.ingest import archives
 from ddcore.errors import DataError
 from ddcore.spec.results import Origin
+from ddcore.spec.scoring import TORCH_FILES, Values, labels_beside
 
-__all__ = ["Foreign", "Values", "read"]
+__all__ = ["Foreign", "Likeness", "Values", "read"]
 
-TORCH = (".pt", ".pth")
-TENSORS = (*TORCH, ".npz", ".safetensors")
+TENSORS = (*TORCH_FILES, ".npz", ".safetensors")
 _SHOWN = 6
 
 
@@ -66,19 +68,27 @@ class Foreign:
         return self.origin.model_copy(update={"remarks": remarks})
 
 
-def read(place: Path, dataset: Dataset, values: Values | None = None, labels: Path | None = None) -> Foreign:
+def read(
+    place: Path,
+    dataset: Likeness,
+    values: Values | None = None,
+    labels: Path | None = None,
+    limits: archives.Limits | None = None,
+) -> Foreign:
     """Read a distilled set.
 
     Args:
-        place: a ``.pt``, ``.npz``, ``.safetensors`` or parquet file, or a folder or archive of images by class.
+        place: a ``.pt``, ``.npz``, ``.safetensors`` or parquet file, a folder of images by class or of such files, or
+            an archive of that.
         dataset: that it stands for.
         values: units of the pixels. Default: by their range, where that tells.
         labels: ``.pt`` file of the labels, for a ``.pt`` file of images.
+        limits: to what an archive may unpack.
 
     Raises:
         DataError: the file cannot be read without running code, is damaged, or does not fit the dataset.
     """
-    found = _found(place, dataset, labels)
+    found = _found(place, dataset, labels, limits or archives.Limits())
     fit = fitted(found, dataset)
     units = values_of(fit.images, values)
     remarks = (*fit.remarks, _units(units, asked=values is not None))
@@ -86,34 +96,54 @@ def read(place: Path, dataset: Dataset, values: Values | None = None, labels: Pa
     return Foreign(fit.images, fit.labels, fit.soft_labels, fit.ipc, units, origin)
 
 
-def _found(place: Path, dataset: Dataset, labels: Path | None) -> Found:
+def _found(place: Path, dataset: Likeness, labels: Path | None, limits: archives.Limits) -> Found:
     if not place.exists():
         raise DataError(f"there is no folder or file {place}; name the distilled set to score")
-    if (place / "manifest.json").is_file():
-        raise DataError(f"{place} is a bundle, which has its recipe; score it by `ddctl train-on {place.name}`")
     suffix = place.suffix.lower() if place.is_file() else ""
-    if labels is not None and suffix not in TORCH:
+    if labels is not None and suffix not in TORCH_FILES:
         raise DataError(f"--labels goes with a .pt file of images, but {place.name} holds its own labels; leave it out")
-    if suffix in TORCH:
+    if suffix in TORCH_FILES:
         return torch_files.read(place, labels)
     if suffix == ".npz":
         return arrays.read_npz(place)
     if suffix == ".safetensors":
         return arrays.read_safetensors(place)
-    _check_known(place)
-    return pictures.read(place, dataset)
-
-
-def _check_known(place: Path) -> None:
-    """Refuse what no reader of pictures would know, in the words of this reading."""
-    if place.is_file() and place.suffix.lower() != ".parquet" and not archives.is_archive(place):
+    if place.is_dir():
+        return _in_folder(place, dataset, limits)
+    if archives.is_archive(place):
+        return _in_archive(place, dataset, limits)
+    if suffix != ".parquet":
         raise DataError(
             f"{place.name} is no file that can be scored: those are .pt, .pth, .npz, .safetensors and .parquet files, "
             "and folders and archives of images by class; store images and labels as one of them"
         )
-    tensors = sorted(path.name for path in place.iterdir() if path.suffix.lower() in TENSORS) if place.is_dir() else []
-    if tensors:
-        raise DataError(f"{place} is a folder with {', '.join(tensors[:_SHOWN])}; name the file of the images")
+    return pictures.read(place, dataset)
+
+
+def _in_archive(place: Path, dataset: Likeness, limits: archives.Limits) -> Found:
+    with tempfile.TemporaryDirectory(prefix="ddcore-") as scratch:
+        into = Path(scratch) / "unpacked"
+        try:
+            archives.unpack(place, into, limits)
+            return _in_folder(into, dataset, limits)
+        except DataError as error:
+            # The user knows the archive, not the folder that it was unpacked into.
+            raise DataError(str(error).replace(str(into), str(place))) from error
+
+
+def _in_folder(place: Path, dataset: Likeness, limits: archives.Limits) -> Found:
+    """Images by class; or the one file of images that a folder holds, perhaps with its labels."""
+    if (place / "manifest.json").is_file():
+        raise DataError(f"{place} is a bundle, which has its recipe; score it by `ddctl train-on` with its folder")
+    tensors = sorted(path for path in place.rglob("*") if path.suffix.lower() in TENSORS)
+    if not tensors:
+        return pictures.read(place, dataset)
+    labels = {labels_beside(path) for path in tensors}
+    images = [path for path in tensors if path not in labels]
+    if len(images) > 1:
+        names = ", ".join(path.name for path in images[:_SHOWN])
+        raise DataError(f"{place} is a folder with {names}; name the file of the images")
+    return _found(images[0], dataset, None, limits)
 
 
 def _units(values: Values, *, asked: bool) -> str:

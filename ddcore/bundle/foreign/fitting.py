@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ddcore.bundle.foreign.found import Found
 from ddcore.bundle.foreign.labels import labels_of
+from ddcore.bundle.foreign.likeness import Likeness
 from ddcore.bundle.foreign.plain import plain
-from ddcore.data.dataset import Dataset
 from ddcore.errors import DataError
 
 MOST_PER_CLASS = 10_000
@@ -37,7 +37,7 @@ class Fitted:
     remarks: tuple[str, ...]
 
 
-def fitted(found: Found, dataset: Dataset) -> Fitted:
+def fitted(found: Found, dataset: Likeness) -> Fitted:
     """Find the axes of images and the classes of labels.
 
     Raises:
@@ -51,7 +51,7 @@ def fitted(found: Found, dataset: Dataset) -> Fitted:
     return Fitted(images, labels, soft_labels, ipc, (*found.remarks, *axes, *remarks))
 
 
-def _images(images: Tensor, dataset: Dataset) -> tuple[Tensor, tuple[str, ...]]:
+def _images(images: Tensor, dataset: Likeness) -> tuple[Tensor, tuple[str, ...]]:
     """Images as (N, C, H, W), without a copy."""
     images = plain(images, "images")
     channels, height, width = dataset.shape
@@ -72,7 +72,7 @@ def _images(images: Tensor, dataset: Dataset) -> tuple[Tensor, tuple[str, ...]]:
     return images, remarks
 
 
-def _each(labels: Tensor, dataset: Dataset) -> int:
+def _each(labels: Tensor, dataset: Likeness) -> int:
     """Images of each class.
 
     Raises:

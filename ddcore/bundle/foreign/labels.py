@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import softmax
 
 from ddcore.bundle.foreign.found import Found
+from ddcore.bundle.foreign.likeness import Likeness
 from ddcore.bundle.foreign.pictures import matched
 from ddcore.bundle.foreign.plain import plain
-from ddcore.data.dataset import Dataset
 from ddcore.errors import DataError
 
 _SUM = 1e-3
@@ -19,7 +19,7 @@ _SUM = 1e-3
 _SHOWN = 6
 
 
-def labels_of(found: Found, count: int, dataset: Dataset) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
+def labels_of(found: Found, count: int, dataset: Likeness) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
     """The labels of a file.
 
     Args:
@@ -59,7 +59,7 @@ def _order(count: int, classes: int) -> str:
     return f"images are taken in the order of the classes, {count // classes} of each"
 
 
-def _in_order(count: int, dataset: Dataset) -> Tensor:
+def _in_order(count: int, dataset: Likeness) -> Tensor:
     classes = len(dataset.classes)
     if count % classes:
         raise DataError(
@@ -83,7 +83,7 @@ def _whole(labels: Tensor, count: int) -> Tensor:
     return labels.to(torch.int64)
 
 
-def _of_classes(labels: Tensor, names: Sequence[str] | None, dataset: Dataset) -> Tensor:
+def _of_classes(labels: Tensor, names: Sequence[str] | None, dataset: Likeness) -> Tensor:
     """Labels as places among the classes of the dataset."""
     classes = len(dataset.classes)
     low, high = int(labels.min()), int(labels.max())
@@ -94,7 +94,7 @@ def _of_classes(labels: Tensor, names: Sequence[str] | None, dataset: Dataset) -
     return torch.tensor(_places(names, dataset))[labels]
 
 
-def _places(names: Sequence[str], dataset: Dataset) -> list[int]:
+def _places(names: Sequence[str], dataset: Likeness) -> list[int]:
     """Which class each name stands for."""
     places = matched(names, dataset.classes)
     if places is None:
@@ -105,7 +105,7 @@ def _places(names: Sequence[str], dataset: Dataset) -> list[int]:
     return places
 
 
-def _by_class(labels: Tensor, names: Sequence[str], dataset: Dataset) -> Tensor:
+def _by_class(labels: Tensor, names: Sequence[str], dataset: Likeness) -> Tensor:
     """Labels for each class, in the order of the classes of the dataset.
 
     Raises:
@@ -123,7 +123,7 @@ def _shown(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
 
 
-def _checked_soft(labels: Tensor, count: int, dataset: Dataset) -> Tensor:
+def _checked_soft(labels: Tensor, count: int, dataset: Likeness) -> Tensor:
     labels = plain(labels, "labels")
     expected = (count, len(dataset.classes))
     if tuple(labels.shape) != expected:

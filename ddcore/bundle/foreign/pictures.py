@@ -1,9 +1,8 @@
-"""Folders and archives of images by class, and parquet files: what the readers of datasets know already."""
+"""Folders of images by class, and parquet files: what the readers of datasets know already."""
 
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ddcore.bundle.foreign.found import SOFT_LABELS, Found
+from ddcore.bundle.foreign.likeness import Likeness
 from ddcore.data import image_files, readers
-from ddcore.data.dataset import Dataset
-from ddcore.data.ingest import archives
 from ddcore.data.source import Part, RawImage
 from ddcore.errors import DataError
 from ddcore.spec.ingest import IngestOptions
@@ -26,8 +24,8 @@ MOST_IMAGES = 1_000_000
 _NUMBERED = re.compile(r"^\d+[_-]+(?=.)")
 
 
-def read(place: Path, dataset: Dataset) -> Found:
-    """Images by class in a folder, an archive of one, or a parquet file; of several splits the training images.
+def read(place: Path, dataset: Likeness) -> Found:
+    """Images by class in a folder, or a parquet file; of several splits the training images.
 
     Args:
         place: of the images.
@@ -36,19 +34,6 @@ def read(place: Path, dataset: Dataset) -> Found:
     Raises:
         DataError: nothing there can be read as labelled images, one cannot be decoded, or one has another size.
     """
-    if not archives.is_archive(place):
-        return _read(place, dataset)
-    with tempfile.TemporaryDirectory(prefix="ddcore-") as scratch:
-        into = Path(scratch) / "unpacked"
-        try:
-            archives.unpack(place, into, archives.Limits())
-            return _read(into, dataset)
-        except DataError as error:
-            # The user knows the archive, not the folder that it was unpacked into.
-            raise DataError(str(error).replace(str(into), str(place))) from error
-
-
-def _read(place: Path, dataset: Dataset) -> Found:
     match = readers.match(place)
     source = match.read(IngestOptions(size="keep"))
     parts = [part for part in source.parts if part.split in (None, "train")]

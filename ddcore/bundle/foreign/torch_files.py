@@ -12,6 +12,7 @@ from torch import Tensor
 from ddcore.bundle.foreign.found import Found, Names
 from ddcore.bundle.foreign.loading import load
 from ddcore.errors import DataError
+from ddcore.spec.scoring import labels_beside
 
 _DEPTH = 4
 _IMAGE_DIMENSIONS = 4
@@ -30,10 +31,10 @@ def read(file: Path, labels: Path | None = None) -> Found:
         DataError: it is damaged, too large, asks for anything but tensors and numbers, or holds something else.
     """
     found = _understood(file.name, load(file))
-    beside = labels if labels is not None or found.labels is not None else _beside(file)
-    if beside is None:
+    other = labels if labels is not None or found.labels is not None else labels_beside(file)
+    if other is None:
         return found
-    return replace(found, labels=_labels_of(beside), remarks=(*found.remarks, f"labels are those of {beside.name}"))
+    return replace(found, labels=_labels_of(other), remarks=(*found.remarks, f"labels are those of {other.name}"))
 
 
 def _understood(name: str, content: Any, depth: int = 0) -> Found:
@@ -81,15 +82,6 @@ def _is_pair(content: Sequence[Any]) -> bool:
         return False
     images, labels = content
     return bool(images.ndim >= _IMAGE_DIMENSIONS - 1 > labels.ndim)
-
-
-def _beside(file: Path) -> Path | None:
-    """The labels that lie beside images under the same name."""
-    for images, labels in (("images", "labels"), ("image", "label")):
-        other = file.with_name(file.name.replace(images, labels))
-        if images in file.name and other.is_file():
-            return other
-    return None
 
 
 def _labels_of(file: Path) -> Tensor:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
 from ddcore.data.dataset import Dataset
 from ddcore.errors import DataError
+from ddcore.spec.scoring import Values
 
-Values = Literal["unit", "byte", "normalised"]
-"""0 to 1 (pixel units); 0 to 255; or what networks are trained on: less the mean over the deviation, or whitened."""
 BYTE = 255
 
 

@@ -16,6 +16,7 @@ from ddcore.errors import ConfigurationError
 from ddcore.nets.functional import Functional, Params
 from ddcore.runtime.context import Run
 from ddcore.runtime.objective import Networks, Step
+from ddcore.synthetic.set import SyntheticSet
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,32 @@ class QueryStep(StudentStep):
 
     real: Tensor
     real_labels: Tensor
+
+
+def query_step(
+    run: Run, index: int, synthetic: SyntheticSet, training: InnerTraining, rows: Tensor, drawn: siamese.Draw
+) -> QueryStep:
+    """A fresh student, trained on the synthetic images alone, and real images to test it on.
+
+    Args:
+        run: draws the student.
+        index: of the step.
+        synthetic: what it is trained on, with the labels that the set has by now.
+        training: of the student; the walk back counts how early steps move later ones.
+        rows: int64 training rows of the real images, on the CPU.
+        drawn: how these are augmented.
+    """
+    return QueryStep(
+        index,
+        synthetic,
+        training,
+        run.functional.new(run.random.stream("method/network")),
+        synthetic.training_labels,
+        expert=None,
+        curvature=True,
+        real=siamese.apply(drawn, run.real_images(rows)),
+        real_labels=run.dataset.train.labels[rows].to(synthetic.device),
+    )
 
 
 def check_classes_per_step(wanted: int | None, run: Run) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from ddcore.spec.backbones import BackboneConfig, two_networks
 from ddcore.spec.base import MethodConfig, NetworkConfig, method_config
 from ddcore.spec.errors import Problem
 from ddcore.spec.memory import Batch
@@ -30,15 +31,17 @@ class LinearGradientConfig(MethodConfig):
         "2025 (arXiv 2511.16674)"
     )
     cost: ClassVar[str] = (
-        "medium: a network trained on the real images, then a forward pass of as many real images and a forward and "
-        "backward pass of `views` views of every synthetic image a step"
+        "medium: a network trained on the real images, or a `backbone`, then a forward pass of as many real images and "
+        "a forward and backward pass of `views` views of every synthetic image a step"
     )
     departures: ClassVar[tuple[str, ...]] = (
         "The source takes networks that others trained on other images without labels (DINO-v2, CLIP, EVA-02, "
-        "MoCo-v3) at 224 pixels; here `teacher` is trained on the real images of the job.",
+        "MoCo-v3) at 224 pixels; here that is `backbone`, whose file an operator has to provide, and without it "
+        "`teacher` is trained on the real images of the job.",
         "The source scores its sets by linear classifiers on the frozen features (`evaluation.protocol` "
         "'linear_probe'); here a job is scored as it asks, by default by networks trained from scratch.",
-        "The source enlarges a crop of images of 256 pixels to 224; here images keep their size.",
+        "The source enlarges a crop of images of 256 pixels to 224; here images and their crops keep their size, and "
+        "a `backbone` that takes another one sees them resized.",
         "The source mirrors images half of the time; here only those of datasets whose classes survive it.",
         "The source calls its noise with a mean of 0.5 and a deviation of 0.2, in pixel units; what it makes of the "
         "mean is not known, and here it is 0.",
@@ -86,13 +89,25 @@ class LinearGradientConfig(MethodConfig):
         "one of the pool; only that is trained.",
     )
 
+    backbone: BackboneConfig | None = Field(
+        None,
+        description="Network that others trained, in the place of `teacher`: a file of weights that lies on the "
+        "machine of the engine. Null: `teacher`.",
+    )
+
+    @property
+    def frozen(self) -> NetworkConfig:
+        """The network that has the features."""
+        return self.backbone or self.teacher.network
+
     def teachers(self) -> Iterator[tuple[TeacherConfig, int]]:
-        """One of the pool."""
-        yield self.teacher, 1
+        """One of the pool, unless there is a backbone."""
+        if self.backbone is None:
+            yield self.teacher, 1
 
     def steps_network(self, job: JobSpec) -> NetworkConfig:  # noqa: ARG002 - it has one of its own
-        """That of the teacher."""
-        return self.teacher.network
+        """The frozen one."""
+        return self.frozen
 
     def image_passes(self, load: Load) -> float:
         """Real images forward, views forward and backward; forward once more where they go group by group."""
@@ -103,19 +118,21 @@ class LinearGradientConfig(MethodConfig):
     def batches(self, job: JobSpec, load: Load) -> Iterator[Batch]:  # noqa: ARG002 - it has a network of its own
         """Real images without a graph, and views of some classes with one."""
         real = min(self.views * load.synthetic, load.data.drawable)
-        yield Batch(self.teacher.network, load.data.at_once(real, 1))
-        yield Batch(self.teacher.network, self._together(load), 1, whole=True)
+        yield Batch(self.frozen, load.data.at_once(real, 1, self.frozen))
+        yield Batch(self.frozen, self._together(load), 1, whole=True)
 
     def _together(self, load: Load) -> int:
         """Views whose graphs are in memory at once."""
-        return load.data.at_once(self.views * load.synthetic, self.views * load.images)
+        return load.data.at_once(self.views * load.synthetic, self.views * load.images, self.frozen)
 
-    def networks_held(self, load: Load) -> int:  # noqa: ARG002 - its network is a teacher
-        """None but the teacher."""
+    def networks_held(self, load: Load) -> int:  # noqa: ARG002 - its network is counted elsewhere
+        """None but the frozen one."""
         return 0
 
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
-        """Images to begin with that are not noise, and whitened pixels."""
+        """Images to begin with that are not noise, whitened pixels, and two frozen networks."""
+        if self.backbone is not None and self.teacher != TeacherConfig():
+            yield two_networks("/method")
         if job.init != "noise":
             detail = (
                 f"`linear_gradient` begins with noise, level by level, but `init` is '{job.init}'; use 'noise', or "

@@ -88,3 +88,31 @@ class TestBands:
         found = bands(api, jobs)
         assert (found["comparable"], len(found["bands"])) == ("unknown", 2)
         assert "not their levels" in found["note"]
+
+    @pytest.mark.parametrize(
+        ("other", "recipes", "same"),
+        [
+            ({}, 1, True),
+            ({"repeats": 7}, 1, True),
+            ({"epochs": 20}, 2, False),
+            ({"protocol": "dm"}, 2, False),
+            ({"during": {"at": [0], "epochs": 7}}, 1, False),
+        ],
+    )
+    def test_accuracies_of_two_recipes_have_no_line_of_real_images(
+        self, api: Api, add_job: AddJob, other: dict[str, Any], recipes: int, same: bool
+    ) -> None:
+        scored = {"during": {"at": [0]}}
+        jobs = [
+            add_job(spec=spec_of(evaluation=evaluation), method=f"m{n}")
+            for n, evaluation in enumerate((scored, scored | other))
+        ]
+        for job, of_real in zip(jobs, (50.0, 60.0), strict=True):
+            report(api, job, {0: 70.0}, "accuracy/validation")
+            report(api, job, {0: of_real}, "accuracy/random")
+        found = api.get("/v1/jobs:compare", params={"ids": jobs}).json()
+        (curve,) = found["curves"]
+        assert found["recipes"] == recipes
+        assert (curve["comparable"], curve["random"]) == (("same", 55.0) if same else ("unknown", None))
+        page = api.get(f"/compare?ids={','.join(jobs)}").text
+        assert ("by 2 recipes" in page) == (recipes == 2)

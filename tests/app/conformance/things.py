@@ -18,6 +18,7 @@ from app.models.states import HELD, TERMINAL, State
 from tests.app.compare.jobs import results
 from tests.app.conftest import Api
 from tests.app.datasets.conftest import Sets
+from tests.app.scores.conftest import Scores
 
 MOSTLY = 0.8
 JOB: Mapping[str, Any] = {"dataset": "digits", "ipc": 1, "method": {"name": "dm", "iterations": 10}}
@@ -29,6 +30,7 @@ SOUND: Mapping[str, Mapping[str, Any]] = {
     "/v1/studies": STUDY,
     "/v1/studies:validate": STUDY,
     "/v1/webhooks": HOOK,
+    "/v1/scores": {"file": "set.npz", "dataset": "digits"},
 }
 """Bodies that are accepted, by path, where one made up as a whole hardly ever is."""
 WORKER = "wrk_01m7wewc2pfn6v37mwaesxmpy7"
@@ -58,6 +60,7 @@ class Things:
         sets = Sets(self._api, self._folder)
         ready = sets.ready("shown", per_class=2)
         self._make_worker()
+        scores = Scores(self._api)
         webhook = self._made("/v1/webhooks", HOOK)
         message = self._api.post(f"/v1/webhooks/{webhook}:test").json()["id"]
         self._known = {
@@ -68,6 +71,7 @@ class Things:
             "artifact_id": artifacts,
             "study_id": [self._made("/v1/studies", STUDY), self._ended_study()],
             "dataset_id": [sets.announce(), sets.uploaded(), ready, ready],
+            "score_id": [scores.announce(), scores.sent()],
             "name": ["dataset.json", "shown"],
             "/v1/presets/{name}": ["quick/dm-digits"],
             "key_id": [self._made("/v1/api-keys", {"name": "spare"})],

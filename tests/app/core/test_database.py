@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from app.core.database import WRITE, Database, now
+from app.core.database import WRITE, Database, is_full, now
 from app.core.settings import Settings
 from app.core.tables import clock
 from app.models.jobs import Job
@@ -82,6 +85,48 @@ class TestTransactions:
             thread.join()
         with database.read() as session:
             assert session.execute(select(Job.step).where(Job.id == job_id)).scalar_one() == 80
+
+    def test_threads_that_wait_to_write_are_served_when_the_one_before_has_ended(
+        self, database: Database, add_job: Callable[..., str]
+    ) -> None:
+        """SQLite itself would look again after a twentieth of a second, or a tenth."""
+        job_id = add_job(step=0)
+        pauses: list[float] = []
+        for _ in range(20):
+            ended_at: list[float] = []
+
+            def write(done_at: list[float] = ended_at) -> None:
+                with database.write() as session:
+                    session.execute(update(Job).where(Job.id == job_id).values(step=Job.step + 1))
+                done_at.append(time.monotonic())
+
+            with database.write() as session:
+                session.execute(update(Job).where(Job.id == job_id).values(priority=2))
+                thread = threading.Thread(target=write)
+                thread.start()
+                time.sleep(0.15)
+            released_at = time.monotonic()
+            thread.join()
+            pauses.append(ended_at[0] - released_at)
+        assert sorted(pauses)[10] < 0.02, pauses
+
+
+class TestFullDisk:
+    def test_is_told_from_other_failures(self, tmp_path: Path) -> None:
+        with closing(sqlite3.connect(tmp_path / "small.sqlite3")) as connection:
+            connection.execute("CREATE TABLE t (x)")
+            connection.execute("PRAGMA max_page_count = 3")
+            with pytest.raises(sqlite3.OperationalError) as caught:
+                connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
+            with pytest.raises(sqlite3.OperationalError) as other:
+                connection.execute("SELECT * FROM nothing")
+        assert is_full(OperationalError("INSERT", None, caught.value))
+        assert not is_full(OperationalError("SELECT", None, other.value))
+        assert not is_full(ValueError())
+
+    @pytest.mark.parametrize(("number", "full"), [("53100", True), ("53200", False)])
+    def test_as_postgresql_says_it(self, number: str, full: bool) -> None:
+        assert is_full(OperationalError("INSERT", None, psycopg.errors.lookup(number)("no space"))) == full
 
 
 class TestSilence:

@@ -265,6 +265,19 @@ class TestJob:
         plain = Page(api.get(f"/jobs/{add_job(status='succeeded', results=results)}"))
         assert "labels every batch" not in plain.text
 
+    def test_labels_that_go_with_the_images_are_shown_beside_them(self, api: Api, add_job: Callable[..., str]) -> None:
+        accuracy = {"mean": 71.0, "std": 0.5, "networks": 2, "values": [70.5, 71.5]}
+        results = {"accuracy": accuracy, "controls": {}, "epochs": 3, "checkpoint": "last", "bytes": 25_600}
+        job_id = add_job(status="succeeded", results={**results, "labels": {"epochs": 300, "bytes": 3 * 2**20}})
+        said = "Size 25.0 KiB Labels 3.0 MiB a teacher's, of every batch of 300 epochs"
+        assert said in Page(api.get(f"/jobs/{job_id}")).text
+        assert said in Page(api.get(f"/v1/jobs/{job_id}/report")).text
+        labels = {"epochs": 300, "top": 10, "bytes": 3 * 2**20}
+        cut = Page(api.get(f"/jobs/{add_job(status='succeeded', results={**results, 'labels': labels})}"))
+        assert "Labels 3.0 MiB a teacher's 10 highest logits of each image, of every batch of 300 epochs" in cut.text
+        plain = Page(api.get(f"/jobs/{add_job(status='succeeded', results=results)}"))
+        assert "of every batch" not in plain.text
+
     def test_the_best_step_is_named(self, api: Api, add_job: Callable[..., str]) -> None:
         accuracy = {"mean": 71.0, "std": 0.5, "networks": 2, "values": [70.5, 71.5]}
         results = {"accuracy": accuracy, "controls": {}, "epochs": 3, "checkpoint": "best", "at_step": 1200}

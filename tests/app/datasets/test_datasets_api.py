@@ -272,17 +272,17 @@ class TestDelete:
 
     def test_a_set_deleted_between_reading_and_submitting(self, sets: Sets, monkeypatch: pytest.MonkeyPatch) -> None:
         """Reading a submission and queueing its job are two transactions."""
-        from app.jobs.service import JobService
+        from app.jobs.submitting import Submitter
 
-        set_id, before = sets.ready(), JobService.submit
+        set_id, before = sets.ready(), Submitter.submit
 
-        def submit(self: JobService, request: Any, parent_id: str | None = None) -> Any:
+        def submit(self: Submitter, request: Any, parent_id: str | None = None) -> Any:
             from app.datasets import repository
 
             repository.bury(self.session, set_id)
             return before(self, request, parent_id)
 
-        monkeypatch.setattr(JobService, "submit", submit)
+        monkeypatch.setattr(Submitter, "submit", submit)
         answer = sets.api.post("/v1/jobs", json=spec("photos"))
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "dataset_deleted")
 

@@ -13,12 +13,13 @@ from sqlalchemy import select, update
 
 from app.artifacts import service as artifacts
 from app.core.storage import LocalStore
-from app.datasets import ingests, uploads
+from app.datasets import ingests
 from app.main import create_app
 from app.models.artifacts import Blob
 from app.models.datasets import Dataset, DatasetPart
 from app.models.jobs import Job
 from app.models.keys import Tenant
+from app.uploads import receiving
 from tests.app.datasets.conftest import Sets, images_zip
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def content(api: Api, set_id: str) -> bytes:
     """What is stored of an upload."""
     with api.database.read() as session:
         parts = session.scalars(
-            select(DatasetPart).where(DatasetPart.dataset_id == set_id).order_by(DatasetPart.start)
+            select(DatasetPart).where(DatasetPart.owner_id == set_id).order_by(DatasetPart.start)
         ).all()
     starts = [part.start for part in parts]
     assert starts == [sum(part.size for part in parts[:index]) for index in range(len(parts))]
@@ -60,8 +61,8 @@ class TestWhole:
         assert job.spec["file"] == "photos.zip"
 
     def test_parts_are_cut_from_one_request(self, sets: Sets, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(uploads, "PART", 3000)
-        monkeypatch.setattr(uploads, "_PIECE", 1000)
+        monkeypatch.setattr(receiving, "PART", 3000)
+        monkeypatch.setattr(receiving, "_PIECE", 1000)
         data = images_zip(20)
         set_id = sets.announce()
         assert sets.put(set_id, data).status_code == 202
@@ -187,17 +188,17 @@ class TestDigest:
 class TestTwoAtOnce:
     def test_the_second_hears_where_the_first_is(self, sets: Sets, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another client stores the same bytes while these are under way."""
-        set_id, before = sets.announce(), uploads.Receiver._write
+        set_id, before = sets.announce(), receiving.Receiver._write
 
-        def write(self: uploads.Receiver, coming: Any, piece: bytes) -> None:
+        def write(self: receiving.Receiver[Any], coming: Any, piece: bytes) -> None:
             before(self, coming, piece)
             if piece == b"second":
-                monkeypatch.setattr(uploads.Receiver, "_write", before)
+                monkeypatch.setattr(receiving.Receiver, "_write", before)
                 with sets.api.state.store.incoming() as other:
                     other.write(b"first")
                     self._transactions.add_part(set_id, 0, other.keep())
 
-        monkeypatch.setattr(uploads.Receiver, "_write", write)
+        monkeypatch.setattr(receiving.Receiver, "_write", write)
         answer = sets.put(set_id, b"second", content_range="bytes 0-5/6")
         assert (answer.status_code, answer.json()["code"], answer.json()["received"]) == (409, "upload_conflict", 5)
         assert content(sets.api, set_id) == b"first"
@@ -242,17 +243,17 @@ class TestRoom:
         """The second one has begun before the first one was counted."""
         self.limit(sets.api, 1000)
         first, second = sets.announce("a"), sets.announce("b")
-        before = uploads.Receiver._write
+        before = receiving.Receiver._write
 
-        def write(self: uploads.Receiver, coming: Any, piece: bytes) -> None:
+        def write(self: receiving.Receiver[Any], coming: Any, piece: bytes) -> None:
             before(self, coming, piece)
-            if self._dataset_id == first:
-                monkeypatch.setattr(uploads.Receiver, "_write", before)
+            if self._identity == first:
+                monkeypatch.setattr(receiving.Receiver, "_write", before)
                 with sets.api.state.store.incoming() as other:
                     other.write(b"y" * 600)
                     self._transactions.add_part(second, 0, other.keep())
 
-        monkeypatch.setattr(uploads.Receiver, "_write", write)
+        monkeypatch.setattr(receiving.Receiver, "_write", write)
         answer = sets.put(first, b"x" * 600)
         assert (answer.status_code, answer.json()["code"]) == (413, "dataset_too_large")
         assert [sets.get(one)["upload"]["received"] for one in (first, second)] == [0, 600]

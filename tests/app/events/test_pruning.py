@@ -102,10 +102,10 @@ def test_numbers_go_on_after_the_removed_ones(database: Database, job: str) -> N
 
 class TestReaders:
     @staticmethod
-    async def _followed(database: Database, job_id: str, after: int) -> list[str | None]:
+    async def _followed(database: Database, job_id: str, after: int) -> list[str]:
         async with asyncio.timeout(20):
             stream = Tailer(database, poll_s=0.02).job("default", job_id, after)
-            return [message.id or message.event async for message in stream if message.raw_data is not None]
+            return [item.id or item.kind async for batch in stream for item in batch]
 
     def test_a_stream_that_resumes_behind_removed_events_sends_the_rest(self, database: Database, job: str) -> None:
         prune(database, job)
@@ -122,13 +122,12 @@ class TestReaders:
                 session.execute(delete(Event).where(Event.job_id == job, Event.seq == gone))
                 session.execute(update(Job).where(Job.id == job).values(status="succeeded"))
 
-        async def main() -> list[str | None]:
+        async def main() -> list[str]:
             async with asyncio.timeout(20):
                 stream = tailer.job("default", job, 11)
-                await anext(stream)
-                found = [(await anext(stream)).id]
+                found = [item.id for item in await anext(stream)]
                 await asyncio.to_thread(finish)
-                return found + [message.id or message.event async for message in stream]
+                return found + [item.id or item.kind async for batch in stream for item in batch]
 
         assert asyncio.run(main()) == ["12", "13", "end"]
 
@@ -149,10 +148,9 @@ class TestReaders:
         tailer = Tailer(database, poll_s=0.02)
         start = tailer.start("default", known[0].id)
 
-        async def main() -> list[str | None]:
+        async def main() -> list[str]:
             async with asyncio.timeout(20):
                 stream = tailer.tenant("default", start)
-                await anext(stream)
-                return [(await anext(stream)).id for _ in range(2)]
+                return [item.id for item in await anext(stream)]
 
         assert asyncio.run(main()) == [known[1].id, known[2].id]

@@ -102,6 +102,14 @@ class TestStream:
         assert "Last-Event-ID" in answer.json()["detail"]
 
 
+def test_streams_are_described_message_by_message(api: Api) -> None:
+    paths = api.get("/openapi.json").json()["paths"]
+    for path in ("/v1/events:stream", "/v1/jobs/{job_id}/events:stream"):
+        content = paths[path]["get"]["responses"]["200"]["content"]
+        assert set(content) == {"text/event-stream"}
+        assert set(content["text/event-stream"]["itemSchema"]["properties"]) == {"data", "event", "id", "retry"}
+
+
 @pytest.mark.parametrize("path", ["events", "events:stream"])
 class TestAccess:
     def test_unknown_job(self, api: Api, path: str) -> None:

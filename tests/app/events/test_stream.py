@@ -5,10 +5,10 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fastapi.sse import ServerSentEvent
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
@@ -16,7 +16,8 @@ from sqlalchemy.exc import OperationalError
 from app.core.database import Database
 from app.events import queries
 from app.events import repository as events
-from app.events.stream import QUEUE, Client, Item, Tailer
+from app.events.sse import Batch, Item
+from app.events.stream import QUEUE, Client, Tailer
 from app.models.jobs import Job
 
 BACKENDS = ("sqlite", "postgres")
@@ -48,18 +49,16 @@ def run(main: Callable[[], Awaitable[Any]]) -> Any:
     return asyncio.run(limited())
 
 
-async def take(stream: AsyncIterator[ServerSentEvent], count: int) -> list[ServerSentEvent]:
-    """The next ``count`` messages that carry data."""
-    found: list[ServerSentEvent] = []
+async def take(stream: AsyncIterator[Batch], count: int) -> list[Item]:
+    """The next ``count`` messages."""
+    found: list[Item] = []
     while len(found) < count:
-        message = await anext(stream)
-        if message.raw_data is not None:
-            found.append(message)
+        found += await anext(stream)
     return found
 
 
-async def rest(stream: AsyncIterator[ServerSentEvent]) -> list[ServerSentEvent]:
-    return [message async for message in stream if message.raw_data is not None]
+async def rest(stream: AsyncIterator[Batch]) -> list[Item]:
+    return [item async for batch in stream for item in batch]
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ class TestClient:
             for seq in range(1, 7):
                 client.offer(item(seq, droppable=seq % 2 == 1))
             client.offer(Item("end", "{}"))
-            return [found.seq async for found in client.items()]
+            return [found.seq for found in await rest(client.batches())]
 
         assert run(main) == [2, 4, 6, 0]
 
@@ -83,7 +82,7 @@ class TestClient:
             client = Client()
             for seq in range(QUEUE + 1):
                 client.offer(item(seq))
-            return client.closed, [found async for found in client.items()]
+            return client.closed, await rest(client.batches())
 
         assert run(main) == (True, [])
 
@@ -93,10 +92,22 @@ class TestClient:
             for version in range(100):
                 client.offer(Item("progress", str(version)))
             client.offer(item(1))
-            found = client.items()
-            return [(await anext(found)).data, (await anext(found)).data]
+            return [found.data for found in await anext(client.batches())]
 
         assert run(main) == ["{}", "99"]
+
+    def test_what_waits_comes_together_and_silence_is_broken(self) -> None:
+        async def main() -> list[list[int]]:
+            client = Client()
+            client.offer(item(1))
+            client.offer(item(2))
+            batches = client.batches(ping_s=0.01)
+            found = [await anext(batches), await anext(batches)]
+            client.offer(item(3))
+            client.offer(Item("end", "{}"))
+            return [[one.seq for one in batch] for batch in [*found, *[left async for left in batches]]]
+
+        assert run(main) == [[1, 2], [], [3, 0]]
 
 
 class TestJob:
@@ -104,7 +115,7 @@ class TestJob:
         job = add_job(status="running")
         record(database, job, 250)
 
-        async def main() -> list[ServerSentEvent]:
+        async def main() -> list[Item]:
             stream = tailer.job("default", job, 0)
             found = await take(stream, 250)
             await asyncio.to_thread(record, database, job, 3)
@@ -114,29 +125,29 @@ class TestJob:
 
         found = run(main)
         assert [message.id for message in found[:-1]] == [str(seq) for seq in range(1, 255)]
-        assert (found[-1].event, json.loads(found[-1].raw_data)) == ("end", {"status": "succeeded"})
-        assert json.loads(found[0].raw_data)["type"] == "job.log"
+        assert (found[-1].kind, json.loads(found[-1].data)) == ("end", {"status": "succeeded"})
+        assert json.loads(found[0].data)["type"] == "job.log"
 
     def test_goes_on_after_the_last_event(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
         job = add_job(status="running")
         record(database, job, 5)
         end(database, job)
 
-        async def main() -> list[ServerSentEvent]:
+        async def main() -> list[Item]:
             return await rest(tailer.job("default", job, 4))
 
-        assert [message.id for message in run(main)] == ["5", "6", None]
+        assert [message.id for message in run(main)] == ["5", "6", ""]
 
     def test_no_gap_and_no_duplicate_while_events_pour_in(
         self, database: Database, add_job: AddJob, tailer: Tailer
     ) -> None:
         job = add_job(status="running")
 
-        async def follow(delay: float) -> list[str | None]:
+        async def follow(delay: float) -> list[str]:
             await asyncio.sleep(delay)
-            return [message.id for message in await rest(tailer.job("default", job, 0)) if message.event is None]
+            return [message.id for message in await rest(tailer.job("default", job, 0)) if message.kind == "event"]
 
-        async def main() -> list[list[str | None]]:
+        async def main() -> list[list[str]]:
             clients = [asyncio.create_task(follow(delay / 50)) for delay in range(8)]
             await asyncio.to_thread(record, database, job, 60)
             await asyncio.to_thread(end, database, job)
@@ -152,7 +163,7 @@ class TestJob:
             with database.write() as session:
                 session.execute(update(Job).where(Job.id == job).values(version=Job.version + 1, step=7))
 
-        async def main() -> tuple[list[ServerSentEvent], list[ServerSentEvent]]:
+        async def main() -> tuple[list[Item], list[Item]]:
             quiet = asyncio.create_task(rest(tailer.job("default", job, 0)))
             asking = tailer.job("default", job, 0, progress=True)
             told = await take(asking, 1)
@@ -163,15 +174,15 @@ class TestJob:
             return told, await quiet
 
         told, quiet = run(main)
-        assert [(message.event, message.id) for message in told] == [("progress", None)] * 2
-        stands = [json.loads(message.raw_data) for message in told]
+        assert [(message.kind, message.id) for message in told] == [("progress", "")] * 2
+        stands = [json.loads(message.data) for message in told]
         assert stands == [{"job_id": job, "status": "running", "version": version} for version in (1, 2)]
-        assert [message.event for message in quiet] == [None, "end"]
+        assert [message.kind for message in quiet] == ["event", "end"]
 
     def test_stopping_ends_every_stream(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
         job = add_job(status="running")
 
-        async def main() -> list[ServerSentEvent]:
+        async def main() -> list[Item]:
             streams = [asyncio.create_task(rest(tailer.job("default", job, 0))) for _ in range(3)]
             streams.append(asyncio.create_task(rest(tailer.tenant("default", tailer.start("default", None)))))
             await asyncio.sleep(0.1)
@@ -194,13 +205,13 @@ class TestJob:
 
         monkeypatch.setattr(tailer, "_read", failing)
 
-        async def main() -> list[ServerSentEvent]:
+        async def main() -> list[Item]:
             stream = asyncio.create_task(rest(tailer.job("default", job, 0)))
             await asyncio.sleep(0.05)
             await asyncio.to_thread(end, database, job)
             return await stream
 
-        assert [message.event for message in run(main)] == [None, "end"]
+        assert [message.kind for message in run(main)] == ["event", "end"]
         assert next(failures, None) is None
 
     def test_a_deleted_job_ends_its_streams(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
@@ -210,13 +221,13 @@ class TestJob:
             with database.write() as session:
                 session.execute(update(Job).where(Job.id == job).values(deleted_at=Job.created_at))
 
-        async def main() -> list[ServerSentEvent]:
+        async def main() -> list[Item]:
             stream = asyncio.create_task(rest(tailer.job("default", job, 0)))
             await asyncio.sleep(0.05)
             await asyncio.to_thread(bury)
             return await stream
 
-        assert [message.event for message in run(main)] == ["end"]
+        assert [message.kind for message in run(main)] == ["end"]
 
     def test_reading_costs_the_same_for_one_client_and_for_many(
         self, database: Database, add_job: AddJob, tailer: Tailer
@@ -256,7 +267,6 @@ class TestJob:
 
         async def main() -> asyncio.Task[None] | None:
             stream = tailer.job("default", job, 0)
-            await anext(stream)
             waiting = asyncio.create_task(anext(stream))
             await asyncio.sleep(0.1)
             waiting.cancel()
@@ -275,7 +285,7 @@ class TestTenant:
         first, second = add_job(), add_job()
         record(database, first)
 
-        async def main() -> list[ServerSentEvent]:
+        async def main() -> list[Item]:
             stream = tailer.tenant("default", tailer.start("default", None))
             wanted = asyncio.create_task(take(stream, 2))
             await asyncio.sleep(0.2)
@@ -285,14 +295,14 @@ class TestTenant:
             await stream.aclose()
             return found
 
-        found = [json.loads(message.raw_data) for message in run(main)]
+        found = [json.loads(message.data) for message in run(main)]
         assert [(event["job_id"], event["seq"]) for event in found] == [(second, 1), (first, 2)]
 
     def test_goes_on_where_it_broke_off(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
         job = add_job()
         record(database, job, 3)
 
-        async def main() -> list[str | None]:
+        async def main() -> list[str]:
             with database.read() as session:
                 known = queries.of_job(session, "default", job)
             stream = tailer.tenant("default", tailer.start("default", known[0].id))
@@ -315,7 +325,7 @@ class TestTenant:
         start = tailer.start("default", None)
         record(database, job)
 
-        async def main() -> list[ServerSentEvent]:
+        async def main() -> list[Item]:
             stream = tailer.tenant("default", start)
             found = await take(stream, 1)
             await asyncio.to_thread(record, database, job)
@@ -323,12 +333,24 @@ class TestTenant:
             await stream.aclose()
             return found
 
-        assert [json.loads(message.raw_data)["seq"] for message in run(main)] == [2, 3]
+        assert [json.loads(message.data)["seq"] for message in run(main)] == [2, 3]
+
+    def test_what_was_seen_is_not_loaded_again(self, database: Database, add_job: AddJob) -> None:
+        job = add_job()
+        record(database, job, 3)
+        with database.read() as session:
+            known = queries.moments(session, "default", datetime.fromtimestamp(0, UTC), 10)
+        record(database, job, 2)
+        with database.read() as session:
+            new = queries.unseen(session, "default", datetime.fromtimestamp(0, UTC), known, 10)
+            assert len(session.identity_map) == 2
+            assert not queries.unseen(session, "rival", datetime.fromtimestamp(0, UTC), (), 10)
+        assert ([event.seq for event in new], len(known)) == ([4, 5], 3)
 
     def test_other_tenants_are_silent(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
         job = add_job()
 
-        async def main() -> list[ServerSentEvent]:
+        async def main() -> list[Item]:
             stream = asyncio.create_task(rest(tailer.tenant("rival", tailer.start("rival", None))))
             await asyncio.sleep(0.1)
             await asyncio.to_thread(record, database, job, 2)

@@ -12,8 +12,10 @@ import pytest
 from app.core.errors import QuotaExceeded
 from app.core.ids import new_id
 from app.core.security import Principal, Scope
+from app.jobs.admission import Admission
 from app.jobs.quota import hours
-from app.jobs.service import JobService
+from app.jobs.reading import SubmissionReader
+from app.jobs.submitting import Submitter
 from app.models.fleet import Worker
 from app.models.jobs import Job
 from app.models.states import Kind
@@ -231,12 +233,13 @@ class TestAtOnce:
         bind(api, 1.5 * each)
         principal = Principal("default", None, frozenset(Scope))
         with api.database.read() as session:
-            jobs = JobService(session, principal, api.settings)
-            first, second = (jobs.admit(jobs.read(LARGE)) for _ in range(2))
+            reader = SubmissionReader(session, principal, api.settings)
+            admission = Admission(session, principal, api.settings)
+            first, second = (admission.admit(reader.read(LARGE)) for _ in range(2))
         with api.database.write() as session:
-            JobService(session, principal, api.settings).submit(first)
+            Submitter(session, principal, api.settings).submit(first)
         with api.database.write() as session, pytest.raises(QuotaExceeded, match="make it smaller"):
-            JobService(session, principal, api.settings).submit(second)
+            Submitter(session, principal, api.settings).submit(second)
         assert api.count(Job) == 1
 
     def test_of_two_one_is_accepted(self, api: Api, each: float) -> None:

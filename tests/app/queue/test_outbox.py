@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -121,11 +122,14 @@ def test_what_the_time_does_not_allow_is_sent_later(
     for _ in range(3):
         owe(database)
 
+    now = [0.0]
+
     def slow(*_: Any, **__: Any) -> bool:
-        time.sleep(0.2)
+        now[0] += 0.2
         return True
 
     monkeypatch.setattr(outbox, "ring", slow)
+    monkeypatch.setattr(outbox, "time", SimpleNamespace(monotonic=lambda: now[0]))
     assert publish_pending(database, settings, limit_s=0.3) == 2
     assert [row.tries for row in owed(database)] == [1]
 

@@ -8,11 +8,15 @@ import pytest
 from sqlalchemy import update
 
 from app.models.jobs import Job
+from app.models.states import State
+from app.queue.states import Actor, transition
 from app.studies.progress import advance
-from tests.app.studies.playing import play, queued, run
+from tests.app.studies.playing import claim, play, queued, run
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api
+
+BACKENDS = ("sqlite", "postgres")
 
 
 def make(api: Api, study: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -42,6 +46,28 @@ def test_a_study_that_ended_well(api: Api, rival: Api, study: dict[str, Any]) ->
     only = api.get("/v1/alerts", params={"rule": "study_finished"}).json()["data"]
     assert [each["id"] for each in only] == [alert["id"]]
     assert rival.get("/v1/alerts").json()["data"] == []
+
+
+def test_trials_that_were_dropped_are_no_news_but_the_winner_and_jobs_that_failed_are(
+    api: Api, study: dict[str, Any]
+) -> None:
+    made = make(api, study)
+    doomed = made["trials"][0]["jobs"][0]
+    with api.database.write() as session:
+        claim(session, doomed)
+        error = {"code": "data_error", "message": "row 7 is no image"}
+        assert transition(session, doomed, State.FAILED, Actor.WORKER, fence=1, values={"error": error})
+    play(api, made["id"])
+    found = api.get(made["links"]["self"]).json()
+    assert [trial["status"] for trial in found["trials"]] == ["failed", *["dropped"] * 4, "winner"]
+    listed = api.get("/v1/alerts", params={"rule": "finished"}).json()["data"]
+    assert {alert["job_id"]: alert["data"]["to"] for alert in listed} == {
+        doomed: "failed",
+        found["winner"]["job_id"]: "succeeded",
+    }
+    alone = api.submit(study["base"] | {"ipc": 1})["id"]
+    api.post(f"/v1/jobs/{alone}:cancel")
+    assert api.get("/v1/alerts", params={"rule": "finished"}).json()["data"][-1]["job_id"] == alone
 
 
 def test_a_study_that_was_cancelled(api: Api, study: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from app.models.artifacts import Artifact
 from app.models.logs import LogPart
 from app.system import fsck
 from ddclient.commands import system
+from tests.app.scores.conftest import Scores
 
 if TYPE_CHECKING:
     from tests.app.conftest import Api
@@ -66,6 +67,13 @@ def test_content_of_logs_counts_and_what_nobody_needs_does_not(api: Api, stored:
     (api.settings.home / "artifacts" / key_of(blob.sha256)).unlink()
     ((kind, of, _),) = faults(api)
     assert (kind, of) == ("missing", (f"{stored['job']} log",))
+
+
+def test_uploads_count_until_a_worker_has_read_them(api: Api) -> None:
+    score_id = Scores(api).sent()
+    (stored,) = (path for path in (api.settings.home / "artifacts" / "sha256").rglob("*") if path.is_file())
+    stored.unlink()
+    assert faults(api) == [("missing", (f"{score_id} upload",), "delete the score and send its file again")]
 
 
 def test_files_that_the_database_does_not_know_are_listed(api: Api, stored: dict[str, Path]) -> None:

@@ -21,6 +21,7 @@ from app.webhooks.deliveries import Message, WrongPepperError
 from app.webhooks.schemas import NewWebhook
 from app.webhooks.sending import Outcome
 from app.webhooks.service import WebhookService
+from tests.app.scores.conftest import Scores
 from tests.receiver import Received
 
 if TYPE_CHECKING:
@@ -183,6 +184,15 @@ class TestWhatIsOwed:
         assert cancelled["data"]["job"] == api.get(f"/v1/jobs/{job['id']}").json()
         assert (cancelled["data"]["study"], cancelled["data"]["dataset"]) == (None, None)
         assert "größer" in taken[1].body
+
+    def test_a_score_that_ends_is_told_with_its_document(self, api: Api) -> None:
+        webhook = made(api, events=["score.*"])
+        score_id = Scores(api).sent()
+        api.post(f"/v1/scores/{score_id}:cancel")
+        assert [one["event"] for one in sent(api, webhook["id"])] == ["score.created", "score.cancelled"]
+        _, cancelled = messages(take(api, webhook["id"]))
+        assert cancelled["data"]["score"] == api.get(f"/v1/scores/{score_id}").json()
+        assert (cancelled["data"]["job"]["kind"], cancelled["data"]["dataset"]) == ("score", None)
 
     def test_only_what_is_subscribed_to_and_only_the_tenants_own(
         self, api: Api, rival: Api, spec: dict[str, Any]

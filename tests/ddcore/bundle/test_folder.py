@@ -11,6 +11,8 @@ import torch
 
 from ddcore import bundle
 from ddcore.errors import DataError
+from ddcore.spec import parse
+from ddcore.training.stored_labels import Others, StoredLabels
 
 FILES = ["README.md", "data/train-00000-of-00001.parquet", "distilled.safetensors", "preview.png"]
 
@@ -218,3 +220,62 @@ def test_training_images_are_normalised_as_the_manifest_says(out: Path) -> None:
     mean, std = (np.array(statistics[key]).reshape(-1, 1, 1) for key in ("mean", "std"))
     expected = (data["images"].double().numpy() - mean) / std
     np.testing.assert_allclose(bundle.read(out).training_images().numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def labelled(distilled: Callable[..., Any], labels: StoredLabels, top: int | None) -> Any:
+    """The small set with labels of two epochs, for a job that asks for such."""
+    evaluation = {"labels": "stored", "epochs": 2, "stored_top": top}
+    spec = parse({"dataset": "garments", "ipc": 2, "method": "dm", "evaluation": evaluation})
+    return distilled(spec=spec, epoch_labels=labels)
+
+
+def highest(largest: int = 2, dtype: torch.dtype = torch.uint8) -> StoredLabels:
+    """One of three logits of each of six images."""
+    classes = torch.full((2, 6, 1), largest, dtype=dtype)
+    return StoredLabels(torch.ones(2, 6, 1).half(), 7, Others(classes, torch.zeros(2, 6).half(), 3))
+
+
+def test_labels_of_epochs_are_read_back_with_their_size_and_named_by_the_card(
+    tmp_path: Path, distilled: Callable[..., Any]
+) -> None:
+    bundle.write(tmp_path, labelled(distilled, highest(), 1))
+    again, size = bundle.read(tmp_path), (tmp_path / "labels.safetensors").stat().st_size
+    assert again.epoch_labels is not None
+    assert again.epoch_labels.of(2, 4, 2).tolist() == [[0, 0, 1]] * 2
+    assert again.results["labels"] == {"epochs": 2, "top": 1, "bytes": size}
+    card = (tmp_path / "README.md").read_text()
+    assert f"and its labels {size} B (`labels.safetensors`, the 1 highest logits of each image)" in card
+
+
+def test_labels_of_all_classes_are_read_from_older_manifests(tmp_path: Path, distilled: Callable[..., Any]) -> None:
+    logits = torch.arange(36.0).view(2, 6, 3).half()
+    bundle.write(tmp_path, labelled(distilled, StoredLabels(logits, 7), None))
+    recipe = manifest(tmp_path)["recipe"]
+    assert recipe["stored_labels"].pop("top") is None
+    assert "`logits[e, i, c]` is the logit of class c" in recipe["stored_labels"].pop("reading")
+    amend(tmp_path, recipe=recipe)
+    again = bundle.read(tmp_path)
+    assert again.epoch_labels is not None
+    assert torch.equal(again.epoch_labels.of(1, 0, 6), logits[0].float())
+    assert set(again.results["labels"]) == {"epochs", "bytes"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "top", "message"),
+    [
+        (StoredLabels(torch.zeros(2, 6, 3).half(), 7), 1, "must be the tensors logits, classes, rest, got logits"),
+        (highest(), None, "must be the tensors logits, got logits, classes, rest"),
+        (
+            StoredLabels(torch.zeros(1, 6, 3).half(), 7),
+            None,
+            r"logits of the labels of epochs must be torch.float16 \(2,",
+        ),
+        (highest(dtype=torch.int64), 1, r"classes of the labels of epochs must be torch.uint8 \(2, 6, 1\)"),
+        (highest(3), 1, "labels of epochs must be of classes 0 to 2"),
+    ],
+)
+def test_labels_of_epochs_that_the_job_does_not_ask_for_are_refused(
+    labels: StoredLabels, top: int | None, message: str, distilled: Callable[..., Any]
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        labelled(distilled, labels, top)

@@ -15,6 +15,7 @@ from typing_extensions import override
 from ddcore import bundle, engine
 from ddcore.bundle.exports import export_zip
 from ddcore.bundle.folder import read_manifest
+from ddcore.data import sources
 from ddcore.errors import DataError
 from ddcore.methods.dm import DM
 from ddcore.registry import _IMPLEMENTATIONS, implements
@@ -22,6 +23,7 @@ from ddcore.runtime.callback import Callback
 from ddcore.spec import METHODS, PROTOCOLS, DMConfig, method_config, parse
 from ddcore.synthetic.parameter import Learned
 from ddcore.synthetic.set import SyntheticSet
+from tests.ddcore.weights import OURS, train_ours
 
 FIELDS: dict[str, Any] = {
     "dataset": "digits",
@@ -203,6 +205,22 @@ def test_stored_labels_go_with_the_set_in_the_place_of_the_teacher(
         bundle.read(out)
 
 
+@pytest.mark.parametrize("loss", ["kl", "mse_logits"])
+def test_the_highest_logits_alone_go_with_the_set(loss: str, tmp_path: Path) -> None:
+    """And networks learn them again with the same figures, each network of a control its own."""
+    fields = {"labels": "stored", "stored_epochs": 2, "stored_top": 3, "repeats": 2, "epochs": 3, "label_loss": loss}
+    out = made(tmp_path, evaluation={**ONLINE, **fields})
+    content, stored = bundle.read(out), read_manifest(out).recipe.stored_labels
+    assert stored is not None
+    assert (stored.epochs, stored.top) == (2, 3)
+    size = (out / "labels.safetensors").stat().st_size
+    assert content.results["labels"] == {"epochs": 2, "top": 3, "bytes": size}
+    assert 2 * 20 * (3 * 3 + 2) < size < 2 * 20 * 10 * 2
+    again = bundle.train_on(out)
+    for name in ("accuracy", "controls", "protocol", "teacher"):
+        assert again[name] == content.results[name]
+
+
 def test_the_frozen_network_goes_with_the_set_and_has_the_same_features(tmp_path: Path) -> None:
     """For classifiers on its features alone: no network is trained again, and the figures are the same."""
     asked = {"protocol": "linear_probe", "repeats": 2, "epochs": 3, "lr": 0.01, "audit": False}
@@ -222,6 +240,40 @@ def test_the_frozen_network_goes_with_the_set_and_has_the_same_features(tmp_path
     (out / "manifest.json").write_text(json.dumps(document))
     with pytest.raises(DataError, match=r"`evaluation\.trains`: 'head', but a teacher is missing"):
         bundle.train_on(out)
+
+
+def test_a_backbone_is_named_by_its_hash_and_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundle does not hold it: it may be large, and is not ours to hand on."""
+    folder = tmp_path / "backbones"
+    train_ours(sources.load("digits", None, None), folder, classes=10)
+    digest = hashlib.sha256((folder / "ours.safetensors").read_bytes()).hexdigest()
+    monkeypatch.setenv("DD_BACKBONES_DIR", str(folder))
+    asked = {"protocol": "linear_probe", "repeats": 2, "epochs": 3, "lr": 0.01, "audit": False}
+    out = made(tmp_path, evaluation={**asked, "backbone": {"weights": "ours", "network": OURS}})
+    manifest, content = read_manifest(out), bundle.read(out)
+    assert manifest.recipe.teacher is None
+    assert manifest.recipe.backbone is not None
+    assert (manifest.recipe.backbone.sha256, manifest.recipe.backbone.shape) == (digest, (1, 8, 8))
+    assert manifest.recipe.networks[0]["network"] == manifest.recipe.backbone.network
+    assert "teacher.safetensors" not in manifest.files
+    assert f"`ours.safetensors` with the SHA-256\n`{digest}`. This bundle does not hold it" in (
+        out / "README.md"
+    ).read_text("utf-8")
+    again = bundle.train_on(out)
+    for name in ("accuracy", "controls", "protocol", "backbone"):
+        assert again[name] == content.results[name]
+    monkeypatch.delenv("DD_BACKBONES_DIR")
+    assert bundle.train_on(out, repeats=1, backbones=folder)["accuracy"]["networks"] == 1
+    needs = (
+        rf"the bundle does not hold: ours\.safetensors, SHA-256 {digest}\. Put that file into the folder that DD_BACK"
+    )
+    with pytest.raises(DataError, match=needs):
+        bundle.train_on(out)
+    with pytest.raises(DataError, match=needs + r".* holds no ours\.safetensors; there is none"):
+        bundle.train_on(out, backbones=tmp_path)
+    train_ours(sources.load("digits", None, None), folder, classes=10, steps=1)
+    with pytest.raises(DataError, match=needs + r".*it is another file"):
+        bundle.train_on(out, backbones=folder)
 
 
 def test_an_unscored_set_has_its_teacher_and_a_set_without_one_is_refused(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from typing_extensions import override
 
 import ddcore
 from ddcore import bundle, engine
@@ -260,3 +262,42 @@ def test_progress_is_told(real: Path, tmp_path: Path) -> None:
     phases = Phases()
     bundle.score(real, "digits", out=tmp_path / "out", callback=phases, fields=asked())
     assert phases.seen == [("loading", None), ("evaluating", 52), ("finalizing", None)]
+
+
+class Told(Callback):
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    @override
+    def on_log(self, level: str, message: str) -> None:
+        self.said.append(message)
+
+    @property
+    def taken(self) -> int:
+        return sum("was scored before" in message for message in self.said)
+
+
+def test_accuracies_on_the_full_training_set_are_kept_for_the_next_set(job: Path, tmp_path: Path) -> None:
+    """They depend on no distilled set: another one takes them, and comes to what it would without."""
+    export_npz(job, tmp_path / "set.npz")
+    with np.load(tmp_path / "set.npz") as arrays:
+        np.savez(tmp_path / "other.npz", images=1 - arrays["images"], labels=arrays["labels"])
+    fields = asked(scores=["label_robust"], teacher=TEACHER, full_images=1500)
+
+    def scored(file: str, cache: str | None, **more: Any) -> tuple[Any, int]:
+        told = Told()
+        folder = None if cache is None else tmp_path / cache
+        options = {"values": "unit", "cache": folder, "callback": told}
+        return ddcore.score(tmp_path / file, "digits", {**fields, **more}, **options).results, told.taken
+
+    first, none = scored("set.npz", "cache")
+    other, both = scored("other.npz", "cache")
+    alone, _ = scored("other.npz", None)
+    seed, others = scored("set.npz", "cache", seed=12)
+    assert (none, both, others) == (0, 2, 0)
+    assert other == alone
+    ingredients = [found.scores["label_robust"].ingredients["full_hard"] for found in (first, other, seed)]
+    assert ingredients[0] == ingredients[1] != ingredients[2]
+    assert first.accuracy != other.accuracy

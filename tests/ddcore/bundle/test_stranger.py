@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ddcore import bundle, engine
 from ddcore.nets import build
 from ddcore.nets.convnet import ConvNet
 from ddcore.spec import ConvNetConfig, parse
+from ddcore.training.stored_labels import record
+from ddcore.training.trainer import Recipe
 
 
 def convnet(description: dict[str, Any], shape: list[int], classes: int) -> nn.Module:
@@ -96,6 +99,45 @@ def test_a_stranger_reaches_the_reported_accuracy(folder: Path) -> None:
             reached.append(100 * float((network(test).argmax(dim=1) == labels).double().mean()))
     reported = manifest["results"]["accuracy"]
     assert sum(reached) / len(reached) == pytest.approx(reported["mean"], abs=3 * max(1.0, reported["std"]) / 2)
+
+
+def labels_of_epoch(manifest: dict[str, Any], tensors: dict[str, Tensor], epoch: int) -> list[list[float]]:
+    """Logits of all classes for each image that an epoch takes, as `recipe.stored_labels` says."""
+    stored, found = manifest["recipe"]["stored_labels"], []
+    for image in range(manifest["images"]["count"]):
+        row = [float(tensors["rest"][epoch, image])] * len(manifest["classes"])
+        for place in range(stored["top"]):
+            row[int(tensors["classes"][epoch, image, place])] = float(tensors["logits"][epoch, image, place])
+        found.append(row)
+    return found
+
+
+def test_a_stranger_reads_the_highest_logits_of_a_teacher(
+    tmp_path: Path, distilled: Callable[..., bundle.Distilled]
+) -> None:
+    """The stored class of each image has the probability of the teacher, at the temperature that the manifest names."""
+    content, said = distilled(), 4 * torch.randn(2, 6, 3, generator=Generator().manual_seed(2))
+    answers = iter(said.view(4, 3, 3))
+    recipe = Recipe(2, batch_size=3, temperature=20.0)
+    stored = record(content.images, content.labels, recipe, lambda _: next(answers), classes=3, epochs=2, seed=8, top=1)
+    job = {"dataset": "garments", "ipc": 2, "method": "dm"}
+    spec = parse({**job, "evaluation": {"labels": "stored", "epochs": 2, "stored_top": 1}})
+    bundle.write(tmp_path, distilled(spec=spec, epoch_labels=stored))
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    described = manifest["recipe"]["stored_labels"]
+    reading = described.pop("reading")
+    assert described == {"file": "labels.safetensors", "epochs": 2, "dtype": "float16", "seed": 8, "top": 1}
+    assert "`logits[e, i, j]` is the logit of class `classes[e, i, j]`, of the image that epoch e takes" in reading
+    assert "Every other class has the logit `rest[e, i]`: such that softmax(logits / 20) gives the stored" in reading
+    tensors = load_file(tmp_path / described["file"])
+    assert (tensors["logits"].dtype, tensors["rest"].dtype) == (torch.float16, torch.float16)
+    for epoch in range(2):
+        p = (said[epoch] / 20).softmax(dim=1)
+        q = (torch.tensor(labels_of_epoch(manifest, tensors, epoch)) / 20).softmax(dim=1)
+        highest, classes = p.max(dim=1, keepdim=True)
+        torch.testing.assert_close(q.gather(1, classes), highest, rtol=1e-3, atol=0)
+        others = q.masked_select(q < q.amax(dim=1, keepdim=True)).view(6, 2)
+        assert torch.equal(others[:, 0], others[:, 1])
 
 
 def test_a_manifest_without_a_depth_is_still_read_and_trained_on(folder: Path) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ddcore.data.dataset import Dataset, ImageSet
 from ddcore.evaluation.coresets import validation_rows
-from ddcore.evaluation.evaluation import Evaluation, NetworkScore
+from ddcore.evaluation.evaluation import Evaluation
+from ddcore.evaluation.plan import NetworkScore
 from ddcore.formulas import selection
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
@@ -65,7 +66,8 @@ def test_each_rule_keeps_what_it_chooses_of_the_images_that_do_not_validate(
     coresets = evaluation.controls._coresets
     held = set(coresets.validation.tolist())
     assert [int((dataset.train.labels[coresets.validation] == label).sum()) for label in range(3)] == [2, 2, 2]
-    pool, params = coresets._teacher._pool, coresets._teacher._params
+    teacher = evaluation.controls._teacher
+    pool, params = teacher._pool, teacher._params
     expected: dict[str, list[int]] = {"herding": [], "k_center": []}
     for label in range(3):
         rows = torch.tensor([row for row in range(72) if dataset.train.labels[row] == label and row not in held])

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from ddcore import engine
+from ddcore.engine.loop import Engine
 from ddcore.evaluation.during import During, Look
 from ddcore.spec import DATASETS, DuringConfig, SpecError, parse
 from ddcore.spec.cost import Cost
@@ -152,13 +153,13 @@ class TestHeldOut:
         self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         engines = []
-        original = engine._Engine.run
+        original = Engine.run
 
         def noted(self: Any, out: Path) -> Any:
             engines.append(self)
             return original(self, out)
 
-        monkeypatch.setattr(engine._Engine, "run", noted)
+        monkeypatch.setattr(Engine, "run", noted)
         for seed, held_out in ((0, True), (1, True), (0, False)):
             spec = job({"at": [4], "epochs": 1, "held_out": held_out}, iterations=4, seed=seed)
             run(spec, tmp_path / f"{seed} {held_out}", cache)
@@ -167,16 +168,20 @@ class TestHeldOut:
         # The same ones for every seed, and of each class as large a share.
         assert torch.equal(tested, second.during._tested[0])
         counts = torch.bincount(first.during._tested[1]).tolist()
-        assert counts == [round(count / 10) for count in plain.context.dataset.class_counts]
-        left = {image.numpy().tobytes() for image in first.context.dataset.train.images}
-        whole = [image.numpy().tobytes() for image in plain.context.dataset.train.images]
+        assert counts == [round(count / 10) for count in plain.prepared.whole.dataset.class_counts]
+        left = {image.numpy().tobytes() for image in first.prepared.whole.dataset.train.images}
+        whole = [image.numpy().tobytes() for image in plain.prepared.whole.dataset.train.images]
         held = {image.numpy().tobytes() for image in tested}
         twice = {image for image in whole if whole.count(image) > 1}
         assert left | held == set(whole)
         assert left & held <= twice
-        assert len(first.context.dataset.train) + len(tested) == len(whole)
+        assert len(first.prepared.whole.dataset.train) + len(tested) == len(whole)
         # Another set for caches, the same one for readers of the manifest, in the same units.
-        assert first.context.dataset.digest == second.context.dataset.digest != plain.context.dataset.digest
+        assert (
+            first.prepared.whole.dataset.digest
+            == second.prepared.whole.dataset.digest
+            != plain.prepared.whole.dataset.digest
+        )
         manifests = [
             json.loads((tmp_path / name / "out" / "manifest.json").read_text())["dataset"]
             for name in ("0 True", "0 False")

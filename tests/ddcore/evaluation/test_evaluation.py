@@ -14,9 +14,9 @@ from ddcore.augment.training import stacked
 from ddcore.data.dataset import Dataset, ImageSet, describe
 from ddcore.data.sources import load
 from ddcore.errors import ConfigurationError
-from ddcore.evaluation import evaluation
 from ddcore.evaluation.controls import random_subset
 from ddcore.evaluation.evaluation import Evaluation
+from ddcore.evaluation.plan import Trial
 from ddcore.formulas import dd_ranking
 from ddcore.machine.compute import Compute
 from ddcore.nets import Functional, build
@@ -144,7 +144,7 @@ def test_a_network_is_scored_as_by_hand(
     protocol: str, score: Any, training_set: tuple[Tensor, Tensor], dataset: Dataset
 ) -> None:
     fields = {"protocol": protocol, "repeats": 1, "epochs": 6, "batch_size": 4, "lr": 0.05, "controls": ()}
-    trial = evaluation._Trial(0, TrainingCondition("distilled", "hard"), 0)
+    trial = Trial(0, TrainingCondition("distilled", "hard"), 0)
     generator = torch.Generator().manual_seed(trial.seed(3))
     functional = Functional(build(NETWORK, dataset.shape, 3), Compute(CPU))
     params = functional.new(generator)

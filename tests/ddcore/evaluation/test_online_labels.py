@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ddcore.errors import DataError
-from ddcore.evaluation import evaluation as evaluating
+from ddcore.evaluation import network_scorer
 from ddcore.evaluation.controls import Controls, random_subset
 from ddcore.evaluation.evaluation import Evaluation
 from ddcore.nets import build
@@ -45,7 +45,7 @@ def test_the_set_and_all_its_controls_learn_what_the_same_teacher_says(
         labellers.append(options["labeller"])
         return train(*arguments, **options)
 
-    monkeypatch.setattr(evaluating, "train", watched)
+    monkeypatch.setattr(network_scorer, "train", watched)
     scorer = made(
         make_run,
         epochs=1,
@@ -73,7 +73,7 @@ def test_hard_labels_of_a_score_have_no_teacher(make_run: Make, monkeypatch: pyt
         labelled.append(options["labeller"] is not None)
         return train(*arguments, **options)
 
-    monkeypatch.setattr(evaluating, "train", watched)
+    monkeypatch.setattr(network_scorer, "train", watched)
     scored(make_run, controls=["random"], scores=["label_robust"])
     # The set and random images, then those of the score: the full set and the set by class, and both by probability.
     assert labelled == [True, True, False, False, False, False]

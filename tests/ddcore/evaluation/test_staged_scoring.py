@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore.evaluation import evaluation
+from ddcore.evaluation import network_scorer
+from ddcore.evaluation.evaluation import Evaluation
 from ddcore.nets import build
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
@@ -75,9 +76,9 @@ class TestScoring:
             trained.append({n: v.clone() for n, v in params.items()})
             return 50.0
 
-        monkeypatch.setattr(evaluation, "train", watched)
-        monkeypatch.setattr(evaluation, "accuracy", kept)
-        results = evaluation.Evaluation(run).score(images, labels, learning_rate=0.08, stages=stages)
+        monkeypatch.setattr(network_scorer, "train", watched)
+        monkeypatch.setattr(network_scorer, "accuracy", kept)
+        results = Evaluation(run).score(images, labels, learning_rate=0.08, stages=stages)
         rates = self.RATES if lr is None else (lr,) * 3
         assert sets[:9] == [6, 9, 12] * 3, "controls are divided alike"
         assert sets[-2:] == [72, 72], "but the full training set is one"
@@ -100,10 +101,10 @@ class TestScoring:
             sets.append((len(x), recipe.lr))
             return train(functional, params, x, y, recipe, *args, **kwargs)
 
-        monkeypatch.setattr(evaluation, "train", watched)
+        monkeypatch.setattr(network_scorer, "train", watched)
         images, labels = torch.randn(18, 3, 8, 8), torch.arange(3).repeat_interleave(6)
         stages = Stages.of(torch.arange(6).repeat(3), (2, 2, 2), self.RATES)
-        results = evaluation.Evaluation(run).score(images, labels, learning_rate=0.08, stages=stages)
+        results = Evaluation(run).score(images, labels, learning_rate=0.08, stages=stages)
         assert sets == [(18, 0.08), (18, 0.08)]
         assert "stages" not in results["protocol"]
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from ddcore.errors import ConfigurationError
-from ddcore.evaluation import evaluation as evaluating
+from ddcore.evaluation import network_scorer
 from ddcore.evaluation.controls import random_subset
-from ddcore.evaluation.evaluation import Evaluation, NetworkScore
+from ddcore.evaluation.evaluation import Evaluation
+from ddcore.evaluation.plan import NetworkScore
 from ddcore.runtime.context import Run
-from ddcore.spec import evaluation as scoring
+from ddcore.spec.evaluation import labels as labelling
 from ddcore.training import trainer
-from ddcore.training.stored_labels import StoredLabels
+from ddcore.training.stored_labels import StoredLabels, record
 
 STORED = {
     "labels": "stored", "teacher": {"network": {"name": "convnet", "width": 4}, "epochs": 1, "batch_size": 24},
@@ -44,7 +45,7 @@ def test_the_set_has_its_labels_each_control_its_own_and_all_images_the_teacher(
         seen.append((options["replay"], options["labeller"]))
         return train(*arguments, **options)
 
-    monkeypatch.setattr(evaluating, "train", watched)
+    monkeypatch.setattr(network_scorer, "train", watched)
     scorer, images, labels, stored = made(make_run, controls=["random", "full"])
     results = scorer.score(images, labels, epoch_labels=stored)
     of_set, of_controls, of_full = seen[:2], seen[2:4], seen[4:]
@@ -71,6 +72,34 @@ def test_an_interrupted_scoring_ends_with_the_same_figures(make_run: Make) -> No
 def test_labels_that_only_the_loaded_set_shows_to_be_too_large_are_refused(
     make_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "MOST_LABEL_BYTES", 2 * 6 * 3)
+    monkeypatch.setattr(labelling, "MOST_LABEL_BYTES", 2 * 6 * 3)
     with pytest.raises(ConfigurationError, match=r"choose `stored_epochs` of 1 to 1, or use `labels`: 'online'"):
         made(make_run)
+    monkeypatch.setattr(labelling, "MOST_LABEL_BYTES", 2 * 6 * 5)
+    with pytest.raises(ConfigurationError, match=r"`stored_epochs` of 1 to 1, or `stored_top` of 1 to 1, or use"):
+        made(make_run)
+    made(make_run, stored_top=1)
+
+
+def test_controls_keep_the_highest_logits_as_the_set_does(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, images, labels, stored = made(make_run, controls=["random", "best_coreset"], stored_top=1)
+    tops: list[int | None] = []
+
+    def watched(*arguments: Any, **options: Any) -> StoredLabels:
+        tops.append(options["top"])
+        return record(*arguments, **options)
+
+    monkeypatch.setattr(network_scorer, "record", watched)
+    scorer.score(images, labels, epoch_labels=stored)
+    assert (stored.logits.shape, stored.top) == ((2, 6, 1), 1)
+    assert len(tops) > 4, "of each network of a control, and of each coreset to choose from"
+    assert set(tops) == {1}
+
+
+def test_so_many_highest_logits_that_nothing_is_saved_are_refused_when_only_the_loaded_set_shows_it(
+    make_run: Make,
+) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"`stored_top` is 2, which takes 8 bytes .* take 6, .*; choose 1 to 1"
+    ):
+        made(make_run, stored_top=2)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from ddcore.evaluation.evaluation import Evaluation, NetworkScore
+from ddcore.evaluation.evaluation import Evaluation
+from ddcore.evaluation.plan import NetworkScore
 from ddcore.formulas.worth import worth
 from ddcore.runtime.context import Run
 from ddcore.spec import SpecError, parse

@@ -3,10 +3,38 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import pytest
 
 from ddcore.formulas.dd_ranking import augmentation_robust, label_robust
+
+
+def exponential(power: Fraction) -> Fraction:
+    """e to a power between -1 and 1 by its series, which 30 terms give to 32 digits."""
+    term = total = Fraction(1)
+    for number in range(1, 30):
+        term = term * power / number
+        total += term
+    return total
+
+
+def reference(first: int, second: int, weight: Fraction) -> float:
+    """The scale of the paper, exactly: where the weighted sum of two differences lies between those of -1 and 1."""
+    alpha = (weight * first + (1 - weight) * second) / 100
+    low, high = exponential(Fraction(-1)), exponential(Fraction(1))
+    return float(100 * (exponential(alpha) - low) / (high - low))
+
+
+@pytest.mark.parametrize("weight", [Fraction(1, 2), Fraction(1, 4), Fraction(0), Fraction(1)])
+@pytest.mark.parametrize(("a", "b", "c", "d"), [(80, 50, 60, 50), (100, 0, 0, 100), (33, 70, 21, 64), (5, 5, 5, 5)])
+def test_both_scores_against_exact_arithmetic(a: int, b: int, c: int, d: int, weight: Fraction) -> None:
+    label = label_robust(full_hard=a, distilled_hard=b, distilled_soft=c, random_soft=d, weight=float(weight))
+    assert label["score"] == pytest.approx(reference(c - d, -(a - b), weight), rel=1e-12)
+    augmentation = augmentation_robust(
+        distilled_augmented=a, random_augmented=b, distilled_plain=c, random_plain=d, weight=float(weight)
+    )
+    assert augmentation["score"] == pytest.approx(reference(a - b, c - d, weight), rel=1e-12)
 
 
 def test_label_robust_by_hand() -> None:

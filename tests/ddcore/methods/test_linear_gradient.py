@@ -113,12 +113,24 @@ def test_noise_has_its_deviation_in_pixel_units_and_is_the_same_again(make_run: 
     assert not bool(quiet.draw(0, quiet.start()).real.of(grey[:18], 0).any())
 
 
+def test_a_view_is_the_same_in_whichever_piece_it_is_asked_for(make_run: Make) -> None:
+    method, _ = ready(make_run, method=METHOD | {"views": 20})
+    views = method.draw(0, method.start()).synthetic_views
+    images = torch.randn(120, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    whole, grey = views.of(images, 0), views.of(torch.zeros_like(images), 0)
+    for size in (1, 7, 32, 50, 119):
+        pieces = [views.of(piece, size * number) for number, piece in enumerate(images.split(size))]
+        torch.testing.assert_close(torch.cat(pieces), whole, rtol=0, atol=1e-5)
+        noise = [views.of(torch.zeros_like(piece), size * number) for number, piece in enumerate(images.split(size))]
+        assert torch.equal(torch.cat(noise), grey), "the same bytes"
+    assert len({view.numpy().tobytes() for view in grey}) == 120, "no two views have the same noise"
+
+
 def test_groups_of_classes_have_the_slope_of_one_graph(make_run: Make) -> None:
-    """The noise of a view follows from where its group begins, so there is none here."""
     slopes = []
     for graph, count in ((512, 1), (1, 2)):
         compute = Compute(CPU, graph=graph)
-        method, _ = ready(make_run, compute=compute, method=METHOD | {"noise": 0.0})
+        method, _ = ready(make_run, compute=compute)
         synthetic = method.start()
         groups = list(synthetic.class_groups(method._teacher.functional.graph_images // 3))
         assert len(groups) == count

@@ -269,6 +269,24 @@ def test_compiled_batch_normalisation_updates_its_statistics() -> None:
         torch.testing.assert_close(params[name], buffer)
 
 
+@needs_compiler
+@compiles
+@pytest.mark.slow
+def test_compiled_statistics_of_a_batch_equal_eager_ones() -> None:
+    config = ConvNetConfig(width=4, depth=1, norm="batch")
+    eager, fast = functional(config), functional(config, compute=compiled("fp32"))
+    params = eager.new(generator())
+    of_images = []
+    for f in (eager, fast):
+        x = images(40).requires_grad_()
+        logits, statistics = f.with_moments(params, x)
+        (mean, variance) = statistics["blocks.0.1"]
+        slope = torch.autograd.grad(logits.square().sum() + mean.square().sum() + variance.square().sum(), x)[0]
+        of_images.append([logits, mean, variance, slope])
+    for expected, got in zip(*of_images, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.skipif(not computes_bf16(CPU), reason="the processor does not compute in bfloat16")
 @pytest.mark.parametrize("is_compiled", [False, pytest.param(True, marks=[needs_compiler, compiles])])
 def test_bf16_passes_return_float32_close_to_float32_passes(is_compiled: bool) -> None:

@@ -13,7 +13,7 @@ from torch import Generator
 from ddcore.augment.training import stacked
 from ddcore.errors import ConfigurationError
 from ddcore.machine import capacity
-from ddcore.pretrained.pairs import NetworkPairs, pairs
+from ddcore.pretrained.pairs import NetworkPairs, Pair, pairs
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
 from ddcore.spec import PairsConfig
@@ -55,6 +55,16 @@ def test_both_ends_of_the_released_training(make_run: Make, monkeypatch: pytest.
         for end in pool[0]
     ]
     assert scored[1] > scored[0] + 20
+
+
+def test_a_pair_that_is_there_is_not_trained(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run()
+    monkeypatch.setattr(trainer, "train", watched(trainer.train, lambda *_, **__: pytest.fail("trained")))
+    initial, final = (run.functional.new(Generator().manual_seed(seed)) for seed in (1, 2))
+    pool = NetworkPairs(SMALL.model_copy(update={"count": 1}), run)
+    pool.adopt(0, Pair(initial, final))
+    pool.prepare()
+    assert pool[0].final is final
 
 
 def test_they_are_kept_and_shared(make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

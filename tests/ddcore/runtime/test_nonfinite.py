@@ -15,7 +15,7 @@ from ddcore.runtime.context import Run
 from ddcore.runtime.nonfinite import METHOD, Pulls
 from ddcore.spec import parse
 from ddcore.synthetic.set import SyntheticSet
-from tests.ddcore.test_engine import SMALL
+from tests.ddcore.engine.test_engine import SMALL
 
 TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
 

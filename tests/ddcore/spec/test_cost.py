@@ -11,6 +11,7 @@ import pytest
 from typing_extensions import override
 
 from ddcore import engine
+from ddcore.data import sources
 from ddcore.machine.compute import Compute
 from ddcore.spec import (
     DATASETS,
@@ -25,9 +26,11 @@ from ddcore.spec import (
 )
 from ddcore.spec.cost import Cost, networks_trained, pools, reports
 from ddcore.spec.probe import probe_images_trained_on, probe_training
+from ddcore.spec.weight_files import completed
 from ddcore.spec.work import DataSizes, Load
 from tests.ddcore.counting import Passes, counted
 from tests.ddcore.memory import PeakMemory
+from tests.ddcore.weights import OURS, train_ours
 
 CIFAR10 = DataSizes.of(DATASETS["cifar10"])
 DM = {"dataset": "cifar10", "ipc": 10, "method": {"name": "dm", "iterations": 100}, "evaluation": {"repeats": 0}}
@@ -158,6 +161,25 @@ def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_
 def test_so_are_those_of_what_no_quick_preset_does(preset: str, fields: dict[str, Any], tmp_path: Path) -> None:
     """Teachers of the probe, shared real features, clusterings, bounded mosaics, stages of a sweep, soft labels, …"""
     check(short(f"quick/{preset}-digits", **{"network": SMALL, **fields}), tmp_path)
+
+
+@pytest.mark.usefixtures("short_probe", "plain_map")
+def test_so_are_those_of_a_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules choose by its features, classifiers are put on them, and it sees images twice as large as they are."""
+    train_ours(sources.load("digits", None, None), tmp_path, classes=10, size=16, width=16, norm="instance")
+    monkeypatch.setenv("DD_BACKBONES_DIR", str(tmp_path))
+    backbone = {"weights": "ours", "network": {**OURS, "width": 16, "norm": "instance"}, "size": 16}
+    job = short(
+        "quick/linear_gradient-digits",
+        ipc=12,
+        network=SMALL,
+        method={"name": "linear_gradient", "iterations": 4, "views": 1, "backbone": backbone},
+        evaluation={
+            "protocol": "linear_probe", "repeats": 1, "epochs": 2, "during": {"every": 2, "epochs": 1},
+            "controls": ["random", "herding", "best_coreset"], "backbone": backbone,
+        },
+    )  # fmt: skip
+    check(completed(job, tmp_path), tmp_path)
 
 
 class Pixels(RegularizerConfig):

@@ -142,6 +142,19 @@ def test_pools_and_networks_mix() -> None:
             "/stored_epochs",
             "`stored_epochs` is 3, but `labels` is 'hard', so no labels of epochs are stored; use `labels`: 'stored'",
         ),
+        (
+            {"labels": "online", "stored_top": 3},
+            "/stored_top",
+            "`stored_top` is 3, but `labels` is 'online', so no labels of epochs are stored; use `labels`: 'stored'",
+        ),
+        ({"labels": "stored", "stored_top": 0}, "/stored_top", "must be at least 1"),
+        (
+            {"labels": "stored", "stored_top": 6},
+            "/stored_top",
+            "`stored_top` is 6, which takes 20 bytes for each image with the numbers of the classes, where the logits "
+            "of all 10 classes take 20, so it would save nothing; choose 1 to 5, or drop it",
+        ),
+        ({"labels": "stored", "stored_top": 10}, "/stored_top", "takes 32 bytes"),
         ({"trains": "body"}, "/trains", "must be one of 'network' or 'head'"),
         ({"augmenter": "resized_crop"}, "/augmentation", "give `evaluation.augmentation`: some of crop, flip joined"),
         ({"augmenter": "resized_crop", "augmentation": "scale"}, "/augmentation", "unknown augmentation 'scale'"),
@@ -282,11 +295,6 @@ def test_a_teacher_is_trained_only_for_what_takes_one(fields: dict[str, Any], ne
     assert EvaluationConfig(**fields).needs_teacher == needed
 
 
-def test_images_are_counted_with_every_epoch_of_every_network() -> None:
-    config = EvaluationConfig(repeats=2, epochs=10, controls=("random", "full"), full_images=3000)
-    assert config.images_trained(0, distilled=40, real=10, full=1000) == 2 * (11 * 40 + 11 * 10 + 4 * 1000)
-
-
 def test_heads_have_the_architecture_of_the_teacher_and_keep_it() -> None:
     given: dict[str, Any] = {"teacher": {"network": "lenet"}}
     head = EvaluationConfig(protocol="linear_probe", **given)
@@ -308,11 +316,30 @@ def test_labels_of_epochs_come_as_those_of_batches_do() -> None:
     assert (fadrm.label_loss, fadrm.teacher_mode, fadrm.temperature) == ("kl", "train", 20)
 
 
+@pytest.mark.parametrize(("classes", "most"), [(2, 0), (3, 1), (10, 5), (256, 169), (257, 127), (1000, 499)])
+def test_the_highest_logits_may_be_as_many_as_take_less_than_all(classes: int, most: int) -> None:
+    """With 1 byte for a class of up to 256, else 2, and 2 bytes for each logit and for the others."""
+    of_one = 3 if classes <= 256 else 4
+    assert [k for k in range(1, classes + 2) if of_one * k + 2 < 2 * classes] == list(range(1, most + 1))
+    refused = EvaluationConfig(labels="stored", stored_top=most + 1).unstorable(1, classes)
+    assert refused is not None
+    assert refused.detail.endswith(f"choose 1 to {most}, or drop it" if most else "save nothing; drop it")
+    if most:
+        assert EvaluationConfig(labels="stored", stored_top=most).unstorable(1, classes) is None
+
+
 def test_labels_that_take_too_much_room_are_refused_with_what_fits() -> None:
     job = {"dataset": "cifar100", "ipc": 100, "method": "dm"}
-    with pytest.raises(SpecError, match=r"take 5\.6 GiB, .* `stored_epochs` of 1 to 1073, or use `labels`: 'online'"):
-        parse({**job, "evaluation": {"labels": "stored", "epochs": 3000}})
-    parse({**job, "evaluation": {"labels": "stored", "epochs": 3000, "stored_epochs": 1073}})
+    asked = {"labels": "stored", "epochs": 3000}
+    ways_out = r"`stored_epochs` of 1 to 1073, or `stored_top` of 1 to 23, or use `labels`: 'online'"
+    with pytest.raises(SpecError, match=rf"in 100 classes take 5\.6 GiB, .* {ways_out}"):
+        parse({**job, "evaluation": asked})
+    parse({**job, "evaluation": {**asked, "stored_epochs": 1073}})
+    parse({**job, "evaluation": {**asked, "stored_top": 23}})
+    ways_out = r"`stored_epochs` of 1 to 2902, or `stored_top` of 1 to 23, or use"
+    with pytest.raises(SpecError, match=rf"100 classes, the highest 24 logits of each, take 2\.1 GiB, .* {ways_out}"):
+        parse({**job, "evaluation": {**asked, "stored_top": 24}})
+    parse({**job, "evaluation": {**asked, "stored_top": 24, "stored_epochs": 2902}})
     staged = {"dataset": "cifar10", "ipc": 10, "method": "seqmatch"}
     with pytest.raises(SpecError, match=r"networks learn it in stages .* use `staging`: 'together'"):
         parse({**staged, "evaluation": {"labels": "stored", "lr": 0.001, "staging": "at_rest"}})

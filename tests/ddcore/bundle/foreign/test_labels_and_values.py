@@ -14,11 +14,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ddcore.bundle import foreign
-from ddcore.bundle.foreign.values import Values, values_of
+from ddcore.bundle.foreign.values import values_of
 from ddcore.bundle.preview import encode_png
 from ddcore.data.dataset import Dataset
 from ddcore.data.whitening import whitened
 from ddcore.errors import DataError
+from ddcore.spec.scoring import Values
 
 LOGITS = torch.tensor([[3.0, 0, 0], [1, 0, -1], [0, 2, 0], [0, 1, 0.5], [-2, 0, 1], [0, 0, 4]])
 
@@ -201,7 +202,9 @@ def test_pictures_of_another_size_are_refused(tmp_path: Path, dataset: Dataset) 
 def test_a_bundle_is_left_to_train_on(tmp_path: Path, dataset: Dataset) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").write_text("{}")
-    with pytest.raises(DataError, match=r"is a bundle, which has its recipe; score it by `ddctl train-on out`"):
+    with pytest.raises(
+        DataError, match=r"is a bundle, which has its recipe; score it by `ddctl train-on` with its folder"
+    ):
         foreign.read(tmp_path / "out", dataset)
     with pytest.raises(DataError, match=r"there is no folder or file .*nowhere"):
         foreign.read(tmp_path / "nowhere", dataset)
@@ -214,9 +217,9 @@ def test_what_no_reader_knows_is_refused_in_words_of_what_one_does(
     with pytest.raises(DataError, match=r"set\.pkl is no file that can be scored: those are \.pt, \.pth, \.npz"):
         foreign.read(tmp_path / "set.pkl", dataset)
     (tmp_path / "logged").mkdir()
-    for name in ("images_best.pt", "labels_best.pt"):
+    for name in ("epoch_1.pt", "epoch_2.pt"):
         torch.save(pixels, tmp_path / "logged" / name)
-    with pytest.raises(DataError, match=r"is a folder with images_best\.pt, labels_best\.pt; name the file"):
+    with pytest.raises(DataError, match=r"is a folder with epoch_1\.pt, epoch_2\.pt; name the file"):
         foreign.read(tmp_path / "logged", dataset)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -196,3 +197,29 @@ def test_the_file_is_named_by_its_content(tmp_path: Path, dataset: Dataset, pixe
     assert (origin.file, origin.layout) == ("set.zip", "class folders")
     assert origin.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     assert foreign.read(folders(tmp_path, pixels), dataset).origin.sha256 is None
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_images_and_labels_in_a_folder_or_an_archive(
+    packed: bool, tmp_path: Path, dataset: Dataset, pixels: Tensor
+) -> None:
+    """As the service gets two files that lie beside each other."""
+    place = tmp_path / "set"
+    place.mkdir()
+    torch.save(pixels, place / "images.pt")
+    torch.save(torch.tensor([2, 2, 0, 0, 1, 1]), place / "labels.pt")
+    if packed:
+        place = Path(shutil.make_archive(str(tmp_path / "packed"), "tar", place))
+    made = foreign.read(place, dataset, "unit")
+    assert made.images.equal(pixels)
+    assert (made.labels.tolist(), made.origin.file) == ([2, 2, 0, 0, 1, 1], place.name)
+
+
+def test_an_archive_of_several_sets_does_not_say_which(tmp_path: Path, dataset: Dataset, pixels: Tensor) -> None:
+    for name in ("a.pt", "b.pt"):
+        torch.save(pixels, tmp_path / name)
+    with zipfile.ZipFile(tmp_path / "sets.zip", "w") as archive:
+        archive.write(tmp_path / "a.pt", "a.pt")
+        archive.write(tmp_path / "b.pt", "b.pt")
+    with pytest.raises(DataError, match=r"sets\.zip is a folder with a\.pt, b\.pt; name the file of the images"):
+        foreign.read(tmp_path / "sets.zip", dataset)

@@ -1,4 +1,4 @@
-"""Receiving the bytes of a set: counted, hashed and stored as they come, a part at a time.
+"""Receiving the bytes of a file: counted, hashed and stored as they come, a part at a time.
 
 A part is in the store before its row exists, and rows follow each other without a gap, so an upload that is cut, by
 the client or with this process, goes on behind the last part.
@@ -13,21 +13,34 @@ import hashlib
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
 
 import structlog
+from fastapi import Header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.core.errors import DatasetTooLarge, InvalidParameter, NoSpace, Unavailable, UploadConflict
 from app.core.storage import ArtifactStore, Incoming, StorageError
-from app.datasets.schemas import DatasetDocument
-from app.datasets.transactions import DatasetTransactions
+from app.uploads.transactions import UploadTransactions
 
 PART = 64 << 20
 """Bytes of a part: what a cut can cost, and what a store holds under one key."""
 _PIECE = 1 << 20
 _RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {
+    "type": "string", "format": "binary"}}}}}  # fmt: skip
+"""What the documentation says of the body of a request that sends bytes."""
+ContentRange = Annotated[
+    str | None, Header(description="`bytes 0-999/5000`: what of the file is sent. Without it: all of it.")
+]
+ReprDigest = Annotated[
+    str | None, Header(description="`sha-256=:…:` of the whole file (RFC 9530); checked before it is read.")
+]
+
+D = TypeVar("D")
 
 log = structlog.get_logger(__name__)
 
@@ -103,51 +116,56 @@ def digest_of(repr_digest: str | None) -> str | None:
     return found.hex()
 
 
-class Receiver:
+class Receiver(Generic[D]):
     """Takes in the body of one request.
 
     Args:
-        transactions: the sets of who sends.
+        transactions: the uploads of who sends.
         store: where parts go.
-        dataset_id: the set.
+        identity: of what the file is for.
         span: what the request says that it sends.
         sha256: what it says of the whole file.
     """
 
     def __init__(
-        self, transactions: DatasetTransactions, store: ArtifactStore, dataset_id: str, span: Span, sha256: str | None
+        self,
+        transactions: UploadTransactions[Any, D],
+        store: ArtifactStore,
+        identity: str,
+        span: Span,
+        sha256: str | None,
     ) -> None:
         self._transactions = transactions
         self._store = store
-        self._dataset_id = dataset_id
+        self._identity = identity
         self._span = span
         self._told = sha256
         self._seen = hashlib.sha256()
         self._start = self._at = self._most = 0
         self._cut = False
 
-    async def receive(self, chunks: AsyncIterator[bytes]) -> DatasetDocument:
-        """Store what comes; the set as it is afterwards, being taken in where nothing is missing any more.
+    async def receive(self, chunks: AsyncIterator[bytes]) -> D:
+        """Store what comes; the document as it is afterwards, a worker's where nothing is missing any more.
 
         Raises:
-            NotFound: there is no such set.
+            NotFound: there is nothing of that id.
             UploadConflict: these bytes do not come next, or are not those that were announced.
             DatasetTooLarge: there is no room for them; nothing of the upload was kept.
             NoSpace: the disk is full; nothing of the upload was kept.
             InvalidParameter: more or fewer bytes came than ``Content-Range`` says.
             Unavailable: the store cannot be reached; what came before is kept.
         """
-        self._start, self._most = await run_in_threadpool(self._transactions.begin, self._dataset_id, self._span.start)
+        self._start, self._most = await run_in_threadpool(self._transactions.begin, self._identity, self._span.start)
         self._at = self._start
         try:
             await self._store_parts(self._pieces(chunks))
         except DatasetTooLarge:
-            await run_in_threadpool(self._transactions.discard, self._dataset_id)
+            await run_in_threadpool(self._transactions.discard, self._identity)
             raise
         except OSError as error:
             if error.errno not in _FULL:
                 raise
-            await run_in_threadpool(self._transactions.discard, self._dataset_id)
+            await run_in_threadpool(self._transactions.discard, self._identity)
             raise NoSpace(
                 "the service's disk is full, and nothing of the upload was kept; delete sets that you no longer need, "
                 "or send it again later"
@@ -166,7 +184,7 @@ class Receiver:
                 if not size:
                     return
                 blob = await run_in_threadpool(coming.keep)
-            await run_in_threadpool(self._transactions.add_part, self._dataset_id, self._at, blob)
+            await run_in_threadpool(self._transactions.add_part, self._identity, self._at, blob)
             self._at += size
 
     def _write(self, coming: Incoming, piece: bytes) -> None:
@@ -186,7 +204,7 @@ class Receiver:
                     del piece[:_PIECE]
         except ClientDisconnect:
             self._cut = True
-            log.info("upload cut", dataset=self._dataset_id, received=come)
+            log.info("upload cut", upload=self._identity, received=come)
         if piece:
             yield bytes(piece)
 
@@ -201,9 +219,9 @@ class Receiver:
                 "that you no longer need, or ask for more"
             )
 
-    def _end(self) -> DatasetDocument:
+    def _end(self) -> D:
         if self._cut:
-            return self._transactions.get(self._dataset_id)
+            return self._transactions.get(self._identity)
         if self._span.end is not None and self._at < self._span.end:
             raise InvalidParameter(
                 f"Content-Range ends before byte {self._span.end:,}, but the body ended before byte {self._at:,}; "
@@ -211,10 +229,10 @@ class Receiver:
             )
         total = self._at if self._span.start is None else self._span.total
         if total is None or self._at < total:
-            return self._transactions.get(self._dataset_id)
+            return self._transactions.get(self._identity)
         if not total:
             raise InvalidParameter("the body is empty; send the bytes of the file")
-        return self._transactions.complete(self._dataset_id, total, self._digest())
+        return self._transactions.complete(self._identity, total, self._digest())
 
     def _digest(self) -> str | None:
         """Digest of the whole file as far as it is known: seen where one request sent all of it, else told.
@@ -226,7 +244,7 @@ class Receiver:
             return self._told
         seen = self._seen.hexdigest()
         if self._told not in (None, seen):
-            self._transactions.discard(self._dataset_id)
+            self._transactions.discard(self._identity)
             raise UploadConflict(
                 f"Repr-Digest says that the file's SHA-256 is {self._told}, but it is {seen}; nothing was kept, so "
                 "send it again",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,9 +16,10 @@ from safetensors.torch import load_file
 import ddcore
 from ddcore import engine
 from ddcore.data import sources
+from ddcore.engine.preparation import check
 from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
 from ddcore.runtime.callback import Callback, Stop
-from ddcore.runtime.checkpoint import newest_valid
+from ddcore.runtime.checkpoint import newest_valid, save_checkpoint
 from ddcore.spec import SpecError, parse
 from ddcore.synthetic.decoders import Mosaic
 from ddcore.training.trainer import train
@@ -113,7 +115,7 @@ def test_an_interrupted_evaluation_does_not_train_finished_networks_again(
         trained += 1
         train(*args, **kwargs)
 
-    monkeypatch.setattr("ddcore.evaluation.evaluation.train", counting)
+    monkeypatch.setattr("ddcore.evaluation.network_scorer.train", counting)
 
     class StopInEvaluation(Recorder):
         def should_stop(self) -> Stop | None:
@@ -172,6 +174,58 @@ def test_a_checkpoint_of_another_job_is_refused(run: RunJob) -> None:
         run(seed=1)
 
 
+def respelt(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Make the newest checkpoint one of a version that spelt its job otherwise."""
+    checkpoint, _ = newest_valid(folder)
+    assert checkpoint is not None
+    job = copy.deepcopy(checkpoint.facts["job"])
+    change(job)
+    facts = {**checkpoint.facts, "spec": "of other fields", "job": job}
+    save_checkpoint(folder, replace(checkpoint, facts=facts), keep=1)
+
+
+def test_a_run_goes_on_after_an_upgrade_that_brought_new_fields(run: RunJob, tmp_path: Path) -> None:
+    """A checkpoint that knows nothing of a field is of a job that has its default."""
+    run(folder="whole")
+    with pytest.raises(Interrupted):
+        run(Recorder(stop_after=4))
+    respelt(tmp_path / "a" / "checkpoints", lambda job: [job["evaluation"].pop("cutmix"), job.pop("whitening")])
+    seen = Recorder()
+    run(seen)
+    assert seen.resumed == [(4, True)]
+    assert torch.equal(images(tmp_path), images(tmp_path, "whole"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda job: job["method"].update(batch_real=7),
+        lambda job: job["method"].update(of_a_later_version=1),
+        lambda job: job.pop("dataset"),
+    ],
+)
+def test_a_checkpoint_of_a_job_that_differs_is_refused_after_an_upgrade_too(
+    run: RunJob, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    with pytest.raises(Interrupted):
+        run(Recorder(stop_after=4))
+    respelt(tmp_path / "a" / "checkpoints", change)
+    with pytest.raises(CheckpointError, match="another specification"):
+        run()
+
+
+def test_a_checkpoint_of_other_images_is_refused(run: RunJob, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(Recorder(stop_after=4))
+    folder = tmp_path / "a" / "checkpoints"
+    checkpoint, _ = newest_valid(folder)
+    assert checkpoint is not None
+    facts = {**checkpoint.facts, "spec": "of other fields", "data": "of other images"}
+    save_checkpoint(folder, replace(checkpoint, facts=facts), keep=1)
+    with pytest.raises(CheckpointError, match="another specification or dataset"):
+        run()
+
+
 def test_a_damaged_checkpoint_falls_back_and_ends_alike(run: RunJob, tmp_path: Path) -> None:
     run(folder="whole")
     with pytest.raises(Interrupted):
@@ -210,7 +264,7 @@ def test_more_images_than_the_smallest_class_are_refused_by_name(run: RunJob) ->
     spec = parse({**SMALL, "ipc": 2})
     too_many = spec.model_copy(update={"ipc": 100_000})
     with pytest.raises(ConfigurationError, match=r"class '\d' of digits has \d+ training images"):
-        engine._check(too_many, sources.load("digits", None, None))
+        check(too_many, sources.load("digits", None, None))
 
 
 def test_without_repeats_nothing_is_scored(run: RunJob) -> None:

@@ -1,0 +1,1 @@
+"""Sets that others made: uploaded, scored, and ranked beside those of jobs."""

@@ -1,0 +1,5 @@
+"""A job from its specification to a bundle."""
+
+from ddcore.engine.entry import Result, distill, run
+
+__all__ = ["Result", "distill", "run"]
