@@ -11,7 +11,8 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from ddcore.nets.functional import Functional
+from ddcore.nets.functional import Functional, Params
+from ddcore.nets.network import Network, Tap
 from ddcore.runtime.callback import Callback, Phase
 
 Note = Callable[[float], None]
@@ -65,14 +66,14 @@ class _Forward(torch.autograd.Function):
 def counted(note: Note) -> Iterator[None]:
     """Have every uncompiled pass noted: an image forward is 1, backward 2, and back through its backward pass 4.
 
-    Every pass of a network goes through :meth:`Functional.plain`.
+    Every pass of a network goes through :meth:`Functional._through`, also those that return statistics beside logits.
     """
-    plain = Functional.plain
+    through = Functional._through
 
-    def marked(self: Functional, tap: Any, params: Any, x: Tensor, *, training: bool = True) -> tuple[Tensor, ...]:
+    def marked(self: Functional, template: Network, tap: Tap, params: Params, x: Tensor) -> tuple[Tensor, ...]:
         note(len(x))
-        outputs: tuple[Tensor, ...] = _Forward.apply(note, len(x), *plain(self, tap, params, x, training=training))
+        outputs: tuple[Tensor, ...] = _Forward.apply(note, len(x), *through(self, template, tap, params, x))
         return outputs
 
-    with mock.patch.object(Functional, "plain", marked):
+    with mock.patch.object(Functional, "_through", marked):
         yield

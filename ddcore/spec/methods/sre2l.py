@@ -57,7 +57,13 @@ class RecoveringConfig(MethodConfig):
     smallest: float = Field(
         0.08, gt=0, le=1, description="Least area of the crop that a teacher sees, as a share of the image."
     )
-    shift: int = Field(4, ge=0, le=512, description="Most pixels by which images are rolled, down and to the right.")
+    shift: int = Field(
+        4,
+        ge=0,
+        le=512,
+        description="Most pixels by which images are rolled, down and to the right. Default: 4, but an eighth of the "
+        "shorter side where that is less than 32.",
+    )
     candidates: int = Field(
         300, ge=1, le=1_000_000, description="Random crops of real images of each class to begin with some of."
     )
@@ -69,6 +75,13 @@ class RecoveringConfig(MethodConfig):
     other_teachers: tuple[TeacherConfig, ...] = Field(
         (), max_length=7, description="Further ones; each step takes the next in turn (FADRM+: three)."
     )
+
+    def defaults_in(self, job: JobSpec) -> Mapping[str, Any]:
+        """As large a part of a smaller image as 4 pixels are of those of CIFAR, for which 4 was published."""
+        if job.facts is None:
+            return {}
+        _, height, width = job.facts.shape
+        return {"shift": min(4, min(height, width) // 8)}
 
     @property
     def all_teachers(self) -> tuple[TeacherConfig, ...]:

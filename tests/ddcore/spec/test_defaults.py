@@ -28,7 +28,7 @@ RELEASED = {1: (5000, 5, 0.5, 100), 10: (256, 30, 0.5, 100), 50: (256, 30, 0.1, 
 
 
 def job(method: Any, ipc: int = 10, **fields: Any) -> JobSpec:
-    return parse({"dataset": "cifar10", "ipc": ipc, "method": method, **fields})
+    return parse({"dataset": "cifar10", "ipc": ipc, "method": method} | fields)
 
 
 def queue(spec: JobSpec) -> tuple[object, ...]:
@@ -60,10 +60,17 @@ def test_the_steps_follow_the_loop_and_the_decoded_images() -> None:
     assert job({"name": "dsa", "outer_loop": 10_000}, 1).method.iterations == 10_000_000, "the most there may be"
 
 
+@pytest.mark.parametrize("name", ["sre2l", "fadrm"])
+@pytest.mark.parametrize(("dataset", "shift"), [("digits", 1), ("mnist", 3), ("cifar10", 4), ("tiny_imagenet", 4)])
+def test_recovered_images_roll_by_no_more_of_a_small_side_than_published(name: str, dataset: str, shift: int) -> None:
+    assert job(name, dataset=dataset).method.model_dump()["shift"] == shift
+
+
 GIVEN: list[tuple[dict[str, Any], int]] = [
     ({"name": "idm", "batch_real": 256, "grow_every": 30}, 1),
     ({"name": "bacon", "ce_weight": 0.5, "eval_interval": 100}, 50),
     ({"name": "dc", "iterations": 10_010}, 1),
+    ({"name": "sre2l", "shift": 9}, 1),
 ]
 
 
