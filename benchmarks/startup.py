@@ -1,19 +1,27 @@
-"""What passes before the first step of a CIFAR-10 job: starting the process and loading the images."""
+"""What passes before the first step of a job: starting the process and loading the images."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
+from app.core.settings import Settings
 from benchmarks.harness import Benchmark, Way
 from ddcore.data import sources
+from worker.engine_process import EngineProcess
+from worker.launching import Launcher
+from worker.log_book import LogBook
+from worker.run_folder import RunFolder
 
 STEPS = """
 import sys
@@ -67,7 +75,39 @@ def _loading() -> Sequence[Way]:
     return [Way("decoded from parquet", cold), Way("from the cache", lambda: load(Path(cache.name)))]
 
 
+SHORT = {
+    "dataset": "digits", "ipc": 1, "method": {"name": "dm", "iterations": 10},
+    "network": {"name": "convnet", "width": 16},
+    "evaluation": {"repeats": 1, "epochs": 10},
+}  # fmt: skip
+"""A job as studies have dozens of."""
+
+
+def _engines() -> Sequence[Way]:
+    """A short job of a worker, from its run folder to its bundle."""
+    folder, numbers = TemporaryDirectory(prefix="engines-"), count()
+
+    def engine(launcher: Launcher, settings: Settings) -> Sequence[Tensor]:
+        attempt = RunFolder(Path(folder.name) / "runs", "job", next(numbers))
+        attempt.create(SHORT)
+        process = EngineProcess(launcher, attempt, LogBook(1, limit=10**6), settings.engine_module)
+        while (code := process.poll()) is None:
+            time.sleep(0.01)
+        process.close()
+        if code:
+            raise RuntimeError(f"the engine ended with code {code}")
+        return list(load_file(attempt.out / "distilled.safetensors").values())
+
+    def way(name: str, preload: bool) -> Way:
+        settings = Settings(home=Path(folder.name), engine_preload=preload)
+        launcher = Launcher(settings)
+        return Way(name, lambda: engine(launcher, settings))
+
+    return [way("a process from nothing", False), way("forked", True)]
+
+
 BENCHMARKS = (
+    Benchmark("engine-start", "a short job on the 8x8 digits, images and audit included", _engines),
     Benchmark("startup", "start of a CIFAR-10 job, at most 4 s to its first step", _ways),
     Benchmark("loading", "the whole of CIFAR-10, at most 15 s decoded and 3 s from the cache", _loading),
 )

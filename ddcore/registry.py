@@ -56,7 +56,7 @@ def implementation(config: object, package: str) -> Callable[..., Any]:
     """
     wanted = type(config)
     if wanted not in _IMPLEMENTATIONS:
-        _import_all(package)
+        import_all(package)
     if wanted not in _IMPLEMENTATIONS:
         load_others()
     try:
@@ -72,7 +72,12 @@ def load_others() -> None:
 
 
 @cache
-def _import_all(package: str) -> None:
+def import_all(package: str) -> None:
+    """Import the implementations of a kind, once.
+
+    Args:
+        package: name of the package that holds them.
+    """
     discovery.import_modules(package, importlib.import_module(package).__path__)
 
 

@@ -25,6 +25,7 @@ from ddcore.spec import DatasetFacts
 from ddcore.spec.local_sets import fingerprint_of, names_in, report_in
 from worker import protocol
 from worker.engine_process import EngineProcess
+from worker.launching import Launcher
 from worker.log_book import LogBook
 from worker.protocol import FACTS, Failed
 from worker.run_folder import RunFolder
@@ -53,6 +54,7 @@ class DataRootWatch:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
+        self._launcher = Launcher(settings, forks=False)
         self._folder = settings.data_root.resolve()
         self._root = f"{socket.gethostname()}:{self._folder}"[-300:]
         self._before: Mapping[str, str] | None = None
@@ -89,7 +91,7 @@ class DataRootWatch:
             return Found(facts=report.facts)
         folder = RunFolder(self._settings.runs_dir, new_id("look"), 0)
         folder.create({"dataset": name, "memory_bytes": int(self._settings.ingest_memory_gb * 1e9)})
-        looking = EngineProcess(self._settings, folder, LogBook(1, limit=_LOG), _MODULE)
+        looking = EngineProcess(self._launcher, folder, LogBook(1, limit=_LOG), _MODULE)
         try:
             code = self._accompany(looking, name, ended)
             return None if code is None else _verdict(code, looking, folder, name)

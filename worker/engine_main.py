@@ -8,6 +8,7 @@ job's log. Where datasets, caches and weights of others are comes from ``DD_DATA
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ddcore import registry
 from ddcore.errors import Held
 from ddcore.machine import torch_messages
 from ddcore.runtime.callback import Callback, Phase, Stop
@@ -32,6 +34,21 @@ from worker.protocol import FrameWriter
 
 _PROGRESS_S = 0.5
 """Least seconds between two progress frames."""
+
+_NEEDED = (
+    "ddcore.bundle",
+    "ddcore.engine",
+    "sklearn.manifold",  # of the audit
+    "torch.fx.experimental.symbolic_shapes",  # of the first gradient of a gradient
+)
+_KINDS = (
+    "ddcore.methods",
+    "ddcore.nets",
+    "ddcore.regularizers",
+    "ddcore.runtime.real_batches",
+    "ddcore.synthetic.decoders",
+)
+"""Packages of implementations, all of which are imported for the first job of a kind."""
 
 _log = logging.getLogger(__name__)
 
@@ -132,6 +149,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job of a run folder and return the exit code, see :mod:`worker.protocol`."""
     torch_messages.hide_useless()
     return child.run("worker.engine_main", _run, arguments)
+
+
+def preload() -> None:
+    """Import what runs need, also what they come to later."""
+    torch_messages.hide_useless()
+    with child.importing():
+        for name in _NEEDED:
+            importlib.import_module(name)
+        for package in _KINDS:
+            registry.import_all(package)
 
 
 def _run(run_dir: Path, writer: FrameWriter, stop: StopRequest) -> None:

@@ -5,69 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 
-from app.core.settings import Settings
-from worker.attendance import machine_memory
-from worker.engine_guard import MEMORY_VARIABLE, PARENT_VARIABLE
+from worker.launching import Launcher
 from worker.log_book import LogBook
 from worker.protocol import Decoder, ProtocolError
 from worker.run_folder import RunFolder
 from worker.spool import SpooledQueue
 
-PASSED_ON = (
-    "CC",
-    "CUBLAS_WORKSPACE_CONFIG",
-    "CUDA_VISIBLE_DEVICES",
-    "CXX",
-    "DD_FAULT",
-    "HF_HUB_OFFLINE",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "LD_LIBRARY_PATH",
-    "LOGNAME",
-    "MKL_NUM_THREADS",
-    "NVIDIA_VISIBLE_DEVICES",
-    "OMP_NUM_THREADS",
-    "PATH",
-    "PYTHONPATH",
-    "SSL_CERT_FILE",
-    "TMPDIR",
-    "TZ",
-    "USER",
-    "VIRTUAL_ENV",
-)
-"""Variables that an engine inherits; nothing else, so no database, no broker, no secret."""
-SHARE_OF_MEMORY = 0.9
-"""Of the machine's memory, that an engine may take where the settings do not say."""
 _CHUNK = 1 << 16
 _PIPE_ENDS_S = 5.0
 
 _log = logging.getLogger(__name__)
-
-
-def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Environment of an engine: what it may inherit, and where its data and caches are."""
-    variables = {name: inherited[name] for name in PASSED_ON if name in inherited}
-    variables |= {
-        "DD_DATA_ROOT": str(settings.data_root),
-        "DD_CACHE_DIR": str(settings.cache_dir),
-        "DD_BACKBONES_DIR": str(settings.backbones_dir),
-        "PYTHONUNBUFFERED": "1",
-        PARENT_VARIABLE: str(os.getpid()),
-    }
-    allowed = settings.engine_memory_gb
-    memory = int(allowed * 1e9) if allowed is not None else int(SHARE_OF_MEMORY * machine_memory())
-    variables[MEMORY_VARIABLE] = str(memory)
-    if settings.engine_threads is not None:
-        variables["OMP_NUM_THREADS"] = str(settings.engine_threads)
-    return variables
 
 
 class EngineProcess:
@@ -76,33 +27,34 @@ class EngineProcess:
     The process is killed with the thread that makes this object, so make it in one that stays.
 
     Args:
-        settings: what to run, and where its data are.
+        launcher: starts it.
         folder: the attempt's folder.
         book: where what it says and prints is written down.
-        module: what to run. Default: the engine that the settings name.
+        module: what to run.
+
+    Raises:
+        OSError: the system starts no process now.
     """
 
-    def __init__(self, settings: Settings, folder: RunFolder, book: LogBook, module: str | None = None) -> None:
+    def __init__(self, launcher: Launcher, folder: RunFolder, book: LogBook, module: str) -> None:
         self.frames = SpooledQueue(folder.path / "spool.frames")
         self.heard_at = time.monotonic()
         self._book = book
         self._closed = False
-        reading, writing = os.pipe()
+        frames, pipe = os.pipe()
+        printed, output = os.pipe()
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", module or settings.engine_module, "--run-dir", str(folder.path),
-                 "--pipe-fd", str(writing)],
-                pass_fds=(writing,), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                bufsize=0, start_new_session=True, env=environment(settings, os.environ),
-            )  # fmt: skip
+            self._process = launcher.launch(module, folder.path, pipe, output)
         except OSError:
-            os.close(reading)
+            os.close(frames)
+            os.close(printed)
             raise
         finally:
-            os.close(writing)
+            os.close(pipe)
+            os.close(output)
         self._readers = (
-            threading.Thread(target=self._read, args=(reading,), name="engine-pipe", daemon=True),
-            threading.Thread(target=self._read_output, name="engine-output", daemon=True),
+            threading.Thread(target=self._read, args=(frames,), name="engine-pipe", daemon=True),
+            threading.Thread(target=self._read_output, args=(printed,), name="engine-output", daemon=True),
         )
         for reader in self._readers:
             reader.start()
@@ -127,9 +79,9 @@ class EngineProcess:
     def kill(self) -> None:
         """End it and everything it has started, now."""
         # Once it is waited for, its number may belong to another group.
-        if not self._closed:
+        for end in () if self._closed else (os.killpg, os.kill):  # one that was forked just now has no group yet
             with suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+                end(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Wait for the last frames and lines of an engine that has ended; what it has started is killed."""
@@ -158,12 +110,9 @@ class EngineProcess:
             if self.poll() is None:
                 self.kill()
 
-    def _read_output(self) -> None:
+    def _read_output(self, descriptor: int) -> None:
         # Always emptied: a process whose output nobody reads would stand still.
-        pipe = self._process.stdout
-        if pipe is None:
-            raise RuntimeError("the process was started without a pipe for its output")
-        with pipe:
+        with os.fdopen(descriptor, "rb", buffering=0) as pipe:
             while data := pipe.read(_CHUNK):
                 self._book.add_output(data)
         self._book.end_output()

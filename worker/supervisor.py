@@ -23,6 +23,7 @@ from ddcore.machine import space
 from worker.engine_process import EngineProcess
 from worker.faults import fault_point
 from worker.kinds import work_of
+from worker.launching import Launcher
 from worker.lease import LeaseKeeper
 from worker.log_book import LogBook
 from worker.outcome import Finished, Outcome, Reason, Stopped, outcome
@@ -59,16 +60,24 @@ class Supervisor:
         store: where files go.
         worker_id: this worker.
         draining: whether the worker is about to shut down.
+        launcher: starts their processes.
     """
 
     def __init__(
-        self, settings: Settings, database: Database, store: ArtifactStore, worker_id: str, draining: Callable[[], bool]
+        self,
+        settings: Settings,
+        database: Database,
+        store: ArtifactStore,
+        worker_id: str,
+        draining: Callable[[], bool],
+        launcher: Launcher,
     ) -> None:
         self.settings = settings
         self.database = database
         self.store = store
         self.worker_id = worker_id
         self.draining = draining
+        self.launcher = launcher
 
     def supervise(self, claimed: Claim) -> None:
         """Run a job until it ends, is handed back, or is somebody else's."""
@@ -101,6 +110,7 @@ class _Attempt:
         self._store = supervisor.store
         self._worker_id = supervisor.worker_id
         self._draining = supervisor.draining
+        self._launcher = supervisor.launcher
         self._claim = claimed
         self._folder = folder
         self._keeper = keeper
@@ -209,7 +219,7 @@ class _Attempt:
 
     def _run_engine(self) -> Outcome:
         fault_point("spawn.before")
-        engine = EngineProcess(self._settings, self._folder, self._book, self._work.module)
+        engine = EngineProcess(self._launcher, self._folder, self._book, self._work.module)
         self._keeper.guard(engine.save, engine.kill)
         try:
             exit_code = self._accompany(engine)

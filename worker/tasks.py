@@ -18,6 +18,7 @@ from app.queue.leases import Claim
 from worker import sweep
 from worker.draining import Asked, Drain
 from worker.faults import fault_point
+from worker.launching import Launcher
 from worker.supervisor import Supervisor
 
 WORKER_VARIABLE = "DD_WORKER_ID"
@@ -37,6 +38,7 @@ class Post:
     worker_id: str
     device_class: str
     drain: Drain
+    launcher: Launcher
 
     def answer(self) -> bool:
         """Claim the next job and run it; ``False`` if there is none or the worker takes no more."""
@@ -51,7 +53,9 @@ class Post:
         try:
             with self.drain.heeding_sigterm():
                 draining = Asked(self.drain, self._is_told_to_drain)
-                Supervisor(self.settings, self.database, self.store, self.worker_id, draining).supervise(claimed)
+                Supervisor(self.settings, self.database, self.store, self.worker_id, draining, self.launcher).supervise(
+                    claimed
+                )
                 self._rest()
                 outbox.publish_pending(self.database, self.settings)
                 self._make_room()
@@ -112,6 +116,7 @@ def post() -> Post:
             worker_id=worker_id,
             device_class=os.environ[CLASS_VARIABLE],
             drain=Drain(settings.home, worker_id),
+            launcher=Launcher(settings),
         )
     return _posts[os.getpid()]
 

@@ -210,6 +210,10 @@ class Settings(BaseSettings):
         "embedded", description="Whether workers run the reconciler themselves."
     )
     engine_module: str = Field("worker.engine_main", description="Module that a worker runs as the engine process.")
+    engine_preload: bool = Field(
+        True,
+        description="Whether workers on Linux keep a process that has imported the engine, and fork engines from it.",
+    )
     engine_threads: int | None = Field(None, ge=1, description="CPU threads of an engine. Default: the library's own.")
     engine_memory_gb: float | None = Field(
         None, gt=0, description="Main memory of an engine, in gigabytes. Default: nine tenths of what the machine has."

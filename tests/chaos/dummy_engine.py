@@ -14,6 +14,7 @@ import struct
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ddcore.runtime.callback import Stop
@@ -161,11 +162,11 @@ class Engine:
         return protocol.EXIT_DONE
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--pipe-fd", type=int, required=True)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     die_with_parent()
     stop = StopRequest()
     stop.listen()

@@ -12,6 +12,7 @@ from app.core.storage import ArtifactStore, LocalStore, open_store
 from app.queue import leases
 from app.queue.leases import Claim
 from tests.chaos.harness import ROOT, Cluster, cluster
+from worker.launching import Launcher
 from worker.log_book import LogBook
 from worker.run_folder import RunFolder
 from worker.supervisor import Supervisor
@@ -60,5 +61,13 @@ def store(service: Cluster) -> LocalStore:
 
 
 @pytest.fixture
-def supervisor(service: Cluster, store: LocalStore) -> Supervisor:
-    return Supervisor(service.settings, service.database, store, "wrk_test", lambda: False)
+def launcher(service: Cluster) -> Iterator[Launcher]:
+    """Forks engines from a process that ends with the test."""
+    made = Launcher(service.settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def supervisor(service: Cluster, store: LocalStore, launcher: Launcher) -> Supervisor:
+    return Supervisor(service.settings, service.database, store, "wrk_test", lambda: False, launcher)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,8 @@ from tests.chaos.dummy_engine import result_of, state_after
 from tests.chaos.harness import ROOT
 from tests.worker.conftest import Desk
 from worker import protocol
-from worker.engine_process import EngineProcess, environment
+from worker.engine_process import EngineProcess
+from worker.launching import Launcher, environment
 from worker.protocol import Frame
 
 
@@ -42,8 +43,20 @@ def test_an_engine_inherits_no_secret(desk: Desk) -> None:
     }  # fmt: skip
 
 
-def test_an_engine_runs_to_its_end(desk: Desk) -> None:
-    engine = EngineProcess(desk.cluster.settings, desk.folder, desk.book)
+@pytest.fixture(params=["forked", "from nothing"])
+def way(request: pytest.FixtureRequest, desk: Desk) -> Iterator[Launcher]:
+    """Both ways in which an engine is started."""
+    made = Launcher(desk.cluster.settings.model_copy(update={"engine_preload": request.param == "forked"}))
+    yield made
+    made.close()
+
+
+def started(desk: Desk, way: Launcher) -> EngineProcess:
+    return EngineProcess(way, desk.folder, desk.book, desk.cluster.settings.engine_module)
+
+
+def test_an_engine_runs_to_its_end(desk: Desk, way: Launcher) -> None:
+    engine = started(desk, way)
     wait(lambda: engine.poll() is not None)
     engine.close()
     assert engine.poll() == 0
@@ -58,8 +71,8 @@ def progressing(engine: EngineProcess) -> bool:
 
 
 @pytest.mark.parametrize(("act", "code"), [("save", 75), ("finalize", 0), ("kill", -9)])
-def test_an_engine_hears(desk: Desk, act: str, code: int) -> None:
-    engine = EngineProcess(desk.cluster.settings, desk.folder, desk.book)
+def test_an_engine_hears(desk: Desk, way: Launcher, act: str, code: int) -> None:
+    engine = started(desk, way)
     wait(lambda: progressing(engine))
     getattr(engine, act)()
     wait(lambda: engine.poll() is not None)
@@ -72,8 +85,7 @@ def run_module(desk: Desk, monkeypatch: pytest.MonkeyPatch, folder: Path, code: 
     """Run a few lines as the engine; they find the pipe's descriptor as ``fd``."""
     (folder / "odd_engine.py").write_text(f"import os, sys\nfd = int(sys.argv[-1])\n{code}\n")
     monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{ROOT}")
-    settings = desk.cluster.settings.model_copy(update={"engine_module": "odd_engine"})
-    engine = EngineProcess(settings, desk.folder, desk.book)
+    engine = EngineProcess(Launcher(desk.cluster.settings, forks=False), desk.folder, desk.book, "odd_engine")
     wait(lambda: engine.poll() is not None)
     engine.close()
     return engine.poll(), engine.frames.take(100)
@@ -109,17 +121,20 @@ def test_what_an_engine_starts_dies_with_it(desk: Desk, tmp_path: Path, monkeypa
     wait(lambda: not child.exists() or not child.read_bytes())
 
 
-def test_an_engine_dies_with_the_process_that_started_it(desk: Desk) -> None:
+@pytest.mark.parametrize("preload", [True, False])
+def test_an_engine_dies_with_the_process_that_started_it(desk: Desk, preload: bool) -> None:
     """Killed with -9, so that nothing can clean up."""
     code = f"""
 import os, signal, time
 from pathlib import Path
 from app.core.settings import Settings
 from worker.engine_process import EngineProcess
+from worker.launching import Launcher
 from worker.log_book import LogBook
 from worker.run_folder import RunFolder
 folder = RunFolder(Path({str(desk.cluster.settings.runs_dir)!r}), {desk.claimed.job_id!r}, {desk.claimed.fence})
-engine = EngineProcess(Settings(), folder, LogBook(1, limit=1000))
+launcher = Launcher(Settings(engine_preload={preload}))
+engine = EngineProcess(launcher, folder, LogBook(1, limit=1000), Settings().engine_module)
 while not engine.frames.take(1): time.sleep(0.01)
 os.kill(os.getpid(), signal.SIGKILL)
 """

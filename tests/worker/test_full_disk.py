@@ -18,6 +18,7 @@ from tests.chaos import disks
 from tests.chaos.harness import ROOT, Cluster
 from tests.worker.conftest import claim
 from worker import supervisor as module
+from worker.launching import Launcher
 from worker.protocol import Log
 from worker.run_folder import RunFolder
 from worker.spool import SpooledQueue
@@ -62,6 +63,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supervisor: Supervis
     monkeypatch.setattr(module, "PATIENCE_S", 0.2)
     monkeypatch.setattr(module, "_PREPARE_PATIENCE_S", 0.2)
     supervisor.settings = supervisor.settings.model_copy(update={"engine_module": "writing_engine"})
+    supervisor.launcher = Launcher(supervisor.settings, forks=False)  # it is a script, and another each time
     return write
 
 

@@ -22,6 +22,7 @@ from tests.chaos.expectations import assert_undisturbed
 from tests.chaos.harness import ROOT, Cluster
 from tests.worker.conftest import claim
 from worker import supervisor as module
+from worker.launching import Launcher
 from worker.supervisor import Supervisor
 
 
@@ -31,14 +32,18 @@ def run(service: Cluster, supervisor: Supervisor, **fields: Any) -> Job:
     return service.job(job_id)
 
 
-def odd_engine(folder: Path, monkeypatch: pytest.MonkeyPatch, supervisor: Supervisor, code: str) -> None:
+def odd_engine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, supervisor: Supervisor, code: str, **settings: object
+) -> None:
     """Let a few lines be the engine; ``finish(n)`` writes everything but the n-th file, and says it is done."""
     (folder / "odd_engine.py").write_text(
         "import os, sys\nfrom pathlib import Path\nfrom worker import protocol\nfrom worker.protocol import *\n"
         "run = Path(sys.argv[2]); writer = FrameWriter(int(sys.argv[4]))\n" + code
     )
     monkeypatch.setenv("PYTHONPATH", f"{folder}:{ROOT}")
-    supervisor.settings = supervisor.settings.model_copy(update={"engine_module": "odd_engine"})
+    changes = {"engine_module": "odd_engine", **settings}
+    supervisor.settings = supervisor.settings.model_copy(update=changes)
+    supervisor.launcher = Launcher(supervisor.settings, forks=False)  # it is a script
 
 
 def test_a_job_is_run(service: Cluster, supervisor: Supervisor, store: LocalStore) -> None:
@@ -232,8 +237,7 @@ def greedy(run_dir, writer, stop):
         time.sleep(0.01)
 sys.exit(child.run("odd_engine", greedy, sys.argv[1:]))
 """
-    odd_engine(tmp_path, monkeypatch, supervisor, code)
-    supervisor.settings = supervisor.settings.model_copy(update={"engine_memory_gb": 0.4})
+    odd_engine(tmp_path, monkeypatch, supervisor, code, engine_memory_gb=0.4)
     job = run(service, supervisor)
     assert (job.status, job.out_of_memory) == ("queued", 1)
     assert job.error is None or "0.4 GB" in job.error["message"]

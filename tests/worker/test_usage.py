@@ -14,11 +14,13 @@ from ddcore.spec.cost import Cost
 from ddcore.spec.work import DataSizes
 from tests.chaos.harness import Cluster
 from tests.worker.conftest import claim
+from worker.launching import Launcher
 from worker.supervisor import Supervisor
 
 
 def test_what_a_job_took_is_what_the_same_job_is_expected_to_take(service: Cluster, supervisor: Supervisor) -> None:
     supervisor.settings = service.settings.model_copy(update={"engine_module": "worker.engine_main"})
+    supervisor.launcher = Launcher(supervisor.settings, forks=False)  # the first to be forked waits for the imports
     job_id = service.submit(ring=False, method="random", evaluation={"repeats": 1, "epochs": 2}, device="cpu")
     supervisor.supervise(claim(service))
     job = service.job(job_id)

@@ -25,14 +25,15 @@ from ddcore.data import stored
 from tests.chaos.harness import Cluster
 from tests.worker.conftest import claim
 from worker import kinds, work
+from worker.launching import Launcher
 from worker.supervisor import Supervisor
 
 
 @pytest.fixture
-def supervisor(service: Cluster, store: LocalStore) -> Supervisor:
+def supervisor(service: Cluster, store: LocalStore, launcher: Launcher) -> Supervisor:
     """One that a busy machine does not keep from its lease: real processes take seconds to start there."""
     patient = service.settings.model_copy(update={"lease_s": 60.0})
-    return Supervisor(patient, service.database, store, "wrk_test", lambda: False)
+    return Supervisor(patient, service.database, store, "wrk_test", lambda: False, launcher)
 
 
 def pictures(per_class: int = 8, side: int = 8, classes: tuple[str, ...] = ("cat", "dog")) -> bytes:

@@ -29,6 +29,7 @@ from worker import attendance, celery_app
 from worker.attendance import Attendance, detect_device_class
 from worker.database_gate import await_database
 from worker.draining import Drain
+from worker.launching import Launcher
 from worker.tasks import Post
 
 WORKER = "wrk_test"
@@ -42,9 +43,9 @@ def present(service: Cluster) -> Attendance:
 
 
 @pytest.fixture
-def post(service: Cluster, present: Attendance) -> Post:
+def post(service: Cluster, present: Attendance, launcher: Launcher) -> Post:
     store = LocalStore(service.home / "artifacts")
-    return Post(service.settings, service.database, store, WORKER, "cpu", Drain(service.home, WORKER))
+    return Post(service.settings, service.database, store, WORKER, "cpu", Drain(service.home, WORKER), launcher)
 
 
 def state(service: Cluster) -> str:
