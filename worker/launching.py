@@ -159,6 +159,7 @@ class _Forked:
         self.pid = pid
         self._connection = connection
         self._code: int | None = None
+        self._acknowledged = False
         self._reading = threading.Lock()
 
     def poll(self) -> int | None:
@@ -177,8 +178,10 @@ class _Forked:
     def wait(self) -> int:
         while (code := self.poll()) is None:
             select.select([self._connection], [], [], _LOOK_S)
-        with suppress(OSError):  # of a server that has died
-            self._connection.sendall(b"\0")
+        if not self._acknowledged:
+            self._acknowledged = True
+            with suppress(OSError):  # of a server that has died
+                self._connection.sendall(b"\0")
         return code
 
     def send_signal(self, number: int) -> None:

@@ -55,6 +55,7 @@ def start(launcher: Launcher, desk: Desk, folder: RunFolder) -> EngineProcess:
 def end(engine: EngineProcess) -> int | None:
     wait(lambda: engine.poll() is not None)
     engine.close()
+    engine.close()  # as the supervisor does
     engine.frames.close()
     return engine.poll()
 
