@@ -75,7 +75,7 @@ class Server:
         self._waking.setblocking(False)
 
     def serve(self) -> Request | None:
-        """Fork for each request; returns in each new process with its request, in the server once nobody asks any more."""
+        """Fork for each request. Returns in each new process with its request, and in the server at the end."""
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.set_wakeup_fd(self._waking.fileno())
         while (request := Request.receive(self._connection)) is not None:
