@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 
 from ddcore.runtime.callback import Stop
@@ -47,6 +48,13 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_LOOK_S)
     os._exit(1)
+
+
+def kill_all(pid: int) -> None:
+    """Kill a process with the group that it leads; also one that was forked just now and leads none yet."""
+    for end in (os.killpg, os.kill):
+        with suppress(ProcessLookupError):
+            end(pid, signal.SIGKILL)
 
 
 class StopRequest:

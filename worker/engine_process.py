@@ -7,8 +7,8 @@ import os
 import signal
 import threading
 import time
-from contextlib import suppress
 
+from worker import engine_guard
 from worker.launching import Launcher
 from worker.log_book import LogBook
 from worker.protocol import Decoder, ProtocolError
@@ -79,9 +79,8 @@ class EngineProcess:
     def kill(self) -> None:
         """End it and everything it has started, now."""
         # Once it is waited for, its number may belong to another group.
-        for end in () if self._closed else (os.killpg, os.kill):  # one that was forked just now has no group yet
-            with suppress(ProcessLookupError):
-                end(self.pid, signal.SIGKILL)
+        if not self._closed:
+            engine_guard.kill_all(self.pid)
 
     def close(self) -> None:
         """Wait for the last frames and lines of an engine that has ended; what it has started is killed."""

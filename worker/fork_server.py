@@ -22,7 +22,6 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,8 +109,7 @@ class Server:
         except ConnectionError:
             there = False
         if not there:
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+            engine_guard.kill_all(pid)
         os.waitpid(pid, 0)
         return there
 

@@ -23,7 +23,7 @@ from typing import Protocol
 
 from app.core.settings import Settings
 from worker.attendance import machine_memory
-from worker.engine_guard import MEMORY_VARIABLE, PARENT_VARIABLE
+from worker.engine_guard import MEMORY_VARIABLE, PARENT_VARIABLE, kill_all
 from worker.fork_server import CODE, PID
 
 PASSED_ON = (
@@ -171,8 +171,7 @@ class _Forked:
                 elif answer is not None:
                     # The server has died, and the kernel has killed its child; what that had started is left.
                     self._code = -signal.SIGKILL
-                    with suppress(ProcessLookupError):
-                        os.killpg(self.pid, signal.SIGKILL)
+                    kill_all(self.pid)
             return self._code
 
     def wait(self) -> int:
