@@ -1,0 +1,85 @@
+"""Plain loops are made, scored and stored beside ours, and compared seed by seed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.plain.comparison import MODULES, SEEDS, SIDES, Run, compared, loop_of, runs, table
+from benchmarks.plain.mosaics import mosaics, tiles
+from ddcore.spec import parse
+from ddcore.spec.results import Score
+
+NARROW = {"name": "convnet", "width": 4}
+BATCH_NORM = {**NARROW, "norm": "batch"}
+SCORING = {"repeats": 1, "epochs": 1}
+RECOVERED: dict[str, Any] = {
+    "network": BATCH_NORM,
+    "method": {"iterations": 4, "rounds": 2, "candidates": 3, "teacher": {"network": BATCH_NORM, "epochs": 1}},
+    "evaluation": {**SCORING, "teacher": {"network": BATCH_NORM, "epochs": 1}},
+}
+MATCHED: dict[str, Any] = {
+    "network": NARROW,
+    "method": {"iterations": 2, "student_steps": 2, "threshold": 1e9, "experts": {"count": 2}},
+    "evaluation": SCORING,
+}
+
+
+@pytest.mark.parametrize(("method", "changes"), [("fadrm", RECOVERED), ("datm", MATCHED)])
+@pytest.mark.parametrize("side", SIDES)
+def test_a_run_stores_what_was_made_how_and_how_well(method: str, changes: dict[str, Any], side: str) -> None:
+    found = Run(method, side, 1, changes).work()
+    accuracy = Score.model_validate(found["accuracy"])
+    assert accuracy.networks == 1
+    assert 0 < accuracy.mean <= 100
+    assert found["seconds"] > 0 < found["core_seconds"]
+    assert (found["teacher"] is None) == (method == "datm")
+    assert found["job"]["preset"] == f"quick/{method}-digits"
+    assert found["job"]["seed"] == 1
+    assert found["command"] == f"python -m benchmarks.plain {method} --only '{method} {side} seed 1'"
+    assert {"torch", "python", "ddservice", "processor", "threads"} <= found["machine"].keys()
+    assert found["date"].endswith("+00:00")
+
+
+def test_every_method_has_a_loop_and_a_preset() -> None:
+    for method in MODULES:
+        assert callable(loop_of(method))
+        assert Run(method, "plain", 2).spec.method.name == method
+        assert parse({"preset": f"quick/{method}-digits"}).dataset == "digits"
+
+
+def test_the_runs_go_seed_by_seed() -> None:
+    names = [one.name for one in runs(["sre2l"])]
+    assert len(names) == len(SEEDS) * len(SIDES)
+    assert names[:2] == ["sre2l ours seed 0", "sre2l plain seed 0"]
+    assert [one.name for one in runs(list(MODULES), "ncfm plain seed 1")] == ["ncfm plain seed 1"]
+
+
+def stored(method: str, side: str, accuracies: list[float], seconds: float) -> dict[str, Any]:
+    return {
+        Run(method, side, seed).name: {"accuracy": {"mean": mean}, "core_seconds": seconds}
+        for seed, mean in enumerate(accuracies)
+    }
+
+
+def test_seeds_are_paired() -> None:
+    found = stored("pad", "ours", [80.0, 90.0, 85.0], 4.0) | stored("pad", "plain", [79.0, 88.0, 82.0], 8.0)
+    (one,) = compared(found)
+    assert one.difference == pytest.approx(2.0)
+    assert one.error == pytest.approx(1 / math.sqrt(3))
+    assert list(table(found))[-1] == "| `pad` | 85.0 ± 5.0 | 83.0 ± 4.6 | +2.0 ± 0.6 | 4 | 8 |"
+
+
+def test_a_seed_of_one_side_alone_is_left_out() -> None:
+    found = stored("pad", "ours", [80.0, 90.0], 4.0) | stored("pad", "plain", [79.0], 8.0)
+    (one,) = compared(found)
+    assert one.ours == [80.0]
+    assert math.isnan(one.error)
+
+
+def test_tiles_are_those_that_a_mosaic_was_put_together_of() -> None:
+    images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 4, 4)
+    assert torch.equal(tiles(mosaics(images, rows=2)), images)
