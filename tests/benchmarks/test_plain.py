@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks.plain.comparison import MODULES, SEEDS, SIDES, Run, compared, loop_of, runs, table
+from benchmarks import quality
+from benchmarks.plain.comparison import MODULES, SEEDS, SIDES, Run, compared, loop_of, runs, summary, table
 from benchmarks.plain.mosaics import mosaics, tiles
 from ddcore.spec import parse
 from ddcore.spec.results import Score
@@ -29,19 +32,33 @@ MATCHED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(("method", "changes"), [("fadrm", RECOVERED), ("datm", MATCHED)])
-@pytest.mark.parametrize("side", SIDES)
-def test_a_run_stores_what_was_made_how_and_how_well(method: str, changes: dict[str, Any], side: str) -> None:
-    found = Run(method, side, 1, changes).work()
-    accuracy = Score.model_validate(found["accuracy"])
-    assert accuracy.networks == 1
-    assert 0 < accuracy.mean <= 100
-    assert found["seconds"] > 0 < found["core_seconds"]
-    assert (found["teacher"] is None) == (method == "datm")
-    assert found["job"]["preset"] == f"quick/{method}-digits"
-    assert found["job"]["seed"] == 1
-    assert found["command"] == f"python -m benchmarks.plain {method} --only '{method} {side} seed 1'"
-    assert {"torch", "python", "ddservice", "processor", "threads"} <= found["machine"].keys()
-    assert found["date"].endswith("+00:00")
+def test_both_sides_are_stored_and_then_left_out(
+    method: str,
+    changes: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(quality, "RESULTS", tmp_path)
+    file = quality.StudyFile("plain", tmp_path / "locks")
+    both = [Run(method, side, 1, changes) for side in SIDES]
+    quality.run_stored(both, file, summary)
+    assert capsys.readouterr().out.count("s of a core") == len(SIDES)
+    quality.run_stored(both, file, summary)
+    assert not capsys.readouterr().out
+    stored = json.loads((tmp_path / "quality" / "plain.json").read_text())["jobs"]
+    assert list(stored) == [f"{method} ours seed 1", f"{method} plain seed 1"]
+    for name, found in stored.items():
+        accuracy = Score.model_validate(found["accuracy"])
+        assert accuracy.networks == 1
+        assert 0 < accuracy.mean <= 100
+        assert found["seconds"] > 0 < found["core_seconds"]
+        assert (found["teacher"] is None) == (method == "datm")
+        assert found["job"]["preset"] == f"quick/{method}-digits"
+        assert found["job"]["seed"] == 1
+        assert found["command"] == f"python -m benchmarks.plain {method} --seeds 2 --only '{name}'"
+        assert {"torch", "python", "ddservice", "processor", "threads"} <= found["machine"].keys()
+        assert found["date"].endswith("+00:00")
 
 
 def test_every_method_has_a_loop_and_a_preset() -> None:
@@ -53,12 +70,13 @@ def test_every_method_has_a_loop_and_a_preset() -> None:
 
 def test_the_runs_go_seed_by_seed() -> None:
     names = [one.name for one in runs(["sre2l"])]
-    assert len(names) == len(SEEDS) * len(SIDES)
+    assert len(names) == SEEDS * len(SIDES)
     assert names[:2] == ["sre2l ours seed 0", "sre2l plain seed 0"]
+    assert runs(["sre2l"], seeds=5)[-1].name == "sre2l plain seed 4"
     assert [one.name for one in runs(list(MODULES), "ncfm plain seed 1")] == ["ncfm plain seed 1"]
 
 
-def stored(method: str, side: str, accuracies: list[float], seconds: float) -> dict[str, Any]:
+def results(method: str, side: str, accuracies: list[float], seconds: float) -> dict[str, Any]:
     return {
         Run(method, side, seed).name: {"accuracy": {"mean": mean}, "core_seconds": seconds}
         for seed, mean in enumerate(accuracies)
@@ -66,15 +84,15 @@ def stored(method: str, side: str, accuracies: list[float], seconds: float) -> d
 
 
 def test_seeds_are_paired() -> None:
-    found = stored("pad", "ours", [80.0, 90.0, 85.0], 4.0) | stored("pad", "plain", [79.0, 88.0, 82.0], 8.0)
+    found = results("pad", "ours", [80.0, 90.0, 85.0], 4.0) | results("pad", "plain", [79.0, 88.0, 82.0], 8.0)
     (one,) = compared(found)
     assert one.difference == pytest.approx(2.0)
     assert one.error == pytest.approx(1 / math.sqrt(3))
-    assert list(table(found))[-1] == "| `pad` | 85.0 ± 5.0 | 83.0 ± 4.6 | +2.0 ± 0.6 | 4 | 8 |"
+    assert list(table(found))[-1] == "| `pad` | 3 | 85.0 ± 5.0 | 83.0 ± 4.6 | +2.0 ± 0.6 | 4 | 8 |"
 
 
 def test_a_seed_of_one_side_alone_is_left_out() -> None:
-    found = stored("pad", "ours", [80.0, 90.0], 4.0) | stored("pad", "plain", [79.0], 8.0)
+    found = results("pad", "ours", [80.0, 90.0], 4.0) | results("pad", "plain", [79.0], 8.0)
     (one,) = compared(found)
     assert one.ours == [80.0]
     assert math.isnan(one.error)
