@@ -22,7 +22,7 @@ from ddcore import bundle, engine
 from ddcore.bundle import DatasetReference, Distilled
 from ddcore.data import sources
 from ddcore.machine.compute import Compute
-from ddcore.nets import Network
+from ddcore.nets import Network, build
 from ddcore.spec import JobSpec, parse
 from ddcore.spec.results import Results
 
@@ -34,6 +34,12 @@ MODULES: Mapping[str, str] = {
 SEEDS = 3
 """From 0 on, unless more are asked for."""
 SIDES = ("ours", "plain")
+ADOPTED = "adopted"
+"""The side of a plain loop that looks through the teacher of ours.
+
+That is the same one at every seed, and what networks learn from two teachers can differ by more than two sets do. Its
+seconds hold the making of ours.
+"""
 ARITHMETIC: Mapping[str, Any] = {"precision": "fp32", "compile": "off", "device": "cpu"}
 """Of both sides and of their scoring."""
 UNREAD: Mapping[str, Any] = {"probe": "random", "every": 1_000_000}
@@ -49,7 +55,7 @@ class Run:
 
     Attributes:
         method: a key of :data:`MODULES`.
-        side: one of :data:`SIDES`.
+        side: one of :data:`SIDES`, or :data:`ADOPTED`.
         seed: of the set, and of the networks that score it.
         changes: fields of the job beside those of the preset.
     """
@@ -73,7 +79,7 @@ class Run:
     def work(self) -> dict[str, Any]:
         """Make the set and score it; what is stored of it."""
         spec = self.spec
-        make = _ours if self.side == "ours" else _plain
+        make = {"ours": _ours, "plain": _plain, ADOPTED: _adopted}[self.side]
         with TemporaryDirectory(prefix="plain-") as name:
             folder = Path(name)
             wall, cores = time.perf_counter(), time.process_time()
@@ -112,10 +118,22 @@ def _ours(spec: JobSpec, out: Path) -> Mapping[str, float]:
     return {}
 
 
-def _plain(spec: JobSpec, out: Path) -> Mapping[str, float]:
-    """The loop's set, as a bundle with its own teacher, labels and rate."""
+def _adopted(spec: JobSpec, out: Path) -> Mapping[str, float]:
+    """The loop's set by the teacher of ours, as its bundle keeps it."""
+    ours = out.with_name("ours")
+    _ours(spec, ours)
+    content = bundle.read(ours)
+    if content.teacher is None:
+        raise ValueError(f"`{spec.method.name}` looks through no teacher")
+    teacher = build(spec.evaluation.teacher.network, content.dataset.shape, len(content.dataset.classes))
+    teacher.load_state_dict(content.teacher)
+    return _plain(spec, out, teacher.eval().requires_grad_(False))
+
+
+def _plain(spec: JobSpec, out: Path, teacher: Network | None = None) -> Mapping[str, float]:
+    """The loop's set, as a bundle with its own labels, rate and teacher, unless it is given one."""
     dataset = sources.load(spec.dataset, None, None)
-    given = Given.of(spec, dataset)
+    given = Given.of(spec, dataset, teacher)
     made = loop_of(spec.method.name)(given)
     labels = torch.arange(given.classes).repeat_interleave(len(made.images) // given.classes)
     keeps = spec.evaluation.keeps_teacher
@@ -150,9 +168,14 @@ def _halved(teacher: Network) -> dict[str, torch.Tensor]:
     }
 
 
+def sides(method: str) -> tuple[str, ...]:
+    """What is made of a method: its teacher is adopted where it has one that scoring takes too."""
+    return (*SIDES, ADOPTED) if Run(method, "plain", 0).spec.evaluation.keeps_teacher else SIDES
+
+
 def runs(methods: Sequence[str], only: str = "", seeds: int = SEEDS) -> list[Run]:
     """Those of some methods, with so many seeds, whose name contains ``only``; seed after seed."""
-    every = (Run(method, side, seed) for method in methods for seed in range(seeds) for side in SIDES)
+    every = (Run(method, side, seed) for method in methods for seed in range(seeds) for side in sides(method))
     return [one for one in every if only in one.name]
 
 
@@ -163,13 +186,13 @@ def summary(found: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Compared:
-    """A method on all seeds that both sides have.
+    """Two sides of a method on all seeds that both have.
 
     Attributes:
         method: its name.
         ours: percent, seed by seed.
-        plain: likewise.
-        seconds: of a core, to make a set: of ours and of the plain loop, on average.
+        plain: of the other side, likewise.
+        seconds: of a core, to make a set: of ours and of the other side, on average.
     """
 
     method: str
@@ -192,14 +215,14 @@ class Compared:
         return [one - other for one, other in zip(self.ours, self.plain, strict=True)]
 
 
-def compared(stored: Mapping[str, Any]) -> Iterator[Compared]:
-    """Every method of which a seed has both sides."""
+def compared(stored: Mapping[str, Any], other: str = "plain") -> Iterator[Compared]:
+    """Every method of which a seed has both ours and another side."""
     for method in MODULES:
         seeds = sorted({int(name.rsplit(" ", 1)[1]) for name in stored if name.startswith(f"{method} ")})
-        pairs = [tuple(stored.get(Run(method, side, seed).name) for side in SIDES) for seed in seeds]
+        pairs = [tuple(stored.get(Run(method, side, seed).name) for side in ("ours", other)) for seed in seeds]
         whole = [(ours, plain) for ours, plain in pairs if ours is not None and plain is not None]
         if whole:
-            ours, plain = ([pair[side] for pair in whole] for side in (0, 1))
+            ours, plain = zip(*whole, strict=True)
             yield Compared(method, _accuracies(ours), _accuracies(plain), (_seconds(ours), _seconds(plain)))
 
 
@@ -213,12 +236,13 @@ def _seconds(found: Sequence[Mapping[str, Any]]) -> float:
 
 def table(stored: Mapping[str, Any]) -> Iterator[str]:
     """Markdown: a row for each method."""
-    yield "| method | seeds | ours | plain loop | difference | seconds | of the plain loop |"
-    yield "|---|---|---|---|---|---|---|"
+    alike = {one.method: f"{one.difference:+.1f} ± {one.error:.1f}" for one in compared(stored, ADOPTED)}
+    yield "| method | seeds | ours | plain loop | difference | by the same teacher | seconds | of the plain loop |"
+    yield "|---|---|---|---|---|---|---|---|"
     for one in compared(stored):
         difference, seconds = f"{one.difference:+.1f} ± {one.error:.1f}", f"{one.seconds[0]:.0f} | {one.seconds[1]:.0f}"
         means = f"{_spread(one.ours)} | {_spread(one.plain)}"
-        yield f"| `{one.method}` | {len(one.ours)} | {means} | {difference} | {seconds} |"
+        yield f"| `{one.method}` | {len(one.ours)} | {means} | {difference} | {alike.get(one.method, '')} | {seconds} |"
 
 
 def _spread(found: list[float]) -> str:

@@ -24,6 +24,7 @@ class Given:
         images: float32 (N, C, H, W), normalised.
         labels: int64 (N,).
         generator: of all that is random, the framework's own, which new networks are drawn from too.
+        teacher: to look through in the place of one that the loop trains; in evaluation mode.
     """
 
     spec: JobSpec
@@ -31,12 +32,13 @@ class Given:
     images: Tensor
     labels: Tensor
     generator: Generator
+    teacher: Network | None = None
 
     @classmethod
-    def of(cls, spec: JobSpec, dataset: Dataset) -> Given:
+    def of(cls, spec: JobSpec, dataset: Dataset, teacher: Network | None = None) -> Given:
         """What a loop begins with, at the seed of the job."""
         images = dataset.normalize(dataset.train.images)
-        return cls(spec, dataset, images, dataset.train.labels, torch.manual_seed(spec.seed))
+        return cls(spec, dataset, images, dataset.train.labels, torch.manual_seed(spec.seed), teacher)
 
     @property
     def classes(self) -> int:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.plain.given import Given, Made
-from benchmarks.plain.teachers import trained
+from benchmarks.plain.teachers import teacher_of
 from ddcore.augment.resized_crop import ResizedCrops
 from ddcore.spec import LinearGradientConfig
 
@@ -19,7 +19,7 @@ def linear_gradient(given: Given) -> Made:
     """Match the gradient of a random linear classifier, on images that are sums of levels from coarse to fine."""
     config = given.spec.method
     assert isinstance(config, LinearGradientConfig)
-    network = trained(given, config.teacher)
+    network = teacher_of(given, config.teacher)
     labels = torch.arange(given.classes).repeat_interleave(given.spec.ipc)
     levels = [_level(given, len(labels), 1)]
     optimizer = torch.optim.Adam(levels, config.lr_img)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.plain.given import Given, Made
 from benchmarks.plain.ranking import cropped, losses
-from benchmarks.plain.teachers import trained
+from benchmarks.plain.teachers import teacher_of
 from ddcore.augment.resized_crop import ResizedCrop
 from ddcore.nets import Network
 from ddcore.spec import FADRMConfig, SRe2LConfig
@@ -43,7 +43,7 @@ def sre2l(given: Given) -> Made:
     """From noise, one image of each class at a time."""
     config = given.spec.method
     assert isinstance(config, SRe2LConfig)
-    teacher = trained(given, config.teacher)
+    teacher = teacher_of(given, config.teacher)
     statistics = _hooked(teacher)
     shape = (given.classes, *given.dataset.shape)
     batches = [torch.randn(shape, generator=given.generator) for _ in range(given.spec.ipc)]
@@ -56,7 +56,7 @@ def fadrm(given: Given) -> Made:
     """From crops, in rounds with an optimiser of their own; half of the crop comes back after all but the last."""
     config = given.spec.method
     assert isinstance(config, FADRMConfig)
-    teacher = trained(given, config.teacher)
+    teacher = teacher_of(given, config.teacher)
     statistics = _hooked(teacher)
     of_class = [_crops(given, config, teacher, label) for label in range(given.classes)]
     batches, steps = [], config.iterations // config.rounds

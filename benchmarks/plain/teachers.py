@@ -10,6 +10,11 @@ from ddcore.nets import Network
 from ddcore.spec import TeacherConfig
 
 
+def teacher_of(given: Given, config: TeacherConfig) -> Network:
+    """The network that a method looks through: one that was given, or else one that is trained."""
+    return trained(given, config) if given.teacher is None else given.teacher
+
+
 def trained(given: Given, config: TeacherConfig) -> Network:
     """One network by the recipe of a job, in evaluation mode and with constant weights."""
     network = given.network(config.network)

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.plain.given import Given, Made
 from benchmarks.plain.mosaics import mosaics, tiles
 from benchmarks.plain.ranking import cropped, losses
-from benchmarks.plain.teachers import trained
+from benchmarks.plain.teachers import teacher_of
 from ddcore.augment.siamese import apply, draw_stacked
 from ddcore.nets import Network
 from ddcore.spec import CIMConfig, RDEDConfig
@@ -22,7 +22,7 @@ def rded(given: Given) -> Made:
     config = given.spec.method
     assert isinstance(config, RDEDConfig)
     assert given.spec.decoder.tiles == 1
-    teacher = trained(given, config.teacher)
+    teacher = teacher_of(given, config.teacher)
     kept = [_surest_crops(given, config, teacher, label) for label in range(given.classes)]
     return Made(torch.cat(kept), teacher=teacher)
 
@@ -41,7 +41,7 @@ def cim(given: Given) -> Made:
     """Class after class, AdamW on what is added to mosaics, until tiles have the features of the images in them."""
     config = given.spec.method
     assert isinstance(config, CIMConfig)
-    teacher = trained(given, config.teacher)
+    teacher = teacher_of(given, config.teacher)
     stored = torch.cat([_refined(given, config, teacher, label) for label in range(given.classes)])
     ipc = given.spec.ipc
     return Made(torch.cat([tiles(part) for part in stored.split(ipc)]), teacher=teacher, stored=stored)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks import quality
-from benchmarks.plain.comparison import MODULES, SEEDS, SIDES, Run, compared, loop_of, runs, summary, table
+from benchmarks.plain.comparison import MODULES, SEEDS, Run, compared, loop_of, runs, sides, summary, table
 from benchmarks.plain.mosaics import mosaics, tiles
 from ddcore.spec import parse
 from ddcore.spec.results import Score
@@ -41,13 +41,16 @@ def test_both_sides_are_stored_and_then_left_out(
 ) -> None:
     monkeypatch.setattr(quality, "RESULTS", tmp_path)
     file = quality.StudyFile("plain", tmp_path / "locks")
-    both = [Run(method, side, 1, changes) for side in SIDES]
-    quality.run_stored(both, file, summary)
-    assert capsys.readouterr().out.count("s of a core") == len(SIDES)
-    quality.run_stored(both, file, summary)
+    every = [Run(method, side, 1, changes) for side in sides(method)]
+    quality.run_stored(every, file, summary)
+    assert capsys.readouterr().out.count("s of a core") == len(every)
+    quality.run_stored(every, file, summary)
     assert not capsys.readouterr().out
     stored = json.loads((tmp_path / "quality" / "plain.json").read_text())["jobs"]
-    assert list(stored) == [f"{method} ours seed 1", f"{method} plain seed 1"]
+    adopted = [] if method == "datm" else ["fadrm adopted seed 1"]
+    assert list(stored) == [f"{method} ours seed 1", f"{method} plain seed 1", *adopted]
+    if adopted:
+        assert stored["fadrm adopted seed 1"]["teacher"] == stored["fadrm ours seed 1"]["teacher"]
     for name, found in stored.items():
         accuracy = Score.model_validate(found["accuracy"])
         assert accuracy.networks == 1
@@ -70,9 +73,9 @@ def test_every_method_has_a_loop_and_a_preset() -> None:
 
 def test_the_runs_go_seed_by_seed() -> None:
     names = [one.name for one in runs(["sre2l"])]
-    assert len(names) == SEEDS * len(SIDES)
-    assert names[:2] == ["sre2l ours seed 0", "sre2l plain seed 0"]
-    assert runs(["sre2l"], seeds=5)[-1].name == "sre2l plain seed 4"
+    assert len(names) == SEEDS * len(sides("sre2l"))
+    assert names[:3] == ["sre2l ours seed 0", "sre2l plain seed 0", "sre2l adopted seed 0"]
+    assert runs(["ncfm"], seeds=5)[-1].name == "ncfm plain seed 4"
     assert [one.name for one in runs(list(MODULES), "ncfm plain seed 1")] == ["ncfm plain seed 1"]
 
 
@@ -88,7 +91,7 @@ def test_seeds_are_paired() -> None:
     (one,) = compared(found)
     assert one.difference == pytest.approx(2.0)
     assert one.error == pytest.approx(1 / math.sqrt(3))
-    assert list(table(found))[-1] == "| `pad` | 3 | 85.0 ± 5.0 | 83.0 ± 4.6 | +2.0 ± 0.6 | 4 | 8 |"
+    assert list(table(found))[-1] == "| `pad` | 3 | 85.0 ± 5.0 | 83.0 ± 4.6 | +2.0 ± 0.6 |  | 4 | 8 |"
 
 
 def test_a_seed_of_one_side_alone_is_left_out() -> None:
