@@ -11,8 +11,18 @@ import pytest
 import torch
 
 from benchmarks import quality
+from benchmarks.plain import recovered, trajectories
 from benchmarks.plain.comparison import MODULES, SEEDS, Run, compared, loop_of, runs, sides, summary, table
+from benchmarks.plain.given import Given
 from benchmarks.plain.mosaics import mosaics, tiles
+from ddcore.augment.resized_crop import ResizedCrop
+from ddcore.data import sources
+from ddcore.machine.compute import Compute
+from ddcore.methods import build_method
+from ddcore.methods.pad import PAD
+from ddcore.methods.sre2l import FADRM
+from ddcore.nets import build
+from ddcore.runtime.assembly import assemble
 from ddcore.spec import parse
 from ddcore.spec.results import Score
 
@@ -104,3 +114,64 @@ def test_a_seed_of_one_side_alone_is_left_out() -> None:
 def test_tiles_are_those_that_a_mosaic_was_put_together_of() -> None:
     images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 4, 4)
     assert torch.equal(tiles(mosaics(images, rows=2)), images)
+
+
+def test_by_the_same_draws_the_loop_of_fadrm_arrives_where_ours_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = Run("fadrm", "ours", 0, RECOVERED).spec
+    dataset = sources.load("digits", None, None)
+    run = assemble(spec, dataset, Compute.choose("cpu", "fp32", "off", expected_images_forwarded=0))
+    method = build_method(spec.method, run)
+    assert isinstance(method, FADRM)
+    method.prepare()
+    synthetic = method.start()
+    crops, views = synthetic.stored.detach().clone(), []
+    for index in range(method.config.iterations):
+        synthetic.begin_step()
+        step = method.draw(index, synthetic)
+        views.append(step.views)
+        method.backward(step)
+        synthetic.step()
+
+    # The loop takes all steps of one batch before the first of the next.
+    drawn = iter([of_step[batch] for batch in range(spec.ipc) for of_step in views])
+    monkeypatch.setattr(ResizedCrop, "draw", lambda *_, **__: next(drawn))
+    monkeypatch.setattr(
+        recovered, "_crops", lambda _given, _config, _teacher, label: crops.unflatten(0, (10, -1))[label]
+    )
+    teacher = build(method.config.teacher.network, dataset.shape, 10)
+    teacher.load_state_dict(method._teacher._params)
+    made = recovered.fadrm(Given.of(spec, dataset, teacher.eval().requires_grad_(False)))
+    assert (synthetic.stored.detach() - crops).abs().max() > 0.1
+    assert torch.allclose(made.images, synthetic.stored.detach(), atol=1e-4)
+
+
+def test_by_the_same_start_the_loop_of_pad_arrives_where_ours_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One expert, one place to start from and no augmentation: nothing is left to chance.
+    fields = {
+        "early_start": 1, "max_start": 1, "student_steps": 3, "iterations": 5, "threshold": 1e9,
+        "experts": {"count": 1, "rho": 0.01, "batch_size": 64},
+        "curriculum": {"scorers": {"network": NARROW, "pool": 1, "epochs": 1}},
+    }  # fmt: skip
+    spec = Run("pad", "ours", 0, {"network": NARROW, "augmentation": "none", "method": fields}).spec
+    dataset = sources.load("digits", None, None)
+    run = assemble(spec, dataset, Compute.choose("cpu", "fp32", "off", expected_images_forwarded=0))
+    method = build_method(spec.method, run)
+    assert isinstance(method, PAD)
+    method.prepare()
+    synthetic = method.start()
+    logits = synthetic.learned["label_logits"].value
+    start = (synthetic.images.detach().clone(), logits.detach().clone())
+    for index in range(method.config.iterations):
+        synthetic.begin_step()
+        method.backward(method.draw(index, synthetic))
+        synthetic.step()
+
+    monkeypatch.setattr(trajectories, "_start", lambda *_: tuple(part.clone() for part in start))
+    followed = [[method._experts.snapshot(0, epoch) for epoch in (0, 1)]]
+    monkeypatch.setattr(trajectories, "experts", lambda *_: followed)
+    made = trajectories.pad(Given.of(spec, dataset))
+    assert (made.images - start[0]).abs().max() > 0.1
+    assert torch.allclose(made.images, synthetic.images.detach(), atol=1e-5)
+    assert made.soft_labels is not None
+    assert torch.allclose(made.soft_labels, logits.detach().softmax(dim=1), atol=1e-6)
+    assert made.learning_rate == pytest.approx(synthetic.learning_rate, rel=1e-5)
