@@ -94,22 +94,14 @@ def test_an_engine_dies_with_the_process_that_it_was_forked_from_and_the_next_ha
     assert end(engine) == 0
 
 
-def test_a_wish_that_comes_before_an_engine_listens_is_heard(
-    launcher: Launcher, desk: Desk, folders: Iterator[RunFolder]
+@pytest.mark.parametrize(("act", "code"), [("save", 75), ("kill", -signal.SIGKILL)])
+def test_what_comes_before_an_engine_listens_and_has_a_group_is_not_lost(
+    launcher: Launcher, desk: Desk, folders: Iterator[RunFolder], act: str, code: int
 ) -> None:
     for folder in (next(folders), next(folders), next(folders)):
         engine = EngineProcess(launcher, folder, desk.book, desk.cluster.settings.engine_module)
-        engine.save()
-        assert end(engine) == 75
-
-
-def test_a_kill_that_comes_before_an_engine_has_a_group_ends_it(
-    launcher: Launcher, desk: Desk, folders: Iterator[RunFolder]
-) -> None:
-    for folder in (next(folders), next(folders), next(folders)):
-        engine = EngineProcess(launcher, folder, desk.book, desk.cluster.settings.engine_module)
-        engine.kill()
-        assert end(engine) == -signal.SIGKILL
+        getattr(engine, act)()
+        assert end(engine) == code
 
 
 def engine_of(code: str, name: str, desk: Desk, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
