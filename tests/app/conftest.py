@@ -7,6 +7,7 @@ database of this run's own, emptied.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -219,6 +220,17 @@ def api(settings: Settings) -> Iterator[Api]:
             key = settings.api_key_file.read_text().strip() if settings.auth else None
             yield Api(settings, app, portal, client).acting_as(key)
         portal.call(client.aclose)
+
+
+@pytest.fixture
+def whole_window() -> None:
+    """Waits for the next minute of the clock where this one is soon over.
+
+    Rates are counted by such minutes, and what was asked in the one before counts less with every second of the next.
+    """
+    left = 60 - time.time() % 60
+    if left < 20:
+        time.sleep(left)
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 JOB = {"dataset": "digits", "ipc": 1, "method": {"name": "dm", "iterations": 10}}
 
+pytestmark = pytest.mark.usefixtures("whole_window")
+
 
 def rates(tmp_path: Path, **fields: Any) -> Rates:
     return Rates(Settings(home=tmp_path, **fields))

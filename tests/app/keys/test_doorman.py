@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 WRONG = "dd_local_aaaaaaaa_" + "b" * 43 + "_00000000"
 JOB = {"dataset": "digits", "ipc": 1, "method": {"name": "dm", "iterations": 10}}
 
+pytestmark = pytest.mark.usefixtures("whole_window")
+
 
 @pytest.fixture
 def limited(api: Api) -> Api:

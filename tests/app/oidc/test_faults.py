@@ -163,6 +163,7 @@ class TestAnswer:
         refused(browser.ask("GET", f"{new.path}?{urlencode({'state': state, 'code': old})}"), 400, "sign in again")
         assert reason(api) == "code"
 
+    @pytest.mark.usefixtures("whole_window")
     def test_too_many_from_an_address_are_turned_away(self, api: Api, browser: Browser) -> None:
         api.state.rates = rates.Rates(api.settings.model_copy(update={"rate_failures": 2}))
         statuses = [browser.ask("GET", "/login/oidc/callback?state=x").status_code for _ in range(3)]

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.core.database import Database
 from app.core.tables import clock
-from app.models.fleet import Worker
+from app.models.fleet import Leader, Worker
 from app.queue import fleet
 
 BACKENDS = ("sqlite", "postgres")
@@ -96,10 +96,11 @@ def test_rows_of_workers_long_gone_are_dropped(database: Database) -> None:
 
 
 def test_a_duty_has_one_holder_until_its_lease_ends(database: Database) -> None:
-    assert write(database, fleet.lead, "reconcile", "a", 0.3)
-    assert write(database, fleet.lead, "reconcile", "a", 0.3)
-    assert not write(database, fleet.lead, "reconcile", "b", 0.3)
-    assert write(database, fleet.lead, "collect", "b", 0.3)
-    time.sleep(0.4)
-    assert write(database, fleet.lead, "reconcile", "b", 0.3)
-    assert not write(database, fleet.lead, "reconcile", "a", 0.3)
+    assert write(database, fleet.lead, "reconcile", "a", 60)
+    assert write(database, fleet.lead, "reconcile", "a", 60)
+    assert not write(database, fleet.lead, "reconcile", "b", 60)
+    assert write(database, fleet.lead, "collect", "b", 60)
+    with database.write() as session:
+        session.execute(update(Leader).where(Leader.duty == "reconcile").values(lease_until=clock(-1)))
+    assert write(database, fleet.lead, "reconcile", "b", 60)
+    assert not write(database, fleet.lead, "reconcile", "a", 60)
