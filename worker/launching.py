@@ -225,9 +225,8 @@ class Launcher:
         Raises:
             OSError: the system starts no process now.
         """
-        variables = environment(self._settings, os.environ)
         if self._forks:
-            server = self._server = self._server or ForkServer(self._settings.engine_module, variables)
+            server = self._server = self._server or ForkServer(self._settings.engine_module, self._variables())
             try:
                 return server.fork(module, run_dir, pipe, output)
             except ForkServerError as error:
@@ -237,8 +236,11 @@ class Launcher:
         command = [sys.executable, "-m", module, "--run-dir", str(run_dir), "--pipe-fd", str(pipe)]
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command, pass_fds=(pipe,), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True, env=variables,
+            start_new_session=True, env=self._variables(),
         )  # fmt: skip
+
+    def _variables(self) -> dict[str, str]:
+        return environment(self._settings, os.environ)
 
     def close(self) -> None:
         """End the process that others are forked from, where there is one."""

@@ -6,14 +6,14 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ddclient import Client, Job
+from ddclient import Client, Job, cli
 from ddclient.embedded import Service, running
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +28,9 @@ TINY: dict[str, Any] = {
 """A job of a second or two."""
 PROMPT = {"DD_POLL_S": "0.1"}
 """Looks at what the user wants ten times a second, so that a short job hears of a pause."""
+
+Ddctl = Callable[..., str]
+"""Runs a command in this process; what it printed."""
 
 
 @dataclass(frozen=True)
@@ -84,3 +87,17 @@ def until(job: Job, *statuses: str, steps: int = 0) -> Job:
         assert time.monotonic() < deadline, f"{job.id} is {job.status}, not {statuses}"
         time.sleep(0.1)
     return job
+
+
+@pytest.fixture
+def ddctl(live: Live, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ddctl:
+    """Run a command in this process; what it printed."""
+    monkeypatch.setenv("DD_HOME", str(live.service.home))
+
+    def run(*words: str, status: int = 0) -> str:
+        found = cli.invoke(words)
+        captured = capsys.readouterr()
+        assert found == status, captured.err
+        return captured.err if status else captured.out
+
+    return run

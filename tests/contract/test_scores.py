@@ -17,11 +17,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import ddcore
-from ddclient import AsyncClient, Client, Score, ScoreFailedError, cli
+from ddclient import AsyncClient, Client, Score, ScoreFailedError
 from ddclient.errors import Exit
 from ddcore.data import load
 from ddcore.spec.results import Results
-from tests.contract.conftest import Live
+from tests.contract.conftest import Ddctl, Live
 
 RECIPE: dict[str, Any] = {
     "network": {"name": "convnet", "depth": 1, "width": 4},
@@ -148,21 +148,8 @@ def test_a_file_that_says_too_little_is_named_with_the_way_out(client: Client, t
     client.scores.delete(caught.value.score_id)
 
 
-@pytest.fixture
-def ddctl(live: Live, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    monkeypatch.setenv("DD_HOME", str(live.service.home))
-
-    def run(*words: str, status: int = 0) -> str:
-        found = cli.invoke(words)
-        captured = capsys.readouterr()
-        assert found == status, captured.err
-        return captured.err if status else captured.out
-
-    return run
-
-
 def test_ddctl_scores_lists_ranks_and_deletes(
-    ddctl: Callable[..., str], sent: Mapping[str, Score], here: tuple[float, ...], tmp_path: Path
+    ddctl: Ddctl, sent: Mapping[str, Score], here: tuple[float, ...], tmp_path: Path
 ) -> None:
     settings = [f"--set={name}={json.dumps(value)}" for name, value in RECIPE.items()]
     file = str(of_numpy(tmp_path))

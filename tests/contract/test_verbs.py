@@ -6,17 +6,15 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from app.core.settings import Settings
 from app.main import create_app
 from ddclient import cli
 from ddclient.errors import Exit
-from tests.contract.conftest import TINY, Live
+from tests.contract.conftest import TINY, Ddctl
 
 JOB, SET, STUDY = "/v1/jobs/{job_id}", "/v1/datasets/{dataset_id}", "/v1/studies/{study_id}"
 HOOK, SCORE = "/v1/webhooks/{webhook_id}", "/v1/scores/{score_id}"
@@ -117,8 +115,6 @@ ON_THIS_MACHINE = {
 }  # fmt: skip
 """Commands that start the service, repair it, or do without one."""
 
-Ddctl = Callable[..., str]
-
 
 def commands() -> set[str]:
     found = {command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback}
@@ -133,20 +129,6 @@ def test_each_operation_has_a_command_and_each_command_an_operation(tmp_path: Pa
     operations = {f"{method} {path}" for path, methods in paths.items() for method in methods}
     assert {operation for named in COMMANDS.values() for operation in named} == operations
     assert COMMANDS.keys() | ON_THIS_MACHINE == commands()
-
-
-@pytest.fixture
-def ddctl(live: Live, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ddctl:
-    """Run a command in this process; what it printed."""
-    monkeypatch.setenv("DD_HOME", str(live.service.home))
-
-    def run(*words: str, status: int = 0) -> str:
-        found = cli.invoke(words)
-        captured = capsys.readouterr()
-        assert found == status, captured.err
-        return captured.err if status else captured.out
-
-    return run
 
 
 def test_a_job_from_its_submission_to_its_removal(ddctl: Ddctl, tmp_path: Path) -> None:
