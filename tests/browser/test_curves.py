@@ -16,6 +16,7 @@ from app.core.ids import new_id
 from app.metrics.repository import ingest
 from app.models.jobs import Job
 from ddcore.spec import parse
+from tests.accessibility import overhang
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Service
@@ -154,7 +155,7 @@ class TestCompared:
         page.wait_for_url("**sort=seed&order=asc*")
         for width in (390, 1280):
             page.set_viewport_size({"width": width, "height": 800})
-            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+            assert overhang(page) <= 0
 
 
 def average(values: Sequence[float | None], share: float) -> list[float | None]:

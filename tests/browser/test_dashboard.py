@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
+from tests.accessibility import overhang
+
 if TYPE_CHECKING:
     from tests.browser.conftest import Service, Watch
     from tests.browser.worker import Worker
@@ -330,10 +332,9 @@ class TestUse:
         page = open_job()
         page.set_viewport_size({"width": width, "height": 800})
         expect(page.locator('[data-title^="Conditional"] canvas').first).to_be_visible()
-        overhang = "document.documentElement.scrollWidth - innerWidth"
-        assert page.evaluate(overhang) <= 0
+        assert overhang(page) <= 0
         page.goto(service.url)
-        assert page.evaluate(overhang) <= 0
+        assert overhang(page) <= 0
 
     def test_the_documentation_of_the_api_works_offline(self, service: Service, page: Page, watch: Watch) -> None:
         page.goto(f"{service.url}/docs")

@@ -21,6 +21,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
+from tests.accessibility import overhang
+
 if TYPE_CHECKING:
     from tests.browser.conftest import Service
 
@@ -32,7 +34,6 @@ DISTIL_MS = 300_000
 """The same, and for six small networks."""
 DRAG_S = 20
 SLICE = 32 << 20
-OVERHANG = "document.documentElement.scrollWidth - innerWidth"
 
 
 @pytest.fixture(scope="module")
@@ -477,5 +478,5 @@ class TestLook:
         for path in ("/datasets", f"/datasets/{made['id']}"):
             datasets.goto(f"{service.url}{path}")
             expect(datasets.get_by_role("heading", level=1)).to_be_visible()
-            assert datasets.evaluate(OVERHANG) <= 0
+            assert overhang(datasets) <= 0
         ask(service, "DELETE", f"/v1/datasets/{made['id']}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.accessibility import overhang
 from tests.browser.conftest import PATIENCE_MS
 from tests.browser.worker import Worker
 
@@ -44,7 +45,7 @@ def test_a_report_is_kept_and_read_without_a_network(
         assert min(report.locator("img").evaluate_all(decoded)) > 0
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
         assert complaints == []
-        assert report.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert overhang(report) <= 0
     finally:
         context.close()
 
@@ -81,7 +82,7 @@ def test_what_is_scored_is_ranked(service: Service, worker: Worker, open_job: Ca
     row = page.locator("main tr").filter(has=page.locator(f'a[href="/jobs/{worker.job}"]'))
     expect(row).to_contain_text("90.0 ± 0.5 %")
     page.set_viewport_size({"width": 390, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert overhang(page) <= 0
     page.goto(f"{service.url}/leaderboard?on=cifar100:1")
     expect(page.locator("main")).to_contain_text("Nothing is scored so")
     expect(page.locator("main")).to_contain_text("ddctl score set.npz --dataset cifar10")
