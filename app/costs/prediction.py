@@ -17,11 +17,13 @@ from app.costs.likeness import Keys
 from app.costs.measured import NEWEST, Measured, MeasuredPhase
 from app.costs.memory import least_bytes, peak_bytes
 from app.costs.spans import NOTHING, Prediction, Span
-from ddcore.spec.workload import WORKING, Workload
+from ddcore.spec.workload import WORKING, Machine, Workload
 
 DeviceClass = Literal["cpu", "cuda"]
 SPEED: Mapping[str, tuple[float, float]] = {"cpu": (8e10, 8e11), "cuda": (5e12, 1e14)}
 """Floating-point operations a second: two cores uncompiled to compiled bf16, small to large accelerator."""
+_ONE_CORE = 2.0
+"""How much longer it takes than two."""
 SPREADS = (1.5, 2.0, 3.0, 3.0)
 """Factor up and down of the span, by how like the phases are: the same, and one key less each time."""
 OTHERWISE = 5.0
@@ -63,9 +65,9 @@ def _working(workload: Workload, phase: str, flop: float, keys: Keys, measured: 
     if not like:
         found = [each for job in measured for each in job.phases.values() if each.flop > 0]
         like = _nearest_in_size(work.flop / work.passes, [each for each in found if each.passes > 0])
-    slow, fast = SPEED[workload.machine.device_class]
     if not like:
-        return Span(flop / fast, flop / math.sqrt(slow * fast), flop / slow)
+        return _unmeasured(flop, workload.machine)
+    slow, fast = SPEED[workload.machine.device_class]
     scale = [each.per_flop for each in like if each.per_flop is not None]
     if level == len(SPREADS):
         # Small networks spend their time between operations, so what they take says little of larger ones.
@@ -73,6 +75,14 @@ def _working(workload: Workload, phase: str, flop: float, keys: Keys, measured: 
         scale = [min(one, 1 / slow) if more else one for one, more in zip(scale, larger, strict=True)]
     span = _span([each.warm_up for each in like], [flop * each for each in scale], level)
     return span if level < len(SPREADS) else replace(span, low=min(span.low, flop / fast))
+
+
+def _unmeasured(flop: float, machine: Machine) -> Span:
+    """So many operations, where none were timed yet."""
+    slow, fast = SPEED[machine.device_class]
+    if machine.device_class == "cpu" and not machine.compiled:
+        return Span(flop / fast, flop / slow, flop / slow * _ONE_CORE)
+    return Span(flop / fast, flop / math.sqrt(slow * fast), flop / slow)
 
 
 def _constant(phase: str, keys: Keys, measured: Sequence[Measured]) -> Span:

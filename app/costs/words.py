@@ -8,8 +8,8 @@ from ddcore.spec import DATASETS, JobSpec
 
 NAMES = {"cpu": "CPU", "cuda": "GPU"}
 UNMEASURED = (
-    "image passes (forward 1, backward 2) times the convolutions of the network, at 80 to 800 GFLOP/s on a CPU "
-    "and 5 to 100 TFLOP/s on an accelerator; overheads and compilation are not counted"
+    "image passes (forward 1, backward 2) times the convolutions of the network, at 80 to 800 GFLOP/s on a CPU, "
+    "80 where they are not compiled, and 5 to 100 TFLOP/s on an accelerator; overheads and compilation are not counted"
 )
 
 

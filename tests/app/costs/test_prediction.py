@@ -106,6 +106,16 @@ def test_another_method_is_a_rougher_guess_and_says_so(remember: Remember) -> No
     assert nothing.total.expected == pytest.approx((nothing.total.low * nothing.total.high) ** 0.5)
 
 
+def test_where_nothing_was_measured_passes_that_are_not_compiled_are_slow() -> None:
+    """So a study of two minutes plans no more steps than two cores take in them."""
+    for compiled, usual, slow in ((False, 8e10, 4e10), (True, (8e10 * 8e11) ** 0.5, 8e10)):
+        spec = spec_of(compile="on" if compiled else "off")
+        span = Forecaster({}).predict(cost_of(spec), "cpu").phases["distilling"]
+        flop = cost_of(spec).operations("distilling")
+        speeds = [flop / seconds for seconds in (span.high, span.expected, span.low)]
+        assert speeds == pytest.approx([slow, usual, 8e11])
+
+
 def test_only_the_machine_that_is_there_counts(database: Database, remember: Remember) -> None:
     remember(spec_of())
     laptop = CPU.model_copy(update={"name": "Laptop, 8 threads"})
