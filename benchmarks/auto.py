@@ -167,15 +167,15 @@ class Bench:
         return found
 
 
-def planned(case: Case, seed: int, data_root: Path | None) -> Sequence[planning.PlannedTrial]:
-    """The trials of the automatic study, as a service makes them that has run nothing yet."""
-    with TemporaryDirectory(prefix="auto-plan-") as home:
+def planned(request: Mapping[str, Any], data_root: Path | None = None) -> Sequence[planning.PlannedTrial]:
+    """The trials of a study, as a service makes them that has run nothing yet."""
+    with TemporaryDirectory(prefix="study-plan-") as home:
         settings = Settings(home=Path(home), data_root=data_root or Path(home))
         database = Database(settings)
         migrate.upgrade(database)
         with database.read() as session:
             service = StudyService(session, Principal("default", None, frozenset(Scope)), settings)
-            plan = service.plan(planning.read(case.request(seed)))
+            plan = service.plan(planning.read(request))
         database.dispose()
     return plan.trials
 
@@ -197,7 +197,7 @@ def auto(case: Case, seed: int, bench: Bench) -> Outcome:
 def coreset(case: Case, seed: int, bench: Bench) -> Outcome:
     """The best coreset by validation images; it takes as long as it takes."""
     begun, found = time.perf_counter(), []
-    trials = [each for each in planned(case, seed, bench.data_root) if _takes_no_steps(each)]
+    trials = [each for each in planned(case.request(seed), bench.data_root) if _takes_no_steps(each)]
     for number, trial in enumerate(trials):
         watch = Watch(until=float("inf"))
         bench.run(trial.requests[0].spec, f"coreset-{number}", watch)
@@ -228,7 +228,7 @@ def optuna(case: Case, seed: int, bench: Bench) -> Outcome:
 
     begun = time.perf_counter()
     until = begun + case.minutes * 60
-    trials = planned(case, seed, bench.data_root)
+    trials = planned(case.request(seed), bench.data_root)
     reached: list[tuple[int, float, int, str]] = []
 
     def tried(trial: Trial) -> float:

@@ -41,6 +41,7 @@ CHOICE_SEED = 100
 """Of the study that chooses strengths: none that is reported."""
 STRENGTHS: Mapping[str, Sequence[float]] = {"cmi": (0.1, 0.5), "mim": (0.3, 1.5)}
 """Of the gradient of a term, relative to that of the method."""
+SCORING: Job = {"repeats": 3, "epochs": 300, "controls": [], "audit": False}
 ARMS: Mapping[str, Sequence[str]] = {"alone": (), "+cmi": ("cmi",), "+mim": ("mim",), "+both": ("cmi", "mim")}
 COMMAND = "python -m benchmarks.mim_cmi --cache CACHE"
 
@@ -102,7 +103,7 @@ class Choice:
         """A trial for every pair of strengths, a missing term included; each runs to its end."""
         terms = {f"regularizers.{n}": [None, *({"relative": r} for r in of)] for n, of in STRENGTHS.items()}
         return {
-            "base": {**self.case.job, "evaluation": {"repeats": 1, "epochs": 300, "controls": [], "audit": False}},
+            "base": {**self.case.job, "evaluation": {**SCORING, "repeats": 1}},
             "space": terms, "budget": {"jobs": math.prod(len(values) for values in terms.values())},
             "seeds": [CHOICE_SEED], "rungs": 1, "scoring": {"networks": 3, "epochs": 300},
         }  # fmt: skip
@@ -176,7 +177,7 @@ class Run:
             **self.case.job,
             "seed": self.seed,
             "regularizers": [{"name": name, "relative": strength} for name, strength in self.strengths.items()],
-            "evaluation": {"repeats": 3, "epochs": 300, "controls": [], "audit": False},
+            "evaluation": SCORING,
         }
         return {**run_job("mim-cmi", self.name, fields, self.cache), "command": f"{COMMAND} --only '{self.name}'"}
 

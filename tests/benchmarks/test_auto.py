@@ -53,8 +53,8 @@ def test_a_rival_ends_in_time_with_scored_images(rival: str, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("case", ["digits-2", "cifar10-20"])
-def test_the_shortest_automatic_study_of_a_dataset_has_methods_to_try(case: str, tmp_path: Path) -> None:
-    trials = auto.planned(auto.CASES[case], 0, tmp_path)
+def test_the_shortest_automatic_study_of_a_dataset_has_methods_to_try(case: str) -> None:
+    trials = auto.planned(auto.CASES[case].request(0))
     assert {"random", "herding", "k_center", "k_means"} < {trial.title for trial in trials}
     assert any(trial.iterations for trial in trials)
 

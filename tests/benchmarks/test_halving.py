@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app import migrate
-from app.core.database import Database
-from app.core.security import Principal, Scope
-from app.core.settings import Settings
-from app.studies import planning
-from app.studies.service import StudyService
 from benchmarks import halving
+from benchmarks.auto import planned
 from ddclient import Client
 from ddclient.study import Study
 from ddclient.study_models import StudyDocument
@@ -54,17 +48,10 @@ def test_a_winner_is_held_against_the_scores_of_the_grid(winner: str, behind: fl
     assert last == f"as good as the grid's winner in {int(as_good)} of 1 seeds, in 0.42 of its steps"
 
 
-def test_both_studies_are_of_the_same_thirteen_jobs(tmp_path: Path) -> None:
+def test_both_studies_are_of_the_same_thirteen_jobs() -> None:
     (run,) = halving.runs("seed 3")
-    settings = Settings(home=tmp_path, data_root=tmp_path)
-    database = Database(settings)
-    migrate.upgrade(database)
-    plans = []
-    with database.read() as session:
-        service = StudyService(session, Principal("default", None, frozenset(Scope)), settings)
-        plans = [service.plan(planning.read(run.request(rungs))) for rungs in (1, halving.RUNGS)]
-    database.dispose()
-    titles: list[list[Any]] = [[trial.title for trial in plan.trials] for plan in plans]
+    plans = [planned(run.request(rungs)) for rungs in (1, halving.RUNGS)]
+    titles: list[list[Any]] = [[trial.title for trial in plan] for plan in plans]
     assert titles[0] == titles[1]
     assert len(titles[0]) == 13
-    assert {trial.requests[0].spec.seed for plan in plans for trial in plan.trials} == {3}
+    assert {trial.requests[0].spec.seed for plan in plans for trial in plan} == {3}

@@ -9,13 +9,8 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from app import migrate
-from app.core.database import Database
-from app.core.security import Principal, Scope
-from app.core.settings import Settings
-from app.studies import planning
-from app.studies.service import StudyService
 from benchmarks import mim_cmi
+from benchmarks.auto import planned
 from benchmarks.mim_cmi import ARMS, CASES, SEEDS, Choice, Run
 from benchmarks.quality import StudyFile
 from ddclient import Client
@@ -47,10 +42,10 @@ def test_each_arm_takes_the_strengths_that_validation_images_like_best() -> None
         "id": "study_1",
         "status": "succeeded",
         "version": 1,
-        "trials": trials,
         "spent": {"jobs": 8, "steps": 9},
+        "trials": trials,
     }
-    study = Study(Client("http://service.test", "dd_key"), StudyDocument.model_validate({**document, "trials": trials}))
+    study = Study(Client("http://service.test", "dd_key"), StudyDocument.model_validate(document))
     found = mim_cmi.validated(study)
     assert len(found) == 7, "a trial that failed is missing"
     assert {arm: dict(mim_cmi.best(found, arm)) for arm in ARMS} == CHOSEN["strengths"]
@@ -58,15 +53,9 @@ def test_each_arm_takes_the_strengths_that_validation_images_like_best() -> None
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_service_takes_the_study_of_every_case(case: mim_cmi.Case, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, data_root=tmp_path)
-    database = Database(settings)
-    migrate.upgrade(database)
-    with database.read() as session:
-        service = StudyService(session, Principal("default", None, frozenset(Scope)), settings)
-        plan = service.plan(planning.read(Choice(case, tmp_path).request()))
-    database.dispose()
-    assert len(plan.trials) == 9
-    steps = {each.requests[0].spec.method.iterations for each in plan.trials}
+    trials = planned(Choice(case, tmp_path).request())
+    assert len(trials) == 9
+    steps = {each.requests[0].spec.method.iterations for each in trials}
     assert steps == {case.method["iterations"]}, "every arm takes as many"
 
 
