@@ -22,6 +22,8 @@ from ddcore.errors import ConfigurationError, Interrupted
 from ddcore.spec import JobSpec, parse
 from tests.ddcore.recorder import Recorder
 
+pytestmark = pytest.mark.usefixtures("plain_map")
+
 Loads = Callable[[Dataset], None]
 TEACHER = {"network": {"name": "convnet", "width": 4}, "epochs": 1}
 OLD = (0, 1, 3, 4, 5, 7, 8, 9)

@@ -15,6 +15,8 @@ from ddcore.spec import parse
 from ddcore.spec.readings import known
 from tests.ddcore.recorder import Recorder
 
+pytestmark = pytest.mark.usefixtures("plain_map")
+
 SMALL: dict[str, Any] = {
     "dataset": "digits",
     "ipc": 2,

@@ -21,6 +21,8 @@ from ddcore.pretrained.teachers import TeacherPool
 from ddcore.spec import TeacherConfig, parse
 from tests.ddcore.conftest import blobs
 
+pytestmark = pytest.mark.usefixtures("plain_map")
+
 
 def test_printed_figures(fill: Any) -> None:
     images = fill(6, 1, 2, 2, a=1.3)

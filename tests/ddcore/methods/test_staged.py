@@ -36,6 +36,8 @@ from tests.ddcore.autograd.test_adjoint import PRINTED_ROW, Printed, close, prin
 from tests.ddcore.recorder import Recorder
 from tests.ddcore.staging import BASES, STEPS, Make, by_class, method_fields, staged, steps
 
+pytestmark = pytest.mark.usefixtures("plain_map")
+
 
 def test_printed_gradient_of_a_set_with_frozen_rows() -> None:
     """SeqMatch and PDD on problem Q: the loss is that of all rows, the slope that of the last two alone."""
