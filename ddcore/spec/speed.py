@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-EAGER_MACS_PER_S: Mapping[str, float] = {"cpu": 60e9, "cuda": 20e12}
-"""Rough speed of passes that are not compiled, in multiply-accumulates a second."""
+EAGER_MACS_PER_S: Mapping[str, float] = {"cpu": 30e9, "cuda": 20e12}
+"""Rough speed of passes that are not compiled, in multiply-accumulates a second.
+
+On CPUs that of one fast core, or of two slow ones. A job that is compiled too early loses a part of the warm-up, and
+one that is compiled too late loses the more, the slower its machine is.
+"""
 
 WARM_UP_S = 60.0
 """Eager seconds from which compilation pays: it costs 10 to 20 s for each of a run's few graphs."""
@@ -24,7 +28,7 @@ def eager_seconds(macs: float, device: str) -> float:
 def earns_compilation(macs: float, device: str) -> bool:
     """Whether a job of so much work is long enough to be compiled; see :func:`eager_seconds`.
 
-    >>> earns_compilation(3e12, "cpu"), earns_compilation(4e12, "cpu")
+    >>> earns_compilation(1e12, "cpu"), earns_compilation(2e12, "cpu")
     (False, True)
     """
     return eager_seconds(macs, device) >= WARM_UP_S
