@@ -168,6 +168,35 @@ def _family(budgets: Budget, network: Job) -> Iterator[tuple[str, Job]]:
             )
 
 
+TEACHERS: Mapping[str, Job] = {
+    "width 128": {"network": {"name": "convnet", "width": 128}, "epochs": 4},
+    "width 64": {"network": NARROW, "epochs": 4},
+    "width 32": {"network": NARROWER, "epochs": 4},
+    "width 32, 2 epochs": {"network": NARROWER, "epochs": 2},
+}
+"""From the default down to a 26th of the work."""
+
+
+def _taught() -> Iterator[tuple[str, Job]]:
+    """`dm` alone, and with a term that is read through each of the teachers."""
+    for dataset, seed in product(("cifar10", "mnist"), range(5)):
+        plain: Job = {
+            "dataset": dataset,
+            "ipc": 10,
+            "seed": seed,
+            "network": NARROWER,
+            "method": {**DM, "iterations": MATCHING[dataset, 10]["dm"]},
+            "metrics": {"probe": "teacher"},
+            "evaluation": {**SCORING, "controls": [], "audit": False},
+        }
+        yield f"{dataset} alone seed {seed}", plain
+        for term, (name, teacher) in product((CMI, MIM), TEACHERS.items()):
+            yield (
+                f"{dataset} {term['name']} {name} seed {seed}",
+                {**plain, "regularizers": [{**term, "teacher": teacher}]},
+            )
+
+
 STUDIES: Mapping[str, Mapping[str, Job]] = {
     "dm": {
         "cifar10 ipc 10 seed 0": _dm(),
@@ -182,6 +211,7 @@ STUDIES: Mapping[str, Mapping[str, Job]] = {
         for seed in SEEDS
         for precision, compiled in (("fp32", "off"), ("bf16", "on"))
     },
+    "teachers": dict(_taught()),
     "matching-family": dict(_family(MATCHING, NARROW)),
     "trajectory-family": dict(_family(TRAJECTORIES, NARROWER)),
 }
