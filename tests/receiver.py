@@ -71,7 +71,11 @@ def receiving() -> Iterator[Receiver]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            length = int(self.headers["content-length"])
+            body = self.rfile.read(length)
+            if len(body) < length:
+                self.close_connection = True
+                return  # the sender was killed in the middle of it, so that this is no message
             names = {name.lower(): value for name, value in self.headers.items()}
             receiver.received.append(Received(self.path, names, body))
             answer = receiver.answers.get(self.path, Answer())

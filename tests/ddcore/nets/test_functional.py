@@ -326,12 +326,15 @@ def image_gradients(counts: Sequence[int]) -> str:
 @pytest.mark.slow
 def test_a_fresh_process_computes_the_same_bytes_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both compile their graphs themselves, and share only what the C++ compiler makes of one source."""
-    for kept, here in (("FX_GRAPH", "_inductor.config.fx_graph"), ("AUTOGRAD", "_functorch.config.enable_autograd")):
-        monkeypatch.setenv(f"TORCHINDUCTOR_{kept}_CACHE", "0")  # for the process
-        monkeypatch.setattr(f"torch.{here}_cache", False)
+    monkeypatch.setenv("TORCHINDUCTOR_FX_GRAPH_CACHE", "0")  # for the process
+    monkeypatch.setenv("TORCHINDUCTOR_AUTOGRAD_CACHE", "0")
     program = f"import runpy; print(runpy.run_path({__file__!r})['image_gradients']([63, 64]))"
     fresh = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=300)
-    assert fresh.stdout.strip() == image_gradients([64, 63])
+    with (
+        torch._inductor.config.patch(fx_graph_cache=False),
+        torch._functorch.config.patch(enable_autograd_cache=False),
+    ):
+        assert fresh.stdout.strip() == image_gradients([64, 63])
 
 
 @pytest.mark.parametrize("norm", ["instance", "group", "layer", "batch"])
