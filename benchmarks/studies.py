@@ -148,24 +148,27 @@ CONTROLLED = ("dm", "dc")
 """Methods whose jobs score random images too; others are scored by the recipe of the first."""
 
 
+def _budgeted(dataset: str, ipc: int, seed: int, network: Job, method: Job, scoring: Job) -> Job:
+    """A job within a budget, without regularisers."""
+    return {
+        "dataset": dataset,
+        "ipc": ipc,
+        "seed": seed,
+        "network": network,
+        "method": method,
+        "metrics": {"probe": "teacher"},
+        "evaluation": SCORING | scoring,
+    }
+
+
 def _family(budgets: Budget, network: Job) -> Iterator[tuple[str, Job]]:
     """A job of every method and seed, named by what the report looks for."""
     for (dataset, ipc), budget in budgets.items():
         for (name, iterations), seed in product(budget.items(), SEEDS):
             method, terms = METHODS[name]
-            yield (
-                f"{dataset} ipc {ipc} {name} seed {seed}",
-                {
-                    "dataset": dataset,
-                    "ipc": ipc,
-                    "seed": seed,
-                    "network": network,
-                    "method": {**method, "iterations": iterations},
-                    "regularizers": list(terms),
-                    "metrics": {"probe": "teacher"},
-                    "evaluation": SCORING | ({} if name in CONTROLLED else {"controls": []}),
-                },
-            )
+            scoring: Job = {} if name in CONTROLLED else {"controls": []}
+            job = _budgeted(dataset, ipc, seed, network, {**method, "iterations": iterations}, scoring)
+            yield f"{dataset} ipc {ipc} {name} seed {seed}", {**job, "regularizers": list(terms)}
 
 
 TEACHERS: Mapping[str, Job] = {
@@ -178,23 +181,14 @@ TEACHERS: Mapping[str, Job] = {
 
 
 def _taught() -> Iterator[tuple[str, Job]]:
-    """`dm` alone, and with a term that is read through each of the teachers."""
+    """`dm` alone, and with a term through each of the teachers; five seeds."""
     for dataset, seed in product(("cifar10", "mnist"), range(5)):
-        plain: Job = {
-            "dataset": dataset,
-            "ipc": 10,
-            "seed": seed,
-            "network": NARROWER,
-            "method": {**DM, "iterations": MATCHING[dataset, 10]["dm"]},
-            "metrics": {"probe": "teacher"},
-            "evaluation": {**SCORING, "controls": [], "audit": False},
-        }
+        method = {**DM, "iterations": MATCHING[dataset, 10]["dm"]}
+        plain = _budgeted(dataset, 10, seed, NARROWER, method, {"controls": [], "audit": False})
         yield f"{dataset} alone seed {seed}", plain
         for term, (name, teacher) in product((CMI, MIM), TEACHERS.items()):
-            yield (
-                f"{dataset} {term['name']} {name} seed {seed}",
-                {**plain, "regularizers": [{**term, "teacher": teacher}]},
-            )
+            terms = [{**term, "teacher": teacher}]
+            yield f"{dataset} {term['name']} {name} seed {seed}", {**plain, "regularizers": terms}
 
 
 STUDIES: Mapping[str, Mapping[str, Job]] = {
