@@ -200,12 +200,23 @@ def _teacher(teacher: TeacherReport | None, trains: str | None) -> str:
     """Who labels every batch or has the features, and how good that network is itself."""
     if teacher is None:
         return ""
+    if teacher.others:
+        listed = "\n".join(f"- a {_trained(each)}" for each in (teacher, *teacher.others))
+        return f"""
+
+The labels are the mean of the logits of {len(teacher.others) + 1} teachers, for all rows:
+
+{listed}"""
     role = "classify its features" if trains == "head" else "learn from it"
-    accurate = "" if teacher.accuracy is None else f" and reaches {teacher.accuracy:.2f} % itself"
     return f"""
 
-The teacher is a {_network(teacher.network)} that was trained on all real images for {teacher.epochs} epochs{accurate}.
+The teacher is a {_trained(teacher)}.
 Without it the images do not give these figures: all rows {role}."""
+
+
+def _trained(teacher: TeacherReport) -> str:
+    accurate = "" if teacher.accuracy is None else f" and reaches {teacher.accuracy:.2f} % itself"
+    return f"{_network(teacher.network)} that was trained on all real images for {teacher.epochs} epochs{accurate}"
 
 
 def _backbone(backbone: BackboneReport | None) -> str:

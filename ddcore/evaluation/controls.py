@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
@@ -19,7 +19,7 @@ from ddcore.pretrained.frozen import Frozen
 from ddcore.pretrained.teachers import Teacher
 from ddcore.runtime.context import Run
 from ddcore.runtime.randomness import stream_seed
-from ddcore.spec import TrainingCondition
+from ddcore.spec import TeacherConfig, TrainingCondition
 from ddcore.spec.evaluation import CANDIDATES, SUBSET
 from ddcore.spec.results import BackboneReport, TeacherReport
 from ddcore.synthetic.stages import Stages
@@ -74,6 +74,11 @@ class Controls:
     def _teacher(self) -> Teacher:
         return Teacher(self._config.teacher, self._run)
 
+    @cached_property
+    def _labelling(self) -> Sequence[Teacher]:
+        """Whose logits of a batch are averaged."""
+        return [self._teacher, *(Teacher(config, self._run) for config in self._config.other_teachers)]
+
     @property
     def _frozen(self) -> Frozen:
         """Whose features classifiers are put on, and by which rules choose: the teacher, or a backbone."""
@@ -99,7 +104,7 @@ class Controls:
         yield from (_taken(self._run.dataset, rows) for rows in found.rows.values())
 
     def prepare(self, teacher: Params | None = None) -> None:
-        """Train the teacher, or read the backbone, if anything asked for takes one.
+        """Train the teachers, or read the backbone, if anything asked for takes one.
 
         Args:
             teacher: that was trained before, as a bundle keeps it; none is trained then.
@@ -117,7 +122,8 @@ class Controls:
             self._teacher.adopt(teacher)
             return
         # Not a stream of the run: an evaluation that is resumed must find the same teacher.
-        self._teacher.prepare(generator)
+        for each in self._labelling:
+            each.prepare(generator)
         if self._config.keeps_teacher:
             self._teacher.halve()
 
@@ -135,10 +141,11 @@ class Controls:
 
     @property
     def labeller(self) -> Labeller | None:
-        """The teacher, where it is to label every batch."""
-        if not self._config.labels_batches:
-            return None
-        return partial(self._teacher.logits, mode=self._config.teacher_mode)
+        """What gives the mean of the teachers' logits, where they are to label every batch."""
+        return self._mean_logits if self._config.labels_batches else None
+
+    def _mean_logits(self, images: Tensor) -> Tensor:
+        return torch.stack([each.logits(images, self._config.teacher_mode) for each in self._labelling]).mean(0)
 
     @property
     def stored_teacher(self) -> Params | None:
@@ -151,12 +158,16 @@ class Controls:
         config = self._config
         if not config.keeps_teacher and not config.labels_batches:
             return None
+        report, *others = map(self._report, config.labelling, self._labelling)
+        return report.model_copy(update={"others": tuple(others)}) if others else report
+
+    def _report(self, config: TeacherConfig, teacher: Teacher) -> TeacherReport:
         return TeacherReport(
-            network=config.teacher.network.resolved(self._run.dataset.shape).model_dump(mode="json"),
-            epochs=config.teacher.epochs,
-            accuracy=self._teacher.accuracy(),
-            dtype=str(self._teacher.dtype).removeprefix("torch."),
-            mode=config.teacher_mode,
+            network=config.network.resolved(self._run.dataset.shape).model_dump(mode="json"),
+            epochs=config.epochs,
+            accuracy=teacher.accuracy(),
+            dtype=str(teacher.dtype).removeprefix("torch."),
+            mode=self._config.teacher_mode,
         )
 
     def soft_labels(self, images: Tensor) -> Tensor:

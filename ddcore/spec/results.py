@@ -165,6 +165,7 @@ class TeacherReport(Outcome):
     dtype: str | None = Field(None, description="`float16` or `float32`, of its weights: those that labelled.")
     mode: str | None = Field(None, description="`eval` or `train`: statistics that its batch normalisation took.")
     bytes: int | None = Field(None, description="Size of `teacher.safetensors`.")
+    others: tuple[TeacherReport, ...] = Field((), description="Further ones, whose logits were averaged with its own.")
 
 
 class BackboneReport(Outcome):

@@ -61,10 +61,12 @@ class ScoringCost:
         return range(len(self.config.architectures(self.job.network)))
 
     def works(self) -> Iterator[Work]:
-        """Images that a teacher looks at, and the training and testing of the networks, by architecture."""
+        """Images that teachers look at, and the training and testing of the networks, by architecture."""
         looked_at = self.labelled + self.labelled_in_batches + self.chosen_from
         if looked_at:
             yield Work("evaluating", self.config.frozen, looked_at)
+        for teacher in self.config.other_teachers:
+            yield Work("evaluating", teacher.network, self.labelled_in_batches)
         for index, network in enumerate(self.config.architectures(self.job.network)):
             yield Work("evaluating", network, self._trained_and_tested(index))
 
@@ -80,8 +82,8 @@ class ScoringCost:
         network = config.architectures(self.job.network)[0]
         seen = config.passes(during.epochs) * trained
         yield Work("distilling", network, during.networks * (config.learning_passes * seen + tested))
-        if config.labels_batches:
-            yield Work("distilling", config.teacher.network, during.networks * seen)
+        for teacher in config.labelling if config.labels_batches else ():
+            yield Work("distilling", teacher.network, during.networks * seen)
         if rules and during.on == "validation":
             yield Work("distilling", config.frozen, data.train - data.validating(during.validation))
 
@@ -166,7 +168,7 @@ class ScoringCost:
         return config.learning_passes * trained + tests
 
     def batches(self) -> Iterator[Batch]:
-        """Of each architecture, a batch to train on and the test images."""
+        """Of each architecture and teacher, a batch and the test images."""
         config, data = self.config, self.data
         sizes = dict.fromkeys((DISTILLED, EIGHT_BIT), self.distilled) | {"full": data.train}
         largest = max(sizes.get(condition.set, self.stored) for condition in config.conditions(0))
@@ -175,7 +177,7 @@ class ScoringCost:
         for network in config.architectures(self.job.network) if config.repeats else ():
             yield Batch(network, min(config.batch_size, largest), 0 if frozen else 1, whole=not frozen)
             yield Batch(network, data.scored(max(data.test, config.chooses * data.validating(VALIDATION))))
-        if config.labels_batches:
-            together = config.teacher_mode == "train"
-            yield Batch(config.teacher.network, min(config.batch_size, largest), whole=together)
-            yield Batch(config.teacher.network, data.scored(data.test))
+        together = config.teacher_mode == "train"
+        for teacher in config.labelling if config.labels_batches else ():
+            yield Batch(teacher.network, min(config.batch_size, largest), whole=together)
+            yield Batch(teacher.network, data.scored(data.test))

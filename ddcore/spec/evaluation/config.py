@@ -170,9 +170,10 @@ class EvaluationConfig(LabelsConfig):
         return tuple(dict.fromkeys((*self.compared(distilled), *self.rounded(distilled), *beside)))
 
     def teachers(self) -> Iterator[tuple[TeacherConfig, int]]:
-        """One of the pool, where anything asked for takes it."""
+        """One of each pool, where anything asked for takes it."""
         if self.needs_teacher:
-            yield self.teacher, 1
+            for teacher in self.labelling:
+                yield teacher, 1
 
     @field_validator("controls", "scores")
     @classmethod

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def unscorable(job: JobSpec) -> Iterator[Problem]:
     """What its evaluation cannot be made of."""
-    for part in (_recipe, _backbone, _labels, _stored_labels, _worth, _scores, _during):
+    for part in (_recipe, _backbone, _labels, _other_teachers, _stored_labels, _worth, _scores, _during):
         yield from part(job)
 
 
@@ -73,7 +73,7 @@ def _backbone(job: JobSpec) -> Iterator[Problem]:
 def _labels(job: JobSpec) -> Iterator[Problem]:
     """Labels of each batch that a teacher cannot give, or that nobody would learn."""
     config = job.evaluation
-    own, norm = job.method.own_labels, getattr(config.teacher.network, "norm", "none")
+    own = job.method.own_labels
     if config.labels_batches and own is not None:
         detail = (
             f"`labels` is '{config.labels}', but `{job.method.name}` learns labels of its own, which its images are "
@@ -96,13 +96,33 @@ def _labels(job: JobSpec) -> Iterator[Problem]:
                 f"`labels`: 'online', or drop it"
             )
             yield Problem(f"/evaluation/{name}", "no_online_labels", detail)
-    if config.labels_batches and config.teacher_mode == "train" and norm != "batch":
+    by_batch = config.labels_batches and config.teacher_mode == "train"
+    for network in (teacher.network for teacher in config.labelling if by_batch):
+        norm = getattr(network, "norm", "none")
+        if norm != "batch":
+            detail = (
+                f"`teacher_mode` is 'train', statistics of each batch, but the teacher `{network.name}` has no batch "
+                f"normalisation (`norm` is '{norm}'); use `teacher_mode`: 'eval', or a network with `norm`: 'batch'"
+            )
+            yield Problem("/evaluation/teacher_mode", "teacher_without_batch_norm", detail)
+
+
+def _other_teachers(job: JobSpec) -> Iterator[Problem]:
+    """Further teachers that a bundle would have to hold, or that say what another says already."""
+    config = job.evaluation
+    if config.other_teachers and config.labels != "stored":
         detail = (
-            f"`teacher_mode` is 'train', statistics of each batch, but the teacher `{config.teacher.network.name}` "
-            f"has no batch normalisation (`norm` is '{norm}'); use `teacher_mode`: 'eval', or a network with "
-            "`norm`: 'batch'"
+            f"the logits of `other_teachers` are averaged for labels that are stored, but `labels` is "
+            f"'{config.labels}'; use `labels`: 'stored', or drop them"
         )
-        yield Problem("/evaluation/teacher_mode", "teacher_without_batch_norm", detail)
+        yield Problem("/evaluation/other_teachers", "no_stored_labels", detail)
+    for index, teacher in enumerate(config.other_teachers):
+        if teacher in config.labelling[: index + 1]:
+            detail = (
+                f"`{teacher.network.name}` with these fields is among the teachers before it, and the same network "
+                "says the same; change its architecture or its `epochs`, or drop it"
+            )
+            yield Problem(f"/evaluation/other_teachers/{index}", "same_teacher_twice", detail)
 
 
 def _stored_labels(job: JobSpec) -> Iterator[Problem]:

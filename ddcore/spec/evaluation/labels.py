@@ -71,7 +71,12 @@ class LabelsConfig(RecipeConfig):
         description="Network trained on the real images that gives labels, and the features of `herding` and "
         "`best_coreset`. The seed decides on one of the pool; only that is trained, and only where it is needed.",
     )
-
+    other_teachers: tuple[TeacherConfig, ...] = Field(
+        (),
+        max_length=7,
+        description="With `labels` 'stored', further networks: what is stored is the mean of their logits and those of "
+        "`teacher` (FADRM+: three). Only the labels are in the bundle, so they make it no larger.",
+    )
     backbone: BackboneConfig | None = Field(
         None,
         description="With `trains` 'head', a network that others trained, in the place of `teacher`: a file of weights "
@@ -82,6 +87,11 @@ class LabelsConfig(RecipeConfig):
     def frozen(self) -> NetworkConfig:
         """Architecture of the network whose features classifiers are put on, and by which rules choose."""
         return self.backbone or self.teacher.network
+
+    @property
+    def labelling(self) -> tuple[TeacherConfig, ...]:
+        """Whose logits of a batch are averaged, where networks learn these."""
+        return (self.teacher, *self.other_teachers)
 
     @property
     def keeps_teacher(self) -> bool:

@@ -52,6 +52,11 @@ def test_results_stand_beside_the_control(distilled: Callable[..., Any]) -> None
     assert "The teacher is a convnet (batch) that was trained on all real images for 40 epochs and reaches 93.90 %" in (
         taught
     )
+    others = [{"network": {"name": "lenet"}, "epochs": 4, "accuracy": 61.5}]
+    several = {"teacher": {**teacher, "bytes": None, "others": others}, "protocol": {"labels": "stored"}}
+    averaged = card(distilled(results={**distilled().results, **several}))
+    assert "The labels are the mean of the logits of 2 teachers, for all rows:\n\n- a convnet (batch) that" in averaged
+    assert "\n- a lenet that was trained on all real images for 4 epochs and reaches 61.50 % itself\n" in averaged
     frozen = {**distilled().results, "teacher": teacher, "protocol": {"name": "linear_probe", "trains": "head"}}
     probed = " ".join(card(distilled(results=frozen)).split())
     assert "a fresh linear classifier on the features of a frozen convnet on the set alone for 300 epochs" in probed

@@ -14,9 +14,11 @@ from ddcore.evaluation import network_scorer
 from ddcore.evaluation.controls import random_subset
 from ddcore.evaluation.evaluation import Evaluation
 from ddcore.evaluation.plan import NetworkScore
+from ddcore.nets.network import build
 from ddcore.runtime.context import Run
 from ddcore.spec.evaluation import labels as labelling
 from ddcore.training import trainer
+from ddcore.training.recipes import recipe_of_job
 from ddcore.training.stored_labels import StoredLabels, record
 
 STORED = {
@@ -58,6 +60,38 @@ def test_the_set_has_its_labels_each_control_its_own_and_all_images_the_teacher(
     assert results["protocol"]["temperature"] == 20
     assert results["teacher"]["accuracy"] > 0
     assert scorer.controls.stored_teacher is None
+
+
+def test_several_teachers_store_the_mean_of_their_logits(make_run: Make) -> None:
+    """Of each batch by its own statistics, as FADRM+ labels."""
+    normed = {"name": "convnet", "width": 4, "norm": "batch"}
+    others = [{"network": {**normed, "depth": 1}, "epochs": 1}, {"network": normed, "epochs": 3}]
+    teacher = {"network": normed, "epochs": 1}
+    scorer, images, labels, stored = made(
+        make_run, controls=[], teacher=teacher, other_teachers=others, teacher_mode="train"
+    )
+    run, config = scorer._run, scorer._run.spec.evaluation
+    networks = [build(described.network, run.dataset.shape, 3) for described in config.labelling]
+    for network, taught in zip(networks, scorer.controls._labelling, strict=True):
+        network.load_state_dict(taught._params)
+    test = run.dataset.test
+    with torch.no_grad():
+        right = networks[1].eval()(run.dataset.normalize(test.images)).argmax(dim=1) == test.labels
+
+    def mean_logits(batch: Tensor) -> Tensor:
+        with torch.no_grad():
+            first, second, third = (network.train()(batch) for network in networks)
+        return (first + second + third) / 3
+
+    expected = record(images, labels, recipe_of_job(run), mean_logits, classes=3, epochs=2, seed=stored.seed)
+    torch.testing.assert_close(stored.logits, expected.logits, rtol=2e-3, atol=1e-4)
+    alone = made(make_run, controls=[], teacher=teacher, teacher_mode="train")[-1]
+    assert not torch.allclose(alone.logits, stored.logits, rtol=2e-3, atol=1e-2)
+
+    report = scorer.score(images, labels, epoch_labels=stored)["teacher"]
+    assert [each["network"]["depth"] for each in (report, *report["others"])] == [2, 1, 2]
+    assert [each["epochs"] for each in (report, *report["others"])] == [1, 1, 3]
+    assert report["others"][0]["accuracy"] == pytest.approx(100 * float(right.float().mean()))
 
 
 def test_an_interrupted_scoring_ends_with_the_same_figures(make_run: Make) -> None:

@@ -143,6 +143,7 @@ def test_passes_and_memory_of_every_quick_preset_are_predicted(preset: str, tmp_
                     "repeats": 2, "epochs": 3, "labels": "stored", "stored_epochs": 2, "eight_bit": True,
                     "controls": ["random", "full"], "worth": {"sizes": 2}, "scores": ["augmentation_robust"],
                     "teacher": {"network": {"name": "convnet", "width": 16}, "epochs": 1},
+                    "other_teachers": [{"network": {"name": "convnet", "width": 8}, "epochs": 2}],
                 },
             },
         ),

@@ -149,6 +149,22 @@ def test_pools_and_networks_mix() -> None:
         ),
         ({"labels": "stored", "stored_top": 0}, "/stored_top", "must be at least 1"),
         (
+            {"labels": "online", "other_teachers": [{"epochs": 3}]},
+            "/other_teachers",
+            "averaged for labels that are stored, but `labels` is 'online'; use `labels`: 'stored', or drop them",
+        ),
+        (
+            {"labels": "stored", "other_teachers": [{"epochs": 3}, {"network": "lenet"}, {"epochs": 3}]},
+            "/other_teachers/2",
+            "`convnet` with these fields is among the teachers before it, and the same network says the same; change",
+        ),
+        ({"labels": "stored", "other_teachers": [{}]}, "/other_teachers/0", "among the teachers before it"),
+        (
+            {"protocol": "fadrm", "labels": "stored", "other_teachers": [{"network": "lenet"}]},
+            "/teacher_mode",
+            "the teacher `lenet` has no batch normalisation (`norm` is 'none'); use `teacher_mode`: 'eval', or a",
+        ),
+        (
             {"labels": "stored", "stored_top": 6},
             "/stored_top",
             "`stored_top` is 6, which takes 20 bytes for each image with the numbers of the classes, where the logits "
