@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -35,8 +36,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # As many processes as cores, each with as many threads as cores, would stand in each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Hundreds of processes are started, and each would compile all the modules that it imports.
+# Each of hundreds of processes would compile all the modules that it imports, and this one those of the tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 IN_MEMORY, ROOM = Path("/dev/shm"), 6 * 2**30
 if IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > ROOM:

@@ -7,8 +7,6 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -49,8 +47,8 @@ from app.system.repository import is_reconciled
 from ddcore.spec import parse
 from ddcore.spec.ingest import IngestOptions
 from tests import migrated
+from tests.chaos.forks import ROOT, Process, start
 
-ROOT = Path(__file__).resolve().parents[2]
 TENANT = "ten_chaos"
 PRINCIPAL = Principal(TENANT, None, frozenset(Scope))
 _MIGRATING = threading.Lock()
@@ -70,7 +68,7 @@ QUICK = {
 class WorkerProcess:
     """A worker, in a session of its own."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     log: Path
 
     def signal(self, number: signal.Signals) -> None:
@@ -124,12 +122,7 @@ class Cluster:
         if fault is not None:
             environment["DD_FAULT"] = fault
         log = self.home / f"process-{len(self.workers)}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module], env=environment, cwd=ROOT, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
-        self.workers.append(WorkerProcess(process, log))
+        self.workers.append(WorkerProcess(start(module, environment, log), log))
         return self.workers[-1]
 
     def survivor(self) -> WorkerProcess:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -47,16 +46,23 @@ def train_ours(
     return network.eval()
 
 
+def of_timm(name: str, **options: Any) -> Any:
+    """A network of timm with random weights."""
+    import timm  # takes seconds, in every process that collects these tests
+
+    return timm.create_model(name, pretrained=False, **options)
+
+
 def make_timm(folder: Path, name: str = "tiny", model: str = TIMM) -> Any:
     """Keep a network of timm with random weights and a classifier of 1000 classes; return it without the classifier."""
     torch.manual_seed(8)
-    whole = timm.create_model(model, pretrained=False)
+    whole = of_timm(model)
     for module in whole.modules():
         if isinstance(module, nn.BatchNorm2d):  # as after a training: no two of them alike
             nn.init.uniform_(module.get_buffer("running_mean"), -0.1, 0.1)
             nn.init.uniform_(module.get_buffer("running_var"), 0.5, 1.5)
     save(whole, folder, name)
-    bare = timm.create_model(model, pretrained=False, num_classes=0)
+    bare = of_timm(model, num_classes=0)
     bare.load_state_dict({k: v for k, v in whole.state_dict().items() if k in bare.state_dict()})
     return bare.eval()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from ddcore.nets import Functional, build
 from ddcore.nets.backbone import Backbone
 from ddcore.spec.backbones import BackboneConfig
 from tests.ddcore.conftest import CPU
-from tests.ddcore.weights import OURS, TIMM
+from tests.ddcore.weights import OURS, TIMM, of_timm
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.1)
 
@@ -161,7 +160,7 @@ def work_of(network: nn.Module) -> tuple[int, int]:
 )
 def test_the_rule_of_estimates_is_near_what_networks_do(name: str, operations: float, memory: float) -> None:
     """How many times as much it says; the figures are in the documentation."""
-    network = timm.create_model(name, num_classes=0).eval().requires_grad_(False)
+    network = of_timm(name, num_classes=0).eval().requires_grad_(False)
     macs, kept = work_of(network)
     config = BackboneConfig(weights="x", timm=name, parameters=sum(each.numel() for each in network.parameters()))
     layers = config.layers((3, 224, 224), 1)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
@@ -22,7 +21,7 @@ from ddcore.pretrained.backbones import FrozenBackbone
 from ddcore.runtime.context import Run
 from ddcore.spec import LinearGradientConfig
 from tests.ddcore.conftest import blobs
-from tests.ddcore.weights import OURS, TIMM, make_timm, train_ours
+from tests.ddcore.weights import OURS, TIMM, make_timm, of_timm, train_ours
 
 Make = Callable[..., Run]
 
@@ -86,7 +85,7 @@ def test_a_transformer_sees_images_of_another_size_by_interpolating_its_position
     make_run: Make, tmp_path: Path
 ) -> None:
     make_timm(tmp_path, "vit", "vit_tiny_patch16_224")
-    network = timm.create_model("vit_tiny_patch16_224", num_classes=0, dynamic_img_size=True).eval()
+    network = of_timm("vit_tiny_patch16_224", num_classes=0, dynamic_img_size=True).eval()
     held = load_file(tmp_path / "vit.safetensors")
     network.load_state_dict({name: value for name, value in held.items() if not name.startswith("head.")})
     found = frozen(make_run, tmp_path, weights="vit", timm="vit_tiny_patch16_224", size=64)
