@@ -181,7 +181,7 @@ TEACHERS: Mapping[str, Job] = {
 
 
 def _taught() -> Iterator[tuple[str, Job]]:
-    """`dm` alone, and with a term through each of the teachers; five seeds."""
+    """`dm` alone, and with a term through each of the teachers; images that herding chooses by them; five seeds."""
     for dataset, seed in product(("cifar10", "mnist"), range(5)):
         method = {**DM, "iterations": MATCHING[dataset, 10]["dm"]}
         plain = _budgeted(dataset, 10, seed, NARROWER, method, {"controls": [], "audit": False})
@@ -189,6 +189,8 @@ def _taught() -> Iterator[tuple[str, Job]]:
         for term, (name, teacher) in product((CMI, MIM), TEACHERS.items()):
             terms = [{**term, "teacher": teacher}]
             yield f"{dataset} {term['name']} {name} seed {seed}", {**plain, "regularizers": terms}
+        for name, teacher in TEACHERS.items():
+            yield f"{dataset} herding {name} seed {seed}", {**plain, "method": {"name": "herding", "teacher": teacher}}
 
 
 STUDIES: Mapping[str, Mapping[str, Job]] = {
