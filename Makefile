@@ -1,10 +1,10 @@
 SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Four processes for two cores, since many tests wait for processes that they have started. A file stays in one of them,
+# Three processes for two cores, since many tests wait for processes that they have started. A file stays in one of them,
 # so that its tests can share what they have made. The order is that of tests/conftest.py, the longest files first, rather
 # than that of their numbers of tests.
-PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
+PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 # Names and options of benchmarks, such as "dm matching --rounds 3"; all of them take an hour and a half.
 BENCH ?=
 STAMP := $(VENV)/.installed

@@ -32,7 +32,7 @@ PAGES = (
 )
 LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]+)")
 SETTING = re.compile(r"\bDD_[A-Z_]+\b")
-ELSEWHERE = {"DD_URL", "DD_API_KEY", "DD_PUBLISH", "DD_REQUIRE", "DD_TEST_HUNT_S", "DD_TEST_UPLOAD_GB"}
+ELSEWHERE = {"DD_URL", "DD_API_KEY", "DD_PUBLISH", "DD_REQUIRE", "DD_TEST_FORKS", "DD_TEST_HUNT_S", "DD_TEST_UPLOAD_GB"}
 """Read by the client, by the compose file and by the tests."""
 
 
