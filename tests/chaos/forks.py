@@ -3,6 +3,9 @@
 Each is what ``python -m MODULE`` would be: it has a session, an environment, an output and an end of its own. But
 importing takes most of the two seconds in which a worker starts, and the tests here start more than a hundred. With
 ``DD_TEST_FORKS=off`` they start the commands themselves, as ``tests/contract/test_compose.py`` always does.
+
+Neither server at hand would do. That of :mod:`worker.fork_server` forks one process at a time, and takes it along when
+it ends; that of ``multiprocessing`` ends processes without what they do at exit.
 """
 
 from __future__ import annotations

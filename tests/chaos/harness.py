@@ -47,8 +47,9 @@ from app.system.repository import is_reconciled
 from ddcore.spec import parse
 from ddcore.spec.ingest import IngestOptions
 from tests import migrated
-from tests.chaos.forks import ROOT, Process, start
+from tests.chaos import forks
 
+ROOT = forks.ROOT
 TENANT = "ten_chaos"
 PRINCIPAL = Principal(TENANT, None, frozenset(Scope))
 _MIGRATING = threading.Lock()
@@ -68,7 +69,7 @@ QUICK = {
 class WorkerProcess:
     """A worker, in a session of its own."""
 
-    process: Process
+    process: forks.Process
     log: Path
 
     def signal(self, number: signal.Signals) -> None:
@@ -122,7 +123,7 @@ class Cluster:
         if fault is not None:
             environment["DD_FAULT"] = fault
         log = self.home / f"process-{len(self.workers)}.log"
-        self.workers.append(WorkerProcess(start(module, environment, log), log))
+        self.workers.append(WorkerProcess(forks.start(module, environment, log), log))
         return self.workers[-1]
 
     def survivor(self) -> WorkerProcess:

@@ -11,8 +11,7 @@ import pytest
 from app.core.storage import ArtifactStore, LocalStore, open_store
 from app.queue import leases
 from app.queue.leases import Claim
-from tests.chaos.forks import ROOT
-from tests.chaos.harness import Cluster, cluster
+from tests.chaos.harness import ROOT, Cluster, cluster
 from worker.launching import Launcher
 from worker.log_book import LogBook
 from worker.run_folder import RunFolder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.forks import ROOT
+from tests.chaos.harness import ROOT
 from worker import confinement
 
 

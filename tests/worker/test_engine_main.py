@@ -17,7 +17,7 @@ from ddcore.data import sources
 from ddcore.errors import ConfigurationError, DataError, DivergedError, OutOfMemoryError
 from ddcore.runtime.callback import Stop
 from ddcore.spec import Problem, SpecError
-from tests.chaos.forks import ROOT
+from tests.chaos.harness import ROOT
 from tests.ddcore.weights import OURS, train_ours
 from worker import protocol
 from worker.child import report

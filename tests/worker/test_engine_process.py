@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.dummy_engine import result_of, state_after
-from tests.chaos.forks import ROOT
+from tests.chaos.harness import ROOT
 from tests.worker.conftest import Desk
 from worker import protocol
 from worker.engine_process import EngineProcess

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.forks import ROOT
+from tests.chaos.harness import ROOT
 from worker import faults
 
 

@@ -15,8 +15,7 @@ from app.core.storage import LocalStore
 from app.models.jobs import Job
 from app.queue.checkpoints import SavedCheckpoint
 from tests.chaos import disks
-from tests.chaos.forks import ROOT
-from tests.chaos.harness import Cluster
+from tests.chaos.harness import ROOT, Cluster
 from tests.worker.conftest import claim
 from worker import supervisor as module
 from worker.launching import Launcher

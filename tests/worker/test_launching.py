@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.forks import ROOT
+from tests.chaos.harness import ROOT
 from tests.worker.conftest import Desk
 from tests.worker.test_engine_process import printed, progressing, wait
 from worker.engine_process import EngineProcess

@@ -22,8 +22,7 @@ from app.scores.schemas import NewScore, ScoreDocument
 from app.scores.service import ScoreService
 from ddcore.bundle.foreign import stored
 from ddcore.data import load
-from tests.chaos.forks import ROOT
-from tests.chaos.harness import PRINCIPAL, Cluster
+from tests.chaos.harness import PRINCIPAL, ROOT, Cluster
 from tests.worker.conftest import claim
 from worker import protocol
 from worker.protocol import Decoder, Failed

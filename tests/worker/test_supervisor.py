@@ -19,8 +19,7 @@ from app.models.fleet import Worker
 from app.models.jobs import Job
 from app.queue import fleet, leases
 from tests.chaos.expectations import assert_undisturbed
-from tests.chaos.forks import ROOT
-from tests.chaos.harness import Cluster
+from tests.chaos.harness import ROOT, Cluster
 from tests.worker.conftest import claim
 from worker import supervisor as module
 from worker.launching import Launcher

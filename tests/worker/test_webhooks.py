@@ -20,8 +20,7 @@ from app.webhooks.network import Resolve
 from app.webhooks.payloads import compose
 from app.webhooks.schemas import NewWebhook
 from app.webhooks.service import WebhookService
-from tests.chaos.forks import ROOT
-from tests.chaos.harness import PRINCIPAL, Cluster, cluster, eventually
+from tests.chaos.harness import PRINCIPAL, ROOT, Cluster, cluster, eventually
 from tests.receiver import Answer, Receiver, receiving
 from worker import webhooks
 from worker.webhooks import Sender

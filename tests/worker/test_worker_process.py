@@ -24,8 +24,7 @@ from app.core.storage import LocalStore
 from app.migrate import SchemaError
 from app.models.fleet import Worker
 from app.queue import fleet
-from tests.chaos.forks import ROOT
-from tests.chaos.harness import Cluster
+from tests.chaos.harness import ROOT, Cluster
 from worker import attendance, celery_app
 from worker.attendance import Attendance, detect_device_class
 from worker.database_gate import await_database
