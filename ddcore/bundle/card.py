@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ddcore.bundle.content import Distilled
-from ddcore.spec import METHODS
+from ddcore.spec import METHODS, NETWORKS
 from ddcore.spec.differences import RULE_NAMES, scored_controls, verdicts
 from ddcore.spec.results import (
     ArchitectureScores,
@@ -307,10 +307,17 @@ Scores of DD-Ranking (arXiv 2505.13300), 0 to 100, of accuracies under other lab
 
 
 def _network(config: Mapping[str, Any]) -> str:
-    """An architecture by its name and what distinguishes it from others of the name."""
-    usual = (None, "none", "instance", "relu")
-    unusual = [f"({config[key]})" for key in ("norm", "activation") if config.get(key) not in usual]
-    return " ".join([str(config.get("name", "network")), *unusual])
+    """An architecture by its name and what distinguishes it from the usual one of the name."""
+    name = str(config.get("name", "network"))
+    fields = NETWORKS[name].model_fields if name in NETWORKS else {}
+    usual = {key: field.default for key, field in fields.items() if key not in ("name", "depth")}
+    unusual = [_trait(key, config[key]) for key in usual if config.get(key) not in (None, usual[key])]
+    return f"{name} ({', '.join(unusual)})" if unusual else name
+
+
+def _trait(key: str, value: Any) -> str:
+    says_what_it_is = key in ("norm", "activation") and value != "none"
+    return str(value) if says_what_it_is else f"{key} {value}"
 
 
 def _normalisation(content: Distilled) -> str:

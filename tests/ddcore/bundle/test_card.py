@@ -57,6 +57,9 @@ def test_results_stand_beside_the_control(distilled: Callable[..., Any]) -> None
     averaged = card(distilled(results={**distilled().results, **several}))
     assert "The labels are the mean of the logits of 2 teachers, for all rows:\n\n- a convnet (batch) that" in averaged
     assert "\n- a lenet that was trained on all real images for 4 epochs and reaches 61.50 % itself\n" in averaged
+    narrow = {"network": {"name": "convnet", "depth": 3, "width": 32, "norm": "none", "pooling": "max"}, "epochs": 4}
+    told = card(distilled(results={**distilled().results, **several, "teacher": {**teacher, "others": [narrow]}}))
+    assert "\n- a convnet (width 32, norm none, pooling max) that was trained" in told
     frozen = {**distilled().results, "teacher": teacher, "protocol": {"name": "linear_probe", "trains": "head"}}
     probed = " ".join(card(distilled(results=frozen)).split())
     assert "a fresh linear classifier on the features of a frozen convnet on the set alone for 300 epochs" in probed
