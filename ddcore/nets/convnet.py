@@ -6,13 +6,45 @@ github.com/VICO-UoE/DatasetCondensation.
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterable
+from typing import cast
+
+from torch import Tensor, nn
+from typing_extensions import override
 
 from ddcore.errors import ConfigurationError
 from ddcore.nets.network import Convolutional, Shape
+from ddcore.nets.norm_relu_pool import LANES, can_fuse, norm_relu_pool
 from ddcore.nets.normalization import normalization
 from ddcore.registry import implements
 from ddcore.spec import ConvNetConfig
+
+
+class Block(nn.Sequential):
+    """Convolution, normalisation, activation and pooling.
+
+    Attributes:
+        fused: whether the last three are one kernel, :mod:`ddcore.nets.norm_relu_pool`.
+    """
+
+    fused = False
+
+    @property
+    def fusible(self) -> bool:
+        """Whether there is a kernel for what follows the convolution."""
+        _, norm, activation, pooling = self
+        fits = (
+            isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels and norm.num_channels % LANES == 0
+        )
+        return fits and isinstance(activation, nn.ReLU) and isinstance(pooling, nn.AvgPool2d)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.fused:
+            return cast(Tensor, super().forward(x))  # type: ignore[no-untyped-call]
+        norm = cast(nn.GroupNorm, self[1])
+        pooled: Tensor = norm_relu_pool(self[0](x), norm.weight, norm.bias, norm.eps)[0]
+        return pooled
 
 
 @implements(ConvNetConfig)
@@ -35,7 +67,7 @@ class ConvNet(Convolutional):
         blocks = []
         for index in range(depth):
             blocks.append(
-                nn.Sequential(
+                Block(
                     nn.Conv2d(channels, config.width, 3, padding=1 if index else first_padding),
                     normalization(config.norm, config.width, height, width),
                     _activation(config),
@@ -47,6 +79,11 @@ class ConvNet(Convolutional):
                 height, width = height // 2, width // 2
         self.blocks = nn.ModuleList(blocks)
         self.classifier = nn.Linear(channels * height * width, classes)
+
+    @override
+    def fuse(self) -> None:
+        for block in cast(Iterable[Block], self.blocks):
+            block.fused = block.fusible and can_fuse()
 
 
 def _depth(config: ConvNetConfig, height: int, width: int) -> int:

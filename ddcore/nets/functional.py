@@ -221,9 +221,13 @@ class Functional:
     def _pass(self, tap: Tap, training: bool) -> Pass:
         key = (tap, training)
         if key not in self._passes:
+            template = self._templates[training]
+            if self.compute.compiled and self.compute.device.type == "cpu":
+                template = copy.deepcopy(template)
+                template.fuse()
 
             def one_pass(params: Params, x: Tensor) -> tuple[Tensor, ...]:
-                return self.plain(tap, params, x, training=training)
+                return self._through(template, tap, params, x)
 
             if self.compute.compiled:
                 one_pass = compile_for_each_shape(one_pass)

@@ -64,6 +64,12 @@ class Network(nn.Module, ABC):
         """What happens to the last block's output before it is flattened to features; nothing by default."""
         return last
 
+    def fuse(self) -> None:
+        """Have our own kernels compute what they can, the same up to rounding; nothing by default.
+
+        For maps on a CPU that lie channels last, and for passes that are differentiated once at most.
+        """
+
     def taps(self, x: Tensor) -> Taps:
         """Block outputs, features and logits of images (N, C, H, W), from one pass."""
         blocks = self.block_outputs(x)

@@ -17,14 +17,15 @@ from torch.func import functional_call
 from ddcore.machine.compute import Compute, computes_bf16, missing_compiler
 from ddcore.nets import Functional, Network, Params, build
 from ddcore.nets.functional import piece_size
+from ddcore.nets.norm_relu_pool import LANES
 from ddcore.spec import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, NetworkConfig, ResNet18Config
 from ddcore.spec.networks import Norm
 
 CPU = torch.device("cpu")
 SHAPE = (3, 8, 8)
 SMALL = ConvNetConfig(width=8, depth=2)
-ONE_BLOCK = ConvNetConfig(width=8, depth=1)
-"""For passes in bfloat16, of which the compiler makes a kernel for each layer; it takes a second over each."""
+ONE_BLOCK = ConvNetConfig(width=LANES, depth=1)
+"""Wide enough for our own kernel."""
 needs_compiler = pytest.mark.skipif(missing_compiler(CPU) is not None, reason=str(missing_compiler(CPU)))
 # The compiler looks for the gradient of inputs that are not leaves. It hides the warning this raises,
 # but cannot when warnings are errors.
@@ -236,8 +237,11 @@ def compiled(precision: str) -> Compute:
 @needs_compiler
 @compiles
 @pytest.mark.slow
-def test_compiled_passes_equal_eager_ones_and_do_not_recompile_for_new_weights_or_remainders() -> None:
-    eager, fast = functional(), functional(compute=compiled("fp32"))
+@pytest.mark.parametrize("config", [SMALL, ONE_BLOCK], ids=["the compiler's kernels", "ours"])
+def test_compiled_passes_equal_eager_ones_and_do_not_recompile_for_new_weights_or_remainders(
+    config: ConvNetConfig,
+) -> None:
+    eager, fast = functional(config), functional(config, compute=compiled("fp32"))
     params = fast.new(generator())
     torch._dynamo.utils.counters.clear()
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ddcore.errors import ConfigurationError
 from ddcore.machine.compute import Compute
 from ddcore.nets import ConvNet, Functional, Network, build, macs
+from ddcore.nets.norm_relu_pool import can_fuse
 from ddcore.registry import implements
 from ddcore.spec import (
     AlexNetConfig,
@@ -212,6 +213,29 @@ def test_activations_and_pooling(
     x = fill(2, 3, 8, 8)
     convolved = net.get_submodule("blocks.0.0")(x)
     torch.testing.assert_close(net.taps(x).blocks[0], F.max_pool2d(expected(convolved), 2))
+
+
+@pytest.mark.parametrize(
+    ("config", "fused"),
+    [
+        (ConvNetConfig(width=32, depth=2), True),
+        (ConvNetConfig(width=8, depth=2), False),
+        (ConvNetConfig(width=32, depth=2, norm="batch"), False),
+        (ConvNetConfig(width=32, depth=2, norm="group"), False),
+        (ConvNetConfig(width=32, depth=2, activation="sigmoid"), False),
+        (ConvNetConfig(width=32, depth=2, pooling="max"), False),
+        (ConvNetConfig(width=32, depth=2, pooling="none"), False),
+        (ResNet18Config(norm="batch"), False),
+    ],
+)
+def test_fused_layers_are_the_same_layers(config: NetworkConfig, fused: bool) -> None:
+    net = build(config, (3, 8, 8), 10)
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    taps, levels = net.taps(images), net.levels(images)
+    net.fuse()
+    assert any(getattr(module, "fused", False) for module in net.modules()) == (fused and can_fuse())
+    for one, other in zip((*taps.blocks, *levels), (*net.taps(images).blocks, *net.levels(images)), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize(

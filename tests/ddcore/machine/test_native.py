@@ -1,0 +1,70 @@
+"""Kernels in C++ are compiled once for all processes, or done without."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddcore.machine.compute import missing_compiler
+from ddcore.machine.native import native_library
+
+ANSWER = 'extern "C" int answer() { return 42; }'
+needs_compiler = pytest.mark.skipif(
+    missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler"
+)
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    path = tmp_path / "answer.cpp"
+    path.write_text(ANSWER)
+    return path
+
+
+def again(source: Path) -> int:
+    """What a process that has not asked before is given."""
+    library = native_library.__wrapped__(source)
+    assert library is not None
+    return int(library.answer())
+
+
+@needs_compiler
+def test_what_is_compiled_is_kept(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert again(source) == 42
+    (kept,) = (tmp_path / "cache" / "native").iterdir()
+    before = kept.stat().st_mtime_ns
+    assert again(source) == 42
+    assert kept.stat().st_mtime_ns == before
+    source.write_text(ANSWER.replace("42", "43"))
+    assert again(source) == 43
+    assert len(list(kept.parent.iterdir())) == 2
+
+
+@needs_compiler
+def test_without_a_cache_nothing_is_left(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "own"))
+    (tmp_path / "own").mkdir()
+    assert again(source) == 42
+    assert list((tmp_path / "own").iterdir()) == []
+
+
+@needs_compiler
+def test_code_that_is_not_compiled_is_told(source: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source.write_text("no code")
+    with caplog.at_level(logging.WARNING):
+        assert native_library.__wrapped__(source) is None
+    assert "passes are slower, since answer.cpp was not compiled" in caplog.text
+
+
+def test_so_is_a_missing_compiler(
+    source: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with caplog.at_level(logging.WARNING):
+        assert native_library.__wrapped__(source) is None
+    assert "no-such-compiler" in caplog.text
