@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -24,6 +26,7 @@ from worker.log_book import LogBook
 from worker.run_folder import RunFolder
 
 STEPS = """
+import json
 import sys
 from pathlib import Path
 from ddcore import engine
@@ -42,9 +45,12 @@ class Until(Callback):
             sys.exit()
 
 cache, root, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-spec = parse({"dataset": "cifar10", "ipc": 10, "method": "dm", "compile": "off"})
+spec = parse({"dataset": "cifar10", "ipc": 10, "method": "dm", **json.loads(sys.argv[4])})
 engine.run(spec, cache / "out", run_dir=cache / "run", data_root=root, cache=cache, callback=Until(steps))
 """
+
+
+EAGER = json.dumps({"compile": "off"})
 
 
 def _process(program: str, *arguments: str) -> Sequence[Tensor]:
@@ -56,8 +62,22 @@ def _ways() -> Sequence[Way]:
     cache, root = TemporaryDirectory(prefix="startup-"), os.environ["DD_DATA_ROOT"]
     return [
         Way("a process that imports torch", lambda: _process("import torch")),
-        Way("a job to the beginning of its first step", lambda: _process(STEPS, cache.name, root, "0")),
-        Way("a job to the end of its first step, eager", lambda: _process(STEPS, cache.name, root, "1")),
+        Way("a job to the beginning of its first step", lambda: _process(STEPS, cache.name, root, "0", EAGER)),
+        Way("a job to the end of its first step, eager", lambda: _process(STEPS, cache.name, root, "1", EAGER)),
+    ]
+
+
+def _first_step() -> Sequence[Way]:
+    """All that is made for a dataset and kept: decoded images, the network of the probe, a teacher, compiled code."""
+
+    def job(fields: Mapping[str, Any]) -> Sequence[Tensor]:
+        with TemporaryDirectory(prefix="first-step-") as cache:
+            return _process(STEPS, cache, os.environ["DD_DATA_ROOT"], "1", json.dumps(fields))
+
+    terms = [{"name": name, "relative": 0.5} for name in ("mim", "cmi")]
+    return [
+        Way("DM", lambda: job({"compile": "on"})),
+        Way("DM with MIM and CMI", lambda: job({"compile": "on", "regularizers": terms})),
     ]
 
 
@@ -109,5 +129,6 @@ def _engines() -> Sequence[Way]:
 BENCHMARKS = (
     Benchmark("engine-start", "a short job on the 8x8 digits, images and audit included", _engines),
     Benchmark("startup", "start of a CIFAR-10 job, at most 4 s to its first step", _ways),
+    Benchmark("first-step", "to the end of the first step of a CIFAR-10 job, from an empty cache", _first_step),
     Benchmark("loading", "the whole of CIFAR-10, at most 15 s decoded and 3 s from the cache", _loading),
 )

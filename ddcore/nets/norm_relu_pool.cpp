@@ -7,10 +7,10 @@
 // Vectors are written out, since compilers leave some of these loops as they are. Where the processor has none as wide,
 // the compiler makes two or four of each.
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 
 namespace {
 
@@ -92,146 +92,106 @@ struct Sizes {
     int64_t pooled() const { return (height / 2) * (width / 2); }
 };
 
-// Of COUNT lanes of one image: the mean of each channel, and one over its deviation.
-template <int COUNT, typename T>
-inline void moments(const T* maps, float epsilon, const Sizes& sizes, Lanes* mean, Lanes* inverse) {
+// The mean of each of LANES channels of an image, and one over its deviation. All pointers point to the first of these
+// channels.
+template <typename T>
+inline void moments(const T* maps, Sizes sizes, float epsilon, Lanes& mean, Lanes& inverse) {
     const float share = 1 / static_cast<float>(sizes.places());
-    Lanes sum[COUNT] = {}, squares[COUNT] = {};
-    for (int64_t place = 0; place < sizes.places(); place++)
-        for (int k = 0; k < COUNT; k++) sum[k] += read(maps + place * sizes.channels + k * LANES);
-    for (int k = 0; k < COUNT; k++) sum[k] = sum[k] * share;
-    for (int64_t place = 0; place < sizes.places(); place++)
-        for (int k = 0; k < COUNT; k++) {
-            const Lanes difference = read(maps + place * sizes.channels + k * LANES) - sum[k];
-            squares[k] += difference * difference;
-        }
-    for (int k = 0; k < COUNT; k++) {
-        mean[k] = sum[k];
-        for (int lane = 0; lane < WIDTH; lane++) {
-            inverse[k].a[lane] = 1 / std::sqrt(squares[k].a[lane] * share + epsilon);
-            inverse[k].b[lane] = 1 / std::sqrt(squares[k].b[lane] * share + epsilon);
-        }
+    Lanes sum = {}, squares = {};
+    for (int64_t place = 0; place < sizes.places(); place++) sum += read(maps + place * sizes.channels);
+    mean = sum * share;
+    for (int64_t place = 0; place < sizes.places(); place++) {
+        const Lanes difference = read(maps + place * sizes.channels) - mean;
+        squares += difference * difference;
+    }
+    for (int lane = 0; lane < WIDTH; lane++) {
+        inverse.a[lane] = 1 / std::sqrt(squares.a[lane] * share + epsilon);
+        inverse.b[lane] = 1 / std::sqrt(squares.b[lane] * share + epsilon);
     }
 }
 
-struct Forward {
-    static constexpr int COUNT = 2;
-
-    template <int COUNT, typename T>
-    static void work(const Sizes& sizes, float epsilon, const float* weight, const float* bias, const T* maps,
-                     T* pooled, float* mean, float* inverse) {
-        const int64_t step = sizes.channels, row = sizes.width * step;
-        Lanes means[COUNT], inverses[COUNT], scale[COUNT], shift[COUNT];
-        moments<COUNT>(maps, epsilon, sizes, means, inverses);
-        for (int k = 0; k < COUNT; k++) {
-            write_channels<T>(mean + k * LANES, means[k]);
-            write_channels<T>(inverse + k * LANES, inverses[k]);
-            scale[k] = inverses[k] * read_channels<T>(weight + k * LANES);
-            shift[k] = read_channels<T>(bias + k * LANES) - means[k] * scale[k];
+// The same channels from maps to pooled maps. What the way back needs of them is kept.
+template <typename T>
+inline void forward_channels(const T* maps, const float* weight, const float* bias, float epsilon, Sizes sizes,
+                             T* pooled, float* mean, float* inverse) {
+    const int64_t step = sizes.channels, row = sizes.width * step;
+    Lanes means, inverses;
+    moments(maps, sizes, epsilon, means, inverses);
+    write_channels<T>(mean, means);
+    write_channels<T>(inverse, inverses);
+    const Lanes scale = inverses * read_channels<T>(weight), shift = read_channels<T>(bias) - means * scale;
+    for (int64_t y = 0; y < sizes.height / 2; y++)
+        for (int64_t x = 0; x < sizes.width / 2; x++) {
+            const T* from = maps + 2 * (y * row + x * step);
+            const Lanes above = relu(read(from) * scale + shift) + relu(read(from + step) * scale + shift);
+            const Lanes below = relu(read(from + row) * scale + shift) + relu(read(from + row + step) * scale + shift);
+            write(pooled + (y * (sizes.width / 2) + x) * step, (above + below) * 0.25f);
         }
-        for (int64_t y = 0; y < sizes.height / 2; y++)
-            for (int64_t x = 0; x < sizes.width / 2; x++)
-                for (int k = 0; k < COUNT; k++) {
-                    const T* from = maps + 2 * (y * row + x * step) + k * LANES;
-                    const Lanes above = relu(read(from) * scale[k] + shift[k]) +
-                                        relu(read(from + step) * scale[k] + shift[k]);
-                    const Lanes below = relu(read(from + row) * scale[k] + shift[k]) +
-                                        relu(read(from + row + step) * scale[k] + shift[k]);
-                    write(pooled + (y * (sizes.width / 2) + x) * step + k * LANES, (above + below) * 0.25f);
-                }
-    }
-};
+}
 
-struct Backward {
-    static constexpr int COUNT = 1;
-
-    // From the slope in the pooled maps, those in the maps, and those of this image in weight and bias.
-    template <int COUNT, typename T>
-    static void work(const Sizes& sizes, const float* weight, const float* bias, const float* mean,
-                     const float* inverse, const T* slope, const T* maps, T* in_maps, float* in_weight,
-                     float* in_bias) {
-        const int64_t step = sizes.channels, row = sizes.width * step;
-        const int64_t height = sizes.height / 2, width = sizes.width / 2;
-        const float share = 1 / static_cast<float>(sizes.places());
-        Lanes factor[COUNT], offset[COUNT], scale[COUNT], shift[COUNT], of_weight[COUNT] = {}, of_bias[COUNT] = {};
-        for (int k = 0; k < COUNT; k++) {
-            const Lanes means = read_channels<T>(mean + k * LANES);
-            factor[k] = read_channels<T>(inverse + k * LANES);  // a normalised number is x * factor + offset
-            offset[k] = means * factor[k] * -1;
-            scale[k] = factor[k] * read_channels<T>(weight + k * LANES);
-            shift[k] = read_channels<T>(bias + k * LANES) - means * scale[k];
-        }
-        for (int64_t y = 0; y < height; y++)
-            for (int64_t x = 0; x < width; x++)
-                for (int k = 0; k < COUNT; k++) {
-                    const Lanes come = read(slope + (y * width + x) * step + k * LANES) * 0.25f;
-                    const T* from = maps + 2 * (y * row + x * step) + k * LANES;
-                    for (const int64_t place : {int64_t{0}, step, row, row + step}) {
-                        const Lanes number = read(from + place);
-                        const Lanes passed = where_positive(number * scale[k] + shift[k], come);
-                        of_bias[k] += passed;
-                        of_weight[k] += passed * (number * factor[k] + offset[k]);
-                    }
-                }
-        // In a number: scale * (what passed - its mean - the normalised number * the mean of their product).
-        Lanes slant[COUNT], level[COUNT];
-        for (int k = 0; k < COUNT; k++) {
-            write_channels<T>(in_weight + k * LANES, of_weight[k]);
-            write_channels<T>(in_bias + k * LANES, of_bias[k]);
-            slant[k] = scale[k] * factor[k] * of_weight[k] * -share;
-            level[k] = scale[k] * (of_bias[k] + offset[k] * of_weight[k]) * -share;
-        }
-        for (int64_t y = 0; y < sizes.height; y++)
-            for (int64_t x = 0; x < sizes.width; x++) {
-                const bool pooled = y / 2 < height && x / 2 < width;  // an odd last row or column is not
-                const T* from = slope + (pooled ? (y / 2) * width + x / 2 : 0) * step;
-                const int64_t place = y * row + x * step;
-                for (int k = 0; k < COUNT; k++) {
-                    const Lanes number = read(maps + place + k * LANES);
-                    const Lanes come = read(from + k * LANES) * (pooled ? 0.25f : 0.0f);
-                    const Lanes passed = where_positive(number * scale[k] + shift[k], come);
-                    write(in_maps + place + k * LANES, scale[k] * passed + slant[k] * number + level[k]);
-                }
+// From the slope in the pooled maps, those in the maps, and those of this image in weight and bias.
+template <typename T>
+inline void backward_channels(const T* slope, const T* maps, const float* weight, const float* bias, const float* mean,
+                              const float* inverse, Sizes sizes, T* in_maps, float* in_weight, float* in_bias) {
+    const int64_t step = sizes.channels, row = sizes.width * step;
+    const int64_t height = sizes.height / 2, width = sizes.width / 2;
+    const float share = 1 / static_cast<float>(sizes.places());
+    // A normalised number is x * factor + offset, and what ReLU takes is x * scale + shift.
+    const Lanes means = read_channels<T>(mean), factor = read_channels<T>(inverse), offset = means * factor * -1;
+    const Lanes scale = factor * read_channels<T>(weight), shift = read_channels<T>(bias) - means * scale;
+    Lanes of_weight = {}, of_bias = {};
+    for (int64_t y = 0; y < height; y++)
+        for (int64_t x = 0; x < width; x++) {
+            const Lanes come = read(slope + (y * width + x) * step) * 0.25f;
+            const T* from = maps + 2 * (y * row + x * step);
+            for (const int64_t place : {int64_t{0}, step, row, row + step}) {
+                const Lanes number = read(from + place);
+                const Lanes passed = where_positive(number * scale + shift, come);
+                of_bias += passed;
+                of_weight += passed * (number * factor + offset);
             }
-    }
-};
+        }
+    write_channels<T>(in_weight, of_weight);
+    write_channels<T>(in_bias, of_bias);
+    // In a number: scale * (what passed - its mean - the normalised number * the mean of their product).
+    const Lanes slant = scale * factor * of_weight * -share, level = scale * (of_bias + offset * of_weight) * -share;
+    for (int64_t y = 0; y < sizes.height; y++)
+        for (int64_t x = 0; x < sizes.width; x++) {
+            const bool pooled = y / 2 < height && x / 2 < width;  // an odd last row or column is not
+            const T* from = slope + (pooled ? (y / 2) * width + x / 2 : 0) * step;
+            const Lanes come = read(from) * (pooled ? 0.25f : 0.0f), number = read(maps + y * row + x * step);
+            const Lanes passed = where_positive(number * scale + shift, come);
+            write(in_maps + y * row + x * step, scale * passed + slant * number + level);
+        }
+}
 
-// Calls `work` for each image and each COUNT lanes of its channels.
-template <int COUNT, typename Work>
+// Calls `work` with each image and the first of each LANES channels: where these begin in maps, in pooled maps, in what
+// is kept for each channel of each image, and in what is kept for each channel.
+template <typename Work>
 void each(const Sizes& sizes, int threads, Work work) {
-    const int64_t groups = (sizes.channels + COUNT * LANES - 1) / (COUNT * LANES);
 #pragma omp parallel for collapse(2) num_threads(threads)
     for (int64_t image = 0; image < sizes.images; image++)
-        for (int64_t group = 0; group < groups; group++) work(image, group * COUNT * LANES);
+        for (int64_t channel = 0; channel < sizes.channels; channel += LANES) {
+            const int64_t before = image * sizes.channels;
+            work(before * sizes.places() + channel, before * sizes.pooled() + channel, before + channel, channel);
+        }
 }
 
 template <typename T>
 void forward(const T* maps, const float* weight, const float* bias, float epsilon, const Sizes& sizes, int threads,
              T* pooled, float* mean, float* inverse) {
-    constexpr int COUNT = Forward::COUNT;
-    each<COUNT>(sizes, threads, [&](int64_t image, int64_t channel) {
-        const int64_t whole = image * sizes.places() * sizes.channels, part = image * sizes.pooled() * sizes.channels;
-        const int64_t row = image * sizes.channels, end = std::min(channel + COUNT * LANES, sizes.channels);
-        const bool full = end - channel == COUNT * LANES;
-        for (int64_t c = channel; c < end; c += full ? COUNT * LANES : LANES)
-            (full ? Forward::work<COUNT, T> : Forward::work<1, T>)(sizes, epsilon, weight + c, bias + c,
-                                                                   maps + whole + c, pooled + part + c,
-                                                                   mean + row + c, inverse + row + c);
+    each(sizes, threads, [&](int64_t whole, int64_t part, int64_t row, int64_t channel) {
+        forward_channels(maps + whole, weight + channel, bias + channel, epsilon, sizes, pooled + part, mean + row,
+                         inverse + row);
     });
 }
 
 template <typename T>
 void backward(const T* slope, const T* maps, const float* weight, const float* bias, const float* mean,
               const float* inverse, const Sizes& sizes, int threads, T* in_maps, float* in_weight, float* in_bias) {
-    constexpr int COUNT = Backward::COUNT;
-    each<COUNT>(sizes, threads, [&](int64_t image, int64_t channel) {
-        const int64_t whole = image * sizes.places() * sizes.channels, part = image * sizes.pooled() * sizes.channels;
-        const int64_t row = image * sizes.channels, end = std::min(channel + COUNT * LANES, sizes.channels);
-        const bool full = end - channel == COUNT * LANES;
-        for (int64_t c = channel; c < end; c += full ? COUNT * LANES : LANES)
-            (full ? Backward::work<COUNT, T> : Backward::work<1, T>)(
-                sizes, weight + c, bias + c, mean + row + c, inverse + row + c, slope + part + c, maps + whole + c,
-                in_maps + whole + c, in_weight + row + c, in_bias + row + c);
+    each(sizes, threads, [&](int64_t whole, int64_t part, int64_t row, int64_t channel) {
+        backward_channels(slope + part, maps + whole, weight + channel, bias + channel, mean + row, inverse + row,
+                          sizes, in_maps + whole, in_weight + row, in_bias + row);
     });
 }
 
