@@ -21,7 +21,7 @@ CLASSES, IPC, BATCH_REAL = 10, 10, 256
 SPEC = parse({"dataset": "cifar10", "ipc": IPC, "method": {"name": "dm", "batch_real": BATCH_REAL}})
 
 
-def _ours(compute: Compute, spec: JobSpec = SPEC) -> Work:
+def ours(compute: Compute, spec: JobSpec = SPEC) -> Work:
     run = random_run(spec, compute)
     method = DM(DMConfig(batch_real=BATCH_REAL), run)
 
@@ -69,12 +69,12 @@ def _published(compute: Compute, spec: JobSpec = SPEC) -> Work:
 
 
 def _ways(precision: Precision) -> Sequence[Way]:
-    return engine_ways("published loop", _published, _ours, precision)
+    return engine_ways("published loop", _published, ours, precision)
 
 
 def _agreement() -> Sequence[Way]:
     spec = SPEC.model_copy(update={"network": SMOOTH})
-    return engine_ways("published loop", partial(_published, spec=spec), partial(_ours, spec=spec), "fp32")
+    return engine_ways("published loop", partial(_published, spec=spec), partial(ours, spec=spec), "fp32")
 
 
 BENCHMARKS = (

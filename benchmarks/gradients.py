@@ -82,7 +82,7 @@ def _published(network: ConvNetConfig = NETWORK) -> Callable[[], Sequence[Tensor
     return work
 
 
-def _ours(f: Functional) -> Callable[[], Sequence[Tensor]]:
+def ours(f: Functional) -> Callable[[], Sequence[Tensor]]:
     problem, device, gradients = _Problem.on(f), f.compute.device, Gradients(f)
     labels = torch.arange(CLASSES, device=device)
     sizes = [BATCH_REAL] * CLASSES
@@ -111,8 +111,8 @@ def _ours(f: Functional) -> Callable[[], Sequence[Tensor]]:
 def _matching(precision: Precision, network: ConvNetConfig = NETWORK) -> Sequence[Way]:
     return [
         Way("published loop, eager fp32", _published(network)),
-        Way("engine, eager fp32", _ours(functional("fp32", compiled=False, network=network))),
-        Way(f"engine, compiled {precision}", _ours(functional(precision, compiled=True, network=network))),
+        Way("engine, eager fp32", ours(functional("fp32", compiled=False, network=network))),
+        Way(f"engine, compiled {precision}", ours(functional(precision, compiled=True, network=network))),
     ]
 
 

@@ -165,7 +165,7 @@ def compare(ways: Sequence[Way], rounds: int) -> list[Measurement]:
         for way, measurement in zip(ways, measurements, strict=True):
             _set_allocator(way is ways[0])
             way.work()
-            measurement.seconds.append(_seconds(way.work))
+            measurement.seconds.append(seconds(way.work))
             measurement.ratios.append(measurements[0].seconds[-1] / measurement.seconds[-1])
     return measurements
 
@@ -256,14 +256,14 @@ def gflops(dtype: torch.dtype, rounds: int = 5) -> float:
     """
     device, largest = ("cuda", 8192) if torch.cuda.is_available() else ("cpu", 2048)
 
-    def seconds(size: int) -> float:
+    def product(size: int) -> float:
         matrix = torch.ones((size, size), dtype=dtype, device=device)
-        return _seconds(lambda: matrix @ matrix)
+        return seconds(lambda: matrix @ matrix)
 
     size = largest // 16
-    while size < largest and min(seconds(size) for _ in range(2)) < 0.1 / 8:
+    while size < largest and min(product(size) for _ in range(2)) < 0.1 / 8:
         size *= 2
-    return 2 * size**3 / median(seconds(size) for _ in range(rounds)) / 1e9
+    return 2 * size**3 / median(product(size) for _ in range(rounds)) / 1e9
 
 
 def _only_number(output: Sequence[Tensor]) -> float | None:
@@ -288,7 +288,8 @@ def _set_allocator(reference: bool) -> None:
         hold_freed_memory()
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> float:
+    """Seconds that work takes, on an accelerator as well."""
     start = time.perf_counter()
     work()
     if torch.cuda.is_available():

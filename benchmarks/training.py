@@ -53,7 +53,7 @@ def plain(net: Network, images: Tensor, labels: Tensor, recipe: Recipe, generato
             sgd = optimizer(sgd.param_groups[0]["lr"] * recipe.drop_factor)
 
 
-def _ours(f: Functional, images: int, recipe: Recipe) -> Work:
+def ours(f: Functional, images: int, recipe: Recipe) -> Work:
     training_set = _set(images)
 
     def work() -> Sequence[Tensor]:
@@ -80,9 +80,9 @@ def _plain(images: int, recipe: Recipe) -> Work:
 def _ways(images: int, recipe: Recipe) -> Sequence[Way]:
     return [
         Way("plain loop, eager fp32", _plain(images, recipe)),
-        Way("trainer, eager fp32", _ours(functional("fp32", compiled=False), images, recipe)),
-        Way("trainer, compiled fp32", _ours(functional("fp32", compiled=True), images, recipe)),
-        Way("trainer, compiled bf16", _ours(functional("bf16", compiled=True), images, recipe)),
+        Way("trainer, eager fp32", ours(functional("fp32", compiled=False), images, recipe)),
+        Way("trainer, compiled fp32", ours(functional("fp32", compiled=True), images, recipe)),
+        Way("trainer, compiled bf16", ours(functional("bf16", compiled=True), images, recipe)),
     ]
 
 
