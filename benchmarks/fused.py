@@ -21,8 +21,8 @@ class Unfused(ConvNet):
     """The same network, layer by layer."""
 
     @override
-    def fuse(self) -> None:
-        pass
+    def fuse(self) -> bool:
+        return False
 
 
 def _features(f: Functional) -> Work:

@@ -14,7 +14,7 @@ from ddcore.nets.functional import Functional, Params
 from ddcore.pretrained.teachers import TeacherPool
 from ddcore.runtime.context import Run
 from ddcore.spec.probe import PROBE_NETWORK, probe_images_trained_on, probe_training
-from ddcore.spec.work import DataSizes
+from ddcore.spec.work import TRAINING, DataSizes
 
 Network = tuple[Functional, Params]
 """An architecture with the parameters of one network."""
@@ -24,8 +24,15 @@ def seen_by_probes(run: Run) -> Run:
     """A run as its probe sees it: plain images in float32 and uncompiled, however the job learns its own."""
     view = copy.copy(run)
     view.dataset = replace(run.dataset, whitening=None)
-    view.compute = run.compute.exact
+    sizes = _sizes(run)
+    images = probe_training(sizes).epochs * probe_images_trained_on(sizes)
+    view.compute = run.compute.exact(TRAINING * images * PROBE_NETWORK.flop(sizes.shape, sizes.classes) / 2)
     return view
+
+
+def _sizes(run: Run) -> DataSizes:
+    dataset = run.dataset
+    return DataSizes(dataset.shape, dataset.class_counts, len(dataset.test))
 
 
 def other_rows(run: Run, per_class: int) -> list[Tensor]:
@@ -46,9 +53,8 @@ def trained(run: Run, sample: Tensor, calibrating: Sequence[Tensor]) -> Network:
         sample: int64 rows that are read with.
         calibrating: int64 rows of each class.
     """
-    dataset = run.dataset
-    sizes = DataSizes(dataset.shape, dataset.class_counts, len(dataset.test))
-    unseen = torch.zeros(len(dataset.train), dtype=torch.bool)
+    sizes = _sizes(run)
+    unseen = torch.zeros(len(run.dataset.train), dtype=torch.bool)
     unseen[torch.cat([sample, *calibrating])] = True
     rows = (~unseen).nonzero().flatten()
     if len(rows) > probe_images_trained_on(sizes):

@@ -29,6 +29,7 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 
 from ddcore.errors import ConfigurationError
+from ddcore.machine.native import keep_native_libraries
 from ddcore.spec.speed import eager_seconds, earns_compilation
 
 Precision = Literal["fp32", "bf16"]
@@ -40,6 +41,9 @@ CONVNET3_MACS = 50_700_000
 
 RECOMPILE_LIMIT = 128
 """Compiled variants a function may have: one for each batch shape and each set of tensors with gradients."""
+
+FUSING_PAYS_S = 10.0
+"""Seconds of uncompiled passes from which our own kernels are compiled for them."""
 
 _REFERENCE_PIXELS = 32 * 32
 _SMALLEST_PIECE = 8
@@ -56,6 +60,7 @@ class Compute:
         piece: images (of 32 x 32) a pass takes at a time without autograd.
         training_piece: the same with autograd.
         graph: images (of 32 x 32) whose graphs may be in memory at once; more of them go group by group.
+        fused: whether uncompiled passes too go through kernels of our own, where a network has some.
     """
 
     device: torch.device
@@ -64,6 +69,7 @@ class Compute:
     piece: int = 32
     training_piece: int = 32
     graph: int = 512
+    fused: bool = False
 
     @staticmethod
     def choose(
@@ -97,6 +103,8 @@ class Compute:
         tell = _to_logger if log is None else log
         where = _device(device)
         compiled = _compiled(where, compile, expected_images_forwarded * macs_per_image, tell)
+        if cache is not None:
+            keep_native_libraries(cache / "native")
         if compiled and cache is not None:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache / "inductor")
         if where.type == "cuda":
@@ -112,11 +120,17 @@ class Compute:
         piece, training_piece = _pieces(where, bf16, compiled)
         return Compute(where, "bf16" if bf16 else "fp32", compiled, piece, training_piece, max(512, training_piece))
 
-    @property
-    def exact(self) -> Compute:
-        """The same device in float32 and uncompiled, for what must not depend on the job that it is done for."""
+    def exact(self, macs: float) -> Compute:
+        """The same device in float32 and uncompiled, for what must not depend on the job that it is done for.
+
+        Args:
+            macs: multiply-accumulates that are to be done so; many are worth our own kernels, which take two seconds to
+                compile.
+        """
         piece, training_piece = _pieces(self.device, bf16=False, compiled=False)
-        return Compute(self.device, "fp32", False, piece, training_piece, max(512, training_piece))
+        worth_it = self.device.type == "cpu" and eager_seconds(macs, "cpu") >= FUSING_PAYS_S
+        fused = worth_it and missing_compiler(self.device) is None
+        return Compute(self.device, "fp32", False, piece, training_piece, max(512, training_piece), fused)
 
     def describe(self) -> dict[str, Any]:
         """What the bytes of a result may depend on besides the specification, for the manifest."""
@@ -130,7 +144,7 @@ class Compute:
 
     @property
     def layout(self) -> torch.memory_format:
-        """Order in which a pass keeps the numbers of its maps.
+        """Order in which a pass keeps the numbers of its maps, unless it goes through kernels of our own.
 
         Channels last, except in uncompiled float32 passes on a CPU. There PyTorch's normalisations take the variance
         of maps that lie channels last as E[x^2] - E[x]^2, in one float32 sum over the pixels: at a mean of 5

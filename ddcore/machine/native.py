@@ -1,4 +1,4 @@
-"""Our own kernels in C++: compiled for this processor when they are first needed, and kept beside the compiler's."""
+"""Our own kernels in C++: compiled for this processor when they are first needed, and kept."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from tempfile import TemporaryDirectory
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-Wno-psabi")
 
 
+_folders: list[Path] = []
+"""Where libraries are kept: the last of them."""
+
+
+def keep_native_libraries(folder: Path) -> None:
+    """Keep what is compiled from now on in a folder, for this process and others."""
+    _folders.append(folder)
+
+
 @cache
 def native_library(source: Path) -> ctypes.CDLL | None:
     """The functions of a C++ file, or ``None``, with a warning, where the compiler cannot make them.
 
-    What is compiled is kept in the folder that ``TORCHINDUCTOR_CACHE_DIR`` names, for processes to come.
-
     Args:
         source: the file; it includes nothing of the framework, so that it compiles in seconds.
     """
-    kept = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     try:
-        if kept is not None:
-            return _compiled(source, Path(kept) / "native")
+        if _folders:
+            return _compiled(source, _folders[-1])
         with TemporaryDirectory(prefix="ddcore-") as folder:
             return _compiled(source, Path(folder))
     except (OSError, subprocess.CalledProcessError) as error:

@@ -81,9 +81,12 @@ class ConvNet(Convolutional):
         self.classifier = nn.Linear(channels * height * width, classes)
 
     @override
-    def fuse(self) -> None:
-        for block in cast(Iterable[Block], self.blocks):
-            block.fused = block.fusible and can_fuse()
+    def fuse(self) -> bool:
+        blocks = list(cast(Iterable[Block], self.blocks))
+        fused = all(block.fusible for block in blocks) and can_fuse()
+        for block in blocks:
+            block.fused = fused
+        return fused
 
 
 def _depth(config: ConvNetConfig, height: int, width: int) -> int:

@@ -71,6 +71,9 @@ class Functional:
         self.graph_images = compute.graph_for(pixels)
         self._initial = list(_initial_values(skeleton))
         self._passes: dict[tuple[Tap, bool], Pass] = {}
+        self._fused, self._layout = self._templates, compute.layout
+        if compute.device.type == "cpu" and (compute.compiled or compute.fused):
+            self._fuse()
 
     @cached_property
     def feature_map(self) -> Shape | None:
@@ -206,7 +209,7 @@ class Functional:
     def _run(self, tap: Tap, params: Params, x: Tensor, training: bool) -> tuple[Tensor, ...]:
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape or len(x) == 0:
             raise ValueError(f"images {tuple(x.shape)} are not a batch of one or more {self.shape}")
-        x = x.contiguous(memory_format=self.compute.layout)
+        x = x.contiguous(memory_format=self._layout)
         one_pass = self._pass(tap, training or self.per_sample)
         if training and not self.per_sample:
             return one_pass(params, x)
@@ -218,13 +221,16 @@ class Functional:
             return tuple(output[: len(x)] for output in pieces[0])
         return tuple(torch.cat(parts)[: len(x)] for parts in zip(*pieces, strict=True))
 
+    def _fuse(self) -> None:
+        """Have passes that are differentiated once at most go through kernels of our own."""
+        fused = copy.deepcopy(self._templates)
+        if all(template.fuse() for template in fused.values()):
+            self._fused, self._layout = fused, torch.channels_last
+
     def _pass(self, tap: Tap, training: bool) -> Pass:
         key = (tap, training)
         if key not in self._passes:
-            template = self._templates[training]
-            if self.compute.compiled and self.compute.device.type == "cpu":
-                template = copy.deepcopy(template)
-                template.fuse()
+            template = self._fused[training]
 
             def one_pass(params: Params, x: Tensor) -> tuple[Tensor, ...]:
                 return self._through(template, tap, params, x)
@@ -248,7 +254,7 @@ class Functional:
             missing = size - len(piece)
             if missing:
                 padding = piece.new_zeros((missing, *piece.shape[1:]))
-                piece = torch.cat([piece, padding]).contiguous(memory_format=self.compute.layout)
+                piece = torch.cat([piece, padding]).contiguous(memory_format=self._layout)
             yield piece
 
 

@@ -64,11 +64,15 @@ class Network(nn.Module, ABC):
         """What happens to the last block's output before it is flattened to features; nothing by default."""
         return last
 
-    def fuse(self) -> None:
-        """Have our own kernels compute what they can, the same up to rounding; nothing by default.
+    def fuse(self) -> bool:
+        """Have our own kernels compute what they can, the same up to rounding.
 
         For maps on a CPU that lie channels last, and for passes that are differentiated once at most.
+
+        Returns:
+            Whether there are any; no by default.
         """
+        return False
 
     def taps(self, x: Tensor) -> Taps:
         """Block outputs, features and logits of images (N, C, H, W), from one pass."""

@@ -16,7 +16,8 @@ from ddcore.data.sampling import ClassSampler, reserve
 from ddcore.data.whitening import whitened
 from ddcore.evaluation import probe_network
 from ddcore.evaluation.probe import Probe
-from ddcore.machine.compute import Compute
+from ddcore.evaluation.probe_network import seen_by_probes
+from ddcore.machine.compute import Compute, missing_compiler
 from ddcore.pretrained.teachers import TeacherPool
 from ddcore.runtime.context import Run
 from ddcore.spec import TeacherConfig
@@ -69,6 +70,18 @@ def test_a_dataset_has_one_probe_whatever_a_job_asks_for(make_run: Callable[...,
     assert all(reading == readings[0] for reading in readings)
     assert len({probe.digest for probe in probes}) == 1
     assert re.fullmatch("pr_[0-9a-f]{12}", probes[0].digest or "")
+
+
+@pytest.mark.skipif(missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler")
+def test_kernels_of_our_own_read_the_same_up_to_rounding(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    synthetic = SyntheticSet(run.starting_images(), 2, lr=1, momentum=0)
+    by_layers = probe_of(run).read(synthetic)
+    monkeypatch.setattr("ddcore.machine.compute.FUSING_PAYS_S", 0.0)
+    assert seen_by_probes(run).compute.fused
+    assert probe_of(run).read(synthetic) == pytest.approx(by_layers, abs=1e-3)
 
 
 def test_another_dataset_sample_or_network_is_another_probe(make_run: Callable[..., Run]) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from ddcore.errors import ConfigurationError
 from ddcore.machine import compute
-from ddcore.machine.compute import CONVNET3_MACS, Compute
+from ddcore.machine.compute import CONVNET3_MACS, FUSING_PAYS_S, Compute
 from ddcore.spec.speed import EAGER_MACS_PER_S, WARM_UP_S
 
 CPU = torch.device("cpu")
@@ -138,6 +138,16 @@ def test_compiled_code_is_kept_in_the_cache_folder(machine: pytest.MonkeyPatch, 
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "elsewhere"
     choose(cache=tmp_path)
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "inductor")
+
+
+@pytest.mark.parametrize(("macs", "fused"), [(EAGER_MACS_PER_S["cpu"] * FUSING_PAYS_S, True), (1e9, False)])
+def test_only_long_work_in_plain_float32_is_worth_our_own_kernels(
+    machine: pytest.MonkeyPatch, macs: float, fused: bool
+) -> None:
+    plain = Compute(CPU, "bf16", compiled=True).exact(macs)
+    assert (plain.precision, plain.compiled, plain.fused) == ("fp32", False, fused)
+    machine.setattr(compute, "missing_compiler", lambda device: "there is none")
+    assert not Compute(CPU).exact(macs).fused
 
 
 def test_notes_go_to_a_logger_where_nobody_listens(

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddcore.machine import native
 from ddcore.machine.compute import missing_compiler
-from ddcore.machine.native import native_library
+from ddcore.machine.native import keep_native_libraries, native_library
 
 ANSWER = 'extern "C" int answer() { return 42; }'
 needs_compiler = pytest.mark.skipif(
@@ -19,7 +20,7 @@ needs_compiler = pytest.mark.skipif(
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(native, "_folders", [])
     path = tmp_path / "answer.cpp"
     path.write_text(ANSWER)
     return path
@@ -33,9 +34,10 @@ def again(source: Path) -> int:
 
 
 @needs_compiler
-def test_what_is_compiled_is_kept(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_compiled_is_kept(source: Path, tmp_path: Path) -> None:
+    keep_native_libraries(tmp_path / "cache")
     assert again(source) == 42
-    (kept,) = (tmp_path / "cache" / "native").iterdir()
+    (kept,) = (tmp_path / "cache").iterdir()
     before = kept.stat().st_mtime_ns
     assert again(source) == 42
     assert kept.stat().st_mtime_ns == before
@@ -46,7 +48,6 @@ def test_what_is_compiled_is_kept(source: Path, tmp_path: Path, monkeypatch: pyt
 
 @needs_compiler
 def test_without_a_cache_nothing_is_left(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "own"))
     (tmp_path / "own").mkdir()
     assert again(source) == 42

@@ -51,9 +51,12 @@ def module(config: NetworkConfig, params: Params) -> Network:
     return net
 
 
-@pytest.mark.parametrize("config", [SMALL, ConvNetConfig(width=4, depth=1, norm="layer"), ResNet18Config(norm="batch")])
-def test_passes_equal_the_module_with_the_same_parameters(config: NetworkConfig) -> None:
-    f = functional(config)
+@pytest.mark.parametrize("fused", [False, pytest.param(True, marks=needs_compiler)])
+@pytest.mark.parametrize(
+    "config", [SMALL, ONE_BLOCK, ConvNetConfig(width=4, depth=1, norm="layer"), ResNet18Config(norm="batch")]
+)
+def test_passes_equal_the_module_with_the_same_parameters(config: NetworkConfig, fused: bool) -> None:
+    f = functional(config, compute=Compute(CPU, piece=8, training_piece=8, fused=fused))
     params = f.new(generator())
     net = module(config, params).train()
     x = images(5)
