@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import random
-from copy import copy
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -161,12 +160,7 @@ def described(app: FastAPI, *, keys: bool = False) -> list[Operation]:
         app: the application.
         keys: whether requests carry keys that are made up.
     """
-    return _described(json.dumps(app.openapi()), keys)
-
-
-@cache
-def _described(text: str, keys: bool) -> list[Operation]:
-    document = json.loads(text)
+    document = deepcopy(app.openapi())
     for operation in (one for path in document["paths"].values() for one in path.values()):
         answers = operation["responses"]
         problem = answers.pop("default")
@@ -195,12 +189,6 @@ def picked(operation: Operation, most: int, chance: random.Random) -> list[MadeU
         elif (place := chance.randrange(number + 1)) < most:
             kept[place] = case
     return kept
-
-
-@cache
-def _same_picked(operation: Operation, most: int) -> list[MadeUp]:
-    """The same of them each time: looking at thousands takes longer than sending these."""
-    return picked(operation, most, random.Random(0))
 
 
 @dataclass
@@ -232,10 +220,8 @@ class Sender:
             examples: random cases.
             seed: of these; by default they are the same each time.
         """
-        if picks:
-            cases = _same_picked(operation, picks) if seed is None else picked(operation, picks, self.chance)
-            for case in cases:
-                self.send(copy(case))
+        for case in picked(operation, picks, self.chance) if picks else ():
+            self.send(case)
         self.fuzz(operation, examples, seed)
 
     def send(self, case: MadeUp) -> None:
