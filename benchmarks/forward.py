@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Benchmark, Way, policy, vector
+from benchmarks.harness import Benchmark, Way, Work, policy, vector
 from ddcore.machine.compute import Precision
 from ddcore.nets import Functional, build
 from ddcore.spec import ConvNetConfig
@@ -35,7 +35,8 @@ def random_images(count: int, device: torch.device) -> Tensor:
     return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(1)).to(device)
 
 
-def _features(f: Functional) -> Callable[[], Sequence[Tensor]]:
+def features(f: Functional) -> Work:
+    """Features of real images, without autograd."""
     params = f.new(torch.Generator().manual_seed(0))
     images = random_images(REAL, f.compute.device)
     return lambda: [f.features_no_grad(params, images)]
@@ -55,13 +56,21 @@ def plain_features() -> Callable[[], Sequence[Tensor]]:
     return work
 
 
-def _image_gradient(f: Functional) -> Callable[[], Sequence[Tensor]]:
+def training_slope(f: Functional) -> Work:
+    """Slope of the squared logits in the weights."""
+    params, images = f.new(torch.Generator().manual_seed(0)), random_images(REFERENCE_BATCH, f.compute.device)
+    leaves = [params[name].requires_grad_() for name in f.names]
+    return lambda: [vector(torch.autograd.grad(f.logits(params, images).square().sum(), leaves))]
+
+
+def image_gradient(f: Functional) -> Work:
+    """Slope of class means of features in the images."""
     params = f.new(torch.Generator().manual_seed(0))
     images = random_images(SYNTHETIC, f.compute.device).requires_grad_()
 
     def work() -> Sequence[Tensor]:
-        features = f.features(params, images)
-        return torch.autograd.grad(features.unflatten(0, (10, -1)).mean(dim=1).square().sum(), [images])
+        of_class = f.features(params, images).unflatten(0, (10, -1))
+        return torch.autograd.grad(of_class.mean(dim=1).square().sum(), [images])
 
     return work
 
@@ -94,9 +103,9 @@ BENCHMARKS = (
         f"features of {REAL} images without autograd",
         lambda: [
             Way("module, eager fp32", plain_features()),
-            Way("functional, eager fp32", _features(functional("fp32", compiled=False))),
-            Way("functional, compiled fp32", _features(functional("fp32", compiled=True))),
-            Way("functional, compiled bf16", _features(functional("bf16", compiled=True))),
+            Way("functional, eager fp32", features(functional("fp32", compiled=False))),
+            Way("functional, compiled fp32", features(functional("fp32", compiled=True))),
+            Way("functional, compiled bf16", features(functional("bf16", compiled=True))),
         ],
     ),
     Benchmark(
@@ -104,8 +113,8 @@ BENCHMARKS = (
         f"gradient of class-mean features to {SYNTHETIC} images (the reference goes class by class)",
         lambda: [
             Way("module, eager fp32", _plain_image_gradient()),
-            Way("functional, compiled fp32", _image_gradient(functional("fp32", compiled=True))),
-            Way("functional, compiled bf16", _image_gradient(functional("bf16", compiled=True))),
+            Way("functional, compiled fp32", image_gradient(functional("fp32", compiled=True))),
+            Way("functional, compiled bf16", image_gradient(functional("bf16", compiled=True))),
         ],
     ),
     Benchmark(

@@ -7,18 +7,18 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from benchmarks.forward import (
     NETWORK,
     REAL,
     REFERENCE_BATCH,
     SHAPE,
+    features,
     plain_features,
     plain_training_slope,
-    random_images,
+    training_slope,
 )
-from benchmarks.harness import Benchmark, Way, Work, policy, vector
+from benchmarks.harness import Benchmark, Way, Work, policy
 from ddcore.machine.compute import Precision
 from ddcore.nets import Functional, build
 
@@ -30,17 +30,12 @@ def _functional(precision: Precision, size: int) -> Functional:
     return Functional(build(NETWORK, SHAPE, 10), compute)
 
 
-def _forward(precision: Precision, size: int) -> Callable[[], Sequence[Tensor]]:
-    f = _functional(precision, size)
-    params, images = f.new(torch.Generator().manual_seed(0)), random_images(REAL, f.compute.device)
-    return lambda: [f.features_no_grad(params, images)]
+def _forward(precision: Precision, size: int) -> Work:
+    return features(_functional(precision, size))
 
 
-def _training(precision: Precision, size: int) -> Callable[[], Sequence[Tensor]]:
-    f = _functional(precision, size)
-    params, images = f.new(torch.Generator().manual_seed(0)), random_images(REFERENCE_BATCH, f.compute.device)
-    leaves = [params[name].requires_grad_() for name in f.names]
-    return lambda: [vector(torch.autograd.grad(f.logits(params, images).square().sum(), leaves))]
+def _training(precision: Precision, size: int) -> Work:
+    return training_slope(_functional(precision, size))
 
 
 def _ways(reference: Callable[[], Work], work: Callable[[Precision, int], Work], precision: Precision) -> Sequence[Way]:

@@ -14,14 +14,14 @@ from tempfile import TemporaryDirectory
 
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-Wno-psabi")
 
-
-_folders: list[Path] = []
-"""Where libraries are kept: the last of them."""
+_kept_in: Path | None = None
+"""Where libraries are kept, if they are."""
 
 
 def keep_native_libraries(folder: Path) -> None:
     """Keep what is compiled from now on in a folder, for this process and others."""
-    _folders.append(folder)
+    global _kept_in
+    _kept_in = folder
 
 
 @cache
@@ -32,8 +32,8 @@ def native_library(source: Path) -> ctypes.CDLL | None:
         source: the file; it includes nothing of the framework, so that it compiles in seconds.
     """
     try:
-        if _folders:
-            return _compiled(source, _folders[-1])
+        if _kept_in is not None:
+            return _compiled(source, _kept_in)
         with TemporaryDirectory(prefix="ddcore-") as folder:
             return _compiled(source, Path(folder))
     except (OSError, subprocess.CalledProcessError) as error:
@@ -50,7 +50,7 @@ def _compiled(source: Path, folder: Path) -> ctypes.CDLL:
         with TemporaryDirectory(dir=folder) as own:
             made = Path(own) / library.name
             command = [compiler, *_FLAGS, str(source), "-o", str(made)]
-            subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - the machine's compiler
+            subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own file and options
             made.replace(library)  # whole at once: other processes look for it
     return ctypes.CDLL(str(library))
 

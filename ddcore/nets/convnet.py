@@ -41,7 +41,7 @@ class Block(nn.Sequential):
     @override
     def forward(self, x: Tensor) -> Tensor:
         if not self.fused:
-            return cast(Tensor, super().forward(x))  # type: ignore[no-untyped-call]
+            return cast(Tensor, super().forward(x))  # type: ignore[no-untyped-call] # PyTorch's has no types
         norm = cast(nn.GroupNorm, self[1])
         pooled: Tensor = norm_relu_pool(self[0](x), norm.weight, norm.bias, norm.eps)[0]
         return pooled

@@ -1,8 +1,8 @@
 """What follows a convolution of the published ConvNet, as one kernel: instance normalisation, ReLU, means of 2 x 2.
 
 ``torch.compile`` makes several loops of it, and each goes over the maps of all images, which are larger than the cache.
-The kernel goes through all of it with one image after the other (``python -m benchmarks norm-relu-pool``). It is in
-``norm_relu_pool.cpp``, for CPUs, and can be differentiated once.
+The kernel goes through all of it with one image after the other (``python -m benchmarks fused-training-bf16``). It
+is in ``norm_relu_pool.cpp``, for CPUs, and can be differentiated once.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ needs_compiler = pytest.mark.skipif(
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(native, "_folders", [])
+    monkeypatch.setattr(native, "_kept_in", None)
     path = tmp_path / "answer.cpp"
     path.write_text(ANSWER)
     return path
