@@ -448,6 +448,7 @@ class TestSending:
         path = tmp_path / "gone.zip"
         path.write_bytes(b"any bytes")
         rough.locator("[data-files=files]").set_input_files(path)
+        expect(part(rough, "what")).to_have_text("gone.zip, 9 B")  # the browser has looked at the file as it was
         path.write_bytes(b"other bytes, and more of them")
         rough.get_by_role("button", name="Upload").click()
         expect(part(rough, "why")).to_have_text(
