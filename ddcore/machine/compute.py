@@ -84,7 +84,8 @@ class Compute:
     ) -> Compute:
         """Turn what was asked for into what this machine can do.
 
-        The process as a whole is set up too: TF32 on CUDA, :func:`hold_freed_memory` on a CPU.
+        The process as a whole is set up too: TF32 on CUDA, :func:`hold_freed_memory` and, for compiled passes,
+        :func:`skip_trial_compilations` on a CPU.
 
         Args:
             device: ``auto`` (CUDA where present), ``cpu``, ``cuda`` or ``cuda:N``.
@@ -112,6 +113,8 @@ class Compute:
             torch.backends.cudnn.allow_tf32 = True
         else:
             hold_freed_memory()
+            if compiled:
+                skip_trial_compilations()
         bf16 = precision == "bf16"
         if precision == "auto":
             bf16 = computes_bf16(where) and (compiled or where.type == "cuda")
@@ -215,6 +218,16 @@ def hold_freed_memory(most: int = 2**30) -> bool:
         return False
     trim_threshold, mmap_threshold = -1, -3
     return bool(mallopt(mmap_threshold, most) and mallopt(trim_threshold, min(2 * most, 2**31 - 1)))
+
+
+def skip_trial_compilations() -> None:
+    """Have ``torch.compile`` believe what the processor says of its vector instructions.
+
+    It otherwise compiles and loads a small program for each kind of them, in every new cache, which takes longer than
+    the passes of a job: 15 s of a core. The trial is for compilers that are too old for the newest instructions, and
+    those cannot compile the headers of this version of PyTorch either.
+    """
+    torch._inductor.config.cpp.vec_isa_ok = True
 
 
 def computes_bf16(device: torch.device) -> bool:

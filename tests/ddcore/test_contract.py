@@ -370,8 +370,7 @@ def test_contract_of_samplers(sampler: tuple[str], runs: Runs, tmp_path: Path) -
 def test_compiled_passes_resume_exactly(tmp_path: Path) -> None:
     """One method and one block stand for all: compiling is the networks' affair, and each graph costs seconds.
 
-    So the rest starts from a checkpoint that the whole run left behind, rather than from that of a third run. There is
-    no cache of its own either: the compiler would look at the processor once more, which takes 13 seconds.
+    So the rest starts from a checkpoint that the whole run left behind, rather than from that of a third run.
     """
     fields = {
         "compile": "on",

@@ -72,6 +72,15 @@ def test_compilation_asked_for_or_refused_overrules_the_estimate(request_: str, 
     assert choose(compile=request_, expected_images_forwarded=images)[0].compiled is expected
 
 
+@pytest.mark.usefixtures("machine")
+def test_compiled_passes_begin_without_trials_of_vector_instructions() -> None:
+    with torch._inductor.config.patch({"cpp.vec_isa_ok": None}):
+        choose(compile="off")
+        assert torch._inductor.config.cpp.vec_isa_ok is None
+        choose(compile="on")
+        assert torch._inductor.config.cpp.vec_isa_ok is True
+
+
 @pytest.mark.parametrize("request_", ["auto", "on"])
 def test_without_a_compiler_passes_are_eager_and_the_reason_is_given(
     request_: str, machine: pytest.MonkeyPatch
