@@ -92,18 +92,31 @@ struct Sizes {
     int64_t pooled() const { return (height / 2) * (width / 2); }
 };
 
+// The sum over all places of an image of what `of` makes of a place's channels, which `maps` point to the first of. Row by
+// row and at every second place: a long sum in one number loses digits, and each addition of it waits for the one before.
+template <typename T, typename Of>
+inline Lanes summed(const T* maps, Sizes sizes, Of of) {
+    Lanes sum = {};
+    for (int64_t y = 0; y < sizes.height; y++, maps += sizes.width * sizes.channels) {
+        Lanes even = {}, odd = {};
+        int64_t x = 0;
+        for (; x + 1 < sizes.width; x += 2) {
+            even += of(read(maps + x * sizes.channels));
+            odd += of(read(maps + (x + 1) * sizes.channels));
+        }
+        if (x < sizes.width) even += of(read(maps + x * sizes.channels));
+        sum += even + odd;
+    }
+    return sum;
+}
+
 // The mean of each of LANES channels of an image, and one over its deviation. All pointers point to the first of these
 // channels.
 template <typename T>
 inline void moments(const T* maps, Sizes sizes, float epsilon, Lanes& mean, Lanes& inverse) {
     const float share = 1 / static_cast<float>(sizes.places());
-    Lanes sum = {}, squares = {};
-    for (int64_t place = 0; place < sizes.places(); place++) sum += read(maps + place * sizes.channels);
-    mean = sum * share;
-    for (int64_t place = 0; place < sizes.places(); place++) {
-        const Lanes difference = read(maps + place * sizes.channels) - mean;
-        squares += difference * difference;
-    }
+    mean = summed(maps, sizes, [](Lanes numbers) { return numbers; }) * share;
+    const Lanes squares = summed(maps, sizes, [mean](Lanes numbers) { return (numbers - mean) * (numbers - mean); });
     for (int lane = 0; lane < WIDTH; lane++) {
         inverse.a[lane] = 1 / std::sqrt(squares.a[lane] * share + epsilon);
         inverse.b[lane] = 1 / std::sqrt(squares.b[lane] * share + epsilon);
@@ -119,12 +132,12 @@ inline void forward_channels(const T* maps, const float* weight, const float* bi
     moments(maps, sizes, epsilon, means, inverses);
     write_channels<T>(mean, means);
     write_channels<T>(inverse, inverses);
-    const Lanes scale = inverses * read_channels<T>(weight), shift = read_channels<T>(bias) - means * scale;
+    const Lanes scale = inverses * read_channels<T>(weight), shift = read_channels<T>(bias);
+    const auto active = [&](const T* place) { return relu((read(place) - means) * scale + shift); };
     for (int64_t y = 0; y < sizes.height / 2; y++)
         for (int64_t x = 0; x < sizes.width / 2; x++) {
             const T* from = maps + 2 * (y * row + x * step);
-            const Lanes above = relu(read(from) * scale + shift) + relu(read(from + step) * scale + shift);
-            const Lanes below = relu(read(from + row) * scale + shift) + relu(read(from + row + step) * scale + shift);
+            const Lanes above = active(from) + active(from + step), below = active(from + row) + active(from + row + step);
             write(pooled + (y * (sizes.width / 2) + x) * step, (above + below) * 0.25f);
         }
 }
@@ -136,32 +149,35 @@ inline void backward_channels(const T* slope, const T* maps, const float* weight
     const int64_t step = sizes.channels, row = sizes.width * step;
     const int64_t height = sizes.height / 2, width = sizes.width / 2;
     const float share = 1 / static_cast<float>(sizes.places());
-    // A normalised number is x * factor + offset, and what ReLU takes is x * scale + shift.
-    const Lanes means = read_channels<T>(mean), factor = read_channels<T>(inverse), offset = means * factor * -1;
-    const Lanes scale = factor * read_channels<T>(weight), shift = read_channels<T>(bias) - means * scale;
-    Lanes of_weight = {}, of_bias = {};
-    for (int64_t y = 0; y < height; y++)
+    const Lanes means = read_channels<T>(mean), factor = read_channels<T>(inverse);
+    const Lanes scale = factor * read_channels<T>(weight), shift = read_channels<T>(bias);
+    // Sums over places of what passes ReLU, and of its product with the distance from the mean.
+    Lanes passing = {}, leaning = {};
+    for (int64_t y = 0; y < height; y++) {
+        Lanes of_passing = {}, of_leaning = {};
         for (int64_t x = 0; x < width; x++) {
             const Lanes come = read(slope + (y * width + x) * step) * 0.25f;
             const T* from = maps + 2 * (y * row + x * step);
             for (const int64_t place : {int64_t{0}, step, row, row + step}) {
-                const Lanes number = read(from + place);
-                const Lanes passed = where_positive(number * scale + shift, come);
-                of_bias += passed;
-                of_weight += passed * (number * factor + offset);
+                const Lanes distance = read(from + place) - means;
+                const Lanes passed = where_positive(distance * scale + shift, come);
+                of_passing += passed;
+                of_leaning += passed * distance;
             }
         }
-    write_channels<T>(in_weight, of_weight);
-    write_channels<T>(in_bias, of_bias);
+        passing += of_passing, leaning += of_leaning;
+    }
+    write_channels<T>(in_weight, leaning * factor);
+    write_channels<T>(in_bias, passing);
     // In a number: scale * (what passed - its mean - the normalised number * the mean of their product).
-    const Lanes slant = scale * factor * of_weight * -share, level = scale * (of_bias + offset * of_weight) * -share;
+    const Lanes slant = scale * factor * factor * leaning * -share, level = scale * passing * -share;
     for (int64_t y = 0; y < sizes.height; y++)
         for (int64_t x = 0; x < sizes.width; x++) {
             const bool pooled = y / 2 < height && x / 2 < width;  // an odd last row or column is not
             const T* from = slope + (pooled ? (y / 2) * width + x / 2 : 0) * step;
-            const Lanes come = read(from) * (pooled ? 0.25f : 0.0f), number = read(maps + y * row + x * step);
-            const Lanes passed = where_positive(number * scale + shift, come);
-            write(in_maps + y * row + x * step, scale * passed + slant * number + level);
+            const Lanes come = read(from) * (pooled ? 0.25f : 0.0f), distance = read(maps + y * row + x * step) - means;
+            const Lanes passed = where_positive(distance * scale + shift, come);
+            write(in_maps + y * row + x * step, scale * passed + slant * distance + level);
         }
 }
 

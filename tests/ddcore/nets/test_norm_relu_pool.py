@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -69,6 +71,29 @@ def test_it_is_the_layers_of_the_network() -> None:
     maps, weight, bias, _ = made(2, LANES, 6, 6)
     expected = F.avg_pool2d(F.relu(F.group_norm(maps, LANES, weight, bias, EPSILON)), 2)
     torch.testing.assert_close(norm_relu_pool(maps, weight, bias, EPSILON)[0], expected)
+
+
+@pytest.mark.parametrize("mean", [0.0, 5.0, 50.0])
+def test_maps_far_from_zero_are_normalised_as_exactly_as_by_the_framework(mean: float) -> None:
+    """By many deviations, against float64: differences from the mean have fewer digits than the maps."""
+    maps, weight, bias, slope = made(4, 2 * LANES, 32, 32)
+    maps += mean - 1
+    expected_of = [one.double().requires_grad_() for one in (maps, weight, bias)]
+    exact = layers(*expected_of)
+    exact_slopes = torch.autograd.grad(exact, expected_of, slope.double())
+
+    def errors(result: Callable[..., Tensor]) -> list[float]:
+        of = [one.clone().requires_grad_() for one in (maps, weight, bias)]
+        found = result(*of)
+        pairs = zip((found, *torch.autograd.grad(found, of, slope)), (exact, *exact_slopes), strict=True)
+        return [float(((one.double() - other).norm() / other.norm()).detach()) for one, other in pairs]
+
+    def framework_layers(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.avg_pool2d(F.relu(F.group_norm(maps, len(weight), weight, bias, EPSILON)), 2)
+
+    framework = errors(framework_layers)
+    ours = errors(lambda *of: norm_relu_pool(*of, EPSILON)[0])
+    assert all(own < 2 * other for own, other in zip(ours, framework, strict=True)), (ours, framework)
 
 
 def test_maps_may_lie_image_by_image() -> None:
