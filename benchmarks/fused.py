@@ -1,4 +1,4 @@
-"""Compiled passes of the published ConvNet, with the compiler's kernels after each convolution and with ours."""
+"""Passes of the published ConvNet: after each convolution our kernel, or those of the compiler or of PyTorch."""
 
 from __future__ import annotations
 
@@ -32,18 +32,35 @@ class Unfused(ConvNet):
         return False
 
 
-def _ways(passes: Passes, precision: Precision) -> Sequence[Way]:
+def _compiled(passes: Passes, precision: Precision) -> Sequence[Way]:
     compute = policy(precision, compiled=True)
     networks = {"the compiler's kernels": Unfused, "ours": ConvNet}
     return [Way(name, passes(Functional(network(NETWORK, SHAPE, 10), compute))) for name, network in networks.items()]
 
 
-BENCHMARKS = tuple(
-    Benchmark(f"fused-{name}-{precision}", f"{title}, compiled {precision}", partial(_ways, passes, precision))
-    for name, title, passes in (
-        ("features", f"features of {REAL} images", features),
-        ("training", f"slope in the weights of {REFERENCE_BATCH} images", training_slope),
-        ("image-gradient", f"slope of class means in {SYNTHETIC} images", image_gradient),
-    )
-    for precision in ("bf16", "fp32")
+def _eager(passes: Passes) -> Sequence[Way]:
+    plain = policy("fp32", compiled=False)
+    kernels = {
+        "PyTorch's layers": plain,
+        "our kernel": plain.with_own_kernels(),
+        "compiled": policy("fp32", compiled=True),
+    }
+    return [Way(name, passes(Functional(ConvNet(NETWORK, SHAPE, 10), compute))) for name, compute in kernels.items()]
+
+
+PASSES = (
+    ("features", f"features of {REAL} images", features),
+    ("training", f"slope in the weights of {REFERENCE_BATCH} images", training_slope),
+    ("image-gradient", f"slope of class means in {SYNTHETIC} images", image_gradient),
+)
+BENCHMARKS = (
+    *(
+        Benchmark(f"fused-{name}-{precision}", f"{title}, compiled {precision}", partial(_compiled, passes, precision))
+        for name, title, passes in PASSES
+        for precision in ("bf16", "fp32")
+    ),
+    *(
+        Benchmark(f"fused-{name}-eager", f"{title}, uncompiled fp32", partial(_eager, passes))
+        for name, title, passes in PASSES
+    ),
 )

@@ -91,7 +91,7 @@ def machine(compute: Mapping[str, Any]) -> Machine:
     name = f"{processor()}, {compute['threads']} threads" if on_cpu else str(compute["device"])
     return Machine(
         device_class="cpu" if on_cpu else "cuda", name=name[:200], precision=compute["precision"],
-        compiled=compute["compiled"],
+        compiled=compute["compiled"], own_kernels=compute["own_kernels"],
     )  # fmt: skip
 
 

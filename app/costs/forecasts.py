@@ -77,4 +77,7 @@ def _machine(cost: Cost, device_class: DeviceClass, measured: Sequence[Measured]
     known = next((job.precision for job in measured if job.compiled == compiled), None)
     usual = known or ("bf16" if compiled or device_class == "cuda" else "fp32")
     precision = usual if asked == "auto" else asked
-    return Machine(device_class=device_class, name=name, precision=precision, compiled=compiled)
+    own_kernels = cost.takes_own_kernels(device_class)
+    return Machine(
+        device_class=device_class, name=name, precision=precision, compiled=compiled, own_kernels=own_kernels
+    )

@@ -28,8 +28,7 @@ def keys_by_phase(spec: JobSpec, workload: Workload) -> dict[str, Keys]:
         spec: the job; a user's own set is named by its content.
         workload: its work, and the machine.
     """
-    machine = workload.machine
-    how = [machine.precision, machine.compiled]
+    how = workload.machine.ways
     sizes = [workload.shape, workload.classes]
     data = [*sizes, workload.train]
     terms = sorted(term.name for term in spec.regularizers)
@@ -66,8 +65,7 @@ def kind(spec: JobSpec, workload: Workload) -> str:
     """Digest of all that the speed of a job's steps depends on, but not of how many there are."""
     fields = {name: value for name, value in _plain(spec).items() if name not in _OF_NO_MATTER}
     fields["method"] = {name: value for name, value in fields["method"].items() if name != "iterations"}
-    machine = workload.machine
-    return digest("distilling", fields, workload.shape, workload.train, machine.precision, machine.compiled)
+    return digest("distilling", fields, workload.shape, workload.train, *workload.machine.ways)
 
 
 def digest(*parts: object) -> str:

@@ -80,7 +80,7 @@ def _working(workload: Workload, phase: str, flop: float, keys: Keys, measured: 
 def _unmeasured(flop: float, machine: Machine) -> Span:
     """So many operations, where none were timed yet."""
     slow, fast = SPEED[machine.device_class]
-    if machine.device_class == "cpu" and not machine.compiled:
+    if machine.device_class == "cpu" and not machine.own_kernels:
         return Span(flop / fast, flop / slow, flop / slow * _ONE_CORE)
     return Span(flop / fast, flop / math.sqrt(slow * fast), flop / slow)
 

@@ -126,10 +126,10 @@ def data_root_of(given: Path | None) -> Path | None:
 
 
 def _same_compute(content: Distilled, cache: Path | None, callback: Callback) -> Compute:
-    """The precision and compilation of the run, on whatever device there is."""
+    """The precision, compilation and kernels of the run, on whatever device there is."""
     from ddcore.machine.compute import Compute
 
-    return Compute.choose(
+    chosen = Compute.choose(
         "auto",
         content.compute["precision"],
         "on" if content.compute["compiled"] else "off",
@@ -137,3 +137,5 @@ def _same_compute(content: Distilled, cache: Path | None, callback: Callback) ->
         cache=cache,
         log=callback.on_log,
     )
+    # Versions before these kernels did not write whether there were any.
+    return chosen.with_own_kernels() if content.compute.get("own_kernels", False) else chosen

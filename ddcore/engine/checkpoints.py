@@ -25,7 +25,7 @@ _OTHER_PROBE = (
 )
 
 _OTHERWISE_COMPILED = (
-    "a run of {step} steps and one of all steps choose differently whether to compile the network passes, so the "
+    "a run of {step} steps and one of all steps choose differently what to compile for the network passes, so the "
     "images may be rounded otherwise than those of one run; `compile`: 'on' or 'off' in both prevents that"
 )
 
@@ -123,8 +123,8 @@ class Checkpoints:
         shorter = with_steps(spec, checkpoint.step)
         if not self._is_of(checkpoint, shorter):
             return False
-        device, cost = self._prepared.whole.compute.device.type, self._prepared.cost
-        if cost(shorter).compiles(device) != cost(spec).compiles(device):
+        device, costs = self._prepared.whole.compute.device.type, [self._prepared.cost(one) for one in (shorter, spec)]
+        if len({(cost.compiles(device), cost.takes_own_kernels(device)) for cost in costs}) > 1:
             self._callback.on_log("warning", _OTHERWISE_COMPILED.format(step=checkpoint.step))
         return True
 

@@ -21,7 +21,7 @@ import shutil
 import sysconfig
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any, Literal, TypeVar, cast
@@ -30,7 +30,7 @@ import torch
 
 from ddcore.errors import ConfigurationError
 from ddcore.machine.native import keep_native_libraries
-from ddcore.spec.speed import eager_seconds, earns_compilation
+from ddcore.spec.speed import eager_seconds, earns_compilation, earns_own_kernels
 
 Precision = Literal["fp32", "bf16"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,9 +41,6 @@ CONVNET3_MACS = 50_700_000
 
 RECOMPILE_LIMIT = 128
 """Compiled variants a function may have: one for each batch shape and each set of tensors with gradients."""
-
-FUSING_PAYS_S = 10.0
-"""Seconds of uncompiled passes from which our own kernels are compiled for them."""
 
 _REFERENCE_PIXELS = 32 * 32
 _SMALLEST_PIECE = 8
@@ -60,7 +57,7 @@ class Compute:
         piece: images (of 32 x 32) a pass takes at a time without autograd.
         training_piece: the same with autograd.
         graph: images (of 32 x 32) whose graphs may be in memory at once; more of them go group by group.
-        fused: whether uncompiled passes too go through kernels of our own, where a network has some.
+        fused: whether uncompiled passes too go through kernels of our own, see :attr:`own_kernels`.
     """
 
     device: torch.device
@@ -91,7 +88,8 @@ class Compute:
             device: ``auto`` (CUDA where present), ``cpu``, ``cuda`` or ``cuda:N``.
             precision: ``auto`` is bf16 where the hardware computes in it and, on a CPU, the passes
                 are compiled (eager bf16 gains nothing there).
-            compile: ``auto`` compiles where a compiler exists and the job is long enough to earn the warm-up.
+            compile: ``auto`` compiles where a compiler exists and the job is long enough to earn the warm-up, and takes
+                our own kernels where it is long enough for these; ``off`` leaves all to the operations of PyTorch.
             expected_images_forwarded: images through networks in the whole run, resumed parts
                 included, so that a resumed run chooses alike; a pass with autograd counts three times.
             macs_per_image: cost of one image, see :func:`ddcore.nets.macs`.
@@ -103,7 +101,8 @@ class Compute:
         """
         tell = _to_logger if log is None else log
         where = _device(device)
-        compiled = _compiled(where, compile, expected_images_forwarded * macs_per_image, tell)
+        macs = expected_images_forwarded * macs_per_image
+        compiled = _compiled(where, compile, macs, tell)
         if cache is not None:
             keep_native_libraries(cache / "native")
         if compiled and cache is not None:
@@ -121,19 +120,23 @@ class Compute:
         elif bf16 and not computes_bf16(where):
             tell("warning", f"bf16 was asked for, but {where} does not compute in it: expect it to be slow")
         piece, training_piece = _pieces(where, bf16, compiled)
-        return Compute(where, "bf16" if bf16 else "fp32", compiled, piece, training_piece, max(512, training_piece))
+        chosen = Compute(where, "bf16" if bf16 else "fp32", compiled, piece, training_piece, max(512, training_piece))
+        worth_it = compile == "auto" and not compiled and earns_own_kernels(macs, where.type)
+        return chosen.with_own_kernels() if worth_it else chosen
 
     def exact(self, macs: float) -> Compute:
         """The same device in float32 and uncompiled, for what must not depend on the job that it is done for.
 
         Args:
-            macs: multiply-accumulates that are to be done so; many are worth our own kernels, which take two seconds to
-                compile.
+            macs: multiply-accumulates that are to be done so; many are worth our own kernels.
         """
         piece, training_piece = _pieces(self.device, bf16=False, compiled=False)
-        worth_it = self.device.type == "cpu" and eager_seconds(macs, "cpu") >= FUSING_PAYS_S
-        fused = worth_it and missing_compiler(self.device) is None
-        return Compute(self.device, "fp32", False, piece, training_piece, max(512, training_piece), fused)
+        plain = Compute(self.device, "fp32", False, piece, training_piece, max(512, training_piece))
+        return plain.with_own_kernels() if earns_own_kernels(macs, self.device.type) else plain
+
+    def with_own_kernels(self) -> Compute:
+        """The same with kernels of our own in uncompiled passes too, where they can be compiled."""
+        return replace(self, fused=missing_compiler(self.device) is None)
 
     def describe(self) -> dict[str, Any]:
         """What the bytes of a result may depend on besides the specification, for the manifest."""
@@ -142,8 +145,14 @@ class Compute:
             "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
             "precision": self.precision,
             "compiled": self.compiled,
+            "own_kernels": self.own_kernels,
             "threads": torch.get_num_threads(),
         }
+
+    @property
+    def own_kernels(self) -> bool:
+        """Whether passes go through kernels of our own, where a network has some."""
+        return self.device.type == "cpu" and (self.compiled or self.fused)
 
     @property
     def layout(self) -> torch.memory_format:

@@ -72,7 +72,7 @@ class Functional:
         self._initial = list(_initial_values(skeleton))
         self._passes: dict[tuple[Tap, bool], Pass] = {}
         self._fused, self._layout = self._templates, compute.layout
-        if compute.device.type == "cpu" and (compute.compiled or compute.fused):
+        if compute.own_kernels:
             self._fuse()
 
     @cached_property

@@ -50,6 +50,7 @@ class NetworkStore:
             "std": run.dataset.std,
             "precision": run.compute.precision,
             "compiled": run.compute.compiled,
+            "own_kernels": run.compute.own_kernels,
             "device": run.compute.device.type,
             "versions": versions(),
             **self._identity,

@@ -22,7 +22,7 @@ from ddcore.spec.job import JobSpec
 from ddcore.spec.memory import NUMBER, Batch, parameter_bytes
 from ddcore.spec.probe import PROBE_NETWORK, probe_images_trained_on, probe_training
 from ddcore.spec.scoring_cost import ScoringCost
-from ddcore.spec.speed import earns_compilation
+from ddcore.spec.speed import earns_compilation, earns_own_kernels
 from ddcore.spec.teachers import TeacherConfig
 from ddcore.spec.weight_files import backbones_of
 from ddcore.spec.work import TRAINING, DataSizes, Load, Work
@@ -139,8 +139,18 @@ class Cost:
 
     def compiles(self, device: str) -> bool:
         """Whether the passes of the job are compiled on ``cpu`` or ``cuda``, where a compiler is there."""
-        macs = self.passes_without_looks * self.macs_per_image
-        return self.job.compile == "on" or (self.job.compile == "auto" and earns_compilation(macs, device))
+        return self.job.compile == "on" or (self.job.compile == "auto" and earns_compilation(self._macs, device))
+
+    def takes_own_kernels(self, device: str) -> bool:
+        """Whether passes on ``cpu`` or ``cuda`` go through kernels of our own, as far as the network has some."""
+        if self.compiles(device):
+            return device == "cpu"
+        return self.job.compile == "auto" and earns_own_kernels(self._macs, device)
+
+    @property
+    def _macs(self) -> float:
+        """Multiply-accumulates by which the engine chooses."""
+        return self.passes_without_looks * self.macs_per_image
 
     @cached_property
     def peak_bytes(self) -> int:

@@ -94,7 +94,11 @@ class JobSpec(SpecModel):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the network passes; losses, statistics and images stay float32."
     )
-    compile: Literal["auto", "on", "off"] = Field("auto", description="Whether the network passes are compiled.")
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether the network passes are compiled. `auto` goes by the work of the job, `off` leaves them to "
+        "the operations of PyTorch.",
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cpu, cuda or cuda:N.")
     metrics: MetricsConfig = MetricsConfig()
     snapshots: SnapshotsConfig = SnapshotsConfig()

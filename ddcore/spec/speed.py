@@ -1,4 +1,4 @@
-"""How fast machines are, roughly: only to judge whether a job is long enough to be compiled."""
+"""How fast machines are, roughly: only to judge whether a job is long enough to compile something for it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ one that is compiled too late loses the more, the slower its machine is.
 
 WARM_UP_S = 60.0
 """Eager seconds from which compilation pays: it costs 10 to 20 s for each of a run's few graphs."""
+
+OWN_KERNELS_S = 10.0
+"""Eager seconds from which our own kernels pay: they halve them, and compiling takes two seconds, once for a cache."""
 
 
 def eager_seconds(macs: float, device: str) -> float:
@@ -32,3 +35,12 @@ def earns_compilation(macs: float, device: str) -> bool:
     (False, True)
     """
     return eager_seconds(macs, device) >= WARM_UP_S
+
+
+def earns_own_kernels(macs: float, device: str) -> bool:
+    """Whether uncompiled passes of a job of so much work are worth our own kernels, which are for CPUs.
+
+    >>> earns_own_kernels(1e11, "cpu"), earns_own_kernels(1e12, "cpu"), earns_own_kernels(1e16, "cuda")
+    (False, True, False)
+    """
+    return device == "cpu" and eager_seconds(macs, device) >= OWN_KERNELS_S

@@ -25,6 +25,12 @@ class Machine(_Frozen):
     name: str = Field(max_length=200, description="Of the processor or accelerator, with the threads of a CPU.")
     precision: str = Field(max_length=16, description="fp32 or bf16.")
     compiled: bool = Field(description="Whether passes through networks are compiled.")
+    own_kernels: bool = Field(False, description="Whether they go through kernels of our own where these fit.")
+
+    @property
+    def ways(self) -> tuple[object, ...]:
+        """What a speed depends on besides the device; what was measured before our own kernels keeps its name."""
+        return (self.precision, self.compiled, *(("own kernels",) if self.own_kernels else ()))
 
 
 class PhaseWork(_Frozen):
@@ -57,7 +63,7 @@ class Workload(_Frozen):
             machine: what it would compute with.
         """
         phases = {phase: PhaseWork(passes=cost.passes(phase), flop=cost.operations(phase)) for phase in WORKING}
-        how = f"{machine.precision}/{machine.compiled}"
+        how = "/".join(map(str, machine.ways))
         return cls(
             machine=machine,
             shape=cost.data.shape,

@@ -66,9 +66,11 @@ def test_the_machine_is_named_by_what_its_speed_depends_on(tmp_path: Path) -> No
     listing.write_text("processor : 0\nmodel name : Fast 9000\nmodel name : Fast 9000\n")
     assert processor(listing) == "Fast 9000"
     assert processor(tmp_path / "none")
-    on_cpu = machine({"device": "cpu", "precision": "bf16", "compiled": True, "threads": 3})
+    on_cpu = machine({"device": "cpu", "precision": "bf16", "compiled": True, "own_kernels": True, "threads": 3})
     assert (on_cpu.device_class, on_cpu.name) == ("cpu", f"{processor()}, 3 threads")
-    on_gpu = machine({"device": "NVIDIA H100", "precision": "bf16", "compiled": True, "threads": 3})
+    on_gpu = machine(
+        {"device": "NVIDIA H100", "precision": "bf16", "compiled": True, "own_kernels": True, "threads": 3}
+    )
     assert (on_gpu.device_class, on_gpu.name) == ("cuda", "NVIDIA H100")
 
 

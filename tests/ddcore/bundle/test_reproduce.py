@@ -17,7 +17,9 @@ from ddcore.bundle.exports import export_zip
 from ddcore.bundle.folder import read_manifest
 from ddcore.data import sources
 from ddcore.errors import DataError
+from ddcore.machine.compute import missing_compiler
 from ddcore.methods.dm import DM
+from ddcore.nets import norm_relu_pool
 from ddcore.registry import _IMPLEMENTATIONS, implements
 from ddcore.runtime.callback import Callback
 from ddcore.spec import METHODS, PROTOCOLS, DMConfig, method_config, parse
@@ -73,6 +75,24 @@ def scored_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_training_again_gives_the_reported_figures(scored_bundle: Path) -> None:
     assert reproduces(scored_bundle)
+
+
+@pytest.mark.skipif(missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler")
+def test_training_again_goes_through_the_kernels_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddcore.spec.speed.OWN_KERNELS_S", 0.0)
+    out = made(tmp_path, compile="auto", network={"name": "convnet", "depth": 1, "width": 32})
+    manifest = read_manifest(out)
+    assert (manifest.compute["compiled"], manifest.compute["own_kernels"]) == (False, True)
+    calls: list[str] = []
+    kernel = norm_relu_pool._call
+
+    def noted(way: str, *arguments: Any) -> None:
+        calls.append(way)
+        kernel(way, *arguments)
+
+    monkeypatch.setattr(norm_relu_pool, "_call", noted)
+    assert reproduces(out)
+    assert {*calls} == {"forward", "backward"}
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, In
 from ddcore.runtime.callback import Callback, Stop
 from ddcore.runtime.checkpoint import newest_valid, save_checkpoint
 from ddcore.spec import SpecError, parse
+from ddcore.spec.cost import Cost
 from ddcore.synthetic.decoders import Mosaic
 from ddcore.training.trainer import train
 from tests.ddcore.recorder import Recorder
@@ -49,6 +50,19 @@ def run(tmp_path: Path, cache: Path) -> RunJob:
 
 def images(tmp_path: Path, folder: str = "a") -> torch.Tensor:
     return load_file(tmp_path / folder / "out" / "distilled.safetensors")["images"]
+
+
+@pytest.mark.parametrize("choice", [None, "compiles", "takes_own_kernels"])
+def test_more_steps_that_change_what_is_compiled_are_said_to(
+    choice: str | None, run: RunJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if choice is not None:
+        monkeypatch.setattr(Cost, choice, lambda cost, device: cost.job.method.iterations > 4)
+    run(method={**SMALL["method"], "iterations": 4})
+    seen = Recorder()
+    run(seen)
+    assert [step for step, _ in seen.resumed] == [4]
+    assert any("choose differently what to compile" in log for log in seen.logs) is (choice is not None)
 
 
 def test_remarks_on_the_dataset_are_told(run: RunJob, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def test_kernels_of_our_own_read_the_same_up_to_rounding(
     run = make_run()
     synthetic = SyntheticSet(run.starting_images(), 2, lr=1, momentum=0)
     by_layers = probe_of(run).read(synthetic)
-    monkeypatch.setattr("ddcore.machine.compute.FUSING_PAYS_S", 0.0)
+    monkeypatch.setattr("ddcore.spec.speed.OWN_KERNELS_S", 0.0)
     assert seen_by_probes(run).compute.fused
     assert probe_of(run).read(synthetic) == pytest.approx(by_layers, abs=1e-3)
 

@@ -18,8 +18,8 @@ import torch
 
 from ddcore.errors import ConfigurationError
 from ddcore.machine import compute
-from ddcore.machine.compute import CONVNET3_MACS, FUSING_PAYS_S, Compute
-from ddcore.spec.speed import EAGER_MACS_PER_S, WARM_UP_S
+from ddcore.machine.compute import CONVNET3_MACS, Compute
+from ddcore.spec.speed import EAGER_MACS_PER_S, OWN_KERNELS_S, WARM_UP_S
 
 CPU = torch.device("cpu")
 LONG = 2 * WARM_UP_S * EAGER_MACS_PER_S["cpu"] / CONVNET3_MACS
@@ -149,14 +149,24 @@ def test_compiled_code_is_kept_in_the_cache_folder(machine: pytest.MonkeyPatch, 
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "inductor")
 
 
-@pytest.mark.parametrize(("macs", "fused"), [(EAGER_MACS_PER_S["cpu"] * FUSING_PAYS_S, True), (1e9, False)])
-def test_only_long_work_in_plain_float32_is_worth_our_own_kernels(
-    machine: pytest.MonkeyPatch, macs: float, fused: bool
+@pytest.mark.parametrize(("macs", "own"), [(EAGER_MACS_PER_S["cpu"] * OWN_KERNELS_S, True), (1e9, False)])
+def test_only_longer_uncompiled_work_is_worth_our_own_kernels(
+    machine: pytest.MonkeyPatch, macs: float, own: bool
 ) -> None:
     plain = Compute(CPU, "bf16", compiled=True).exact(macs)
-    assert (plain.precision, plain.compiled, plain.fused) == ("fp32", False, fused)
+    assert (plain.precision, plain.compiled, plain.own_kernels) == ("fp32", False, own)
+    work = {"expected_images_forwarded": 1, "macs_per_image": macs}
+    chosen, _ = choose(**work)
+    assert (chosen.compiled, chosen.own_kernels, chosen.describe()["own_kernels"]) == (False, own, own)
+    assert not choose(compile="off", **work)[0].own_kernels
     machine.setattr(compute, "missing_compiler", lambda device: "there is none")
-    assert not Compute(CPU).exact(macs).fused
+    assert not Compute(CPU).exact(macs).own_kernels
+    assert not choose(**work)[0].own_kernels
+
+
+def test_our_own_kernels_are_for_cpus() -> None:
+    assert Compute(CPU, compiled=True).own_kernels
+    assert not Compute(torch.device("cuda"), compiled=True, fused=True).own_kernels
 
 
 def test_notes_go_to_a_logger_where_nobody_listens(
@@ -222,6 +232,7 @@ def test_description_for_the_manifest() -> None:
         "device": "cpu",
         "precision": "bf16",
         "compiled": True,
+        "own_kernels": True,
         "threads": torch.get_num_threads(),
     }
 

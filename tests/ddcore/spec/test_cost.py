@@ -13,6 +13,8 @@ from typing_extensions import override
 from ddcore import engine
 from ddcore.data import sources
 from ddcore.machine.compute import Compute
+from ddcore.runtime.assembly import choose_compute
+from ddcore.runtime.callback import Callback
 from ddcore.spec import (
     DATASETS,
     METHODS,
@@ -259,6 +261,29 @@ def test_the_engine_chooses_by_this_model(tmp_path: Path, monkeypatch: pytest.Mo
     macs = asked["expected_images_forwarded"] * asked["macs_per_image"]
     assert macs == pytest.approx(without.flop / 2, rel=1e-3)
     assert result.results["probe"]["network"] == expected.probe
+
+
+@pytest.mark.parametrize(
+    ("compile_", "kinds"),
+    [
+        ("auto", [(False, False), (False, True), (True, True)]),
+        ("on", [(True, True)] * 3),
+        ("off", [(False, False)] * 3),
+    ],
+)
+def test_what_the_engine_compiles_is_foreseen(
+    compile_: str, kinds: list[tuple[bool, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By jobs of about 1, 15 and 150 eager seconds."""
+    monkeypatch.setattr("ddcore.machine.compute.missing_compiler", lambda device: None)
+    for steps, kind in zip((100, 2_000, 20_000), kinds, strict=True):
+        fields = {"compile": compile_, "device": "cpu", "network": {"name": "convnet", "width": 32}}
+        fields["evaluation"] = {"repeats": 0, "audit": False}
+        job = short("quick/dm-digits", **fields, method={"name": "dm", "iterations": steps})
+        cost = predicted(job)
+        chosen = choose_compute(job, cost, None, Callback())
+        assert (cost.compiles("cpu"), cost.takes_own_kernels("cpu")) == kind
+        assert (chosen.compiled, chosen.own_kernels) == kind
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
