@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from app.core.settings import Settings
 from benchmarks.harness import Benchmark, Way
+from benchmarks.studies import TEACHERS
 from ddcore.data import sources
 from worker.engine_process import EngineProcess
 from worker.launching import Launcher
@@ -67,17 +69,22 @@ def _ways() -> Sequence[Way]:
     ]
 
 
-def _first_step() -> Sequence[Way]:
-    """All that is made for a dataset and kept: decoded images, the network of the probe, a teacher, compiled code."""
+def _first_step(name: str, **fields: Any) -> Sequence[Way]:
+    """All that is made for a dataset and kept: decoded images, the network of the probe, a teacher, compiled code.
 
-    def job(fields: Mapping[str, Any]) -> Sequence[Tensor]:
+    Args:
+        name: of what MIM and CMI look through.
+        **fields: of both, besides their strength.
+    """
+
+    def job(terms: Sequence[str]) -> Sequence[Tensor]:
+        both = {"regularizers": [{"name": term, "relative": 0.5, **fields} for term in terms]}
         with TemporaryDirectory(prefix="first-step-") as cache:
-            return _process(STEPS, cache, os.environ["DD_DATA_ROOT"], "1", json.dumps(fields))
+            return _process(STEPS, cache, os.environ["DD_DATA_ROOT"], "1", json.dumps(both))
 
-    terms = [{"name": name, "relative": 0.5} for name in ("mim", "cmi")]
     return [
-        Way("DM", lambda: job({"compile": "on"})),
-        Way("DM with MIM and CMI", lambda: job({"compile": "on", "regularizers": terms})),
+        Way("DM", lambda: job([])),
+        Way(f"DM with MIM and CMI, {name}", lambda: job(["mim", "cmi"])),
     ]
 
 
@@ -126,9 +133,12 @@ def _engines() -> Sequence[Way]:
     return [way("a process from nothing", False), way("forked", True)]
 
 
+FIRST_STEP = "to the end of the first step of a CIFAR-10 job, from an empty cache"
+SMALL = partial(_first_step, "a teacher of width 32", teacher=TEACHERS["width 32, 2 epochs"])
 BENCHMARKS = (
     Benchmark("engine-start", "a short job on the 8x8 digits, images and audit included", _engines),
     Benchmark("startup", "start of a CIFAR-10 job, at most 4 s to its first step", _ways),
-    Benchmark("first-step", "to the end of the first step of a CIFAR-10 job, from an empty cache", _first_step),
+    Benchmark("first-step", FIRST_STEP, SMALL),
+    Benchmark("first-step-default", FIRST_STEP, partial(_first_step, "the default teacher")),
     Benchmark("loading", "the whole of CIFAR-10, at most 15 s decoded and 3 s from the cache", _loading),
 )
