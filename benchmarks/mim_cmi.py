@@ -9,8 +9,8 @@ as the rest of a run, and changes accuracy by nothing that was measured (the stu
 :mod:`benchmarks.studies`).
 
 How strong a term is comes from a study of the service for each method and dataset, on validation images and a seed of
-its own; the test images play no part in it. ``+cmi`` and ``+mim`` take the best of the trials that have this term
-alone, ``+both`` the best of those that have both.
+its own; the test images play no part in it. ``+cmi`` and ``+mim`` take the better of two trials that have this term
+alone, and ``+both`` has each term as strong as it is alone.
 
 Results are stored as runs finish; runs that are stored are left out. Several commands may share a cache: each takes
 runs that no other works on. A run whose strengths another one still looks for is left to the next command.
@@ -110,11 +110,11 @@ class Choice:
         return f"{self.case.name} strengths"
 
     def request(self) -> dict[str, Any]:
-        """A trial for every pair of strengths, a missing term included; each runs to its end."""
-        terms = {f"regularizers.{name}": [None, *map(term, of)] for name, of in STRENGTHS.items()}
+        """A trial for every strength of each term alone; each runs to its end."""
+        terms = [{name: term(strength)} for name, of in STRENGTHS.items() for strength in of]
         return {
             "base": {**self.case.job, "evaluation": {**SCORING, "repeats": 1}},
-            "space": terms, "budget": {"jobs": math.prod(len(values) for values in terms.values())},
+            "space": {"regularizers": terms}, "budget": {"jobs": len(terms)},
             "seeds": [CHOICE_SEED], "rungs": 1, "scoring": {"networks": 3, "epochs": 300},
         }  # fmt: skip
 
@@ -127,8 +127,8 @@ class Choice:
             with running(service), Client(service.url, service.api_key) as client:
                 found = validated(client.submit_study(self.request()).wait())
         return {
-            "strengths": {arm: dict(best(found, arm)) for arm in ARMS},
-            "validation": [{"strengths": dict(strengths), "accuracy": found[strengths]} for strengths in found],
+            "strengths": strengths(found),
+            "validation": [{"term": name, "strength": tried, "accuracy": found[name, tried]} for name, tried in found],
             "request": self.request(),
             "command": f"{COMMAND} --only '{self.name}'",
             "machine": machine(),
@@ -136,26 +136,24 @@ class Choice:
         }
 
 
-Strengths = tuple[tuple[str, float], ...]
-"""Of each term that is there, in the order of their names."""
-
-
-def validated(study: Study) -> dict[Strengths, float]:
-    """Percent of the validation images, by the strengths of a trial; trials that failed are missing."""
+def validated(study: Study) -> dict[tuple[str, float], float]:
+    """Percent of the validation images, by the term of a trial and its strength; trials that failed are missing."""
     return {
-        tuple((n, v["relative"]) for n in STRENGTHS if (v := trial.values.get(f"regularizers.{n}"))): score.accuracy
+        (name, fields["relative"]): score.accuracy
         for trial in study.trials
+        for name, fields in trial.values["regularizers"].items()
         for score in trial.scores[-1:]
     }
 
 
-def best(found: Mapping[Strengths, float], arm: str) -> Strengths:
-    """The strengths of the best trial that has the terms of an arm and no others.
+def strengths(found: Mapping[tuple[str, float], float]) -> dict[str, dict[str, float]]:
+    """The strength of each term of each arm: the best of those that were tried.
 
-    >>> best({(("cmi", 0.1),): 40.0, (("cmi", 0.5),): 41.0, (("mim", 0.3),): 42.0}, "+cmi")
-    (('cmi', 0.5),)
+    >>> strengths({("cmi", 0.1): 40.0, ("cmi", 0.5): 41.0, ("mim", 0.3): 42.0})["+both"]
+    {'cmi': 0.5, 'mim': 0.3}
     """
-    return max((one for one in found if [name for name, _ in one] == [*ARMS[arm]]), key=lambda one: found[one])
+    best = {name: max((one for one in found if one[0] == name), key=lambda one: found[one])[1] for name in STRENGTHS}
+    return {arm: {name: best[name] for name in terms} for arm, terms in ARMS.items()}
 
 
 @dataclass(frozen=True)
