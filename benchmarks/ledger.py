@@ -31,6 +31,8 @@ from ddcore.spec.presets import Preset, all_presets
 from ddcore.spec.results import Score
 
 LEDGER = RESULTS / "ledger"
+TELL_S = 60.0
+"""Seconds between two lines about how far a run is."""
 
 
 class Sitting(Recorder):
@@ -43,7 +45,8 @@ class Sitting(Recorder):
 
     def __init__(self, minutes: float = math.inf, *, as_it_is: bool = False) -> None:
         super().__init__()
-        self._until = time.monotonic() + 60 * minutes
+        self._told = time.monotonic()
+        self._until = self._told + 60 * minutes
         self._as_it_is = as_it_is
         self._phase: Phase = "validating"
 
@@ -51,6 +54,12 @@ class Sitting(Recorder):
     def on_phase(self, phase: Phase, total: int | None) -> None:
         super().on_phase(phase, total)
         self._phase = phase
+
+    @override
+    def on_progress(self, done: int, total: int) -> None:
+        if (now := time.monotonic()) - self._told >= TELL_S:
+            print(f"{self._phase} {done:,} of {total:,}", flush=True)
+            self._told = now
 
     @override
     def should_stop(self) -> Stop | None:

@@ -43,6 +43,14 @@ def test_a_run_is_continued_by_the_next_sitting(preset: Preset, tmp_path: Path) 
     assert json.dumps(entry)
 
 
+def test_a_long_run_says_how_far_it_is(
+    preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ledger, "TELL_S", 0.0)
+    run(preset, tmp_path, Sitting())
+    assert {"distilling 4 of 4", "evaluating 1 of 6"} <= {*capsys.readouterr().out.splitlines()}
+
+
 def test_images_are_scored_as_they_are(preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(preset, tmp_path, Sitting(minutes=0)) is None
     entry = run(preset, tmp_path, Sitting(as_it_is=True))
