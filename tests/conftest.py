@@ -70,6 +70,12 @@ def _data() -> str | None:
     return f"DD_DATA_ROOT holds no {' and no '.join(missing)}" if missing else None
 
 
+def _browser() -> str | None:
+    from tests.chromium import executable
+
+    return None if executable() else "chromium is not installed"
+
+
 def _gpu() -> str | None:
     import torch
 
@@ -92,7 +98,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "postgres": cache(lambda: _listens(POSTGRES_URL, 5432)),
     "redis": cache(lambda: _listens(REDIS_URL, 6379)),
     "data": cache(_data),
-    "browser": cache(lambda: None if shutil.which("chromium") else "chromium is not installed"),
+    "browser": cache(_browser),
     "mount": cache(_mount),
     "gpu": cache(_gpu),
 }

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import Page, Route
 
 from app.studies.progress import advance
 from tests.accessibility import violations
 from tests.app.scores.conftest import Scores
 from tests.app.studies.playing import play, queued, run
+from tests.chromium import launched
 
 if TYPE_CHECKING:
     from app.core.database import Database
@@ -28,11 +28,8 @@ MISSING = "job_01m7wfazz0fpcr59g52gcd7d4a"
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+    with launched() as browser:
         yield browser.new_page()
-        browser.close()
 
 
 @pytest.fixture
