@@ -81,8 +81,7 @@ class Compute:
     ) -> Compute:
         """Turn what was asked for into what this machine can do.
 
-        The process as a whole is set up too: TF32 on CUDA, :func:`hold_freed_memory` and, for compiled passes,
-        :func:`skip_trial_compilations` on a CPU.
+        The process as a whole is set up too: TF32 on CUDA, :func:`hold_freed_memory` on a CPU.
 
         Args:
             device: ``auto`` (CUDA where present), ``cpu``, ``cuda`` or ``cuda:N``.
@@ -112,8 +111,6 @@ class Compute:
             torch.backends.cudnn.allow_tf32 = True
         else:
             hold_freed_memory()
-            if compiled:
-                skip_trial_compilations()
         bf16 = precision == "bf16"
         if precision == "auto":
             bf16 = computes_bf16(where) and (compiled or where.type == "cuda")
@@ -191,6 +188,7 @@ def compile_for_each_shape(function: F) -> F:
     The framework counts the variants of a piece of code over all that compile it, and fails at a few hundred. So the
     function is compiled from a copy of its code, and a process may run any number of jobs.
     """
+    skip_trial_compilations()
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
     return cast("F", torch.compile(_copied(function), fullgraph=True, dynamic=False))
 

@@ -39,7 +39,6 @@ from safetensors.torch import load_file
 
 from ddcore import engine
 from ddcore.errors import ConfigurationError, Interrupted
-from ddcore.machine.compute import missing_compiler
 from ddcore.methods.dm import DM
 from ddcore.nets import build
 from ddcore.registry import _IMPLEMENTATIONS, implements
@@ -61,9 +60,10 @@ from ddcore.spec import (
     parse,
 )
 from ddcore.spec.extending import with_steps
+from tests.ddcore.compiler import compiles, needs_compiler
 from tests.ddcore.recorder import Recorder
 
-pytestmark = pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")  # the compiler looks at it
+pytestmark = compiles
 STEPS = 6
 
 
@@ -366,7 +366,7 @@ def test_contract_of_samplers(sampler: tuple[str], runs: Runs, tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler")
+@needs_compiler
 def test_compiled_passes_resume_exactly(tmp_path: Path) -> None:
     """One method and one block stand for all: compiling is the networks' affair, and each graph costs seconds.
 

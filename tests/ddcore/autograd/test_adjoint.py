@@ -19,13 +19,13 @@ from torch.func import functional_call
 from ddcore.augment import siamese
 from ddcore.autograd.adjoint import Batch, InnerAdam, InnerSGD, InnerTraining, OuterGradient
 from ddcore.autograd.gradients import Gradients
-from ddcore.machine.compute import Compute, missing_compiler
+from ddcore.machine.compute import Compute
 from ddcore.nets import Functional, Network, Params, build
 from ddcore.spec import ConvNetConfig
+from tests.ddcore.compiler import compiles, needs_compiler
 
 CPU = torch.device("cpu")
 SHAPE, CLASSES = (3, 8, 8), 3
-needs_compiler = pytest.mark.skipif(missing_compiler(CPU) is not None, reason=str(missing_compiler(CPU)))
 
 Query = Callable[[Params], Tensor]
 
@@ -343,7 +343,7 @@ def test_memory_does_not_grow_with_the_steps_beyond_the_stored_parameters() -> N
 
 
 @needs_compiler
-@pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")
+@compiles
 @pytest.mark.slow
 def test_the_compiled_adjoint_keeps_four_digits() -> None:
     _, images, labels, _ = problem(torch.float32)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ddcore.autograd.class_means import ClassMeans
-from ddcore.machine.compute import Compute, missing_compiler
+from ddcore.machine.compute import Compute
 from ddcore.nets import Functional, Params, build
 from ddcore.spec import ConvNetConfig, LeNetConfig, MLPConfig, NetworkConfig
+from tests.ddcore.compiler import compiles, needs_compiler
 from tests.ddcore.watching import watched
 
 CPU = torch.device("cpu")
@@ -92,8 +93,8 @@ def test_batch_normalisation_is_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(missing_compiler(CPU) is not None, reason=str(missing_compiler(CPU)))
-@pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")
+@needs_compiler
+@compiles
 def test_compiled_means_equal_eager_ones_whatever_was_filled_up() -> None:
     eager, fast = functional(piece=64), functional(piece=32, compiled=True)
     params = eager.new(torch.Generator().manual_seed(0))

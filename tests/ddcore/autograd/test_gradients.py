@@ -13,19 +13,16 @@ from torch import Tensor, nn
 from ddcore.autograd.gradients import Gradients
 from ddcore.autograd.second_order import WeightedBatch, double_backward, nested_transforms
 from ddcore.formulas.gradient_distances import absolute, cosine, inner_product, row_cosine, squared
-from ddcore.machine.compute import Compute, computes_bf16, missing_compiler
+from ddcore.machine.compute import Compute, computes_bf16
 from ddcore.nets import Functional, Network, Params, build
 from ddcore.spec import ConvNetConfig
+from tests.ddcore.compiler import compiles, needs_compiler
 from tests.ddcore.watching import watched
 
 Fill = Callable[..., Tensor]
 CPU = torch.device("cpu")
 SHAPE = (3, 8, 8)
 CLASSES = 3
-needs_compiler = pytest.mark.skipif(missing_compiler(CPU) is not None, reason=str(missing_compiler(CPU)))
-# The compiler looks for the gradient of inputs that are not leaves. It hides the warning this raises,
-# but cannot when warnings are errors.
-compiles = pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")
 
 
 def functional(norm: Any = "instance", compute: Compute | None = None, depth: int = 2) -> Functional:

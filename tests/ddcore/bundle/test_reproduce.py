@@ -17,7 +17,6 @@ from ddcore.bundle.exports import export_zip
 from ddcore.bundle.folder import read_manifest
 from ddcore.data import sources
 from ddcore.errors import DataError
-from ddcore.machine.compute import missing_compiler
 from ddcore.methods.dm import DM
 from ddcore.nets import norm_relu_pool
 from ddcore.registry import _IMPLEMENTATIONS, implements
@@ -25,6 +24,7 @@ from ddcore.runtime.callback import Callback
 from ddcore.spec import METHODS, PROTOCOLS, DMConfig, method_config, parse
 from ddcore.synthetic.parameter import Learned
 from ddcore.synthetic.set import SyntheticSet
+from tests.ddcore.compiler import needs_compiler
 from tests.ddcore.weights import OURS, train_ours
 
 FIELDS: dict[str, Any] = {
@@ -77,7 +77,7 @@ def test_training_again_gives_the_reported_figures(scored_bundle: Path) -> None:
     assert reproduces(scored_bundle)
 
 
-@pytest.mark.skipif(missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler")
+@needs_compiler
 def test_training_again_goes_through_the_kernels_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ddcore.spec.speed.OWN_KERNELS_S", 0.0)
     out = made(tmp_path, compile="auto", network={"name": "convnet", "depth": 1, "width": 32})

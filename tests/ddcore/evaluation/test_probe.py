@@ -17,11 +17,12 @@ from ddcore.data.whitening import whitened
 from ddcore.evaluation import probe_network
 from ddcore.evaluation.probe import Probe
 from ddcore.evaluation.probe_network import seen_by_probes
-from ddcore.machine.compute import Compute, missing_compiler
+from ddcore.machine.compute import Compute
 from ddcore.pretrained.teachers import TeacherPool
 from ddcore.runtime.context import Run
 from ddcore.spec import TeacherConfig
 from ddcore.synthetic.set import SyntheticSet
+from tests.ddcore.compiler import needs_compiler
 from tests.ddcore.conftest import blobs
 
 
@@ -72,7 +73,7 @@ def test_a_dataset_has_one_probe_whatever_a_job_asks_for(make_run: Callable[...,
     assert re.fullmatch("pr_[0-9a-f]{12}", probes[0].digest or "")
 
 
-@pytest.mark.skipif(missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler")
+@needs_compiler
 def test_kernels_of_our_own_read_the_same_up_to_rounding(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from ddcore.errors import ConfigurationError
 from ddcore.machine import compute
 from ddcore.machine.compute import CONVNET3_MACS, Compute
 from ddcore.spec.speed import EAGER_MACS_PER_S, OWN_KERNELS_S, WARM_UP_S
+from tests.ddcore.compiler import needs_compiler
 
 CPU = torch.device("cpu")
 LONG = 2 * WARM_UP_S * EAGER_MACS_PER_S["cpu"] / CONVNET3_MACS
@@ -72,12 +73,9 @@ def test_compilation_asked_for_or_refused_overrules_the_estimate(request_: str, 
     assert choose(compile=request_, expected_images_forwarded=images)[0].compiled is expected
 
 
-@pytest.mark.usefixtures("machine")
-def test_compiled_passes_begin_without_trials_of_vector_instructions() -> None:
+def test_what_is_compiled_begins_without_trials_of_vector_instructions() -> None:
     with torch._inductor.config.patch({"cpp.vec_isa_ok": None}):
-        choose(compile="off")
-        assert torch._inductor.config.cpp.vec_isa_ok is None
-        choose(compile="on")
+        compute.compile_for_each_shape(Scaled(2).scale)
         assert torch._inductor.config.cpp.vec_isa_ok is True
 
 
@@ -250,7 +248,7 @@ class Scaled:
         return self.scale(x) + by
 
 
-@pytest.mark.skipif(compute.missing_compiler(CPU) is not None, reason="needs a C++ compiler")
+@needs_compiler
 def test_a_process_may_compile_the_same_code_for_any_number_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The front end of the compiler counts the variants, so that none of its sixteen graphs has to become C++."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))

@@ -6,16 +6,12 @@ import logging
 from pathlib import Path
 
 import pytest
-import torch
 
 from ddcore.machine import native
-from ddcore.machine.compute import missing_compiler
 from ddcore.machine.native import keep_native_libraries, native_library
+from tests.ddcore.compiler import needs_compiler
 
 ANSWER = 'extern "C" int answer() { return 42; }'
-needs_compiler = pytest.mark.skipif(
-    missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler"
-)
 
 
 @pytest.fixture

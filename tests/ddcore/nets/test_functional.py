@@ -14,22 +14,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ddcore.machine.compute import Compute, computes_bf16, missing_compiler
+from ddcore.machine.compute import Compute, computes_bf16
 from ddcore.nets import Functional, Network, Params, build
 from ddcore.nets.functional import piece_size
 from ddcore.nets.norm_relu_pool import LANES
 from ddcore.spec import AlexNetConfig, ConvNetConfig, LeNetConfig, MLPConfig, NetworkConfig, ResNet18Config
 from ddcore.spec.networks import Norm
+from tests.ddcore.compiler import compiles, needs_compiler
 
 CPU = torch.device("cpu")
 SHAPE = (3, 8, 8)
 SMALL = ConvNetConfig(width=8, depth=2)
 ONE_BLOCK = ConvNetConfig(width=LANES, depth=1)
 """Wide enough for our own kernel."""
-needs_compiler = pytest.mark.skipif(missing_compiler(CPU) is not None, reason=str(missing_compiler(CPU)))
-# The compiler looks for the gradient of inputs that are not leaves. It hides the warning this raises,
-# but cannot when warnings are errors.
-compiles = pytest.mark.filterwarnings("default:The .grad attribute of a Tensor")
 
 
 def generator(seed: int = 0) -> torch.Generator:

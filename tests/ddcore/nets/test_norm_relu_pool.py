@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore.machine.compute import missing_compiler
 from ddcore.nets.norm_relu_pool import LANES, can_fuse, norm_relu_pool
+from tests.ddcore.compiler import needs_compiler
 
 EPSILON = 1e-5
 BF16 = 2.0**-8
 """Half of the distance between two neighbours in bfloat16, relative to them."""
 
-pytestmark = pytest.mark.skipif(missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler")
+pytestmark = needs_compiler
 
 
 def layers(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

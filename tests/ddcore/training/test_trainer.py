@@ -17,10 +17,11 @@ from ddcore.augment.cutmix import cutmix
 from ddcore.augment.training import stacked
 from ddcore.data.dataset import normalize
 from ddcore.errors import DivergedError
-from ddcore.machine.compute import Compute, missing_compiler
+from ddcore.machine.compute import Compute
 from ddcore.nets import Functional, Network, Params, build
 from ddcore.spec import ConvNetConfig, NetworkConfig
 from ddcore.training.trainer import Recipe, accuracy, train
+from tests.ddcore.compiler import needs_compiler
 
 CPU = torch.device("cpu")
 SHAPE = (3, 8, 8)
@@ -380,7 +381,7 @@ def test_accuracy_uses_the_running_statistics_and_leaves_them(batch: tuple[Tenso
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(missing_compiler(CPU) is not None, reason=str(missing_compiler(CPU)))
+@needs_compiler
 def test_compiled_training_equals_the_plain_loop(batch: tuple[Tensor, Tensor]) -> None:
     f = functional(compute=Compute(CPU, compiled=True))
     params = f.new(generator())
