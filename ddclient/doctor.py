@@ -82,12 +82,12 @@ def _compute() -> Finding:
         torch = importlib.import_module("torch")
     except ImportError as error:
         return Finding("compute", "warning", f"no engine here: {error}; pip install 'ddservice[engine]'", {})
-    compute = importlib.import_module("ddcore.machine.compute")
+    compiler, compute = (importlib.import_module(f"ddcore.machine.{name}") for name in ("compiler", "compute"))
     names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     devices = {}
     for name in ("cpu", *names):
         device = torch.device(name)
-        obstacle = compute.missing_compiler(device)
+        obstacle = compiler.missing_compiler(device)
         title = platform.processor() or platform.machine() if name == "cpu" else torch.cuda.get_device_name(device)
         devices[name] = {"name": title, "bf16": compute.computes_bf16(device), "no_compiler_because": obstacle}
     parts = [

@@ -45,6 +45,13 @@ class DecodingLostError(DistillationError):
     retryable = True
 
 
+class CompilerError(DistillationError):
+    """The compiler of PyTorch could not compile a network pass."""
+
+    code = "compiler_failed"
+    retryable = True
+
+
 class CheckpointError(DistillationError):
     """No checkpoint of this run can be read, or it belongs to another run."""
 

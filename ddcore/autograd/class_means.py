@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddcore.machine.compute import compile_for_each_shape
+from ddcore.machine.compiler import compile_for_each_shape
 from ddcore.nets.functional import Functional, Params, piece_size
 
 

@@ -33,7 +33,7 @@ from ddcore.autograd.second_order import (
     nested_transforms,
 )
 from ddcore.formulas.gradient_distances import inner_product
-from ddcore.machine.compute import compile_for_each_shape
+from ddcore.machine.compiler import compile_for_each_shape
 from ddcore.nets.functional import Functional, Params, piece_size
 
 Criterion = Callable[[Tensor, Tensor], Tensor]

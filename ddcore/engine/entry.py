@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from ddcore.engine.loop import Engine
-from ddcore.errors import OutOfMemoryError
+from ddcore.errors import CompilerError, OutOfMemoryError
+from ddcore.machine.compiler import complaint
 from ddcore.runtime.callback import Callback
 from ddcore.spec import JobSpec, parse
 from ddcore.spec.results import Results
@@ -89,13 +90,14 @@ def run(
         ConfigurationError: the specification cannot be run on this dataset or machine.
         DivergedError: a loss or gradient became NaN or infinite.
         OutOfMemoryError: device or machine memory ran out.
+        CompilerError: a network pass could not be compiled.
         Interrupted: the callback asked for a stop and the state is saved.
         Held: likewise, at ``hold_at``.
     """
     observer = callback or Callback()
     folder = folder_of_backbones(backbones)
     spec = completed(spec, folder)
-    with _memory_errors():
+    with _errors_of_the_machine():
         engine = Engine(
             spec,
             run_dir,
@@ -110,11 +112,18 @@ def run(
 
 
 @contextmanager
-def _memory_errors() -> Iterator[None]:
-    """Say what to do when memory runs out."""
+def _errors_of_the_machine() -> Iterator[None]:
+    """Say what to do where memory runs out, or where the compiler fails."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise OutOfMemoryError(
             f"memory ran out ({error}); lower `method.batch_real`, `ipc` or `network.width`, or use a larger device"
+        ) from error
+    except RuntimeError as error:
+        said = complaint(error)
+        if said is None:
+            raise
+        raise CompilerError(
+            f"a network pass could not be compiled ({said}); `compile: off` does without a compiler, and takes longer"
         ) from error

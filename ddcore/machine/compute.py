@@ -14,33 +14,25 @@ of the framework, or mode may round differently.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import logging
-import os
-import shutil
-import sysconfig
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FunctionType, MethodType
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal
 
 import torch
 
 from ddcore.errors import ConfigurationError
+from ddcore.machine.compiler import keep_compiled_code, missing_compiler
 from ddcore.machine.native import keep_native_libraries
 from ddcore.spec.speed import eager_seconds, earns_compilation, earns_own_kernels
 
 Precision = Literal["fp32", "bf16"]
-F = TypeVar("F", bound=Callable[..., Any])
 Log = Callable[[Literal["info", "warning"], str], None]
 
 CONVNET3_MACS = 50_700_000
 """Multiply-accumulates of ConvNet-3 of width 128 on one 3 x 32 x 32 image."""
-
-RECOMPILE_LIMIT = 128
-"""Compiled variants a function may have: one for each batch shape and each set of tensors with gradients."""
 
 _REFERENCE_PIXELS = 32 * 32
 _SMALLEST_PIECE = 8
@@ -105,7 +97,7 @@ class Compute:
         if cache is not None:
             keep_native_libraries(cache / "native")
         if compiled and cache is not None:
-            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache / "inductor")
+            keep_compiled_code(cache / "inductor")
         if where.type == "cuda":
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.allow_tf32 = True
@@ -182,33 +174,6 @@ class Compute:
         return _for_pixels(self.graph, pixels)
 
 
-def compile_for_each_shape(function: F) -> F:
-    """Compile a function that meets few shapes, each of them many times: one variant for each, none dynamic.
-
-    The framework counts the variants of a piece of code over all that compile it, and fails at a few hundred. So the
-    function is compiled from a copy of its code, and a process may run any number of jobs.
-    """
-    skip_trial_compilations()
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
-    return cast("F", torch.compile(_copied(function), fullgraph=True, dynamic=False))
-
-
-def _copied(function: Callable[..., Any]) -> Callable[..., Any]:
-    if isinstance(function, MethodType):
-        return MethodType(_copied(function.__func__), function.__self__)
-    if not isinstance(function, FunctionType):
-        raise TypeError(f"a function or method can be compiled, not a {type(function).__name__}")
-    copy = FunctionType(
-        function.__code__.replace(),
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
-
-
 def hold_freed_memory(most: int = 2**30) -> bool:
     """Have the C library reuse freed blocks of up to ``most`` bytes instead of returning them to the system.
 
@@ -227,34 +192,12 @@ def hold_freed_memory(most: int = 2**30) -> bool:
     return bool(mallopt(mmap_threshold, most) and mallopt(trim_threshold, min(2 * most, 2**31 - 1)))
 
 
-def skip_trial_compilations() -> None:
-    """Have ``torch.compile`` believe what the processor says of its vector instructions.
-
-    It otherwise compiles and loads a small program for each kind of them, in every new cache, which takes longer than
-    the passes of a job: 15 s of a core. The trial is for compilers that are too old for the newest instructions, and
-    those cannot compile the headers of this version of PyTorch either.
-    """
-    torch._inductor.config.cpp.vec_isa_ok = True
-
-
 def computes_bf16(device: torch.device) -> bool:
     """Whether the hardware has bfloat16 arithmetic (AVX512-BF16 or AMX; CUDA capability 8)."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def missing_compiler(device: torch.device) -> str | None:
-    """What keeps ``torch.compile`` from working here, or ``None``."""
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        return f"there is no C++ compiler (`{compiler}`)"
-    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
-        return "the C headers of Python are not installed"
-    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
-        return "triton is not installed"
-    return None
 
 
 def _device(request: str) -> torch.device:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ddcore.formulas.batch_statistics import moments
-from ddcore.machine.compute import Compute, compile_for_each_shape
+from ddcore.machine.compiler import compile_for_each_shape
+from ddcore.machine.compute import Compute
 from ddcore.nets.network import Network, Shape, Tap, Taps
 
 Params = dict[str, Tensor]

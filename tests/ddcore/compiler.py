@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ddcore.machine.compute import missing_compiler
+from ddcore.machine.compiler import missing_compiler
 
 _OBSTACLE = missing_compiler(torch.device("cpu"))
 needs_compiler = pytest.mark.skipif(_OBSTACLE is not None, reason=str(_OBSTACLE))

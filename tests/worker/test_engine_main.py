@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ddcore.data import sources
-from ddcore.errors import ConfigurationError, DataError, DivergedError, OutOfMemoryError
+from ddcore.errors import CompilerError, ConfigurationError, DataError, DivergedError, OutOfMemoryError
 from ddcore.runtime.callback import Stop
 from ddcore.spec import Problem, SpecError
 from tests.chaos.harness import ROOT
@@ -35,6 +35,7 @@ from worker.protocol import Decoder, Frame, FrameWriter
         (ConfigurationError("too deep"), 77, "bad_configuration", False),
         (DataError("row 7"), 78, "data_error", False),
         (DivergedError("NaN at step 3"), 1, "diverged", False),
+        (CompilerError("a header is gone"), 1, "compiler_failed", True),
         (OSError(errno.EIO, "broken disk"), 1, "io_error", True),
         (OSError(errno.ENOSPC, "full"), 1, "no_space", True),
         (ZeroDivisionError("/secret/path"), 1, "internal_error", False),

@@ -12,12 +12,20 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch._inductor.exc import CppCompileError
 
 import ddcore
 from ddcore import engine
 from ddcore.data import sources
 from ddcore.engine.preparation import check
-from ddcore.errors import CheckpointError, ConfigurationError, DivergedError, Interrupted, OutOfMemoryError
+from ddcore.errors import (
+    CheckpointError,
+    CompilerError,
+    ConfigurationError,
+    DivergedError,
+    Interrupted,
+    OutOfMemoryError,
+)
 from ddcore.runtime.callback import Callback, Stop
 from ddcore.runtime.checkpoint import newest_valid, save_checkpoint
 from ddcore.spec import SpecError, parse
@@ -271,6 +279,15 @@ def test_running_out_of_memory_names_the_knobs(run: RunJob, monkeypatch: pytest.
 
     monkeypatch.setattr("ddcore.methods.dm.DM.backward", exhausted)
     with pytest.raises(OutOfMemoryError, match="batch_real"):
+        run()
+
+
+def test_a_pass_that_cannot_be_compiled_names_the_way_out(run: RunJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise CppCompileError(["g++"], "/var/once.h:3: fatal error: /var/twice.h: No such file or directory")
+
+    monkeypatch.setattr("ddcore.methods.dm.DM.backward", broken)
+    with pytest.raises(CompilerError, match=r"\(once.h:3: fatal error: twice.h: No .*directory\); `compile: off`"):
         run()
 
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import logging
 import os
 import subprocess
 import sys
-import sysconfig
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import torch
+from torch._inductor import codecache
 
 from ddcore.errors import ConfigurationError
 from ddcore.machine import compute
 from ddcore.machine.compute import CONVNET3_MACS, Compute
 from ddcore.spec.speed import EAGER_MACS_PER_S, OWN_KERNELS_S, WARM_UP_S
-from tests.ddcore.compiler import needs_compiler
 
 CPU = torch.device("cpu")
 LONG = 2 * WARM_UP_S * EAGER_MACS_PER_S["cpu"] / CONVNET3_MACS
@@ -73,12 +70,6 @@ def test_compilation_asked_for_or_refused_overrules_the_estimate(request_: str, 
     assert choose(compile=request_, expected_images_forwarded=images)[0].compiled is expected
 
 
-def test_what_is_compiled_begins_without_trials_of_vector_instructions() -> None:
-    with torch._inductor.config.patch({"cpp.vec_isa_ok": None}):
-        compute.compile_for_each_shape(Scaled(2).scale)
-        assert torch._inductor.config.cpp.vec_isa_ok is True
-
-
 @pytest.mark.parametrize("request_", ["auto", "on"])
 def test_without_a_compiler_passes_are_eager_and_the_reason_is_given(
     request_: str, machine: pytest.MonkeyPatch
@@ -87,18 +78,6 @@ def test_without_a_compiler_passes_are_eager_and_the_reason_is_given(
     chosen, notes = choose(compile=request_)
     assert (chosen.precision, chosen.compiled) == ("fp32", False)
     assert notes == [("warning", "network passes run eagerly and slower, because there is no C++ compiler (`g++`)")]
-
-
-def test_a_missing_compiler_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    assert compute.missing_compiler(CPU) == "there is no C++ compiler (`no-such-compiler`)"
-    monkeypatch.setenv("CXX", "true")
-    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
-    assert compute.missing_compiler(CPU) == "the C headers of Python are not installed"
-    (tmp_path / "Python.h").touch()
-    assert compute.missing_compiler(CPU) is None
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert compute.missing_compiler(torch.device("cuda")) == "triton is not installed"
 
 
 def test_bfloat16_is_chosen_only_where_the_processor_computes_in_it(machine: pytest.MonkeyPatch) -> None:
@@ -141,6 +120,8 @@ def test_bfloat16_of_cuda_devices(capability: tuple[int, int], expected: bool, m
 
 def test_compiled_code_is_kept_in_the_cache_folder(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
     machine.setenv("TORCHINDUCTOR_CACHE_DIR", "elsewhere")
+    machine.setattr(codecache, "_HEADER_DIR", "elsewhere")
+    machine.setattr(codecache, "_HEADER_LOCK_DIR", "elsewhere")
     choose(cache=tmp_path, compile="off")
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "elsewhere"
     choose(cache=tmp_path)
@@ -233,36 +214,3 @@ def test_description_for_the_manifest() -> None:
         "own_kernels": True,
         "threads": torch.get_num_threads(),
     }
-
-
-class Scaled:
-    """A function and a method, each made anew for each object from one piece of code."""
-
-    def __init__(self, factor: float) -> None:
-        def scale(x: torch.Tensor) -> torch.Tensor:
-            return x * factor
-
-        self.scale = scale
-
-    def shift(self, x: torch.Tensor, *, by: float = 1.0) -> torch.Tensor:
-        return self.scale(x) + by
-
-
-@needs_compiler
-def test_a_process_may_compile_the_same_code_for_any_number_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The front end of the compiler counts the variants, so that none of its sixteen graphs has to become C++."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    x = torch.arange(3.0)
-    with torch._dynamo.config.patch(accumulated_recompile_limit=2):
-        for job in range(4):
-            scaled = Scaled(job)
-            scale = compute.compile_for_each_shape(scaled.scale)
-            shift = compute.compile_for_each_shape(scaled.shift)
-            for images in (2, 3):
-                torch.testing.assert_close(scale(x[:images]), x[:images] * job)
-                torch.testing.assert_close(shift(x[:images]), x[:images] * job + 1)
-
-
-def test_only_functions_and_methods_are_compiled() -> None:
-    with pytest.raises(TypeError, match="not a partial"):
-        compute.compile_for_each_shape(partial(torch.mul, 2))
