@@ -125,10 +125,12 @@ class Choice:
             root = Path(os.environ["DD_DATA_ROOT"])
             service = Service(Path(home), port=0, isolated=True, data_root=root, settings=settings)
             with running(service), Client(service.url, service.api_key) as client:
-                found = validated(client.submit_study(self.request()).wait())
+                study = client.submit_study(self.request()).wait()
+        found = validated(study)
         return {
             "strengths": strengths(found),
             "validation": [{"term": name, "strength": tried, "accuracy": found[name, tried]} for name, tried in found],
+            "failed": failed(study),
             "request": self.request(),
             "command": f"{COMMAND} --only '{self.name}'",
             "machine": machine(),
@@ -144,6 +146,11 @@ def validated(study: Study) -> dict[tuple[str, float], float]:
         for name, fields in trial.values["regularizers"].items()
         for score in trial.scores[-1:]
     }
+
+
+def failed(study: Study) -> dict[str, str | None]:
+    """Why trials were not scored, by their titles."""
+    return {trial.title: trial.reason for trial in study.trials if not trial.scores}
 
 
 def strengths(found: Mapping[tuple[str, float], float]) -> dict[str, dict[str, float]]:

@@ -30,7 +30,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFile:
 def trial(index: int, name: str, strength: float, *accuracies: float) -> dict[str, Any]:
     values = {"regularizers": {name: {"relative": strength}}}
     scores = [{"rung": 0, "step": 9, "accuracy": a, "deviation": 1.0, "objective": a} for a in accuracies]
-    return {"index": index, "title": "one", "status": "succeeded", "values": values, "scores": scores}
+    ended = {"status": "succeeded"} if scores else {"status": "failed", "reason": "the loss became nan"}
+    return {"index": index, "title": f"{name} {strength}", "values": values, "scores": scores, **ended}
 
 
 def test_each_arm_takes_the_strengths_that_validation_images_like_best() -> None:
@@ -44,7 +45,8 @@ def test_each_arm_takes_the_strengths_that_validation_images_like_best() -> None
     }
     study = Study(Client("http://service.test", "dd_key"), StudyDocument.model_validate(document))
     found = mim_cmi.validated(study)
-    assert len(found) == 3, "a trial that failed is missing"
+    assert len(found) == 3
+    assert mim_cmi.failed(study) == {"mim 1.5": "the loss became nan"}
     assert mim_cmi.strengths(found) == CHOSEN["strengths"]
 
 
