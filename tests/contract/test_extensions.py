@@ -126,7 +126,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ("ddcore", "app", "ddclient", "migrations"):
         # What Python keeps of the modules comes and goes with the processes of other tests.
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    suite = ("conftest", "recorder", "watching", "test_contract")
+    suite = ("compiler", "conftest", "recorder", "watching", "test_contract")
     for file in ("pyproject.toml", "tests/conftest.py", *(f"tests/ddcore/{name}.py" for name in suite)):
         (copy / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, copy / file)
