@@ -15,6 +15,7 @@ from torch import Tensor
 from benchmarks.harness import Benchmark, Way, Work, policy, vector
 from ddcore.machine.compute import Precision
 from ddcore.nets import Functional, build
+from ddcore.nets.network import Shape
 from ddcore.spec import ConvNetConfig
 
 SHAPE = (3, 32, 32)
@@ -30,15 +31,15 @@ def functional(precision: Precision, *, compiled: bool, network: ConvNetConfig =
     return Functional(build(network, SHAPE, 10), policy(precision, compiled=compiled))
 
 
-def random_images(count: int, device: torch.device) -> Tensor:
-    """Noise of the shape of CIFAR-10, the same at each call."""
-    return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(1)).to(device)
+def random_images(count: int, device: torch.device, shape: Shape = SHAPE) -> Tensor:
+    """Noise, of the shape of CIFAR-10 by default, the same at each call."""
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(1)).to(device)
 
 
 def features(f: Functional) -> Work:
     """Features of real images, without autograd."""
     params = f.new(torch.Generator().manual_seed(0))
-    images = random_images(REAL, f.compute.device)
+    images = random_images(REAL, f.compute.device, f.shape)
     return lambda: [f.features_no_grad(params, images)]
 
 
@@ -58,7 +59,8 @@ def plain_features() -> Callable[[], Sequence[Tensor]]:
 
 def training_slope(f: Functional) -> Work:
     """Slope of the squared logits in the weights."""
-    params, images = f.new(torch.Generator().manual_seed(0)), random_images(REFERENCE_BATCH, f.compute.device)
+    params = f.new(torch.Generator().manual_seed(0))
+    images = random_images(REFERENCE_BATCH, f.compute.device, f.shape)
     leaves = [params[name].requires_grad_() for name in f.names]
     return lambda: [vector(torch.autograd.grad(f.logits(params, images).square().sum(), leaves))]
 
@@ -66,7 +68,7 @@ def training_slope(f: Functional) -> Work:
 def image_gradient(f: Functional) -> Work:
     """Slope of class means of features in the images."""
     params = f.new(torch.Generator().manual_seed(0))
-    images = random_images(SYNTHETIC, f.compute.device).requires_grad_()
+    images = random_images(SYNTHETIC, f.compute.device, f.shape).requires_grad_()
 
     def work() -> Sequence[Tensor]:
         of_class = f.features(params, images).unflatten(0, (10, -1))

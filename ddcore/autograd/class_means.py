@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddcore.machine.compiler import compile_for_each_shape
+from ddcore.machine.compute import laid_out
 from ddcore.nets.functional import Functional, Params, piece_size
 
 
@@ -61,7 +62,7 @@ class ClassMeans:
         """
         if sum(sizes) != len(images) or min(sizes, default=0) < 1:
             raise ValueError(f"sizes {list(sizes)} do not divide {len(images)} images into classes")
-        images = images.contiguous(memory_format=self.functional.compute.layout)
+        images = laid_out(images, self.functional.compute.layout)
         differentiates = torch.is_grad_enabled() and (
             images.requires_grad or any(p.requires_grad for p in params.values())
         )
@@ -98,7 +99,7 @@ class ClassMeans:
         missing = -len(images) % length if self.functional.compute.compiled else 0
         if not missing:
             return images
-        return F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)).contiguous(memory_format=self.functional.compute.layout)
+        return laid_out(F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)), self.functional.compute.layout)
 
     def _weighted_sums(self, params: Params, images: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
         """For (G * n) images and (G, n) weights: (G, F_l) sums at each level, then the features (G * n, F)."""

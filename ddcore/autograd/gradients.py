@@ -34,6 +34,7 @@ from ddcore.autograd.second_order import (
 )
 from ddcore.formulas.gradient_distances import inner_product
 from ddcore.machine.compiler import compile_for_each_shape
+from ddcore.machine.compute import laid_out
 from ddcore.nets.functional import Functional, Params, piece_size
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -259,7 +260,7 @@ class Gradients:
         return (piece.weights * self.criterion(logits, piece.labels)).sum()
 
     def _dense(self, images: Tensor) -> Tensor:
-        return images.detach().contiguous(memory_format=self.functional.compute.layout)
+        return laid_out(images.detach(), self.functional.compute.layout)
 
     def _constants(self, params: Params) -> Params:
         """Parameters and buffers that no pass may change or differentiate."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from ddcore.errors import ConfigurationError
 from ddcore.machine.compiler import keep_compiled_code, missing_compiler
@@ -172,6 +173,19 @@ class Compute:
     def graph_for(self, pixels: int) -> int:
         """Images whose graphs may be in memory at once, for images of ``pixels`` = height x width."""
         return _for_pixels(self.graph, pixels)
+
+
+def laid_out(images: Tensor, layout: torch.memory_format) -> Tensor:
+    """Images (N, C, H, W) as they are to lie in memory when they pass through a network.
+
+    Of images with one channel PyTorch says that they lie in either layout, but its convolutions go by the strides.
+    Where these are not those of channels last, the first convolution takes 8 to 13 times as long, and what follows it
+    has to turn its maps round (``python -m benchmarks greyscale-features-bf16``).
+    """
+    images = images.contiguous(memory_format=layout)
+    if layout is not torch.channels_last or images.shape[1] != 1:
+        return images
+    return images.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)
 
 
 def hold_freed_memory(most: int = 2**30) -> bool:

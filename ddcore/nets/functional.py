@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from ddcore.formulas.batch_statistics import moments
 from ddcore.machine.compiler import compile_for_each_shape
-from ddcore.machine.compute import Compute
+from ddcore.machine.compute import Compute, laid_out
 from ddcore.nets.network import Network, Shape, Tap, Taps
 
 Params = dict[str, Tensor]
@@ -176,7 +176,7 @@ class Functional:
             (N, classes) logits, and by the name of the normalisation, in the order of the pass, the mean and the biased
             variance (channels,), float32 and differentiable.
         """
-        return self._pass_with_moments(params, x.contiguous(memory_format=self.compute.layout))
+        return self._pass_with_moments(params, laid_out(x, self.compute.layout))
 
     @cached_property
     def _pass_with_moments(self) -> Callable[[Params, Tensor], tuple[Tensor, Moments]]:
@@ -210,7 +210,7 @@ class Functional:
     def _run(self, tap: Tap, params: Params, x: Tensor, training: bool) -> tuple[Tensor, ...]:
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape or len(x) == 0:
             raise ValueError(f"images {tuple(x.shape)} are not a batch of one or more {self.shape}")
-        x = x.contiguous(memory_format=self._layout)
+        x = laid_out(x, self._layout)
         one_pass = self._pass(tap, training or self.per_sample)
         if training and not self.per_sample:
             return one_pass(params, x)
@@ -255,7 +255,7 @@ class Functional:
             missing = size - len(piece)
             if missing:
                 padding = piece.new_zeros((missing, *piece.shape[1:]))
-                piece = torch.cat([piece, padding]).contiguous(memory_format=self._layout)
+                piece = laid_out(torch.cat([piece, padding]), self._layout)
             yield piece
 
 

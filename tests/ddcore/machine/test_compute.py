@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch._inductor import codecache
 
 from ddcore.errors import ConfigurationError
 from ddcore.machine import compute
-from ddcore.machine.compute import CONVNET3_MACS, Compute
+from ddcore.machine.compute import CONVNET3_MACS, Compute, laid_out
 from ddcore.spec.speed import EAGER_MACS_PER_S, OWN_KERNELS_S, WARM_UP_S
 
 CPU = torch.device("cpu")
@@ -116,6 +117,23 @@ def test_device_numbers_are_checked(machine: pytest.MonkeyPatch) -> None:
 def test_bfloat16_of_cuda_devices(capability: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert compute.computes_bf16(torch.device("cuda")) is expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_maps_lie_as_the_images_are_laid_out(channels: int, dtype: torch.dtype) -> None:
+    images = torch.randn(4, channels, 6, 6, dtype=dtype)
+    laid = laid_out(images, torch.channels_last)
+    assert torch.equal(laid, images)
+    weight = torch.randn(8, channels, 3, 3, dtype=dtype)
+    assert F.conv2d(laid, weight).is_contiguous(memory_format=torch.channels_last)
+    assert F.conv2d(laid_out(images, torch.contiguous_format), weight).is_contiguous()
+
+
+def test_images_that_lie_right_are_not_copied() -> None:
+    grey = torch.randn(4, 1, 6, 6)
+    assert laid_out(grey, torch.channels_last).data_ptr() == grey.data_ptr()
+    assert laid_out(grey, torch.contiguous_format) is grey
 
 
 def test_compiled_code_is_kept_in_the_cache_folder(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
