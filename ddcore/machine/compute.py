@@ -179,7 +179,7 @@ def laid_out(images: Tensor, layout: torch.memory_format) -> Tensor:
     """Images (N, C, H, W) as they are to lie in memory when they pass through a network.
 
     Of images with one channel PyTorch says that they lie in either layout, but its convolutions go by the strides.
-    Where these are not those of channels last, the first convolution takes 8 to 13 times as long, and what follows it
+    Where these are not those of channels last, the first convolution takes 10 to 13 times as long, and what follows it
     has to turn its maps round (``python -m benchmarks greyscale-features-bf16``).
     """
     images = images.contiguous(memory_format=layout)
