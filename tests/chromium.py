@@ -20,7 +20,7 @@ ARGUMENTS = (
 def executable() -> str | None:
     """Chromium without a window and all that belongs to one, else Chromium; ``None`` where neither is installed.
 
-    The same engine draws the pages. The tests take two thirds of the processor's time with the first.
+    The same engine draws the pages. The tests take three fifths of the processor's time with the first.
     """
     return shutil.which("chromium-headless-shell") or shutil.which("chromium")
 
