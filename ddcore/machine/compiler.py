@@ -52,9 +52,11 @@ def keep_compiled_code(folder: Path) -> None:
     """
     from torch._inductor import codecache  # two seconds, which a job without compiled passes does not need
 
+    headers = folder / "precompiled_headers"
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
-    codecache._HEADER_DIR = str(folder / "precompiled_headers")  # there is no public name for it
-    codecache._HEADER_LOCK_DIR = str(folder / "precompiled_headers" / "locks")
+    if str(headers) != codecache._HEADER_DIR:  # there is no public name for it
+        codecache._HEADER_DIR, codecache._HEADER_LOCK_DIR = str(headers), str(headers / "locks")
+        codecache._precompile_header.cache_clear()  # it remembers where they were
 
 
 def complaint(error: BaseException) -> str | None:

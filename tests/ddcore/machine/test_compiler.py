@@ -97,6 +97,8 @@ for further in (twice.backward, lambda: compile_for_each_shape(lambda x: x.exp()
         further()
     except RuntimeError as error:
         print(complaint(error))
+keep_compiled_code(kept / "another")
+compile_for_each_shape(lambda x: x.tan() - 1)(x.detach())
 """
 
 
