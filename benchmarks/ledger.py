@@ -133,12 +133,17 @@ def stored() -> Iterator[dict[str, Any]]:
         yield json.loads(path.read_text())
 
 
+def figure(accuracy: float, std: float | None, **_: Any) -> str:
+    """A published figure as its paper prints it, in percent."""
+    return f"{accuracy:.1f}" + (f" ± {std:.1f}" if std else "")
+
+
 def table() -> str:
     """The ledger as Markdown."""
     lines = ["| preset | published | measured here | steps | minutes |", "|---|---|---|---|---|"]
     for entry in stored():
-        measured, published, steps = Score.model_validate(entry["accuracy"]), entry["published"], entry["steps"]
-        said = f"{published['accuracy']:.1f}" + (f" ± {published['std']:.1f}" if published["std"] else "")
+        measured, steps = Score.model_validate(entry["accuracy"]), entry["steps"]
+        said = figure(**entry["published"]) if entry["published"] else ""
         taken = f"{steps['taken']:,}" if steps["taken"] == steps["of"] else f"{steps['taken']:,} of {steps['of']:,}"
         cells = (f"`{entry['preset']}`", said, f"{measured.mean:.1f} ± {measured.std:.1f}", taken)
         lines.append(f"| {' | '.join(cells)} | {entry['minutes']['whole']:.0f} |")
@@ -146,7 +151,7 @@ def table() -> str:
 
 
 def main() -> None:
-    known = [name for name, preset in all_presets().items() if preset.published is not None]
+    known = [name for name in all_presets() if name.startswith("paper/")]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger", description=__doc__)
     parser.add_argument("presets", nargs="*", metavar="PRESET", help="such as paper/dc-mnist-ipc1")
     parser.add_argument("--cache", type=Path, help="folder for decoded data, teachers and the state of runs")
@@ -159,7 +164,7 @@ def main() -> None:
         return
     unknown = [name for name in arguments.presets if name not in known]
     if unknown or not arguments.presets or arguments.cache is None:
-        parser.error(f"name presets that have a published figure, and a --cache; unknown: {', '.join(unknown) or '-'}")
+        parser.error(f"name presets of papers, and a --cache; unknown: {', '.join(unknown) or '-'}")
     until = time.monotonic() + 60 * arguments.minutes
     for name in arguments.presets:
         sitting = Sitting((until - time.monotonic()) / 60, as_it_is=arguments.as_it_is)

@@ -64,3 +64,6 @@ def test_images_are_scored_as_they_are(preset: Preset, tmp_path: Path, monkeypat
     row = ledger.table().splitlines()[2]
     assert row.startswith("| `paper/small` | 50.0 ± 1.0 | ")
     assert f"| {entry['steps']['taken']} of 4 |" in row
+
+    (ledger.LEDGER / "small.json").write_text(json.dumps(entry | {"published": None}))
+    assert ledger.table().splitlines()[2].startswith("| `paper/small` |  | ")
