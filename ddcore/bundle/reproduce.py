@@ -12,6 +12,7 @@ from ddcore.bundle.folder import read
 from ddcore.data import sources
 from ddcore.data.dataset import Dataset
 from ddcore.errors import DataError
+from ddcore.machine.failures import named_failures
 from ddcore.runtime.callback import Callback
 from ddcore.spec import EvaluationConfig, SpecError
 from ddcore.spec.results import Results
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from ddcore.runtime.context import Run
 
 
+@named_failures(
+    "train on it where there is more", compiler="try again; where it stays so, mend the C++ compiler of this machine"
+)
 def train_on(
     path: str | Path,
     *,
@@ -52,6 +56,8 @@ def train_on(
     Raises:
         DataError: the bundle is damaged, or the dataset, or the backbone under its classifiers, is absent or not the
             one it was made from.
+        OutOfMemoryError: device or machine memory ran out.
+        CompilerError: a network pass could not be compiled, as the recipe has it.
     """
     from ddcore.evaluation.evaluation import Evaluation
 

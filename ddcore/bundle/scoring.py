@@ -17,6 +17,7 @@ from ddcore.data.sampling import check_class_sizes
 from ddcore.data.whitening import whitened
 from ddcore.errors import Interrupted
 from ddcore.machine.compute import Compute
+from ddcore.machine.failures import named_failures
 from ddcore.runtime.assembly import assemble, choose_compute
 from ddcore.runtime.callback import Callback
 from ddcore.spec import JobSpec
@@ -77,6 +78,8 @@ def score(
         DataError: the set or the dataset cannot be read, or they do not fit each other.
         ConfigurationError: the set cannot be scored so on this dataset or machine.
         DivergedError: a network's loss became NaN or infinite.
+        OutOfMemoryError: device or machine memory ran out.
+        CompilerError: a network pass could not be compiled.
     """
     asked, observer = fields or {}, callback or Callback()
     check_fields(asked)
@@ -102,6 +105,7 @@ def real_images(dataset: str, data_root: Path | None, cache: Path | None) -> Dat
     return real
 
 
+@named_failures("lower `evaluation.batch_size` or `network.width`, or use a larger device")
 def score_read(
     made: Foreign,
     real: Dataset,
@@ -127,6 +131,8 @@ def score_read(
         SpecError: a field is wrong, or none of those that decide a score.
         ConfigurationError: the set cannot be scored so on this dataset or machine.
         DivergedError: a network's loss became NaN or infinite.
+        OutOfMemoryError: device or machine memory ran out.
+        CompilerError: a network pass could not be compiled.
         Interrupted: the callback asked for an end.
     """
     from ddcore.evaluation.evaluation import Evaluation

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
 from ddcore.engine.loop import Engine
-from ddcore.errors import CompilerError, OutOfMemoryError
-from ddcore.machine.compiler import complaint
+from ddcore.machine.failures import named_failures
 from ddcore.runtime.callback import Callback
 from ddcore.spec import JobSpec, parse
 from ddcore.spec.results import Results
@@ -97,7 +92,7 @@ def run(
     observer = callback or Callback()
     folder = folder_of_backbones(backbones)
     spec = completed(spec, folder)
-    with _errors_of_the_machine():
+    with named_failures("lower `method.batch_real`, `ipc` or `network.width`, or use a larger device"):
         engine = Engine(
             spec,
             run_dir,
@@ -109,21 +104,3 @@ def run(
             hold_at=hold_at,
         )
         return Result(out, engine.run(out), engine.step)
-
-
-@contextmanager
-def _errors_of_the_machine() -> Iterator[None]:
-    """Say what to do where memory runs out, or where the compiler fails."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemoryError(
-            f"memory ran out ({error}); lower `method.batch_real`, `ipc` or `network.width`, or use a larger device"
-        ) from error
-    except RuntimeError as error:
-        said = complaint(error)
-        if said is None:
-            raise
-        raise CompilerError(
-            f"a network pass could not be compiled ({said}); `compile: off` does without a compiler, and takes longer"
-        ) from error

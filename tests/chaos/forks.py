@@ -11,6 +11,7 @@ it ends; that of ``multiprocessing`` ends processes without what they do at exit
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import importlib
 import json
@@ -33,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 IMPORTED = ("app.__main__", "worker.__main__", "worker.reconciler")
 """What is forked has what these modules import, and imports the rest itself."""
 LONGEST_MESSAGE = 1 << 17
-POLL_S = 0.01
+POLL_S, ENDS_WITHIN_S = 0.01, 60.0
 _MAKING = threading.Lock()
 
 
@@ -122,6 +123,11 @@ class Forks:
             while select.select([self._connection], [], [], 0)[0]:
                 self._hear()
 
+    def end(self) -> None:
+        """Let the process that forks end."""
+        self._connection.close()
+        self._process.wait(ENDS_WITHIN_S)
+
     def _hear(self) -> Fork | None:
         """Take the next word; the process, where one has begun."""
         said = self._connection.recv(LONGEST_MESSAGE)
@@ -137,7 +143,9 @@ class Forks:
 
 @cache
 def _made() -> Forks:
-    return Forks()
+    forks = Forks()
+    atexit.register(forks.end)
+    return forks
 
 
 def _forks() -> Forks:

@@ -16,7 +16,8 @@ from ddcore import bundle, engine
 from ddcore.bundle.exports import export_zip
 from ddcore.bundle.folder import read_manifest
 from ddcore.data import sources
-from ddcore.errors import DataError
+from ddcore.errors import DataError, OutOfMemoryError
+from ddcore.evaluation.evaluation import Evaluation
 from ddcore.methods.dm import DM
 from ddcore.nets import norm_relu_pool
 from ddcore.registry import _IMPLEMENTATIONS, implements
@@ -75,6 +76,12 @@ def scored_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_training_again_gives_the_reported_figures(scored_bundle: Path) -> None:
     assert reproduces(scored_bundle)
+
+
+def test_memory_that_runs_out_is_named(scored_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Evaluation, "prepare", lambda *_: torch.empty(10**15))
+    with pytest.raises(OutOfMemoryError, match="train on it where there is more"):
+        bundle.train_on(scored_bundle)
 
 
 @needs_compiler

@@ -16,7 +16,8 @@ from ddcore import bundle, engine
 from ddcore.bundle.exports import export_imagefolder, export_npz
 from ddcore.bundle.folder import read_manifest
 from ddcore.data import digits
-from ddcore.errors import ConfigurationError, DataError
+from ddcore.errors import ConfigurationError, DataError, OutOfMemoryError
+from ddcore.evaluation.evaluation import Evaluation
 from ddcore.runtime.callback import Callback, Phase
 from ddcore.spec import SpecError, parse
 
@@ -256,6 +257,12 @@ class Phases(Callback):
 
     def on_phase(self, phase: Phase, total: int | None) -> None:
         self.seen.append((phase, total))
+
+
+def test_memory_that_runs_out_is_named(real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Evaluation, "prepare", lambda *_: torch.empty(10**15))
+    with pytest.raises(OutOfMemoryError, match=r"lower `evaluation.batch_size`"):
+        ddcore.score(real, "digits", asked())
 
 
 def test_progress_is_told(real: Path, tmp_path: Path) -> None:
