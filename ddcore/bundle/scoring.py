@@ -105,7 +105,7 @@ def real_images(dataset: str, data_root: Path | None, cache: Path | None) -> Dat
     return real
 
 
-@named_failures("lower `evaluation.batch_size` or `network.width`, or use a larger device")
+@named_failures("lower `evaluation.batch_size` or `network.width`, or use a device with more memory")
 def score_read(
     made: Foreign,
     real: Dataset,

@@ -92,7 +92,7 @@ def run(
     observer = callback or Callback()
     folder = folder_of_backbones(backbones)
     spec = completed(spec, folder)
-    with named_failures("lower `method.batch_real`, `ipc` or `network.width`, or use a larger device"):
+    with named_failures("lower `method.batch_real`, `ipc` or `network.width`, or use a device with more memory"):
         engine = Engine(
             spec,
             run_dir,
