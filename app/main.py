@@ -24,7 +24,7 @@ from app.core.rates import UPLOAD, Rates, Streams
 from app.core.security import load_signer
 from app.core.settings import Settings
 from app.core.storage import open_store
-from app.core.turns import Crowd, Turns
+from app.core.turns import InFlight, Turns
 from app.dashboard import pages as dashboard
 from app.dashboard import report_routes as reports
 from app.datasets import routes as datasets
@@ -33,7 +33,7 @@ from app.events import routes as events
 from app.events.stream import Tailer
 from app.jobs import routes as jobs
 from app.keys import routes as keys
-from app.keys.doorman import Doorman
+from app.keys.early_refusal import EarlyRefusal
 from app.keys.service import Keyring, bootstrap
 from app.logs import routes as logs
 from app.metrics import routes as metrics
@@ -87,13 +87,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.streams = Streams(settings.max_streams)
     app.state.turns = Turns()
     app.state.guesses = Turns()
-    app.state.crowd = Crowd()
+    app.state.in_flight = InFlight()
     app.state.broker_probe = BrokerProbe(settings)
     problems.install(app)
     app.add_middleware(HeadAsGet, routes=app.router.routes)
     app.add_middleware(BodyLimit, limit=settings.body_limit, uploads=UPLOAD)
     app.add_middleware(BodyPace, seconds=settings.body_timeout_s, uploads=UPLOAD)
-    app.add_middleware(Doorman)
+    app.add_middleware(EarlyRefusal)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     app.add_middleware(RequestContext)
     app.router.routes.extend(_slices().routes)

@@ -18,7 +18,7 @@ Clock = Callable[[], float]
 WINDOW = 20
 """Readings whose median is looked at, so that a single one decides nothing."""
 SETTLED_WINDOWS = 10
-"""Windows before a plateau is spoken of."""
+"""Windows before a plateau is reported."""
 FLAT = 0.01
 """Part of the whole fall of the loss that its later half must at least bring."""
 TRUSTED_S = 30.0

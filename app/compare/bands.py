@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Reading(Protocol):
-    """What some neighbouring steps of one job say; see :func:`app.metrics.summaries.summarise`."""
+class Summary(Protocol):
+    """Count, range and sum of a metric over neighbouring steps; see :func:`app.metrics.summaries.summarise`."""
 
     n: int
     nf: int
@@ -45,7 +45,7 @@ class Point:
     high: float | None
 
 
-def band(curves: Sequence[Mapping[int, Reading]]) -> list[Point]:
+def band(curves: Sequence[Mapping[int, Summary]]) -> list[Point]:
     """Join the curves of several jobs.
 
     Args:
@@ -58,7 +58,7 @@ def band(curves: Sequence[Mapping[int, Reading]]) -> list[Point]:
     return [_point([curve[place] for curve in curves if place in curve]) for place in places]
 
 
-def _point(rows: Sequence[Reading]) -> Point:
+def _point(rows: Sequence[Summary]) -> Point:
     means = [row.vsum / row.n for row in rows if row.n]
     mean, std = spread(means)
     return Point(

@@ -77,7 +77,7 @@ class _WriteTurns:
     """Lets the threads of a process write to SQLite one after the other.
 
     SQLite has one writer at a time in any case. One that finds the file locked looks again after pauses of up to a
-    tenth of a second, and whoever asks in between goes first; here the next one begins when the one before it ends.
+    tenth of a second, and one that asks in between goes first. Here the next one begins when the one before it ends.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Turns: whoever sends many requests at once waits for itself, and lets those go first who send fewer."""
+"""Costly requests take turns: a tenant that sends many at once waits, and those of tenants that send fewer go first."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from weakref import WeakValueDictionary
 LONGEST_S = 0.025
 """How long a costly request lets others go first, at most."""
 GAP_S = 0.005
-"""Somebody who has just been answered is taken to ask on: only when they have not, in this time, are they gone."""
+"""A tenant that was answered less than this ago is taken for one that asks on."""
 _LOOK_S = 0.002
 
 _leaving: ContextVar[Callable[[], None] | None] = ContextVar("leaving", default=None)
-_manners: ContextVar[_Manners | None] = ContextVar("manners", default=None)
+_giving_way: ContextVar[_GivingWay | None] = ContextVar("giving_way", default=None)
 
 
 class Turns:
-    """One costly request of each tenant, or of whomever else it is counted by, at a time in each process.
+    """One costly request of each tenant, or of each address without a key, at a time in each process.
 
     A submission takes tens of milliseconds of the interpreter, which answers one request at a time whatever the number
     of threads. Of one that sends many, all but one wait here, where they cost nothing.
@@ -41,8 +41,8 @@ class Turns:
             yield
 
 
-class Crowd:
-    """Who is being served in this process.
+class InFlight:
+    """How many requests of each tenant are being served in this process.
 
     While one of several threads computes, the others wait for the interpreter. So a costly request of somebody who has
     many under way stands still, between its transactions, while somebody is served who has fewer.
@@ -64,10 +64,10 @@ class Crowd:
 
     async def begin_costly(self, who: str) -> None:
         """Let those be served who go first; :func:`give_way` does so later on in the request of this context."""
-        manners = _Manners(self, who)
-        while manners.waits():
+        giving_way = _GivingWay(self, who)
+        while giving_way.waits():
             await asyncio.sleep(_LOOK_S)
-        _manners.set(manners)
+        _giving_way.set(giving_way)
 
     def goes_first(self, who: str) -> bool:
         """Whether somebody else is being served who has fewer requests under way than ``who``."""
@@ -86,11 +86,11 @@ class Crowd:
             self._seen_at[who] = self._clock()
 
 
-class _Manners:
+class _GivingWay:
     """How long one costly request has let others go first, where it stands."""
 
-    def __init__(self, crowd: Crowd, who: str) -> None:
-        self._crowd, self._who = crowd, who
+    def __init__(self, in_flight: InFlight, who: str) -> None:
+        self._in_flight, self._who = in_flight, who
         self.stop()
 
     def stop(self) -> None:
@@ -100,15 +100,15 @@ class _Manners:
     def waits(self) -> bool:
         """Whether to look again in a moment."""
         self._looks -= 1
-        return self._looks >= 0 and self._crowd.goes_first(self._who)
+        return self._looks >= 0 and self._in_flight.goes_first(self._who)
 
 
 def give_way() -> None:
     """Let others go first, if this is a costly request; to be called in its thread while it holds no transaction."""
-    manners = _manners.get()
-    if manners is not None:
-        manners.stop()
-        while manners.waits():
+    giving_way = _giving_way.get()
+    if giving_way is not None:
+        giving_way.stop()
+        while giving_way.waits():
             time.sleep(_LOOK_S)
 
 

@@ -37,7 +37,7 @@ async def changed(read: Callable[[], D], known: int | None, wait: float) -> D:
         left = deadline - anyio.current_time()
         if document.version != known or left <= 0:
             return document
-        leave()  # whoever waits for a change is in nobody's way, nor anybody in theirs
+        leave()  # a request that waits for a change takes no turn of others meanwhile
         await anyio.sleep(min(LOOK_EVERY_S, left))
 
 

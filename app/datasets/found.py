@@ -24,7 +24,7 @@ _CURRENT = timedelta(minutes=10)
 """Data roots whose workers were seen this much earlier than another one's count no more."""
 _FORGET_S = 86_400.0
 _LOOKING_S = 60.0
-"""Silence after which whoever was looking is taken for gone."""
+"""Silence after which the worker that was looking is taken for gone."""
 
 
 @dataclass(frozen=True)

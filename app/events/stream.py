@@ -46,7 +46,7 @@ LIVE = 10_000
 OVERLAP = timedelta(seconds=10)
 """An event may be recorded this long before its transaction becomes visible."""
 PING_S = 15.0
-"""Silence after which something is sent all the same, lest a proxy ends the connection."""
+"""Silence after which something is sent all the same, so that no proxy ends the connection."""
 
 log = structlog.get_logger(__name__)
 

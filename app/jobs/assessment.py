@@ -60,7 +60,7 @@ class Assessment:
         """What the submission wants of its tenant's quota.
 
         A job is ended at its longest running time, so that it counts no more than that. One whose dataset is not
-        known beforehand counts all of it: if it counted nothing, whoever named such a set would have no bound.
+        known beforehand counts all of it: if it counted nothing, jobs on such sets would have no bound.
         """
         longest, device = self.room.runtime_s, self.costing.likely_device(self.room.memory)
         if device is None:

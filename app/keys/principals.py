@@ -17,7 +17,7 @@ from app.core.errors import Forbidden, RateLimited, Unauthenticated
 from app.core.rates import PAUSE_S, Rates, Streams
 from app.core.row_security import act_for
 from app.core.security import Principal, Scope, key_id
-from app.core.turns import Crowd, Turns
+from app.core.turns import InFlight, Turns
 from app.keys.service import ANYBODY, Keyring
 
 SESSION_COOKIE = "dd_session"
@@ -50,8 +50,8 @@ async def optional_principal(
         who, asked = found.key_id or address(request), (request.method, request.url.path)
         await _counted(request, lambda rates: rates.asked(who, *asked, request.scope["state"]))
         found = replace(found, address=address(request), request_id=request.state.request_id)
-        crowd: Crowd = request.app.state.crowd
-        crowd.enter(found.tenant_id)
+        in_flight: InFlight = request.app.state.in_flight
+        in_flight.enter(found.tenant_id)
     act_for(None if found is None or found.may(Scope.OPERATOR) else found.tenant_id)
     return found
 
@@ -141,7 +141,7 @@ def require(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
 
 
 def _check_origin(request: Request, *, required: bool) -> None:
-    """Refuse what another site's page asks on behalf of whoever looks at it.
+    """Refuse what another site's page asks in the name of the user who looks at it.
 
     A cookie is sent with every request, and a service without keys asks for none. Browsers name the page that asks in
     ``Origin`` on every unsafe request; only programs leave it out.
@@ -176,10 +176,10 @@ async def turn(
         yield  # the route refuses strangers, at once
         return
     turns: Turns = request.app.state.turns
-    crowd: Crowd = request.app.state.crowd
+    in_flight: InFlight = request.app.state.in_flight
     who = address(request) if found.key_id is None else found.tenant_id
     async with turns.of(who):
-        await crowd.begin_costly(found.tenant_id)
+        await in_flight.begin_costly(found.tenant_id)
         yield
 
 

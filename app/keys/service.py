@@ -52,12 +52,12 @@ class Keyring:
     def by_key(self, text: str) -> Principal | None:
         """Whom the API key ``text`` speaks for, if it is one and still works."""
         identifier = key_id(text)
-        return self._spoken_for(text, self._find(identifier) if identifier else None)
+        return self._principal_of(text, self._find(identifier) if identifier else None)
 
     def remembered(self, text: str) -> Principal | None:
         """The same, where it was found out a moment ago; never asks the database."""
         identifier = key_id(text)
-        return self._spoken_for(text, self._trusted(identifier) if identifier else None)
+        return self._principal_of(text, self._trusted(identifier) if identifier else None)
 
     def knows(self, identifier: str) -> bool:
         """Whether a key of that identifier has worked, and nothing is known of its end."""
@@ -109,7 +109,7 @@ class Keyring:
             self._running[session_id] = time.monotonic() + REMEMBER_S
         return ended
 
-    def _spoken_for(self, text: str, known: _Known | None) -> Principal | None:
+    def _principal_of(self, text: str, known: _Known | None) -> Principal | None:
         if known is None or not self._signer.matches("api-key", text, known.digest):
             return None
         return known.principal

@@ -16,8 +16,8 @@ from app.models.states import Kind
 class Job(Base):
     """A job, which is also its own place in the queue.
 
-    ``status`` changes through :func:`app.queue.states.transition` only. Whoever changes anything that
-    the job document shows also adds one to ``version``, which is the document's ETag.
+    ``status`` changes through :func:`app.queue.states.transition` only. Code that changes anything
+    that the job document shows also adds one to ``version``, which is the document's ETag.
     """
 
     __tablename__ = "jobs"

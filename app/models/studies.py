@@ -15,8 +15,8 @@ from app.models.keys import Tenant
 class Study(Base):
     """A search over jobs.
 
-    ``status`` changes through :func:`app.studies.states.transition` only. Whoever changes anything that the study's
-    document shows also adds one to ``version``, which is the document's ETag.
+    ``status`` changes through :func:`app.studies.states.transition` only. Code that changes anything that the
+    study's document shows also adds one to ``version``, which is the document's ETag.
     """
 
     __tablename__ = "studies"

@@ -25,7 +25,7 @@ from app.studies import alerts, children, growing, halving, proposals, repositor
 from app.studies.documents import documents
 from app.studies.halving import Score
 from app.studies.objectives import Price, divisor
-from app.studies.repository import Reading
+from app.studies.repository import ValidationAccuracy
 from app.studies.schemas import RungScore, StudyRequest
 from app.studies.scores import RungReading, ordinal, recorded, variance_of
 from app.studies.states import transition
@@ -88,7 +88,7 @@ class _Round:
         return [job for jobs in self.jobs.values() for job in jobs]
 
     @cached_property
-    def readings(self) -> Mapping[int, Mapping[int, Reading]]:
+    def readings(self) -> Mapping[int, Mapping[int, ValidationAccuracy]]:
         return repository.readings(self.session, [job for trial in self.alive for job in self.jobs[trial.index]])
 
     def holds(self, trial: Trial) -> tuple[int, ...]:
@@ -223,7 +223,7 @@ class _Round:
     def _minutes(self, trial: Trial) -> float | None:
         return None if trial.forecast is None else trial.forecast["minutes"]
 
-    def _reading(self, job: Job, hold: int) -> Reading | None:
+    def _reading(self, job: Job, hold: int) -> ValidationAccuracy | None:
         """Accuracy of a job that is held; ``None`` where it is on its way."""
         if job.status != State.PAUSED or job.hold_at != hold:
             return None
@@ -233,7 +233,7 @@ class _Round:
         if not repository.stopped_by_itself(self.session, job.id):
             return None
         # A method that was done before that step was scored at its last one.
-        return steps[max(steps)] if steps else Reading()
+        return steps[max(steps)] if steps else ValidationAccuracy()
 
     def _keep_going(self, trial: Trial, hold: int | None) -> None:
         """Let the jobs of a trial go on that were paused with the study."""

@@ -2,8 +2,8 @@
 
 The estimator is that of Bergstra, Bardenet, Bengio and Kégl (Algorithms for Hyper-Parameter Optimization, NeurIPS
 2011), as Optuna has it. Nothing of Optuna's is stored: its study is made anew in memory for each batch, from the trials
-of ours and a seed that follows from the study's and from how many trials there are. Whoever makes a batch makes the
-same.
+of ours and a seed that follows from the study's and from how many trials there are. So every process
+makes the same batch.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ DEVIATION = deviation_of(ACCURACY)
 
 
 @dataclass(frozen=True)
-class Reading:
+class ValidationAccuracy:
     """Accuracy of a job's images after a step, in percent; ``None`` where it was not finite."""
 
     accuracy: float | None = None
@@ -108,7 +108,7 @@ def unfinished_jobs(session: Session, study_id: str) -> set[State]:
     return {State(status) for status in session.scalars(statement)}
 
 
-def readings(session: Session, jobs: Sequence[Job]) -> dict[int, dict[int, Reading]]:
+def readings(session: Session, jobs: Sequence[Job]) -> dict[int, dict[int, ValidationAccuracy]]:
     """Accuracy of each job's images on the validation images, by job number and step."""
     statement = (
         select(MetricPoint.job_number, MetricPoint.step, MetricKey.name, MetricPoint.value)
@@ -118,10 +118,10 @@ def readings(session: Session, jobs: Sequence[Job]) -> dict[int, dict[int, Readi
     values: dict[tuple[int, int], dict[str, float | None]] = {}
     for number, step, name, value in session.execute(statement):
         values.setdefault((number, step), {})[name] = value
-    found: dict[int, dict[int, Reading]] = {job.number: {} for job in jobs}
+    found: dict[int, dict[int, ValidationAccuracy]] = {job.number: {} for job in jobs}
     for (number, step), named in values.items():
         if ACCURACY in named:
-            found[number][step] = Reading(named[ACCURACY], named.get(DEVIATION))
+            found[number][step] = ValidationAccuracy(named[ACCURACY], named.get(DEVIATION))
     return found
 
 

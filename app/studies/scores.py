@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from app.models.studies import Trial
-from app.studies.repository import Reading
+from app.studies.repository import ValidationAccuracy
 from app.studies.schemas import RungScore
 
 
@@ -20,7 +20,7 @@ class RungReading:
         networks: that each is a mean of.
     """
 
-    readings: Sequence[Reading]
+    readings: Sequence[ValidationAccuracy]
     networks: int
 
     @property

@@ -20,7 +20,7 @@ from app.system.schemas import Readiness
 
 PATIENCE_S = 1.0
 REMEMBER_S = 5.0
-"""How long the broker's answer is remembered: whoever asks every second shall not open a connection each time."""
+"""How long the broker's answer is remembered, so that a check every second opens no connection each time."""
 LEAST_FREE = 100 * 2**20
 """Bytes of disk below which submissions begin to fail."""
 

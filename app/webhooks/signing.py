@@ -1,6 +1,6 @@
 """Signatures of messages, by the rules of Standard Webhooks 1.0.
 
-A secret is derived from the server's own secret and a random salt. The database holds the salt, sealed: whoever reads
+A secret is derived from the server's own secret and a random salt. The database holds the salt, sealed: a reader of
 the database learns no secret of a receiver's, and a process that has another ``DD_PEPPER`` than the API notices.
 """
 

@@ -22,7 +22,7 @@ from ddcore.methods import build_producer
 from ddcore.regularizers import build_regularizer
 from ddcore.regularizers.strength import WeightedTerm
 from ddcore.runtime.callback import Callback, Stop
-from ddcore.runtime.nonfinite import METHOD, Pulls
+from ddcore.runtime.nonfinite import METHOD, NonFiniteGuard
 from ddcore.runtime.objective import Method, Readings, Step
 from ddcore.spec import JobSpec
 from ddcore.spec.audit import AuditDocument
@@ -86,7 +86,7 @@ class Engine:
         self.spec = spec = prepared.spec
         self.producer = build_producer(spec.method, prepared.making)
         self.regularizers = [WeightedTerm(build_regularizer(r, prepared.making)) for r in spec.regularizers]
-        self._pulls = Pulls(prepared.whole.steps_path)
+        self._guard = NonFiniteGuard(prepared.whole.steps_path)
         self.evaluation = Evaluation(prepared.whole)
         cost, during = prepared.cost(spec), spec.evaluation.during
         self.during: During | None = None
@@ -198,12 +198,12 @@ class Engine:
         synthetic.begin_step()
         step = method.draw(self.step, synthetic)
         readings = _named_for_users(method.backward(step))
-        method_norm = self._pulls.note(METHOD, readings, synthetic)
+        method_norm = self._guard.note(METHOD, readings, synthetic)
         for weighted in self.regularizers:
             of_term = weighted.backward(step, method_norm)
-            self._pulls.note(weighted.name, of_term, synthetic)
+            self._guard.note(weighted.name, of_term, synthetic)
             readings = {**readings, **of_term}
-        self._pulls.check(self.step + 1)
+        self._guard.check(self.step + 1)
         synthetic.step()
         synthetic.check_finite(self.step + 1, self.prepared.whole.steps_path)
         readings |= method.advance(step) or {}

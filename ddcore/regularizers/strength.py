@@ -1,4 +1,4 @@
-"""How hard a regulariser pulls: an absolute weight, or one measured against the method and frozen."""
+"""How strong a regulariser is: an absolute weight, or one measured against the method and frozen."""
 
 from __future__ import annotations
 

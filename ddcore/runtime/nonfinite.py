@@ -14,11 +14,11 @@ METHOD = "the method"
 """How the one term is called whose strength is a learning rate; a regulariser may have the same name as a method."""
 
 
-class Pulls:
-    """How hard the method and each regulariser pull on the images, step by step.
+class NonFiniteGuard:
+    """Ends a run at the first number that is NaN or infinite, and names the term that is to blame.
 
-    A term whose gradient overflows shows in its own step. One whose gradient is merely huge throws the images so far
-    that whatever looks at them next overflows, innocent or not; so the step before tells which term to name.
+    A term whose gradient overflows shows in its own step. One whose gradient is merely huge moves the images so far
+    that another term may overflow in the next step. So the term with the largest gradient of the step before is named.
 
     Args:
         steps_path: where in the job the fields of the method stand, see :attr:`Run.steps_path`.
@@ -57,26 +57,25 @@ class Pulls:
         for term, (readings, norm) in self._noted.items():
             for name, value in readings.items():
                 if not math.isfinite(value):
-                    thrower = None if name.startswith("weight/") else self._hardest()
-                    raise self._diverged(f"`{name}` became {float(value)} at step {step}", term, thrower)
+                    largest = None if name.startswith("weight/") else self._largest_before()
+                    raise self._diverged(f"`{name}` became {float(value)} at step {step}", term, largest)
             total = float(norm)
             if not math.isfinite(total):
                 raise self._diverged(f"the gradient of {term} on the images became {total} at step {step}", term)
             norms[term], last = abs(total - last), total
         self._noted, self._before = {}, norms
 
-    def _hardest(self) -> str | None:
-        """The term that pulled hardest in the step before, if there was one."""
+    def _largest_before(self) -> str | None:
+        """The term with the largest gradient in the step before, if there was one."""
         return max(self._before, key=lambda term: self._before[term], default=None)
 
-    def _diverged(self, what: str, term: str, thrower: str | None = None) -> DivergedError:
-        pull = ""
-        if thrower is not None:
-            pull = (
-                f", after {thrower} had pulled hardest (with a gradient of {self._before[thrower]:.1e} on the images)"
-            )
-        culprit = thrower or term
+    def _diverged(self, what: str, term: str, largest: str | None = None) -> DivergedError:
+        cause = ""
+        if largest is not None:
+            cause = f", after {largest} had the largest gradient on the images in the step before"
+            cause += f" (norm {self._before[largest]:.1e})"
+        culprit = largest or term
         remedy = f"`{self._steps_path}.lr_img`" if culprit == METHOD else f"the `weight` or `relative` of {culprit}"
         return DivergedError(
-            f"{what}{pull}; the images of the last checkpoint are kept. Lower {remedy}, or use `precision`: 'fp32'"
+            f"{what}{cause}; the images of the last checkpoint are kept. Lower {remedy}, or use `precision`: 'fp32'"
         )

@@ -1,4 +1,4 @@
-"""What pulls on the synthetic images: the protocols that methods and regularisers speak.
+"""What moves the synthetic images: the interfaces of methods and regularisers.
 
 An objective adds its gradient to the synthetic set and reports numbers; only the engine takes the
 step. So every regulariser works with every method, and neither knows the other.

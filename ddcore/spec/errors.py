@@ -92,7 +92,7 @@ def _fields_at(model: type[BaseModel], path: Iterable[int | str]) -> list[str]:
 
 def _explain(item: Mapping[str, Any], location: Sequence[int | str], fields: Sequence[str]) -> str:
     kind, value = item["type"], item.get("input")
-    name = _spoken(location)
+    name = _field_name(location)
     context: Mapping[str, Any] = item.get("ctx", {})
     bounds = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
     if kind == "extra_forbidden":
@@ -112,7 +112,7 @@ def _explain(item: Mapping[str, Any], location: Sequence[int | str], fields: Seq
     return f"`{name}` is {echo(value)}: {message[0].lower()}{message[1:]}"
 
 
-def _spoken(location: Sequence[int | str]) -> str:
+def _field_name(location: Sequence[int | str]) -> str:
     """The last field of a location, with the position in it where it is a list."""
     if not location:
         return "specification"

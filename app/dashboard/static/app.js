@@ -45,7 +45,7 @@ function announce(button, word) {
 const waiting = document.querySelector("[data-look-again]");
 if (waiting) {
   const look = setTimeout(() => location.reload(), 1000 * waiting.dataset.lookAgain);
-  // Whoever is on the way to another page would be called back.
+  // Reloading would call a user back who has left for another page.
   addEventListener("beforeunload", () => clearTimeout(look));
 }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.core import turns
-from app.core.turns import Crowd, Turns, give_way, leave
+from app.core.turns import InFlight, Turns, give_way, leave
 from app.jobs.admission import Admission
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ class Room:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.crowd = Crowd(lambda: self.now)
+        self.in_flight = InFlight(lambda: self.now)
 
     def come(self, who: str) -> Callable[[], None]:
         """A request begins; what it returns ends it."""
         context = contextvars.copy_context()
-        context.run(self.crowd.enter, who)
+        context.run(self.in_flight.enter, who)
         return lambda: context.run(leave)
 
 
@@ -109,13 +109,13 @@ class TestCrowd:
     def test_whoever_has_fewer_requests_under_way_goes_first(self) -> None:
         room = Room()
         ends = [room.come("loud") for _ in range(3)]
-        assert not room.crowd.goes_first("loud")
+        assert not room.in_flight.goes_first("loud")
         room.come("calm")
-        assert room.crowd.goes_first("loud")
-        assert not room.crowd.goes_first("calm")
+        assert room.in_flight.goes_first("loud")
+        assert not room.in_flight.goes_first("calm")
         for end in ends[:2]:
             end()
-        assert not room.crowd.goes_first("loud"), "one each"
+        assert not room.in_flight.goes_first("loud"), "one each"
 
     def test_somebody_who_was_just_answered_is_taken_to_ask_on(self) -> None:
         room = Room()
@@ -123,27 +123,27 @@ class TestCrowd:
             room.come("loud")
         room.come("calm")()
         room.now += turns.GAP_S * 0.9
-        assert room.crowd.goes_first("loud")
+        assert room.in_flight.goes_first("loud")
         room.now += turns.GAP_S * 0.2
-        assert not room.crowd.goes_first("loud")
+        assert not room.in_flight.goes_first("loud")
 
     def test_a_request_that_several_contexts_know_leaves_once(self) -> None:
         room = Room()
         end = room.come("loud")
         end()
         end()
-        assert room.crowd._under_way["loud"] == 0
+        assert room.in_flight._under_way["loud"] == 0
 
     @pytest.mark.parametrize("others", [0, 1])
     def test_a_costly_request_stands_still_for_others_and_not_for_ever(self, others: int) -> None:
         async def play() -> tuple[float, float]:
-            crowd = Crowd()
+            in_flight = InFlight()
             for _ in range(others):
-                contextvars.copy_context().run(crowd.enter, "calm")
+                contextvars.copy_context().run(in_flight.enter, "calm")
             for _ in range(2):
-                crowd.enter("loud")
+                in_flight.enter("loud")
             began = time.monotonic()
-            await crowd.begin_costly("loud")
+            await in_flight.begin_costly("loud")
             begun = time.monotonic()
             await asyncio.to_thread(give_way)
             return begun - began, time.monotonic() - begun
@@ -160,22 +160,22 @@ class TestCrowd:
     def test_every_request_leaves(self, api: Api, spec: dict[str, Any]) -> None:
         """Answered, refused, one that never ends, and one that waits for a change."""
         job = api.submit(spec)
-        crowd: Crowd = api.state.crowd
+        in_flight: InFlight = api.state.in_flight
         assert api.get("/v1/jobs").status_code == 200
         assert api.post("/v1/jobs", json={}).status_code == 422
         assert api.get(f"/v1/jobs/{job['id']}/checkpoints").status_code == 200
-        assert not +crowd._under_way
+        assert not +in_flight._under_way
         under_way: list[int] = []
 
         async def look() -> None:
             path = f"/v1/jobs/{job['id']}?wait=1&version={job['version']}"
             waiting = asyncio.create_task(api.client.get(path, headers=api.headers))
             await asyncio.sleep(0.4)
-            under_way.append(sum(crowd._under_way.values()))
+            under_way.append(sum(in_flight._under_way.values()))
             await waiting
 
         api.portal.call(look)
         assert under_way == [0]
         api.force(job["id"], status="cancelled")
         assert api.get(f"/v1/jobs/{job['id']}/events:stream").status_code == 200
-        assert not +crowd._under_way
+        assert not +in_flight._under_way

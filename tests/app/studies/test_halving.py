@@ -10,7 +10,7 @@ from statistics import fmean
 import pytest
 
 from app.studies.halving import Score, expected_steps, holds, pooled_deviation, promoted, ranked
-from app.studies.repository import Reading
+from app.studies.repository import ValidationAccuracy
 from app.studies.scores import RungReading, variance_of
 
 
@@ -74,20 +74,20 @@ def test_expected_steps_are_those_of_a_simulation() -> None:
 
 class TestScores:
     def test_of_one_seed_rest_on_its_networks(self) -> None:
-        score = RungReading([Reading(80.0, 3.0)], networks=4).score(1, 300, 2.0)
+        score = RungReading([ValidationAccuracy(80.0, 3.0)], networks=4).score(1, 300, 2.0)
         assert (score.accuracy, score.deviation, score.networks, score.objective) == (80.0, 3.0, 4, 40.0)
         assert variance_of(score, seeds=1) == (3.0 / 2) ** 2 / 4
 
     def test_of_several_seeds_rest_on_the_seeds(self) -> None:
-        score = RungReading([Reading(80.0, 3.0), Reading(84.0, 1.0)], networks=2).score(0, 3, 1.0)
+        score = RungReading([ValidationAccuracy(80.0, 3.0), ValidationAccuracy(84.0, 1.0)], networks=2).score(0, 3, 1.0)
         assert (score.accuracy, score.networks) == (82.0, 4)
         assert score.deviation == pytest.approx(math.sqrt(8.0))
         assert variance_of(score, seeds=2) == pytest.approx(4.0)
 
     def test_of_a_single_network_tell_no_deviation(self) -> None:
-        score = RungReading([Reading(80.0)], networks=1).score(0, 3, 1.0)
+        score = RungReading([ValidationAccuracy(80.0)], networks=1).score(0, 3, 1.0)
         assert score.deviation is None
         assert variance_of(score, seeds=1) is None
 
     def test_a_reading_that_is_no_number(self) -> None:
-        assert not RungReading([Reading(80.0), Reading(None)], networks=1).finite
+        assert not RungReading([ValidationAccuracy(80.0), ValidationAccuracy(None)], networks=1).finite

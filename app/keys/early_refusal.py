@@ -1,4 +1,4 @@
-"""Who is turned away at the door: before a route is looked for, a body is read or the database is asked."""
+"""Requests that are refused early: before a route is looked for, a body is read or the database is asked."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from app.keys.service import Keyring
 PROTECTED = "/v1/"
 
 
-class Doorman:
-    """Refuses again whoever was refused a moment ago and has not waited.
+class EarlyRefusal:
+    """Refuses a client again that was refused a moment ago and has not waited.
 
     That is a key beyond one of its rates, and anything that cannot be a key from an address with too many wrong ones.
     The first refusal of each second comes from the route, which counts; so a right key is served whatever its address
