@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def server_settings(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """How the server listens, and whom it believes."""
+    """How the server listens, and which proxies it trusts."""
     return uvicorn.Config(
         app,
         http=prompt_protocol(settings.header_timeout_s),

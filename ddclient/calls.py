@@ -214,7 +214,7 @@ def health() -> Call[dict[str, Any]]:
 
 
 def me() -> Call[dict[str, Any]]:
-    """Whom the key speaks for."""
+    """Tenant and rights of the key."""
     return Call("GET", "/v1/me", _document)
 
 

@@ -108,7 +108,7 @@ class Menus(Connection):
         self._transport.send(calls.remove("api-keys", key_id))
 
     def me(self) -> dict[str, Any]:
-        """Whom the key speaks for: tenant, scopes, unfinished jobs and how many there may be."""
+        """What the key is for: tenant, scopes, unfinished jobs and how many there may be."""
         return self._transport.send(calls.me())
 
     def login_link(self) -> str:

@@ -1,4 +1,4 @@
-"""API keys, signatures and who a request speaks for. No database here, and no HTTP."""
+"""API keys, signatures and the tenant that a request acts for. No database here, and no HTTP."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Principal:
-    """Whom a request speaks for. Every query about a tenant's things starts from one."""
+    """The tenant that a request acts for, with its rights. Every query about a tenant's things starts from one."""
 
     tenant_id: str
     key_id: str | None
@@ -128,7 +128,7 @@ class Signer:
 
 @dataclass(frozen=True)
 class BrowserSession:
-    """What a session cookie says: the API key that it speaks for, and until when."""
+    """What a session cookie says: the API key that it stands for, and until when."""
 
     id: str
     key_id: str
@@ -137,7 +137,7 @@ class BrowserSession:
 
 
 def seal_session(signer: Signer, key: str, lifetime_s: int) -> str:
-    """Content of a session cookie that speaks for the API key with the identifier ``key``."""
+    """Content of a session cookie that stands for the API key with the identifier ``key``."""
     return signer.seal("session", {"id": secrets.token_hex(16), "key": key, "until": int(time.time()) + lifetime_s})
 
 

@@ -128,7 +128,7 @@ class Settings(BaseSettings):
         "OpenID Connect", min_length=1, max_length=60, description="What the sign-in page calls the provider."
     )
     oidc_contact: str | None = Field(
-        None, max_length=200, description="Whom somebody asks whom no tenant has as a member, such as an address."
+        None, max_length=200, description="Contact for users who are a member of no tenant, such as an address."
     )
     oidc_timeout_s: float = Field(5, gt=0, le=60, description="Seconds that the provider has for an answer.")
     body_limit: int = Field(1 << 20, ge=1024, description="Largest request body in bytes.")

@@ -34,7 +34,7 @@ async def optional_principal(
     header: Annotated[str | None, Depends(_header)],
     cookie: Annotated[str | None, Depends(_cookie)],
 ) -> Principal | None:
-    """Whom the request speaks for, or ``None`` where it carries no key and no session.
+    """The principal of the request, or ``None`` where it carries no key and no session.
 
     Raises:
         Unauthenticated: it carries a key that does not work.
@@ -74,7 +74,7 @@ async def _counted(request: Request, count: Callable[[Rates], None]) -> None:
 
 
 def address(request: Request) -> str:
-    """Whom the request comes from; behind trusted proxies, whom they name."""
+    """Address that the request comes from; behind trusted proxies, the one that they name."""
     return request.client.host if request.client else "unknown"
 
 
@@ -95,7 +95,7 @@ async def _found(request: Request, text: str | None, cookie: str | None) -> Prin
 
 
 async def _by_key(request: Request, text: str) -> Principal | None:
-    """Whom a key speaks for, in the event loop where the database need not be asked.
+    """The principal of a key, in the event loop where the database need not be asked.
 
     Of keys that were never right here, an address has one looked up at a time: somebody who guesses keys that are well
     formed takes one thread, however many connections they open, and delays no key that has worked.
@@ -115,7 +115,7 @@ async def _by_key(request: Request, text: str) -> Principal | None:
 
 
 async def principal(found: Annotated[Principal | None, Depends(optional_principal)]) -> Principal:
-    """Whom the request speaks for.
+    """The principal of the request.
 
     Raises:
         Unauthenticated: nobody.

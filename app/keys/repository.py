@@ -152,7 +152,7 @@ def known(session: Session, key_id: str) -> ApiKey | None:
 
 
 def sign_in_key(session: Session, member_id: str) -> ApiKey | None:
-    """The working key that the sessions of a member speak for, if they have begun one at a provider."""
+    """The working key that the sessions of a member stand for, if they have begun one at a provider."""
     statement = select(ApiKey).where(ApiKey.member_id == member_id, ApiKey.sign_in.is_(True), *_usable())
     return session.scalars(statement.order_by(ApiKey.created_at)).first()
 
@@ -170,7 +170,7 @@ def revoke(session: Session, principal: Principal, key_id: str) -> bool:
 
 
 def revoke_all(session: Session, member_id: str, *, sign_in_only: bool = False) -> list[str]:
-    """Make the keys of a member useless for ever, and the sessions that speak for them.
+    """Make the keys of a member useless for ever, and the sessions that stand for them.
 
     Args:
         session: of the transaction.
@@ -211,7 +211,7 @@ def add_login(session: Session, *, digest: str, key_id: str, lifetime_s: float) 
 
 
 def take_login(session: Session, digest: str) -> str | None:
-    """Use a login link up; the key it speaks for, or ``None`` where it is unknown, used or too old."""
+    """Use a login link up; the key it stands for, or ``None`` where it is unknown, used or too old."""
     return session.execute(
         delete(LoginToken)
         .where(LoginToken.digest == digest, LoginToken.expires_at >= clock())

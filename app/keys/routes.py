@@ -79,7 +79,7 @@ def revoke_key(key_id: KeyId, principal: Admin, database: DatabaseDep, request: 
 
 @router.get("/v1/me", response_model=Me)
 def me(principal: AnyPrincipal, database: DatabaseDep, settings: SettingsDep) -> Me:
-    """Say whom the request speaks for, and what is left of the quota."""
+    """Name the tenant and the rights of the request, and what is left of the quota."""
     with database.read() as session:
         limit = repository.tenant(session, principal).max_queued
         unfinished = repository.unfinished_jobs(session, principal)
@@ -143,7 +143,7 @@ def logout(request: Request) -> RedirectResponse:
 
 
 def start_session(response: Response, request: Request, signer: Signer, settings: Settings, key_id: str) -> None:
-    """Give the browser a session that speaks for a key."""
+    """Give the browser a session that stands for a key."""
     response.set_cookie(
         SESSION_COOKIE,
         seal_session(signer, key_id, settings.session_s),

@@ -62,7 +62,7 @@ class LoginLink(BaseModel):
 
 
 class Me(BaseModel):
-    """Whom the request speaks for."""
+    """The tenant and the rights of a request."""
 
     tenant_id: str
     key_id: str | None

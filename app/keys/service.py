@@ -24,9 +24,9 @@ from ddcore.spec import Problem
 
 DEFAULT_TENANT = "default"
 ANYBODY = Principal(DEFAULT_TENANT, None, frozenset(Scope))
-"""Whom every request speaks for where authentication is switched off."""
+"""The principal of every request where authentication is switched off."""
 REMEMBER_S = 2.0
-"""How long a key that was found is trusted without asking the database, hence the delay of a revocation."""
+"""How long a key that was found is trusted without asking the database: the delay of a revocation."""
 LAST_USED_EVERY_S = 60.0
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ class _Known:
 
 
 class Keyring:
-    """Tells who a key or a session cookie speaks for."""
+    """Finds the principal of a key or of a session cookie."""
 
     def __init__(self, database: Database, signer: Signer) -> None:
         self._database = database
@@ -50,7 +50,7 @@ class Keyring:
         """Sessions that had not been logged out, and until when that is trusted."""
 
     def by_key(self, text: str) -> Principal | None:
-        """Whom the API key ``text`` speaks for, if it is one and still works."""
+        """The principal of the API key ``text``, if it is one and still works."""
         identifier = key_id(text)
         return self._principal_of(text, self._find(identifier) if identifier else None)
 
@@ -64,7 +64,7 @@ class Keyring:
         return identifier in self._known
 
     def by_session(self, cookie: str) -> Principal | None:
-        """Whom a session cookie speaks for; it ends with the key that it was made for."""
+        """The principal of a session cookie; it ends with the key that it was made for."""
         session = open_session(self._signer, cookie)
         if session is None or self._has_ended(session.id):
             return None
@@ -305,7 +305,7 @@ def make_login_token(session: Session, signer: Signer, settings: Settings, princ
 
 
 def use_login_token(session: Session, signer: Signer, token: str, address: str) -> str | None:
-    """Use a login token up; identifier of the key it speaks for, or ``None`` where it does not (any more)."""
+    """Use a login token up; identifier of the key it stands for, or ``None`` where it does not (any more)."""
     identifier = repository.take_login(session, signer.digest("login", token))
     key = None if identifier is None else repository.usable(session, identifier)
     if key is None:

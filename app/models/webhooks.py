@@ -1,4 +1,4 @@
-"""Whom the service tells what happened, and what it told them."""
+"""Receivers of messages about what happened, and what was sent to them."""
 
 from __future__ import annotations
 

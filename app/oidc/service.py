@@ -25,7 +25,7 @@ def members_of(session: Session, identity: Identity, contact: str | None) -> Seq
     Args:
         session: of the database.
         identity: who they are.
-        contact: whom they ask for help; ``None`` for the admin of a tenant.
+        contact: where they ask for help; ``None`` for the admin of a tenant.
 
     Raises:
         Refused: there is none.
@@ -48,7 +48,7 @@ def sign_in(
     address: str,
     request_id: str,
 ) -> str:
-    """Begin a session as one of the members that somebody is; identifier of the key that it speaks for.
+    """Begin a session as one of the members that somebody is; identifier of the key that it stands for.
 
     Raises:
         Refused: they are that member no longer.

@@ -57,7 +57,7 @@ def fsck(as_json: JsonOption = False) -> None:
 
 
 def whoami(as_json: JsonOption = False) -> None:
-    """Show whom the key speaks for, what it may do, and how many jobs may wait."""
+    """Show the tenant of the key, what it may do, and how many jobs may wait."""
     with Client() as client:
         found = client.me()
     scopes = ", ".join(found["scopes"])

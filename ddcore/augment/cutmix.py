@@ -23,7 +23,7 @@ def cutmix(
         images: floating-point (N, C, H, W); not changed.
         labels: int64 (N,), 0 to ``classes`` - 1, or float32 (N, ``classes``) probabilities.
         classes: how many classes there are.
-        generator: CPU generator; decides whether, how much, where and with whom to mix.
+        generator: CPU generator; decides whether, how much, where and with which image to mix.
         probability: that the batch is mixed, 0 to 1.
         beta: the share that is kept is drawn from Beta(beta, beta), positive; uniformly for 1.
 

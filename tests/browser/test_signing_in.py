@@ -105,8 +105,8 @@ def test_a_member_of_two_tenants_says_for_which_they_work(
     for key in (service.key, lab):
         ask(service, "POST", "/v1/members", key, email="cyd@example.org")
     go_and_come_back(stranger, service, "/studies")
-    expect(stranger.get_by_role("heading", name="For whom do you work now?")).to_be_visible()
+    expect(stranger.get_by_role("heading", name="Choose a tenant")).to_be_visible()
     assert violations(stranger, "choice") == []
     stranger.get_by_role("button", name="Lab two (member)").click()
     expect(stranger).to_have_url(f"{service.url}/studies")
-    expect(stranger.get_by_title("Whom this session speaks for")).to_have_text("lab-two")
+    expect(stranger.get_by_title("Tenant of this session")).to_have_text("lab-two")

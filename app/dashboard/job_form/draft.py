@@ -77,7 +77,7 @@ def judged(draft: Draft, jobs: JobTransactions, *, sent: bool) -> Judgement:
 
     Args:
         draft: what was typed.
-        jobs: those of whom it would be.
+        jobs: those of the tenant that submits it.
         sent: whether the user meant to be done.
     """
     body, name = draft.body, draft.values.get("dataset", "").strip()

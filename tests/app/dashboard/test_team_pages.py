@@ -1,4 +1,4 @@
-"""The pages of the team: what they show to whom, and what their forms do."""
+"""The pages of the team: what they show to each role, and what their forms do."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Browser:
 
     @property
     def me(self) -> dict[str, Any]:
-        """Whom the session speaks for; empty for nobody."""
+        """Tenant of the session; empty without one."""
         answer = self.ask("GET", "/v1/me")
         document: dict[str, Any] = answer.json()
         return document if answer.status_code == 200 else {}

@@ -1,4 +1,4 @@
-"""Webhooks over HTTP and on both databases: what is owed, to whom, and what becomes of it."""
+"""Webhooks over HTTP and on both databases: what is owed to which receiver, and what becomes of it."""
 
 from __future__ import annotations
 
