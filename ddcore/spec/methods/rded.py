@@ -107,7 +107,7 @@ class CIMConfig(MethodConfig):
     candidates: int = Field(300, ge=1, le=1_000_000, description="Real images of each class to choose from, at random.")
     lr_img: float = Field(0.01, gt=0, description="Learning rate of what is added to the mosaics, in pixel units.")
     weight_decay: float = Field(
-        0.01, ge=0, description="Weight decay of what is added (AdamW), which draws towards the mosaics as they began."
+        0.01, ge=0, description="Weight decay of what is added (AdamW), which pulls towards the mosaics as they began."
     )
     teacher: TeacherConfig = Field(
         default_factory=TeacherConfig,

@@ -105,7 +105,7 @@ class Room:
         return lambda: context.run(leave)
 
 
-class TestCrowd:
+class TestInFlight:
     def test_whoever_has_fewer_requests_under_way_goes_first(self) -> None:
         room = Room()
         ends = [room.come("loud") for _ in range(3)]
