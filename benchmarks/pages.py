@@ -11,7 +11,6 @@ import argparse
 import json
 import math
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from app import migrate
 from app.core.database import Database, now
@@ -33,6 +32,7 @@ from app.core.settings import Settings
 from app.keys import repository as keys
 from app.metrics.repository import Point, ingest
 from benchmarks import job_list
+from benchmarks.chromium import launched
 from benchmarks.harness import RESULTS, machine
 
 STEPS, AT_ONCE = 1_000_000, 50_000
@@ -141,12 +141,10 @@ def measured(home: Path, steps: int, rounds: int) -> dict[str, Any]:
     jobs = fill(Settings(home=home), steps)
     paths = {"list": "/", "job": f"/jobs/{jobs[0]}", "compare": f"/compare?ids={','.join(jobs)}"}
     pages: dict[str, Any] = {}
-    with sync_playwright() as playwright, serving(home) as (url, key):
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    with launched() as browser, serving(home) as (url, key):
         for name, path in paths.items():
             first, *others = (seconds(browser, url, key, path, READY[name]) for _ in range(rounds + 1))
             pages[name] = {"first": first, "seconds": others, "median": median(others)}
-        browser.close()
     return pages
 
 

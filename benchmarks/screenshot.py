@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,8 +18,9 @@ import httpx
 from jinja2 import Environment, meta
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from benchmarks.chromium import launched
 from ddclient import Client
 from ddclient.embedded import Service, running
 from ddcore.version import __version__
@@ -76,14 +76,10 @@ def looked_at(service: Service, job_id: str) -> bytes:
     """The page of a job in Chromium, in light colours."""
     answer = httpx.post(f"{service.url}/v1/login-links", headers={"Authorization": f"Bearer {service.api_key}"})
     link = str(answer.raise_for_status().json()["url"])
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    with launched() as browser:
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         page.goto(link)
-        try:
-            return shot(page, f"{service.url}/jobs/{job_id}")
-        finally:
-            browser.close()
+        return shot(page, f"{service.url}/jobs/{job_id}")
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ def _data() -> str | None:
 
 
 def _browser() -> str | None:
-    from tests.chromium import executable
+    from benchmarks.chromium import executable
 
     return None if executable() else "chromium is not installed"
 

@@ -18,8 +18,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
 from app.core.database import Database
 from app.core.settings import Settings
+from benchmarks.chromium import launched
 from tests.browser.worker import Worker
-from tests.chromium import launched
 
 START_S = 40
 PATIENCE_MS = 20_000

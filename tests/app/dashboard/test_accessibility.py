@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Page, Route
 
 from app.studies.progress import advance
+from benchmarks.chromium import launched
 from tests.accessibility import violations
 from tests.app.scores.conftest import Scores
 from tests.app.studies.playing import play, queued, run
-from tests.chromium import launched
 
 if TYPE_CHECKING:
     from app.core.database import Database

@@ -1,4 +1,4 @@
-"""The browser of the tests."""
+"""The browser that tests and benchmarks look at pages with."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def executable() -> str | None:
 @contextmanager
 def launched() -> Iterator[Browser]:
     """A browser for as long as the block."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable(), args=list(ARGUMENTS))
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=executable(), args=list(ARGUMENTS)) as browser,
+    ):
         yield browser
-        browser.close()
