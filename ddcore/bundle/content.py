@@ -80,7 +80,8 @@ class Distilled:
         dataset: what was distilled.
         results: accuracy, controls and probe.
         compute: device, precision and compilation of the run.
-        soft_labels: float32 (N, classes) probabilities where labels were learned, or given by a teacher.
+        soft_labels: float32 (N, classes) probabilities, or learned weights of the classes, where labels were learned or
+            given by a teacher.
         teacher: tensors of the network that labels every batch, by name, where the job asks for such labels.
         epoch_labels: a teacher's labels of every batch of some epochs, where the job asks for such.
         learning_rate: to train networks with, where it was learned with the images.

@@ -86,7 +86,7 @@ class Engine:
         self.spec = spec = prepared.spec
         self.producer = build_producer(spec.method, prepared.making)
         self.regularizers = [WeightedTerm(build_regularizer(r, prepared.making)) for r in spec.regularizers]
-        self._guard = NonFiniteGuard(prepared.whole.steps_path)
+        self._guard = NonFiniteGuard(prepared.whole.steps_path, spec.method.matcher.rates)
         self.evaluation = Evaluation(prepared.whole)
         cost, during = prepared.cost(spec), spec.evaluation.during
         self.during: During | None = None

@@ -14,9 +14,11 @@ from typing_extensions import override
 
 from ddcore.autograd.adjoint import OuterGradient
 from ddcore.methods.mtt import TrajectoryMatching
+from ddcore.methods.shared.student_training import StudentStep
 from ddcore.nets.functional import Params
 from ddcore.registry import implements
 from ddcore.runtime.context import PIECE
+from ddcore.runtime.objective import Readings
 from ddcore.spec import DATMConfig
 from ddcore.synthetic.parameter import Learned
 from ddcore.synthetic.set import SyntheticSet
@@ -82,6 +84,11 @@ class DATM(TrajectoryMatching[DATMConfig]):
     def _ends(self, index: int) -> Params:
         """Where an expert ends."""
         return self._experts.snapshot(index, self._experts.epochs)
+
+    @override
+    def backward(self, step: StudentStep) -> Readings:
+        readings = super().backward(step)
+        return {**readings, "skipped": torch.tensor(float(step.synthetic.resting))}
 
     @override
     def _starts(self, index: int) -> range:

@@ -17,6 +17,7 @@ from typing_extensions import override
 from ddcore.augment import siamese
 from ddcore.autograd.adjoint import InnerAdam
 from ddcore.autograd.gradients import Gradients
+from ddcore.errors import DivergedError
 from ddcore.methods.shared.student_training import (
     QueryStep,
     check_classes_per_step,
@@ -137,7 +138,14 @@ class RatBPTT(Method[RatBPTTConfig, QueryStep]):
         training = replace(self._training(self.config.student_steps, synthetic, "method/probe"), window=1)
         start = self.run.functional.new(self.run.random.stream("method/probe/network"))
         training.forward(start, synthetic.images.detach(), synthetic.training_labels, seen=note)
-        return torch.stack(norms)
+        found = torch.stack(norms)
+        if not bool(found.isfinite().all()):
+            raise DivergedError(
+                f"a network that was trained on the images diverged: at `{self.run.steps_path}.inner_lr` "
+                f"{self.config.inner_lr:g} its gradient became NaN or infinite; the images of the last checkpoint are "
+                f"kept. Lower `{self.run.steps_path}.inner_lr`, or use `precision`: 'fp32'"
+            )
+        return found
 
     def _training(self, steps: int, synthetic: SyntheticSet, stream: str) -> InnerAdam:
         """So many steps of Adam, each on a few images of some classes, with batches and augmentations of a stream."""

@@ -18,7 +18,8 @@ class WeightedTerm:
     A relative strength r is turned into an absolute weight w such that, over the first
     ``calibration_steps`` steps, the norms of w dR/dS sum to r times those of the method's gradient.
     Until then each step uses the ratio seen so far. Afterwards w never changes: a scale that keeps
-    following the gradients grows without bound as the term succeeds.
+    following the gradients grows without bound as the term succeeds. Steps in which the set rests do
+    not count, since the method has no gradient there.
     """
 
     def __init__(self, regularizer: Regularizer[Any]) -> None:
@@ -50,22 +51,27 @@ class WeightedTerm:
         synthetic = step.synthetic
         others = synthetic.take_gradient()
         readings = self.regularizer.backward(step, 1.0)
-        self._norms += torch.stack([method_norm, synthetic.gradient_norm()]).double().cpu()
+        norms = torch.stack([method_norm, synthetic.gradient_norm()]).double().cpu()
         own = synthetic.take_gradient()
-        self._steps += 1
+        if not synthetic.resting:
+            self._norms += norms
+            self._steps += 1
         of_method, of_term = self._norms.tolist()
         weight = self.config.relative * of_method / of_term if of_term > 0 else 0.0
         synthetic.add_gradient(others)
         synthetic.add_gradient(own, weight)
         if self._steps >= self.config.calibration_steps:
-            self.weight = self._frozen(weight, of_term)
+            self.weight = self._frozen(weight)
         return weight, readings
 
-    def _frozen(self, weight: float, of_term: float) -> float:
-        if of_term == 0 and self.config.relative > 0:
+    def _frozen(self, weight: float) -> float:
+        named = {"the method": self._norms[0], f"`{self.name}`": self._norms[1]}
+        without = [name for name, norm in named.items() if norm == 0]
+        if without and self.config.relative > 0:
             raise ConfigurationError(
-                f"`{self.name}` had no gradient on the images in its first {self._steps} steps, so its relative weight "
-                f"{self.config.relative} cannot be turned into an absolute one; drop it or give `weight`"
+                f"{' and '.join(without)} had no gradient on the images in the first {self._steps} steps, so the "
+                f"relative weight {self.config.relative} of `{self.name}` cannot be turned into an absolute one; drop "
+                f"`{self.name}` or give `weight`"
             )
         return weight
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -22,10 +22,11 @@ class NonFiniteGuard:
 
     Args:
         steps_path: where in the job the fields of the method stand, see :attr:`Run.steps_path`.
+        rates: fields of the method to lower where it is to blame, the likeliest first.
     """
 
-    def __init__(self, steps_path: str = "method") -> None:
-        self._steps_path = steps_path
+    def __init__(self, steps_path: str = "method", rates: Sequence[str] = ("lr_img",)) -> None:
+        self._rates = " or ".join(f"`{steps_path}.{rate}`" for rate in rates)
         self._noted: dict[str, tuple[Mapping[str, Tensor], Tensor]] = {}
         self._before: dict[str, float] = {}
 
@@ -75,7 +76,7 @@ class NonFiniteGuard:
             cause = f", after {largest} had the largest gradient on the images in the step before"
             cause += f" (norm {self._before[largest]:.1e})"
         culprit = largest or term
-        remedy = f"`{self._steps_path}.lr_img`" if culprit == METHOD else f"the `weight` or `relative` of {culprit}"
+        remedy = self._rates if culprit == METHOD else f"the `weight` or `relative` of {culprit}"
         return DivergedError(
             f"{what}{cause}; the images of the last checkpoint are kept. Lower {remedy}, or use `precision`: 'fp32'"
         )

@@ -60,6 +60,8 @@ class MethodConfig(Component):
     """Whether it begins with real images alone, so that `init`: 'noise' is refused."""
     keeps_real_pixels: ClassVar[bool] = False
     """Whether its images consist of pixels of real images, however many steps it takes."""
+    rates: ClassVar[tuple[str, ...]] = ("lr_img",)
+    """Its learning rates that can drive a run to numbers that are not finite, the likeliest first."""
     trains_networks: ClassVar[bool] = False
     """Whether each step has networks of its own, trained on the real and on the synthetic images."""
 

@@ -257,7 +257,7 @@ for _reading in (
         title="Learned learning rate",
         label="learned rate",
         floor=0,
-        made_by="`mtt`, `tesla`: the rate of the students, learned with the images.",
+        made_by="`mtt`, `tesla`, `datm`, `pad`: the rate of the students, learned with the images.",
     ),
     Reading(
         name="student_distance",
@@ -265,7 +265,17 @@ for _reading in (
         label="student distance",
         floor=0,
         better="lower",
-        made_by="`mtt`, `tesla`: norm of the difference of their parameters at the end of the student's training.",
+        made_by="`mtt`, `tesla`, `datm`, `pad`: norm of the difference of their parameters at the end of the student's "
+        "training.",
+    ),
+    Reading(
+        name="skipped",
+        title="Skipped step",
+        label="skipped",
+        floor=0,
+        ceiling=1,
+        better="lower",
+        made_by="`datm`, `pad`: 1 where the loss is above `method.threshold`, so that the step moves nothing, else 0.",
     ),
     Reading(
         name="penalty",

@@ -269,6 +269,11 @@ class SyntheticSet:
         """Have the step that has begun move nothing, whatever its gradient."""
         self._resting = True
 
+    @property
+    def resting(self) -> bool:
+        """Whether the step that has begun moves nothing."""
+        return self._resting
+
     def step(self) -> None:
         """Take one optimiser step on everything that is learned."""
         if self._resting:

@@ -46,7 +46,7 @@ def labels_of(found: Found, count: int, dataset: Likeness) -> tuple[Tensor, Tens
         soft = _by_class(soft, found.names, dataset)
     if given is None and _is_one_hot(soft):
         return soft.argmax(dim=1), None, ("labels are one-hot, so they are taken for classes",)
-    soft, remark = _probabilities(soft)
+    soft, remark = _weights(soft)
     if given is not None:
         return _of_classes(_whole(given, count), found.names, dataset), soft, (remark,)
     likeliest = soft.argmax(dim=1)
@@ -141,9 +141,14 @@ def _is_one_hot(labels: Tensor) -> bool:
     return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(dim=1) == 1).all())
 
 
-def _probabilities(labels: Tensor) -> tuple[Tensor, str]:
-    """Probabilities as they are, or the softmax of logits; and which it was."""
+def _weights(labels: Tensor) -> tuple[Tensor, str]:
+    """Weights of the classes as they are, or the softmax of logits; and which it was.
+
+    Learned labels, such as those of RaT-BPTT, are weights that are never negative and need not sum to 1.
+    """
     soft = labels.float()
-    if bool((soft >= 0).all()) and bool(((soft.sum(dim=1) - 1).abs() <= _SUM).all()):
+    if bool((soft < 0).any()):
+        return softmax(soft, dim=1), "labels are partly negative, so they are taken for logits"
+    if bool(((soft.sum(dim=1) - 1).abs() <= _SUM).all()):
         return soft, "labels are probabilities"
-    return softmax(soft, dim=1), "labels are no probabilities, so they are taken for logits"
+    return soft, "labels are not negative and do not sum to 1, so they are taken for learned weights of the classes"

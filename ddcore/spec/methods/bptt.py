@@ -24,6 +24,7 @@ class BPTTConfig(MethodConfig):
     """Lower the loss that a fresh network has on real images after its training on the synthetic ones."""
 
     extendable: ClassVar[bool] = True
+    rates: ClassVar[tuple[str, ...]] = ("inner_lr", "lr_img")
     title: ClassVar[str] = "Back-propagation through time"
     citation: ClassVar[str] = "Deng & Russakovsky, Remember the Past, NeurIPS 2022 (arXiv 2206.02916)"
     cost: ClassVar[str] = "heaviest: a network trained from scratch and a double backward pass of all its steps, a step"

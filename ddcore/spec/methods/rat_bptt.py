@@ -27,6 +27,7 @@ class RatBPTTConfig(MethodConfig):
     """Lower the loss that a fresh network has on real images, at a random place of its training."""
 
     extendable: ClassVar[bool] = True
+    rates: ClassVar[tuple[str, ...]] = ("inner_lr", "lr_img")
     title: ClassVar[str] = "Random truncated back-propagation through time"
     citation: ClassVar[str] = (
         "Feng, Vedantam & Kempe, Embarrassingly Simple Dataset Distillation, ICLR 2024 (arXiv 2311.07025)"

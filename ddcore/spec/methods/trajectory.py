@@ -38,7 +38,8 @@ class ExpertsConfig(SpecModel):
         ge=1,
         le=1000,
         description="Epochs of each (papers: 50). Default: as far as a window can reach, `max_start` - 1 + "
-        "`expert_epochs`; later epochs are never read.",
+        "`expert_epochs`. No window reads later ones. Labels of `datm` and `pad` begin with what the last one says "
+        "(their presets: 100).",
     )
     lr: float = Field(0.01, gt=0, description="Learning rate (SGD without momentum or decay, constant).")
     batch_size: int = Field(256, ge=1, description="Real images a training step.")

@@ -45,8 +45,9 @@ class CMIConfig(Weighted):
     def impossible(self, job: JobSpec) -> Iterator[Problem]:
         """One image a class, which has no spread."""
         if job.fewest_images_per_class == 1:
+            mosaic = "the decoder 'mosaic', " if "mosaic" in job.method.usable_decoders() else ""
             detail = (
                 "CMI is identically zero with one image a class (a class of one has no spread); "
-                f"use {more_images(job)}, the decoder 'mosaic', or drop `cmi`"
+                f"use {more_images(job)}, {mosaic}or drop `cmi`"
             )
             yield Problem(self.pointer(job), "cmi_needs_several_images", detail)

@@ -63,9 +63,9 @@ class MIMConfig(Weighted):
     )
     networks: Literal["auto", "teacher"] = Field(
         "auto",
-        description="Whose activations are compared: with a method that trains networks (`mtt`, `tesla`, `bptt`, "
-        "`rat_bptt`), those of the step, the real side's and the student's (`auto`, as in the paper); else those of a "
-        "teacher.",
+        description="Whose activations are compared: with a method that trains networks (`mtt`, `tesla`, `datm`, "
+        "`pad`, `bptt`, `rat_bptt`), those of the step, the real side's and the student's (`auto`, as in the paper); "
+        "else those of a teacher.",
     )
     path: Literal["detached", "unrolled"] = Field(
         "detached",
@@ -105,7 +105,7 @@ class MIMConfig(Weighted):
         if self.path == "unrolled" and not self.compares_students(job.method):
             detail = (
                 f"`path` is 'unrolled', but `{job.method.matcher.name}` with `networks` '{self.networks}' compares "
-                "the sides under a fixed network; use 'detached', or `networks` 'auto' with `mtt`, `tesla`, `bptt` or "
-                "`rat_bptt`"
+                "the sides under a fixed network; use 'detached', or `networks` 'auto' with `mtt`, `tesla`, `datm`, "
+                "`pad`, `bptt` or `rat_bptt`"
             )
             yield Problem(self.pointer(job), "no_training_to_unroll", detail)

@@ -122,7 +122,8 @@ def learn(method: DATM, steps: int) -> SyntheticSet:
     synthetic = method.start()
     for index in range(steps):
         synthetic.begin_step()
-        method.backward(method.draw(index, synthetic))
+        readings = method.backward(method.draw(index, synthetic))
+        assert bool(readings["skipped"]) == (readings["loss/base"].item() > method.config.threshold)
         synthetic.step()
     return synthetic
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ddcore.augment import siamese
-from ddcore.errors import ConfigurationError
+from ddcore.errors import ConfigurationError, DivergedError
 from ddcore.methods import build_method
 from ddcore.methods.rat_bptt import RatBPTT
 from ddcore.methods.shared.student_training import QueryStep
@@ -183,6 +183,12 @@ def test_rules_of_the_stages_see_the_gradients_of_a_whole_training(make_run: Mak
         expected.append(torch.cat(gradient).norm())
         adam.step()
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-3, atol=1e-5)
+
+
+def test_a_training_that_diverges_names_the_rate_of_the_networks(make_run: Make) -> None:
+    method = ready(make_run, window_rule="at", window_spread=2, min_start=1, inner_lr=1e30)
+    with pytest.raises(DivergedError, match=r"Lower `method\.inner_lr`"):
+        method.draw(0, method.start())
 
 
 def test_stages_change_the_windows_and_follow_the_accuracy(make_run: Make) -> None:

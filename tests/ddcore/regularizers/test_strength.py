@@ -75,6 +75,23 @@ def test_interrupted_calibration_goes_on_where_it_was() -> None:
     assert third.weight == first.weight
 
 
+def test_steps_that_move_nothing_are_not_measured() -> None:
+    weighted = WeightedTerm(Slope(CMIConfig(relative=0.5, calibration_steps=2), slope=2.0))
+    for gradient, rests in ((0.0, True), (10.0, False), (0.0, True), (30.0, False)):
+        assert weighted.weight is None
+        step = step_with(gradient)
+        if rests:
+            step.synthetic.rest()
+        weighted.backward(step, step.synthetic.gradient.norm())
+    assert weighted.weight == pytest.approx(0.5 * (10 + 30) / (2 + 2))
+
+
+def test_a_term_beside_a_method_without_gradient_cannot_be_calibrated() -> None:
+    weighted = WeightedTerm(Slope(CMIConfig(relative=0.5, calibration_steps=1), slope=2.0))
+    with pytest.raises(ConfigurationError, match=r"the method had no gradient .* weight 0.5 of `cmi`"):
+        pull(weighted, 0.0)
+
+
 def test_a_term_without_gradient_cannot_be_calibrated() -> None:
     weighted = WeightedTerm(Slope(CMIConfig(relative=0.5, calibration_steps=1), slope=0.0))
     with pytest.raises(ConfigurationError, match="`cmi` had no gradient"):

@@ -13,7 +13,7 @@ from ddcore import engine
 from ddcore.errors import DivergedError
 from ddcore.runtime.context import Run
 from ddcore.runtime.nonfinite import METHOD, NonFiniteGuard
-from ddcore.spec import parse
+from ddcore.spec import RatBPTTConfig, parse
 from ddcore.synthetic.set import SyntheticSet
 from tests.ddcore.engine.test_engine import SMALL
 
@@ -47,6 +47,11 @@ def test_a_gradient_that_overflows_names_its_term_and_not_those_after_it() -> No
     assert told.startswith("the gradient of `cmi` on the images became inf at step 3;")
     assert "Lower the `weight` or `relative` of `cmi`" in told
     assert "`method.lr_img`" in failure(NonFiniteGuard(), 1, {METHOD: float("nan"), "cmi": 1.0})
+
+
+def test_rates_of_the_networks_come_before_that_of_the_images() -> None:
+    guard = NonFiniteGuard(rates=RatBPTTConfig.rates)
+    assert "Lower `method.inner_lr` or `method.lr_img`" in failure(guard, 1, {METHOD: float("nan")})
 
 
 def test_a_staged_method_is_told_where_its_base_has_the_field(make_run: Callable[..., Run]) -> None:

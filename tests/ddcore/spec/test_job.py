@@ -117,6 +117,11 @@ def test_specification_is_frozen() -> None:
         ({"augmentation": "crop_crop"}, "/augmentation", "names an operation twice"),
         ({"evaluation": {"augmentation": "mixup"}}, "/evaluation/augmentation", "unknown augmentation 'mixup'"),
         ({"ipc": 1, "regularizers": {"cmi": 1}}, "/regularizers/0", "CMI is identically zero with one image a class"),
+        (
+            {"ipc": 1, "method": "datm", "regularizers": {"cmi": 1}},
+            "/regularizers/0",
+            "(a class of one has no spread); use `ipc` 2 or more, or drop `cmi`",
+        ),
         ({"method": "random", "regularizers": {"mim": 1}}, "/regularizers/0", "`random` takes no steps"),
         (
             {"method": "herding", "init": "noise"},

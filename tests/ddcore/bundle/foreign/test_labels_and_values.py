@@ -41,7 +41,16 @@ def test_logits_become_probabilities(tmp_path: Path, dataset: Dataset, pixels: T
     for found, expected in zip(read.soft_labels.tolist(), softmax(LOGITS.tolist()), strict=True):
         assert found == pytest.approx(expected, abs=1e-6)
     assert read.labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert "labels are no probabilities, so they are taken for logits" in read.origin.remarks
+    assert "labels are partly negative, so they are taken for logits" in read.origin.remarks
+
+
+def test_learned_weights_of_any_sum_stay_as_they_are(tmp_path: Path, dataset: Dataset, pixels: Tensor) -> None:
+    learned = torch.eye(3).repeat_interleave(2, dim=0) * 0.9
+    learned[0, 1], learned[5] = 0.3, torch.tensor([0.0, 0.7, 1.6])
+    read = foreign.read(pt(tmp_path, (pixels, learned)), dataset)
+    assert read.soft_labels is not None
+    assert torch.equal(read.soft_labels, learned)
+    assert any("learned weights of the classes" in remark for remark in read.origin.remarks)
 
 
 def test_probabilities_stay_as_they_are(tmp_path: Path, dataset: Dataset, pixels: Tensor) -> None:
