@@ -71,7 +71,7 @@ class CIM(Taught[CIMConfig], Method[CIMConfig, PairedStep]):
     def draw(self, index: int, synthetic: SyntheticSet) -> PairedStep:
         run, generator = self.run, self.run.random.host_stream("method/augment")
         draws = [siamese.draw_stacked(run.strategy, None, run.dataset.shape, generator) for _ in run.dataset.classes]
-        return PairedStep(index, synthetic, tuple(draws), fresh_network=index == 0)
+        return PairedStep(index, synthetic, tuple(draws))
 
     @override
     def backward(self, step: PairedStep) -> Readings:

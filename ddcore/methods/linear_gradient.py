@@ -126,7 +126,6 @@ class LinearGradient(Taught[LinearGradientConfig], Method[LinearGradientConfig, 
             rows,
             self._views(len(rows), "method/augment/real"),
             self._views(count, "method/augment"),
-            fresh_network=index == 0,
         )
 
     def _head(self) -> tuple[Tensor, Tensor]:

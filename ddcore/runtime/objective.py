@@ -55,8 +55,8 @@ class Step:
     Attributes:
         index: steps taken before.
         synthetic: what is being learned.
-        fresh_network: whether the method's network is another one than in the step before; regularisers that keep
-            their teacher as long as a method keeps its network draw a new one then.
+        fresh_network: whether the method does not go on with the network that it trained in the step before;
+            regularisers that keep their teacher while a method trains one network draw another one then.
     """
 
     index: int

@@ -97,7 +97,7 @@ def test_steps_are_those_of_the_released_loop_class_by_class(make_run: Callable[
     for index in range(3):
         synthetic.begin_step()
         step_drawn = method.draw(index, synthetic)
-        assert step_drawn.fresh_network == (index == 0)
+        assert step_drawn.fresh_network
         assert float(method.backward(step_drawn)["loss/base"]) == pytest.approx(totals[index], rel=1e-4)
         synthetic.step()
     torch.testing.assert_close(synthetic.stored.detach(), torch.cat(expected), rtol=1e-3, atol=1e-3)
