@@ -79,13 +79,14 @@ def moments(session: Session, tenant: str, moment: datetime, limit: int) -> dict
 def unseen(session: Session, tenant: str, moment: datetime, seen: Collection[str], limit: int) -> Sequence[Event]:
     """Those of the same events that are not among ``seen``, in order of time.
 
-    The others are not loaded: a tenant that is busy has hundreds of them, all of them known.
+    Those of a job that share a moment come as the job numbers them. The others are not loaded: a tenant that is busy
+    has hundreds of them, all of them known.
     """
     new = [id for id in moments(session, tenant, moment, limit) if id not in seen]
     if not new:
         return ()
     statement = select(Event).where(Event.tenant_id == tenant, Event.id.in_(new))
-    return session.execute(statement.order_by(Event.at, Event.id)).scalars().all()
+    return session.execute(statement.order_by(Event.at, Event.job_id, Event.seq)).scalars().all()
 
 
 def recorded_at(session: Session, tenant: str, event_id: str) -> datetime | None:

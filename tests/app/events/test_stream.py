@@ -18,6 +18,7 @@ from app.events import queries
 from app.events import repository as events
 from app.events.sse import Batch, Item
 from app.events.stream import QUEUE, Client, Tailer
+from app.models.events import Event
 from app.models.jobs import Job
 
 BACKENDS = ("sqlite", "postgres")
@@ -346,6 +347,15 @@ class TestTenant:
             assert len(session.identity_map) == 2
             assert not queries.unseen(session, "rival", datetime.fromtimestamp(0, UTC), (), 10)
         assert ([event.seq for event in new], len(known)) == ([4, 5], 3)
+
+    def test_events_of_one_moment_come_as_the_job_numbers_them(self, database: Database, add_job: AddJob) -> None:
+        job, moment = add_job(), datetime(2026, 1, 1, tzinfo=UTC)
+        record(database, job, 20)
+        with database.write() as session:
+            session.execute(update(Event).values(at=moment))
+        with database.read() as session:
+            events = queries.unseen(session, "default", moment, (), 100)
+        assert [event.seq for event in events] == list(range(1, 21))
 
     def test_other_tenants_are_silent(self, database: Database, add_job: AddJob, tailer: Tailer) -> None:
         job = add_job()
